@@ -1,0 +1,211 @@
+"""The values that milepost's parts hand to each other. All are frozen; none knows a screen or a network.
+
+Times are seconds as floats: a duration where the name says so, otherwise seconds since the walk began.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+from msgspec import Struct, field
+
+Role = Literal["head", "worker", "wizard"]
+
+#: Why a command ended, beside its exit code.
+#: exit: by itself; stopped: the engine saw the line it waited for; timeout: over its limit;
+#: lost: the connection broke; cancelled: the person or a sibling failure; dry: listed, not run.
+Reason = Literal["exit", "stopped", "timeout", "lost", "cancelled", "dry"]
+
+
+class Node(Struct, frozen=True):
+    """One machine. ``host`` is what ssh is given (a name, an address or an alias from ~/.ssh/config)."""
+
+    name: str
+    host: str
+    role: Role = "worker"
+    gpus: int = 0
+    fabric_ip: str = ""
+    user: str = ""
+    port: int = 0
+
+
+#: The machine that the wizard itself runs on, for the steps that must leave the cluster (the probe).
+WIZARD = Node(name="wizard", host="localhost", role="wizard")
+
+
+class Forward(Struct, frozen=True):
+    """An SSH tunnel a local command needs: ``port`` of ``host`` as seen from ``node``.
+
+    The command finds its local end in the environment variable MILEPOST_PORT.
+    """
+
+    node: Node
+    host: str
+    port: int
+
+
+class Result(Struct, frozen=True):
+    """What one use of a command did on one node. ``text`` is cleaned and redacted output."""
+
+    node: Node
+    key: str
+    text: str
+    code: int
+    reason: Reason = "exit"
+    started: float = 0.0
+    ended: float = 0.0
+
+    @property
+    def ok(self) -> bool:
+        return self.code == 0 and self.reason in ("exit", "stopped")
+
+    @property
+    def lines(self) -> list[str]:
+        return self.text.splitlines()
+
+
+class Cmd(Struct, frozen=True):
+    """One POSIX sh command line and how to wait for it. Quote every value that goes into ``text``.
+
+    key      names the result inside its step, and its expected block.
+    mutates  changes something on the node: a dry run lists it and does not run it.
+    timeout  seconds for all uses together (polls included); the remote process is really ended then.
+    until    polling: run again every ``every`` seconds until it returns True (or ``timeout``).
+    settle   seconds for which ``until`` must stay True before the command counts as done.
+    stop     following: end the command as soon as it returns True for one line of its output.
+    stdin    handed to the command's standard input, never shown, logged or recorded.
+    quiet    helper whose output a person need not compare (still recorded).
+    """
+
+    key: str
+    text: str
+    mutates: bool = False
+    timeout: float = 30.0
+    every: float = 2.0
+    settle: float = 0.0
+    until: Callable[[Result], bool] | None = None
+    stop: Callable[[str], bool] | None = None
+    forward: Forward | None = None
+    stdin: str = ""
+    quiet: bool = False
+
+
+class Chunk(Struct, frozen=True):
+    """A piece of output, as the node wrote it (before cleaning) or as it was recorded."""
+
+    data: bytes
+
+
+class Exit(Struct, frozen=True):
+    """The last thing a transport yields for a command.
+
+    ``started``/``ended`` are set by a replay, which knows them; a live transport leaves them None.
+    """
+
+    code: int
+    reason: Reason = "exit"
+    detail: str = ""
+    started: float | None = None
+    ended: float | None = None
+
+
+Work = tuple[Node, Cmd]
+
+
+class Check(Struct, frozen=True):
+    """One fact a gate rests on: what was wanted, what was found, and what to try when they differ."""
+
+    name: str
+    ok: bool
+    found: str = ""
+    wanted: str = ""
+    node: str = ""
+    hint: str = ""
+
+
+class Option(Struct, frozen=True):
+    value: str
+    label: str
+    why: str = ""
+
+
+class Question(Struct, frozen=True):
+    """Something only a person (or their cluster file) can say.
+
+    ``field`` is where the answer belongs in the cluster file, e.g. ``nodes[0].fabric_ip``.
+    """
+
+    id: str
+    text: str
+    kind: Literal["choice", "text", "confirm", "gate"] = "text"
+    options: tuple[Option, ...] = ()
+    default: str = ""
+    field: str = ""
+    why: str = ""
+
+
+class Round(Struct, frozen=True):
+    """What a step wants next: questions first, then commands, all of them at the same time."""
+
+    work: tuple[Work, ...] = ()
+    questions: tuple[Question, ...] = ()
+
+
+#: Line states of a comparison. ``between`` lines were passed over by a "..." of the expected text.
+RowState = Literal["matched", "missing", "unexpected", "between", "optional"]
+
+
+class Row(Struct, frozen=True):
+    state: RowState
+    expected: str = ""
+    real: str = ""
+    kind: str = "literal"
+    line: int = 0
+
+
+class Comparison(Struct, frozen=True):
+    """One expected block aligned to one real output."""
+
+    key: str
+    node: str
+    rows: tuple[Row, ...]
+
+    @property
+    def missing(self) -> tuple[Row, ...]:
+        return tuple(row for row in self.rows if row.state == "missing")
+
+
+class Verdict(Struct, frozen=True):
+    """A gate's answer. ``facts`` is what later steps may know; it must be plain JSON values."""
+
+    passed: bool
+    summary: str
+    checks: tuple[Check, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    comparisons: tuple[Comparison, ...] = ()
+
+    @property
+    def failures(self) -> tuple[Check, ...]:
+        return tuple(check for check in self.checks if not check.ok)
+
+
+class Results:
+    """All results of one attempt at a step, oldest first, found by command key and node name."""
+
+    def __init__(self, items: Sequence[Result] = (), answers: Mapping[str, str] | None = None) -> None:
+        self.items = tuple(items)
+        self.answers: Mapping[str, str] = dict(answers or {})
+
+    def plus(self, items: Sequence[Result], answers: Mapping[str, str]) -> Results:
+        return Results((*self.items, *items), {**self.answers, **answers})
+
+    def of(self, key: str) -> dict[str, Result]:
+        """The latest result of ``key`` for each node name."""
+        return {item.node.name: item for item in self.items if item.key == key}
+
+    def get(self, key: str, node: Node | str) -> Result | None:
+        return self.of(key).get(node if isinstance(node, str) else node.name)
+
+    def has(self, key: str) -> bool:
+        return any(item.key == key for item in self.items)

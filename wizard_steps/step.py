@@ -49,6 +49,8 @@ class Step:
 
     id: str = ""
     title: str = ""
+    #: Fields of the cluster file this step settles (regexes): editing one later comes back to this step.
+    owns: tuple[str, ...] = ()
 
     def rounds(self, known: Known, done: Results) -> Round | None:
         """What to run next, or None when there is enough to judge."""

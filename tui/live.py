@@ -1,0 +1,67 @@
+"""Puts the parts of a live walk together: cluster, transport, journal, redactor, plan. No screen in here."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wizard_steps.clock import RealClock
+from wizard_steps.cluster import Cluster
+from wizard_steps.decide import Decider
+from wizard_steps.engine import Engine, OnEvent
+from wizard_steps.plan import plan_for
+from wizard_steps.redact import Redactor
+from wizard_steps.transport.cleaned import Cleaned
+from wizard_steps.walk import WalkFolder, new_meta
+
+if TYPE_CHECKING:
+    from wizard_steps.transport.ssh_ask import Asker
+
+
+def default_folder(cluster: Cluster) -> Path:
+    """A new folder for a recording: milepost-walks/<cluster>-<local time> below the current folder."""
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    name = re.sub(r"[^A-Za-z0-9_-]", "_", cluster.name)
+    base = Path("milepost-walks") / f"{name}-{stamp}"
+    folder, n = base, 1
+    while folder.exists():
+        n += 1
+        folder = base.with_name(f"{base.name}-{n}")
+    return folder
+
+
+class LiveWalk:
+    """A walk over SSH that records itself. ``dry`` lists what would change something instead of running it."""
+
+    def __init__(self, cluster: Cluster, folder: Path | None = None, dry: bool = False) -> None:
+        self.cluster = cluster
+        self.folder = folder or default_folder(cluster)
+        self.dry = dry
+        self.redactor = Redactor.from_environment()
+        self.clock = RealClock()
+        self.journal = WalkFolder(self.folder, new_meta(title=cluster.name, simulated=cluster.simulated))
+        self._transport: Cleaned | None = None
+
+    def engine(self, decider: Decider, asker: Asker, on_event: OnEvent) -> Engine:
+        """The engine of this walk; ``asker`` answers for host keys and passwords."""
+        from wizard_steps.transport.dry import Dry
+        from wizard_steps.transport.ssh import SshTransport
+
+        self._transport = Cleaned(SshTransport(self.cluster, asker), self.redactor)
+        return Engine(
+            plan=plan_for(self.cluster),
+            cluster=self.cluster,
+            transport=Dry(self._transport) if self.dry else self._transport,
+            decider=decider,
+            clock=self.clock,
+            journal=self.journal,
+            on_event=on_event,
+            redactor=self.redactor,
+        )
+
+    async def close(self) -> None:
+        if self._transport is not None:
+            await self._transport.close()
+        self.journal.close()

@@ -1,0 +1,50 @@
+"""Who answers: a person in the TUI, the cluster file, or a recording."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from msgspec import Struct
+
+from wizard_steps.errors import UsageError
+from wizard_steps.model import Option, Question
+
+
+class Answer(Struct, frozen=True):
+    """``value`` is the answer. At a failed gate it is retry, back, stop, or edit with ``where``/``text``."""
+
+    value: str
+    where: str = ""
+    text: str = ""
+
+
+class Decider(Protocol):
+    async def ask(self, step: str, question: Question) -> Answer: ...
+
+
+GATE_OPTIONS = (
+    Option("retry", "Retry", "run this step again"),
+    Option("edit", "Edit an answer", "change a value of the cluster file, then run this step again"),
+    Option("log", "Look at the full log"),
+    Option("back", "Back", "to the step before"),
+    Option("stop", "Stop", "end the walk here; what runs on the nodes keeps running"),
+)
+
+
+class FileDecider:
+    """Headless: answers come from the cluster file alone. ``note`` is told what was decided."""
+
+    def __init__(self, note: Callable[[str], None] = lambda _: None) -> None:
+        self._note = note
+
+    async def ask(self, step: str, question: Question) -> Answer:
+        if question.kind == "gate":
+            return Answer("stop")
+        where = question.field or question.id
+        options = ", ".join(option.value for option in question.options)
+        raise UsageError(
+            f"{step}: an answer is missing: {where}: {question.text}"
+            + (f" Possible values: {options}." if options else "")
+            + " Set it in the cluster file, or run the wizard in a terminal."
+        )

@@ -1,0 +1,120 @@
+"""Secrets out of text before it is written or shown anywhere, also when one spans two pieces of output."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+
+#: What stands where a secret was.
+MARK = "[REDACTED]"
+#: A shorter value would blank out ordinary words.
+_MIN = 6
+#: How much of a piece without a line end is held back for patterns.
+_HOLD = 512
+#: Environment variables whose values are secrets, whatever they look like.
+SECRET_VARIABLES = (
+    "HF_TOKEN",
+    "HUGGING_FACE_HUB_TOKEN",
+    "VLLM_API_KEY",
+    "OPENAI_API_KEY",
+    "RAY_AUTH_TOKEN",
+    "AWS_SECRET_ACCESS_KEY",
+    "WANDB_API_KEY",
+    "NGC_API_KEY",
+)
+_PATTERNS = re.compile(
+    r"hf_[A-Za-z0-9]{16,}"
+    r"|sk-[A-Za-z0-9_-]{16,}"
+    r"|nvapi-[A-Za-z0-9_-]{16,}"
+    r"|gh[pousr]_[A-Za-z0-9]{20,}"
+    r"|(?<=[Bb]earer )[A-Za-z0-9._~+/-]{8,}=*"
+    r"|(?<=--api-key[ =])\S+"
+    r"|(?<=://)[^\s/:@]+:[^\s/@]+(?=@)"
+    r"|(?<=TOKEN=)[^\s'\"]{6,}|(?<=PASSWORD=)[^\s'\"]+"
+)
+
+_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?-----END [A-Z ]*PRIVATE KEY-----")
+_KEY_BEGIN = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")
+_KEY_END = re.compile(r"-----END [A-Z ]*PRIVATE KEY-----")
+
+
+class Redactor:
+    """Knows the secrets of this run: given values, and anything that looks like a key or token."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._secrets: set[str] = set()
+        self._known: re.Pattern[str] | None = None
+        self._longest = 0
+        for secret in secrets:
+            self.add(secret)
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Redactor:
+        env = os.environ if environment is None else environment
+        return cls(env[name] for name in SECRET_VARIABLES if env.get(name))
+
+    def add(self, secret: str) -> None:
+        """From now on ``secret`` is taken out. Values under six characters are ignored."""
+        if len(secret) < _MIN or secret in self._secrets:
+            return
+        self._secrets.add(secret)
+        ordered = sorted(self._secrets, key=len, reverse=True)
+        self._known = re.compile("|".join(re.escape(item) for item in ordered))
+        self._longest = len(ordered[0])
+
+    def text(self, text: str) -> str:
+        if self._known is not None:
+            text = self._known.sub(MARK, text)
+        text = _KEY.sub(MARK, text)
+        return _PATTERNS.sub(MARK, text)
+
+    def stream(self) -> RedactedStream:
+        return RedactedStream(self)
+
+    def hold(self, text: str) -> int:
+        """How many characters at the end of ``text`` may be the beginning of a secret."""
+        line = len(text) - (text.rfind("\n") + 1)
+        return max(min(line, _HOLD), self._partial(text))
+
+    def _partial(self, text: str) -> int:
+        """The longest end of ``text`` that some known secret (they can span lines) begins with."""
+        tail = text[-self._longest :] if self._longest else ""
+        lengths = range(len(tail), 0, -1)
+        return next((n for n in lengths if any(s.startswith(tail[-n:]) for s in self._secrets)), 0)
+
+
+class RedactedStream:
+    """Holds back an unfinished line (up to 512 characters) so that a secret cut in two is still seen.
+
+    A private key is left out from its BEGIN line to its END line, however long that is.
+    """
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._redactor = redactor
+        self._rest = ""
+        self._in_key = False
+
+    def feed(self, text: str) -> str:
+        text = self._redactor.text(self._keys(self._rest + text))
+        cut = len(text) - self._redactor.hold(text)
+        self._rest = text[cut:]
+        return text[:cut]
+
+    def end(self) -> str:
+        text, self._rest = self._redactor.text(self._rest), ""
+        self._in_key = False
+        return text
+
+    def _keys(self, text: str) -> str:
+        if not self._in_key and "-----BEGIN" not in text:
+            return text
+        kept = []
+        for line in text.splitlines(keepends=True):
+            begins = bool(_KEY_BEGIN.search(line))
+            if begins and not self._in_key:
+                kept.append(MARK + "\n")
+            self._in_key = (self._in_key or begins) and not _KEY_END.search(line)
+            if not self._in_key and not begins and not _KEY_END.search(line):
+                kept.append(line)
+        return "".join(kept)

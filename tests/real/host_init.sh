@@ -1,0 +1,55 @@
+#!/bin/bash
+# host_init.sh FOLDER HOSTNAME KEEP : the first process of one host of the test bed.
+#
+# Runs inside new network, PID, mount, UTS and IPC namespaces and gives the host what makes it a separate
+# machine to a program that looks: a name, its own /etc files, /tmp, /dev/shm, /run, /opt and home folders.
+# FOLDER holds the files written by hosts.py; KEEP is a file that lists paths to show where they are, "FROM TO".
+set -eu
+folder=$1 name=$2 keep=$3
+
+hostname "$name"
+mount --make-rprivate /
+# The paths the environment needs may lie below what is covered next: hold on to them first.
+mkdir -p "$folder/keep"
+i=0
+while read -r from to; do
+    i=$((i + 1))
+    mkdir -p "$folder/keep/$i"
+    mount --bind "$from" "$folder/keep/$i"
+done < "$keep"
+
+for file in hosts hostname passwd shadow group resolv.conf; do
+    mount --bind "$folder/etc/$file" "/etc/$file"
+done
+mount -t tmpfs -o mode=755 tmpfs /run
+mkdir -m 755 /run/sshd
+mount -t tmpfs -o mode=1777,size=2g tmpfs /dev/shm
+mount -t tmpfs -o "mode=1777,size=$(cat "$folder/tmp-size")" tmpfs /tmp
+mount -t tmpfs -o mode=755,size=512m tmpfs /root
+mount -t tmpfs -o mode=755,size=512m tmpfs /home
+mount -t tmpfs -o mode=755 tmpfs /opt
+mkdir -m 755 /opt/models
+mount -t overlay -o "lowerdir=$folder/bin:/usr/local/bin" overlay /usr/local/bin
+install -d -m 700 -o lab -g lab /home/lab
+
+i=0
+while read -r from to; do
+    i=$((i + 1))
+    mkdir -p "$to"
+    mount --bind "$folder/keep/$i" "$to"
+done < "$keep"
+
+for home in /root /home/lab; do
+    install -d -m 700 "$home/.ssh"
+    install -m 600 "$folder/authorized_keys" "$home/.ssh/authorized_keys"
+done
+chown -R lab:lab /home/lab/.ssh
+
+/usr/sbin/sshd -D -e -f "$folder/sshd_config" &
+echo $! > "$folder/sshd.pid"
+touch "$folder/up"
+# bash stays: a first process must collect orphans, and the host must outlive a killed sshd.
+while :; do
+    sleep 3600 &
+    wait -n || true
+done

@@ -1,0 +1,100 @@
+"""Machines, GPUs and pipeline stages as text of at most 76 columns."""
+
+from __future__ import annotations
+
+from wizard_steps.advisor.memory import stage_layers
+from wizard_steps.advisor.plan import Topology, placement
+
+WIDTH = 76
+#: More boxes, rows in a box or GPUs in a row than this are abbreviated.
+MAX_BOXES, MAX_ROWS, MAX_CELLS = 4, 8, 8
+
+
+def picture(topology: Topology, tp: int, pp: int, layers: int = 0) -> list[str]:
+    """One frame a machine, one row a stage in it, one cell a GPU. ``layers`` adds each stage's layers.
+
+    GPUs that the pair leaves idle are shown as dots; ranks without a GPU are said in a last line.
+    """
+    stages = placement(topology, max(1, tp), max(1, pp))
+    ranges = _ranges(layers, max(1, pp))
+    frames = [_frame(topology, stages, ranges, index) for index in range(len(topology.boxes))]
+    lines: list[str] = []
+    for index, frame in _shown(len(frames)):
+        if frame:
+            lines.append(f"  ... {frame} more machines ...".center(WIDTH).rstrip())
+            continue
+        if lines:
+            lines.append(_link(stages, index))
+        lines += frames[index]
+    missing = tp * pp - topology.total
+    if missing > 0:
+        lines.append(f"! {missing} GPU(s) missing: TP {tp} x PP {pp} = {tp * pp}, there are {topology.total}")
+    return lines
+
+
+def _shown(count: int) -> list[tuple[int, int]]:
+    """(index, 0) for a box that is drawn, (index, n) for n boxes passed over."""
+    if count <= MAX_BOXES:
+        return [(i, 0) for i in range(count)]
+    return [(0, 0), (1, 0), (2, count - 3), (count - 1, 0)]
+
+
+def _ranges(layers: int, pp: int) -> list[str]:
+    if layers < pp:
+        return [""] * pp
+    found, start = [], 0
+    for count in stage_layers(layers, pp):
+        found.append(f"layers {start + 1}-{start + count}" if count > 1 else f"layer {start + 1}")
+        start += count
+    return found
+
+
+def _frame(
+    topology: Topology, stages: list[list[tuple[int, int]]], ranges: list[str], index: int
+) -> list[str]:
+    box = topology.boxes[index]
+    rows: list[tuple[str, list[int]]] = []
+    used: set[int] = set()
+    for number, stage in enumerate(stages):
+        here = [gpu for place, gpu in stage if place == index]
+        used.update(here)
+        if here:
+            part = f" ({len(here)} of its {len(stage)} GPUs)" if len(here) < len(stage) else ""
+            rows.append((f"stage {number + 1}  {ranges[number]}{part}".strip(), here))
+    idle = [gpu for gpu in range(box.gpus) if gpu not in used]
+    body = [_row(label, cells, "[{}]") for label, cells in rows]
+    if len(body) > MAX_ROWS:
+        body = [*body[: MAX_ROWS - 2], f"... {len(body) - MAX_ROWS + 1} more stages ...", body[-1]]
+    if idle:
+        body.append(_row("idle", idle, ".{}."))
+    title = f"-- {_cut(box.name, 40)} "
+    inner = WIDTH - 2
+    return [
+        f"+{title}{'-' * (inner - len(title))}+",
+        *(f"| {_cut(line, inner - 2).ljust(inner - 2)} |" for line in body or ["no GPU"]),
+        f"+{'-' * inner}+",
+    ]
+
+
+def _row(label: str, gpus: list[int], form: str) -> str:
+    cells = [form.format(f"G{gpu}") for gpu in gpus]
+    if len(cells) > MAX_CELLS:
+        cells = [*cells[:3], " .. ", cells[-1], f" ({len(gpus)} GPUs)"]
+    return f"{label:<26} {''.join(cells)}"
+
+
+def _link(stages: list[list[tuple[int, int]]], index: int) -> str:
+    """What crosses the network into box ``index``."""
+    cut = any({place for place, _ in stage} >= {index - 1, index} for stage in stages)
+    starts = any(stage and stage[0][0] == index for stage in stages)
+    if cut:
+        text = "network: TP all-reduce in every layer (slow)"
+    elif starts:
+        text = "network: one hand-over per token (PP)"
+    else:
+        return ""
+    return f"          |  {text}"
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "~"

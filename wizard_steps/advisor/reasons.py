@@ -1,0 +1,166 @@
+"""Why a (TP, PP) pair is good or bad, in words. Pure functions of numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+from wizard_steps.advisor.memory import GIB, Memory, stage_layers
+from wizard_steps.advisor.shape import ModelShape
+
+
+class Reason(Struct, frozen=True):
+    """``good``: speaks for the pair, or against it."""
+
+    good: bool
+    text: str
+
+
+class Layout(Struct, frozen=True):
+    """Where the ranks land. ``span``: most boxes a stage touches; ``largest``: GPUs of the largest box."""
+
+    tp: int
+    pp: int
+    total: int
+    largest: int
+    boxes: int
+    span: int
+    nvlink: bool | None = None
+
+    @property
+    def gpus(self) -> int:
+        return self.tp * self.pp
+
+
+def illegal(shape: ModelShape, total: int, tp: int, pp: int) -> Iterator[Reason]:
+    """What vLLM refuses. Sources: ``config/model.py`` verify_with_parallel_config, ``models/llama.py``
+    (KV heads), ``layers/linear.py`` divide, ``quantization/utils/fp8_utils.py`` (blocks)."""
+    if tp < 1 or pp < 1:
+        yield Reason(False, f"TP {tp} and PP {pp} must both be at least 1")
+        return
+    if tp * pp > total:
+        yield Reason(False, f"TP {tp} x PP {pp} = {tp * pp} GPUs, but there are {total}")
+    if shape.heads % tp:
+        yield Reason(False, f"{shape.heads} attention heads cannot be divided by TP {tp}")
+    if not shape.mla_dim and shape.kv_heads % tp and tp % shape.kv_heads:
+        yield Reason(
+            False, f"TP {tp} neither divides the {shape.kv_heads} KV heads nor is a multiple of them"
+        )
+    if pp > shape.layers:
+        yield Reason(False, f"PP {pp} is more than the {shape.layers} layers")
+    yield from _uncuttable(shape, tp)
+
+
+def _uncuttable(shape: ModelShape, tp: int) -> Iterator[Reason]:
+    group = shape.quantisation.group if shape.quantisation else 0
+    sizes = {"MLP": shape.intermediate if not shape.experts or shape.dense_layers else 0}
+    if shape.experts:
+        sizes["expert"] = shape.expert_intermediate or shape.intermediate
+    for what, size in sizes.items():
+        if size % tp:
+            yield Reason(False, f"the {what} width {size} cannot be divided by TP {tp}")
+        elif tp > 1 and group and size and (size // tp) % group:
+            yield Reason(
+                False,
+                f"TP {tp} leaves {what} slices of {size // tp}, which cut through the {group}-wide blocks of "
+                "the quantised weights",
+            )
+
+
+def of_memory(shape: ModelShape, memory: Memory, max_len: int, concurrency: int) -> Iterator[Reason]:
+    room = memory.budget - memory.overhead
+    if memory.weights > room:
+        yield Reason(
+            False,
+            f"the weights take {memory.weights / GIB:.1f} GiB of each GPU, but only {room / GIB:.1f} GiB are "
+            "there for them",
+        )
+        return
+    if memory.tokens < max_len:
+        yield Reason(
+            False,
+            f"one request of {max_len:,} tokens needs {max_len * memory.kv_per_token / GIB:.1f} GiB of KV "
+            f"cache per GPU and {memory.kv / GIB:.1f} GiB are left: vLLM refuses to start. --max-model-len "
+            f"{memory.tokens} or less would fit",
+        )
+        return
+    held = memory.tokens / max_len if max_len else 0.0
+    text = f"KV cache for {memory.tokens:,} tokens: {held:.1f} requests of {max_len:,} tokens at once"
+    yield Reason(
+        held >= concurrency, text if held >= concurrency else f"{text}, fewer than the {concurrency} wanted"
+    )
+    if memory.kv < 0.1 * memory.budget:
+        yield Reason(
+            False, "little room is left for KV cache: the overhead here is an estimate, so it may not start"
+        )
+
+
+def of_layout(shape: ModelShape, layout: Layout) -> Iterator[Reason]:
+    yield from _tensor(shape, layout)
+    yield from _pipeline(shape, layout)
+    idle = layout.total - layout.gpus
+    if idle:
+        more = f"; they could serve {idle // layout.gpus} more replica(s)" if idle >= layout.gpus else ""
+        yield Reason(False, f"{idle} of {layout.total} GPUs stay idle{more}")
+    if shape.experts and layout.tp > 1:
+        yield Reason(
+            True,
+            f"{shape.experts} experts: TP cuts each one; --enable-expert-parallel deals out whole experts "
+            "instead and is often faster",
+        )
+
+
+def _tensor(shape: ModelShape, layout: Layout) -> Iterator[Reason]:
+    tp = layout.tp
+    if layout.span > 1:
+        yield Reason(
+            False,
+            f"one stage's GPUs lie in {layout.span} machines: every layer waits for an all-reduce over the "
+            "network; only InfiniBand or RoCE with GPUDirect makes that bearable",
+        )
+    elif tp > 1:
+        yield Reason(True, f"TP {tp} stays inside a box: its two all-reduces a layer never touch the network")
+        if layout.nvlink is False:
+            yield Reason(False, "the GPUs of a box have no NVLink: TP goes over PCIe and slows down")
+    if shape.mla_dim and tp > 1:
+        yield Reason(False, "MLA: every GPU keeps the whole KV cache of its layers; TP does not shrink it")
+    elif tp > shape.kv_heads:
+        yield Reason(
+            False,
+            f"TP {tp} is more than the {shape.kv_heads} KV heads: each is kept {tp // shape.kv_heads} times, "
+            f"so the KV cache is no smaller than with TP {shape.kv_heads}",
+        )
+
+
+def _pipeline(shape: ModelShape, layout: Layout) -> Iterator[Reason]:
+    if layout.pp == 1:
+        if layout.gpus == 1:
+            yield Reason(True, "nothing to communicate: the simplest and most reliable layout")
+        return
+    kib = 2 * shape.hidden * min(shape.dtype_bytes, 2.0) / 1024
+    between = "between machines" if layout.boxes > 1 else "between stages"
+    yield Reason(True, f"PP {layout.pp}: only {kib:.0f} KiB per token pass {between}")
+    yield Reason(
+        False,
+        f"PP {layout.pp} makes no single request faster: it passes the stages in turn; it pays with many",
+    )
+    if layout.boxes == 1:
+        yield Reason(False, "a pipeline inside one box: TP there would also cut the time per token")
+    elif layout.gpus <= layout.largest:
+        yield Reason(False, "these GPUs would also fit into one box, without the network between them")
+    stages = stage_layers(shape.layers, layout.pp)
+    if max(stages) != min(stages):
+        yield Reason(
+            False,
+            f"{shape.layers} layers do not divide by {layout.pp}: stages of {min(stages)} to {max(stages)}",
+        )
+
+
+def headline(grade: str, memory: Memory, requests: float, max_len: int) -> str:
+    """One short line for a table."""
+    if memory.tokens == 0:
+        return "the weights do not fit"
+    if grade == "no":
+        return f"holds {memory.tokens:,} tokens, less than one request of {max_len:,}"
+    return f"{requests:.1f} x {max_len:,} tokens"

@@ -37,6 +37,8 @@ while read -r from to; do
     i=$((i + 1))
     mkdir -p "$to"
     mount --bind "$folder/keep/$i" "$to"
+    # Several hosts show the same files: an installer on one must not change the others.
+    mount -o remount,bind,ro "$to"
 done < "$keep"
 
 for home in /root /home/lab; do

@@ -32,10 +32,12 @@ query_one() {
     echo "$line"
 }
 
+rule() { echo '+-----------------------------------------+------------------------+----------------------+'; }
+
 table_one() {
-    printf '|%4d  %-24s Off | %s Off |                    0 |\n' "$1" "$name" "$(field pci.bus_id "$1")"
-    printf '| N/A   30C    P0              70W / 700W |       0MiB / %5dMiB |      0%%      Default |\n' "$memory"
-    echo '+-----------------------------------------+------------------------+----------------------+'
+    printf '| %3d  %-25s      Off | %s Off |                    0 |\n' "$1" "$name" "  $(field pci.bus_id "$1")"
+    printf '| N/A   30C    P0             70W /  700W |       0MiB /  %5dMiB |      0%%      Default |\n' "$memory"
+    rule
 }
 
 mib=' MiB' percent=' %' header=yes fields= list= apps=
@@ -58,10 +60,12 @@ if [ "$fields" ]; then
     exit
 fi
 echo '+-----------------------------------------------------------------------------------------+'
-echo "| NVIDIA-SMI $driver   SIMULATED      Driver Version: $driver     CUDA Version: 13.0   |"
-echo '+-----------------------------------------+------------------------+----------------------+'
+printf '| NVIDIA-SMI %-14s  SIMULATED   Driver Version: %-10s  CUDA Version: 13.0   |\n' "$driver" "$driver"
+rule
 echo '| GPU  Name                 Persistence-M | Bus-Id          Disp.A | Volatile Uncorr. ECC |'
 echo '|=========================================+========================+======================|'
 rows table_one
-echo '| SIMULATED: no GPU, no processes                                                         |'
+echo
+echo '+-----------------------------------------------------------------------------------------+'
+echo '| Processes: none (SIMULATED: there is no GPU here)                                       |'
 echo '+-----------------------------------------------------------------------------------------+'

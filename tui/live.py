@@ -14,6 +14,7 @@ from wizard_steps.engine import Engine, OnEvent
 from wizard_steps.plan import plan_for
 from wizard_steps.redact import Redactor
 from wizard_steps.transport.cleaned import Cleaned
+from wizard_steps.transport.secrets import WithSecrets
 from wizard_steps.walk import WalkFolder, new_meta
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def default_folder(cluster: Cluster) -> Path:
 
 
 class LiveWalk:
-    """A walk over SSH that records itself. ``dry`` lists what would change something instead of running it."""
+    """A walk over SSH that records itself. ``dry`` lists what would change something and does not run it."""
 
     def __init__(self, cluster: Cluster, folder: Path | None = None, dry: bool = False) -> None:
         self.cluster = cluster
@@ -46,10 +47,12 @@ class LiveWalk:
 
     def engine(self, decider: Decider, asker: Asker, on_event: OnEvent) -> Engine:
         """The engine of this walk; ``asker`` answers for host keys and passwords."""
-        from wizard_steps.transport.dry import Dry
         from wizard_steps.transport.ssh import SshTransport
 
-        self._transport = Cleaned(SshTransport(self.cluster, asker), self.redactor)
+        from wizard_steps.transport.dry import Dry
+
+        ssh = SshTransport(self.cluster, asker)
+        self._transport = Cleaned(WithSecrets(ssh), self.redactor)
         return Engine(
             plan=plan_for(self.cluster),
             cluster=self.cluster,

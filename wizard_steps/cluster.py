@@ -30,8 +30,8 @@ SECRET_NAMES = re.compile(r"(TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY)", re.IGNOREC
 
 class NodeEntry(Struct, frozen=True, forbid_unknown_fields=True):
     host: Annotated[str, Meta(min_length=1, max_length=255)]
+    gpus: Annotated[int, Meta(ge=1, le=1024)]
     role: Literal["head", "worker"] = "worker"
-    gpus: Annotated[int, Meta(ge=0, le=1024)] = 0
     name: Name | None = None
     user: str = ""
     port: Annotated[int, Meta(ge=0, le=65535)] = 0

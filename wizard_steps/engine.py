@@ -160,7 +160,8 @@ class Engine:
 
     def _judge(self, step: Step, known: Known, done: Results) -> Verdict:
         verdict = step.judge(known, done)
-        comparisons = self.compare(step, known, done)
+        learnt = Known(known.cluster, {**known.facts, **verdict.facts})
+        comparisons = self.compare(step, learnt, done)
         missing = [
             Check(
                 name="expected line",

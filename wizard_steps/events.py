@@ -65,6 +65,7 @@ class CommandStarted(Event, frozen=True, tag="command-started"):
     spool: str = ""
     mutates: bool = False
     quiet: bool = False
+    show: str = ""
 
 
 class Output(Event, frozen=True, tag="output"):

@@ -76,6 +76,9 @@ class Cmd(Struct, frozen=True):
     stop     following: end the command as soon as it returns True for one line of its output.
     stdin    handed to the command's standard input, never shown, logged or recorded.
     quiet    helper whose output a person need not compare (still recorded).
+    show     the plain command a person would type; empty when ``text`` is already that.
+    secrets  names of secrets of the wizard's environment that are handed over as NAME=value lines on
+             standard input, before ``stdin``; those that are not set are left out.
     """
 
     key: str
@@ -89,6 +92,8 @@ class Cmd(Struct, frozen=True):
     forward: Forward | None = None
     stdin: str = ""
     quiet: bool = False
+    show: str = ""
+    secrets: tuple[str, ...] = ()
 
 
 class Chunk(Struct, frozen=True):

@@ -1,18 +1,36 @@
-"""The milestones of each path, in the order they are walked."""
+"""The milestones of each path, in the order they are walked. A new one is one line here."""
 
 from __future__ import annotations
 
 from wizard_steps.cluster import Cluster
+from wizard_steps.milestones.curl import Curl
+from wizard_steps.milestones.head import Head
+from wizard_steps.milestones.install import Install
+from wizard_steps.milestones.ip import Ip
+from wizard_steps.milestones.probe import Probe
+from wizard_steps.milestones.ray_status import RayStatus
+from wizard_steps.milestones.reach import Reach
+from wizard_steps.milestones.serve import Serve
+from wizard_steps.milestones.smi import Smi
+from wizard_steps.milestones.workers import Workers
 from wizard_steps.step import Step
 
-
-def bare_metal() -> list[Step]:
-    return []
-
-
-PATHS = {"bare-metal": bare_metal}
+PATHS: dict[str, tuple[type[Step], ...]] = {
+    "bare-metal": (
+        Reach,
+        Ip,
+        Smi,
+        Install,
+        Head,
+        Workers,
+        RayStatus,
+        Serve,
+        Curl,
+        Probe,
+    ),
+}
 
 
 def plan_for(cluster: Cluster) -> list[Step]:
     """The milestones for a cluster's path."""
-    return PATHS[cluster.path]()
+    return [step() for step in PATHS[cluster.path]]

@@ -27,6 +27,7 @@ class Run(Struct, frozen=True):
     spool: str = ""
     mutates: bool = False
     quiet: bool = False
+    show: str = ""
     started: float = 0.0
     ended: float | None = None
     code: int | None = None
@@ -163,6 +164,7 @@ def _run(state: State, event: ev.CommandStarted | ev.Output | ev.CommandEnded) -
                 spool=event.spool,
                 mutates=event.mutates,
                 quiet=event.quiet,
+                show=event.show,
                 started=event.t,
             )
         case ev.Output():

@@ -1,0 +1,67 @@
+"""Small pieces several milestones share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from wizard_steps.model import Check, Cmd, Node, Result, Results, Round, Work
+
+
+def everywhere(nodes: Iterable[Node], make: Cmd | Callable[[Node], Cmd]) -> Round:
+    """The same command, or one made for each node, on all of them at once."""
+    work: list[Work] = [(node, make if isinstance(make, Cmd) else make(node)) for node in nodes]
+    return Round(work=tuple(work))
+
+
+def fields(text: str) -> dict[str, str]:
+    """``name: value`` lines as a mapping; the first of a name counts."""
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        name, colon, value = line.partition(":")
+        if colon and name.strip() and " " not in name.strip():
+            found.setdefault(name.strip(), value.strip())
+    return found
+
+
+def ran(done: Results, key: str, nodes: Sequence[Node]) -> list[Check]:
+    """One failed check for each node where ``key`` did not run to a good end."""
+    return [failure(done.get(key, node), node) for node in nodes if not _good(done.get(key, node))]
+
+
+def _good(result: Result | None) -> bool:
+    return result is not None and result.ok
+
+
+def failure(result: Result | None, node: Node, hint: str = "") -> Check:
+    """What became of a command that failed, in words."""
+    if result is None:
+        return Check(name="command", ok=False, node=node.name, found="was not run")
+    last = next((line for line in reversed(result.lines) if line.strip()), "")
+    if result.reason == "timeout":
+        found = f"no end within its limit; last line: {last}" if last else "no output within its limit"
+    elif result.reason == "lost":
+        found = last or "the connection was lost"
+    else:
+        found = f"exit {result.code}: {last}" if last else f"exit {result.code}, no output"
+    return Check(name=result.key, ok=False, node=node.name, found=found, hint=hint)
+
+
+def same_everywhere(name: str, values: Mapping[str, str], hint: str = "") -> Check:
+    """Unlike values across nodes are the finding: it names the odd ones out."""
+    groups: dict[str, list[str]] = {}
+    for node, value in values.items():
+        groups.setdefault(value, []).append(node)
+    if len(groups) <= 1:
+        only = next(iter(groups), "")
+        return Check(name=name, ok=True, found=f"{only} on every node" if only else "nothing to compare")
+    ordered = sorted(groups.items(), key=lambda item: -len(item[1]))
+    usual, rest = ordered[0], ordered[1:]
+    odd = "; ".join(f"{', '.join(nodes)}: {value or 'unknown'}" for value, nodes in rest)
+    return Check(
+        name=name,
+        ok=False,
+        node=rest[0][1][0],
+        found=f"{odd} (the others: {usual[0] or 'unknown'})",
+        wanted="the same on every node",
+        hint=hint,
+    )

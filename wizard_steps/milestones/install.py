@@ -1,0 +1,139 @@
+"""install: one venv at the same path on every node, with vLLM and Ray pinned together."""
+
+from __future__ import annotations
+
+import shlex
+
+from wizard_steps.milestones.common import everywhere, failure, fields, same_everywhere
+from wizard_steps.model import Check, Cmd, Node, Results, Round, Verdict
+from wizard_steps.step import Known, Step
+
+_VERSIONS = """
+import sys
+from importlib import metadata
+print("python:", ".".join(map(str, sys.version_info[:3])))
+for name in ("vllm", "ray", "torch"):
+    try:
+        print(name + ":", metadata.version(name))
+    except metadata.PackageNotFoundError:
+        print(name + ": missing")
+"""
+
+
+def versions_command(venv: str, key: str = "versions") -> Cmd:
+    """Reads package metadata: importing vLLM would take half a minute."""
+    bin_ = f"{shlex.quote(venv)}/bin"
+    text = (
+        f"if [ ! -x {bin_}/python ]; then echo 'venv: missing'; exit 0; fi\n"
+        f"echo venv: {shlex.quote(venv)}\n"
+        f"out=$({bin_}/python -c {shlex.quote(_VERSIONS)}) || exit 1\n"
+        # A vllm command without the package can only be a stand-in: let it say what it is.
+        f'case $out in *"vllm: missing"*) if [ -x {bin_}/vllm ]; then '
+        f'echo "vllm: $({bin_}/vllm --version 2>/dev/null | tail -n 1)"; fi;; esac\n'
+        'echo "$out"\n'
+    )
+    show = (
+        f'{venv}/bin/python -c \'import importlib.metadata as m; print(m.version("vllm"), m.version("ray"))\''
+    )
+    return Cmd(key=key, text=text, timeout=90, show=show)
+
+
+def install_command(known: Known) -> Cmd:
+    cluster = known.cluster
+    venv = shlex.quote(cluster.venv)
+    wanted = [f"vllm=={cluster.serve.vllm_version}", f"ray[default]=={cluster.ray.version}"]
+    packages = " ".join(shlex.quote(word) for word in wanted)
+    text = (
+        f"[ -x {venv}/bin/python ] || python3 -m venv {venv} || exit 1\n"
+        f"exec {venv}/bin/python -m pip install --disable-pip-version-check --progress-bar off {packages}\n"
+    )
+    show = f"python3 -m venv {venv} && {venv}/bin/pip install {packages}"
+    return Cmd(key="install", text=text, mutates=True, timeout=3600, show=show)
+
+
+class Install(Step):
+    id = "install"
+    title = "Install vLLM and Ray"
+    owns = ("venv", r"serve\.vllm_version", r"ray\.version")
+
+    def rounds(self, known: Known, done: Results) -> Round | None:
+        look = versions_command(known.cluster.venv)
+        if not done.has("versions"):
+            return everywhere(known.nodes, look)
+        todo = [node for node in known.nodes if _reachable(done, node) and not _right(known, done, node)]
+        if todo and not done.has("install"):
+            return everywhere(todo, install_command(known))
+        installed = [node for node in todo if (r := done.get("install", node)) and r.ok]
+        again = len([r for r in done.items if r.key == "versions"]) > len(known.nodes)
+        return everywhere(installed, look) if installed and not again else None
+
+    def judge(self, known: Known, done: Results) -> Verdict:
+        checks: list[Check] = []
+        pythons, rays = {}, {}
+        for node in known.nodes:
+            checks += self._node(known, done, node)
+            found = _found(done, node)
+            pythons[node.name], rays[node.name] = found.get("python", ""), found.get("ray", "")
+        checks.append(
+            same_everywhere("Python", pythons, "Ray refuses a worker whose Python differs, patch too")
+        )
+        checks.append(same_everywhere("Ray", rays, "a worker with another Ray version cannot join"))
+        ok = all(check.ok for check in checks)
+        cluster = known.cluster
+        did = "installed" if done.has("install") else "already there"
+        summary = f"vLLM {cluster.serve.vllm_version} and Ray {cluster.ray.version} in {cluster.venv}: {did}"
+        return Verdict(ok, summary if ok else "not every node has the same vLLM and Ray", tuple(checks))
+
+    def _node(self, known: Known, done: Results, node: Node) -> list[Check]:
+        for key in ("install", "versions"):
+            result = done.get(key, node)
+            if result is not None and not result.ok:
+                return [failure(result, node, _hint(result.text))]
+        found = _found(done, node)
+        checks = []
+        for name, wanted in _wanted(known).items():
+            version = found.get(name, "missing")
+            ok = _same(version, wanted, known.cluster.simulated)
+            hint = (
+                ""
+                if ok
+                else "retry to install it again, or set the version this venv has in the cluster file"
+            )
+            checks.append(Check(name, ok, version, wanted, node.name, hint))
+        return checks
+
+
+def _wanted(known: Known) -> dict[str, str]:
+    return {"vllm": known.cluster.serve.vllm_version, "ray": known.cluster.ray.version}
+
+
+def _found(done: Results, node: Node) -> dict[str, str]:
+    result = done.get("versions", node)
+    return fields(result.text) if result else {}
+
+
+def _same(version: str, wanted: str, simulated: bool) -> bool:
+    return version == wanted or (simulated and "SIMULATED" in version)
+
+
+def _reachable(done: Results, node: Node) -> bool:
+    result = done.get("versions", node)
+    return result is not None and result.reason == "exit"
+
+
+def _right(known: Known, done: Results, node: Node) -> bool:
+    first = next(r for r in done.items if r.key == "versions" and r.node.name == node.name)
+    found = fields(first.text)
+    return all(
+        _same(found.get(name, ""), wanted, known.cluster.simulated) for name, wanted in _wanted(known).items()
+    )
+
+
+def _hint(text: str) -> str:
+    if "Permission denied" in text:
+        return "the SSH user may not write there: choose a venv path under its home, or make the folder first"
+    if "ensurepip" in text or "python3-venv" in text:
+        return "apt install python3-venv"
+    if "No space left" in text:
+        return "free some disk: vLLM and its CUDA libraries need about 12 GB"
+    return "read the end of the log; the node needs a way to PyPI or a mirror"

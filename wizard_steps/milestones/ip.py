@@ -1,0 +1,242 @@
+"""ip: choose, on every node, the address that carries GPU traffic, and prove it reaches both ways."""
+
+from __future__ import annotations
+
+import shlex
+
+from wizard_steps.facts.network import Candidate, candidates, parse_interfaces
+from wizard_steps.milestones.common import everywhere, failure
+from wizard_steps.model import Check, Cmd, Node, Option, Question, Results, Round, Verdict, Work
+from wizard_steps.step import Known, Step
+
+#: Head to worker is tried on a port of the range Ray's workers listen in (10002-19999).
+BACK_PORT = 19998
+
+ADDRESSES = Cmd(
+    key="addr",
+    text=(
+        "if command -v ip >/dev/null 2>&1; then ip -brief addr\n"
+        "else echo 'ip: not found; addresses as the kernel lists them:'; cat /proc/net/fib_trie; fi\n"
+    ),
+    show="ip -brief addr",
+)
+SPEEDS = Cmd(
+    key="speed",
+    text=(
+        "for d in /sys/class/net/*; do n=${d##*/}; s=$(cat $d/speed 2>/dev/null)\n"
+        'r=$(ls $d/device/infiniband 2>/dev/null); echo "$n ${s:-?} ${r}"; done\n'
+    ),
+    quiet=True,
+    show="cat /sys/class/net/*/speed; ls /sys/class/net/*/device/infiniband",
+)
+
+_LISTEN = """
+import socket, sys, time
+ip, port, wanted = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+s = socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+try:
+    s.bind((ip, port))
+except OSError as e:
+    if e.errno == 98:
+        print(f"{ip}:{port} is listened on already"); sys.exit(0)
+    print(f"cannot listen on {ip}:{port}: {e.strerror}"); sys.exit(1)
+s.listen(64)
+end, seen = time.monotonic() + 25, 0
+while seen < wanted and time.monotonic() < end:
+    s.settimeout(max(end - time.monotonic(), 0.1))
+    try:
+        c, a = s.accept()
+    except OSError:
+        break
+    seen += 1; c.close()
+print(f"{ip}:{port} was reached by {seen} of {wanted}")
+"""
+_CONNECT = """
+import socket, sys, time
+mine, ip, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
+end, why = time.monotonic() + 20, "?"
+while time.monotonic() < end:
+    s = socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET)
+    s.settimeout(3)
+    try:
+        s.bind((mine, 0))
+        t = time.monotonic(); s.connect((ip, port))
+        print(f"{mine} -> {ip}:{port} open, {(time.monotonic() - t) * 1000:.1f} ms"); sys.exit(0)
+    except socket.timeout:
+        why = "no answer (dropped by a firewall, or no such host)"
+    except OSError as e:
+        why = e.strerror or str(e)
+    s.close(); time.sleep(0.3)
+print(f"{mine} -> {ip}:{port} closed: {why}"); sys.exit(1)
+"""
+
+
+def _python(known: Known, script: str, *words: str) -> str:
+    arguments = " ".join(shlex.quote(word) for word in words)
+    venv = shlex.quote(known.cluster.venv)
+    find = f"p=$(command -v python3 || echo {venv}/bin/python)\n"
+    return f'{find}exec "$p" -c {shlex.quote(script)} {arguments}\n'
+
+
+def _listen(known: Known, ip: str, port: int, wanted: int, key: str) -> Cmd:
+    text = _python(known, _LISTEN, ip, str(port), str(wanted))
+    return Cmd(key, text, timeout=40, quiet=True, show=f"(listen on {ip}:{port} for a moment)")
+
+
+def _connect(known: Known, mine: str, ip: str, port: int, key: str) -> Cmd:
+    text = _python(known, _CONNECT, mine, ip, str(port))
+    return Cmd(key, text, timeout=40, show=f"nc -zv -s {mine} {ip} {port}")
+
+
+class Ip(Step):
+    id = "ip"
+    title = "Pick the IP for GPU traffic"
+    owns = (r"nodes\[\d+\]\.fabric_ip", r"ray\.port")
+
+    def rounds(self, known: Known, done: Results) -> Round | None:
+        if not done.has("addr"):
+            looks = everywhere(known.nodes, ADDRESSES).work + everywhere(known.nodes, SPEEDS).work
+            return Round(work=looks)
+        missing = [node for node in known.nodes if not self._chosen(node, done)]
+        unasked = [node for node in missing if f"ip-{node.name}" not in done.answers]
+        questions = tuple(q for node in unasked if (q := self._question(known, node, done)))
+        if questions:
+            return Round(questions=questions)
+        if done.has("out") or self._wrong(known, done):
+            return None
+        return self._reach(known, done)
+
+    def judge(self, known: Known, done: Results) -> Verdict:
+        checks = self._wrong(known, done)
+        if not checks:
+            checks = self._reached(known, done)
+        chosen = {node.name: self._chosen(node, done) for node in known.nodes}
+        ok = all(check.ok for check in checks)
+        names = {node.name: self._interface(node, done) for node in known.nodes}
+        pairs = ", ".join(f"{n}={ip}" for n, ip in chosen.items())
+        summary = f"GPU traffic uses {pairs}" if ok else "the chosen addresses do not carry traffic both ways"
+        return Verdict(ok, summary, tuple(checks), {"fabric_ips": chosen, "interfaces": names})
+
+    def _candidates(self, node: Node, done: Results) -> list[Candidate]:
+        result = done.get("addr", node)
+        found = parse_interfaces(result.text) if result else []
+        return candidates(found) or candidates(found, loopback=True)
+
+    def _chosen(self, node: Node, done: Results) -> str:
+        """From the cluster file, from an answer, or the only address there is."""
+        if node.fabric_ip:
+            return node.fabric_ip
+        if answer := done.answers.get(f"ip-{node.name}"):
+            return answer
+        found = self._candidates(node, done)
+        return found[0].ip if len(found) == 1 else ""
+
+    def _interface(self, node: Node, done: Results) -> str:
+        ip = self._chosen(node, done)
+        result = done.get("addr", node)
+        for interface in parse_interfaces(result.text) if result else []:
+            if any(address.ip == ip for address in interface.addresses):
+                return interface.name
+        return ""
+
+    def _question(self, known: Known, node: Node, done: Results) -> Question | None:
+        found = self._candidates(node, done)
+        if not found:
+            return None
+        speeds = _speeds(done, node)
+        options = tuple(
+            Option(c.ip, f"{c.ip} on {c.interface}{speeds.get(c.interface, '')}", c.why) for c in found
+        )
+        index = known.nodes.index(node)
+        return Question(
+            id=f"ip-{node.name}",
+            text=f"Which address of {node.name} carries GPU traffic?",
+            kind="choice",
+            options=options,
+            default=options[0].value,
+            field=f"nodes[{index}].fabric_ip",
+            why="NCCL, Gloo and Ray all use it. Take the fastest network all nodes share, not management.",
+        )
+
+    def _wrong(self, known: Known, done: Results) -> list[Check]:
+        """What needs no network to be seen: no address, an address of another machine, one used twice."""
+        checks: list[Check] = []
+        users: dict[str, str] = {}
+        for node in known.nodes:
+            result = done.get("addr", node)
+            if result is None or not result.ok:
+                checks.append(failure(result, node))
+                continue
+            ip = self._chosen(node, done)
+            there = [a.ip for i in parse_interfaces(result.text) for a in i.addresses]
+            if not ip:
+                hint = "bring an interface up, or name the address in the cluster file (fabric_ip)"
+                checks.append(
+                    Check("address", False, "none that other nodes can use", "one", node.name, hint)
+                )
+            elif there and ip not in there:
+                hint = "take one of the addresses this node has"
+                found = f"{ip} is not on this node; it has {', '.join(there)}"
+                checks.append(Check("address", False, found, "an address of this node", node.name, hint))
+            elif ip in users:
+                hint = "two nodes with one address become one Ray node: give each its own"
+                found = f"{ip} is also the address of {users[ip]}"
+                checks.append(Check("unique", False, found, "one address per node", node.name, hint))
+            users.setdefault(ip, node.name)
+        return checks
+
+    def _reach(self, known: Known, done: Results) -> Round | None:
+        head, port = known.head, known.cluster.ray.port
+        head_ip = self._chosen(head, done)
+        work: list[Work] = []
+        if known.workers:
+            work.append((head, _listen(known, head_ip, port, len(known.workers), "listen")))
+        else:
+            work.append((head, _listen(known, head_ip, port, 1, "listen")))
+            work.append((head, _connect(known, head_ip, head_ip, port, "out")))
+        for node in known.workers:
+            ip = self._chosen(node, done)
+            work.append((node, _connect(known, ip, head_ip, port, "out")))
+            work.append((node, _listen(known, ip, BACK_PORT, 1, "listen")))
+            work.append((head, _connect(known, head_ip, ip, BACK_PORT, f"back-{node.name}")))
+        return Round(work=tuple(work))
+
+    def _reached(self, known: Known, done: Results) -> list[Check]:
+        head, port = known.head, known.cluster.ray.port
+        head_ip = self._chosen(head, done)
+        checks = []
+        for node in known.workers or (head,):
+            checks.append(_way(f"{node.name} reaches {head_ip}:{port}", done, "out", node, node, done))
+        for node in known.workers:
+            name = f"{head.name} reaches {self._chosen(node, done)}"
+            checks.append(_way(name, done, f"back-{node.name}", head, node, done))
+        return checks
+
+
+def _way(name: str, done: Results, key: str, on: Node, about: Node, _: Results) -> Check:
+    result = done.get(key, on)
+    ok = result is not None and result.ok
+    last = result.lines[-1] if result and result.lines else "not tried"
+    hint = "" if ok else _hint(last)
+    return Check(name=name, ok=ok, found=last, wanted="open", node=about.name, hint=hint)
+
+
+def _hint(line: str) -> str:
+    if "no answer" in line:
+        return (
+            "a firewall drops it: open all TCP between the nodes on this network (ufw, nft, security group)"
+        )
+    if "refused" in line.lower():
+        return "something answers but nothing listens there: is this address really the other node's?"
+    return "is the address right, and is the interface up on both nodes?"
+
+
+def _speeds(done: Results, node: Node) -> dict[str, str]:
+    result = done.get("speed", node)
+    found = {}
+    for line in result.lines if result else []:
+        name, speed, *rdma = [*line.split(), "?"][:3] if line.split() else ("", "?")
+        text = f", {int(speed) / 1000:g} Gbit/s" if speed.isdigit() and int(speed) > 0 else ""
+        found[name] = text + (f", RDMA {rdma[0]}" if rdma and rdma[0] != "?" else "")
+    return found

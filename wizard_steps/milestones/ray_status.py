@@ -1,0 +1,171 @@
+"""ray_status: the cluster is whole: every node once, every GPU, and it stays so for a while.
+
+A raylet that was killed is missed by Ray only after about 20 s, so a first good answer proves little.
+`ray status` shows hashes; `ray list nodes` gives the addresses that tell one node from two.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from typing import Any
+
+from wizard_steps.milestones.common import failure
+from wizard_steps.model import Check, Cmd, Result, Results, Round, Verdict
+from wizard_steps.step import Known, Step
+
+#: How long the totals may take to become right, beside the settle time. They lag a join by about 5 s.
+PATIENCE = 60.0
+
+
+class Totals:
+    """Node count and GPUs as `ray status` prints them."""
+
+    def __init__(self, text: str) -> None:
+        active = text.partition("Active:")[2].partition("Pending:")[0]
+        self.nodes = sum(int(n) for n in re.findall(r"^\s*(\d+) node_", active, re.MULTILINE))
+        gpus = re.search(r"^\s*([\d.]+)/([\d.]+) GPU", text, re.MULTILINE)
+        self.used = float(gpus[1]) if gpus else 0.0
+        self.gpus = float(gpus[2]) if gpus else 0.0
+        self.pending = "pending placement groups" in text
+
+    def right(self, nodes: int, gpus: int) -> bool:
+        return self.nodes == nodes and (gpus == 0 or self.gpus == gpus)
+
+
+def nodes_of(text: str) -> list[dict[str, Any]]:
+    """The living nodes of `ray list nodes --format json`; warnings may stand before the JSON."""
+    start = re.search(r"^\[\s*(?:\{|\]|$)", text, re.MULTILINE)
+    if start is None:
+        return []
+    try:
+        found, _ = json.JSONDecoder().raw_decode(text[start.start() :])
+    except ValueError:
+        return []
+    return [n for n in found if isinstance(n, dict) and n.get("state") == "ALIVE"]
+
+
+def status_command(known: Known) -> Cmd:
+    cluster = known.cluster
+    address = f"{known.head_ip}:{cluster.ray.port}"
+    ray = shlex.quote(f"{cluster.venv}/bin/ray")
+    nodes, gpus = len(known.nodes), cluster.total_gpus
+
+    def whole(result: Result) -> bool:
+        return result.ok and Totals(result.text).right(nodes, gpus)
+
+    return Cmd(
+        key="status",
+        text=f"{ray} status --address={shlex.quote(address)}",
+        until=whole,
+        every=3.0,
+        settle=float(cluster.ray.settle),
+        timeout=PATIENCE + cluster.ray.settle,
+        show=f"ray status --address={address}",
+    )
+
+
+def list_command(known: Known) -> Cmd:
+    cluster = known.cluster
+    ray = shlex.quote(f"{cluster.venv}/bin/ray")
+    host = (
+        "127.0.0.1" if cluster.ray.dashboard_host in ("127.0.0.1", "0.0.0.0", "localhost") else known.head_ip
+    )
+    address = f"http://{host}:{cluster.ray.dashboard_port}"
+    wanted = len(known.nodes)
+    return Cmd(
+        key="nodes",
+        text=f"{ray} list nodes --limit=10000 --format=json --address={shlex.quote(address)}",
+        until=lambda result: result.ok and len(nodes_of(result.text)) >= wanted,
+        every=2.0,
+        timeout=30.0,
+        quiet=True,
+        show="ray list nodes --format=json",
+    )
+
+
+class RayStatus(Step):
+    id = "ray_status"
+    title = "ray status matches reality"
+    owns = (r"ray\.settle",)
+
+    def rounds(self, known: Known, done: Results) -> Round | None:
+        if not done.has("status"):
+            return Round(work=((known.head, status_command(known)),))
+        if not done.has("nodes"):
+            return Round(work=((known.head, list_command(known)),))
+        return None
+
+    def judge(self, known: Known, done: Results) -> Verdict:
+        status = done.get("status", known.head)
+        if status is None or (not status.ok and "node_" not in status.text):
+            checks = [failure(status, known.head, "is the head still running? go back to head")]
+            return Verdict(False, "Ray gives no status", tuple(checks))
+        totals = Totals(status.text)
+        checks = [*_totals(known, totals, status), *_addresses(known, done)]
+        ok = all(check.ok for check in checks)
+        settle = known.cluster.ray.settle
+        good = f"{totals.nodes} nodes, {totals.gpus:g} GPUs, stable for {settle} s"
+        return Verdict(ok, good if ok else "the cluster is not what was promised", tuple(checks))
+
+
+def _totals(known: Known, totals: Totals, status: Result) -> list[Check]:
+    wanted, gpus = len(known.nodes), known.cluster.total_gpus
+    checks = [
+        Check(
+            "nodes",
+            totals.nodes == wanted,
+            str(totals.nodes),
+            str(wanted),
+            hint="a node too many: a worker was started twice; too few: see which address is missing below",
+        )
+    ]
+    if gpus:
+        checks.append(
+            Check(
+                "GPUs",
+                totals.gpus == gpus,
+                f"{totals.gpus:g}",
+                str(gpus),
+                hint="compare with nvidia-smi on each box; CUDA_VISIBLE_DEVICES or --num-gpus may hide some",
+            )
+        )
+    held = status.reason in ("exit", "stopped") and totals.right(wanted, gpus)
+    if held and status.ended - status.started < known.cluster.ray.settle:
+        held = False
+    checks.append(
+        Check(
+            "stable",
+            held,
+            "held" if held else "did not hold",
+            f"unchanged for {known.cluster.ray.settle} s",
+            hint="" if held else "a node came or went meanwhile: read its ray log; retry when it is back",
+        )
+    )
+    return checks
+
+
+def _addresses(known: Known, done: Results) -> list[Check]:
+    result = done.get("nodes", known.head)
+    alive = nodes_of(result.text) if result else []
+    if not alive:
+        return [
+            failure(result, known.head, "`ray list nodes` needs the dashboard: is ray[default] installed?")
+        ]
+    ips = [str(node.get("node_ip")) for node in alive]
+    checks = []
+    for node in known.nodes:
+        ip = known.ip(node)
+        count = ips.count(ip)
+        hint = {
+            0: f"nothing joined with this address: read the ray log of {node.name}",
+            1: "",
+        }.get(count, "Ray was started more than once on this machine, its GPUs count double: end one")
+        checks.append(Check("address", count == 1, f"{ip} {count}x", f"{ip} once", node.name, hint))
+    strangers = sorted(set(ips) - {known.ip(node) for node in known.nodes})
+    if strangers:
+        found = f"unknown nodes {', '.join(strangers)}"
+        hint = "they are not in the cluster file: an old worker, or one that took another interface"
+        checks.append(Check("strangers", False, found, "none", hint=hint))
+    return checks

@@ -1,0 +1,34 @@
+"""Hands secrets of the wizard's environment to commands that ask for them, on standard input only."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
+
+from msgspec.structs import replace
+
+from wizard_steps.model import Chunk, Cmd, Exit, Node
+from wizard_steps.transport.base import Transport
+
+
+class WithSecrets:
+    """Wraps a live transport. A secret is never in a command line, an event or a file."""
+
+    def __init__(self, inner: Transport, environment: Mapping[str, str] | None = None) -> None:
+        self._inner = inner
+        self._environment = os.environ if environment is None else environment
+
+    async def run(self, node: Node, cmd: Cmd) -> AsyncIterator[Chunk | Exit]:
+        lines = [
+            f"{name}={value}\n"
+            for name in cmd.secrets
+            if (value := self._environment.get(name)) and "\n" not in value
+        ]
+        filled = replace(cmd, stdin="".join(lines) + cmd.stdin) if lines else cmd
+        async with aclosing(self._inner.run(node, filled)) as stream:  # type: ignore[type-var]
+            async for item in stream:
+                yield item
+
+    async def close(self) -> None:
+        await self._inner.close()

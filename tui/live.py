@@ -7,12 +7,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tui.evidence import gate_text
+from wizard_steps import events as ev
 from wizard_steps.clock import RealClock
 from wizard_steps.cluster import Cluster
 from wizard_steps.decide import Decider
 from wizard_steps.engine import Engine, OnEvent
 from wizard_steps.plan import plan_for
 from wizard_steps.redact import Redactor
+from wizard_steps.session import State
 from wizard_steps.transport.cleaned import Cleaned
 from wizard_steps.transport.secrets import WithSecrets
 from wizard_steps.walk import WalkFolder, new_meta
@@ -63,6 +66,13 @@ class LiveWalk:
             on_event=on_event,
             redactor=self.redactor,
         )
+
+    def evidence(self, event: ev.AnyEvent, state: State) -> None:
+        """Keeps the text of a gate that just passed; the wizard's screen adds its picture."""
+        if not isinstance(event, ev.Judged) or not event.verdict.passed:
+            return
+        number = next(n for n, step in enumerate(state.steps, 1) if step.id == event.step)
+        self.journal.evidence(f"{number:02d}-{event.step}.txt", gate_text(event, state, self.journal.spool))
 
     async def close(self) -> None:
         if self._transport is not None:

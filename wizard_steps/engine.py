@@ -143,8 +143,12 @@ class Engine:
     async def _ask(self, step: Step, question: Question) -> Answer:
         self.emit(ev.Asked(self._now(), step.id, question))
         answer = await self._decider.ask(step.id, question)
-        value = answer.value if answer.value != "edit" else f"edit {answer.where}={answer.text}"
-        self.emit(ev.Answered(self._now(), step.id, question.id, self._redactor.text(value)))
+        clean = self._redactor.text
+        self.emit(
+            ev.Answered(
+                self._now(), step.id, question.id, clean(answer.value), answer.where, clean(answer.text)
+            )
+        )
         return answer
 
     async def _work(self, step: Step, work: Sequence[Work]) -> list[Result]:
@@ -154,8 +158,11 @@ class Engine:
             async with self._limit:
                 return await self._runner.run(step.id, *item)
 
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(item)) for item in work]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(one(item)) for item in work]
+        except BaseExceptionGroup as errors:
+            raise _first(errors) from None
         return [task.result() for task in tasks]
 
     def _judge(self, step: Step, known: Known, done: Results) -> Verdict:
@@ -194,3 +201,9 @@ class Engine:
 
     def _now(self) -> float:
         return self._clock.now()
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

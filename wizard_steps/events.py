@@ -48,9 +48,13 @@ class Asked(Event, frozen=True, tag="asked"):
 
 
 class Answered(Event, frozen=True, tag="answered"):
+    """``where`` and ``text`` say which field of the cluster file was edited at a gate, and to what."""
+
     step: str
     question: str
     value: str
+    where: str = ""
+    text: str = ""
 
 
 class CommandStarted(Event, frozen=True, tag="command-started"):

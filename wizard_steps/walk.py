@@ -44,7 +44,7 @@ class Meta(Struct, frozen=True):
 def new_meta(**changes: Any) -> Meta:
     """A Meta for a recording that begins now, on this machine."""
     values = {
-        "milepost": _version(),
+        "milepost": milepost_version(),
         "recorded": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "versions": {"vllm": versions.VLLM, "ray": versions.RAY},
@@ -52,7 +52,7 @@ def new_meta(**changes: Any) -> Meta:
     return Meta(**{**values, **changes})
 
 
-def _version() -> str:
+def milepost_version() -> str:
     try:
         return metadata.version("milepost")
     except metadata.PackageNotFoundError:

@@ -1,0 +1,7 @@
+import os
+import sys
+from pathlib import Path
+
+# A colour switch of the developer's shell would change every screen snapshot.
+os.environ.pop("NO_COLOR", None)
+sys.path.insert(0, str(Path(__file__).parent))

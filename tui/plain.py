@@ -1,0 +1,115 @@
+"""A walk as a plain log: for CI, for pipes, for people who like it so."""
+
+from __future__ import annotations
+
+import sys
+from typing import TextIO
+
+from wizard_steps import events as ev
+from wizard_steps.model import Check, Verdict
+from wizard_steps.session import State
+from wizard_steps.spool import Spool
+
+#: A waiting line is printed at most this often (seconds of the walk).
+_EVERY = 10.0
+
+
+class PlainReport:
+    """Prints events as they happen. ``spool`` gives the output; without it only verdicts are printed."""
+
+    def __init__(self, spool: Spool | None, out: TextIO | None = None, verbose: bool = True) -> None:
+        self._spool = spool
+        self._out = out or sys.stdout
+        self._verbose = verbose
+        self._rest: dict[int, str] = {}
+        self._waited = 0.0
+
+    def __call__(self, event: ev.AnyEvent, state: State) -> None:
+        match event:
+            case ev.WalkStarted():
+                self._walk(event, state)
+            case ev.StepStarted():
+                again = f" (attempt {event.attempt})" if event.attempt > 1 else ""
+                self._say(f"\n== {event.step}: {state.step(event.step).title}{again}")
+            case ev.CommandStarted() if self._verbose:
+                self._command(event)
+            case ev.Output() if self._verbose:
+                self._output(event, state)
+            case ev.CommandEnded() if self._verbose:
+                self._ended(event, state)
+            case ev.Waiting() if self._verbose and event.t - self._waited >= _EVERY:
+                self._waited = event.t
+                self._say(f"   {event.node}: {event.key}: {event.what}")
+            case ev.Asked() if event.question.kind != "gate":
+                self._say(f"   ? {event.question.text}")
+            case ev.Answered() if event.question != "gate":
+                self._say(f"   > {event.value}")
+            case ev.Judged():
+                self._judged(event, state)
+            case ev.WalkEnded():
+                self._say(f"\nwalk {event.outcome}" + (f": {event.detail}" if event.detail else ""))
+            case _:
+                pass
+
+    def _say(self, line: str) -> None:
+        print(line, file=self._out, flush=True)
+
+    def _walk(self, event: ev.WalkStarted, state: State) -> None:
+        self._say(f"milepost: path {event.path}, {len(event.steps)} milestones")
+        if event.simulated:
+            self._say("SIMULATED: this is the embedded lab. Its GPUs do not exist; SSH and Ray are real.")
+
+    def _command(self, event: ev.CommandStarted) -> None:
+        if event.use and not event.mutates:
+            return
+        shown = (event.show or event.text).strip().splitlines()
+        self._say(f"   {event.node}$ {shown[0] if shown else ''}")
+        for line in shown[1:]:
+            self._say(f"   {event.node}> {line}")
+
+    def _output(self, event: ev.Output, state: State) -> None:
+        run = state.runs[event.run]
+        if run.quiet or run.use or self._spool is None:
+            return
+        data = self._spool.read(run.spool, event.start, event.end)
+        text = self._rest.pop(event.run, "") + data.decode("utf-8", "replace")
+        *lines, rest = text.split("\n")
+        self._rest[event.run] = rest
+        for line in lines:
+            self._say(f"   {event.node}| {line}")
+
+    def _ended(self, event: ev.CommandEnded, state: State) -> None:
+        if rest := self._rest.pop(event.run, ""):
+            self._say(f"   {event.node}| {rest}")
+        if event.reason == "dry":
+            self._say(f"   {event.node}  (not run: dry run)")
+        elif event.detail:
+            self._say(f"   {event.node}! {event.detail}")
+
+    def _judged(self, event: ev.Judged, state: State) -> None:
+        step = state.step(event.step)
+        for check in event.verdict.checks:
+            if self._verbose or not check.ok:
+                self._say(check_line(check))
+        self._lines(event.verdict)
+        word = "PASSED" if event.verdict.passed else "FAILED"
+        self._say(f"{word} {event.step} ({step.elapsed(event.t):.1f} s): {event.verdict.summary}")
+
+    def _lines(self, verdict: Verdict) -> None:
+        for comparison in verdict.comparisons:
+            states = [row.state for row in comparison.rows]
+            self._say(
+                f"   {comparison.node} {comparison.key}: {states.count('matched')} expected lines matched, "
+                f"{states.count('missing')} missing"
+            )
+
+
+def check_line(check: Check) -> str:
+    """One fact of a gate as a line of text."""
+    mark = "ok  " if check.ok else "FAIL"
+    where = f" [{check.node}]" if check.node else ""
+    line = f"   {mark} {check.name}{where}: {check.found}"
+    if not check.ok:
+        line += f"; wanted: {check.wanted}" if check.wanted else ""
+        line += f"\n        try: {check.hint}" if check.hint else ""
+    return line

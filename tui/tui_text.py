@@ -1,0 +1,58 @@
+"""Text that is safe and steady to show: no control characters, short times, one symbol and word a state."""
+
+from __future__ import annotations
+
+import re
+
+# A recording may come from a stranger, so what is drawn is checked once more: C0, C1, DEL and the marks
+# that reorder or hide text.
+_CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+
+#: A state's symbol, word and style name (a component class of the widgets, a variable of the theme).
+STEP_STATES: dict[str, tuple[str, str, str]] = {
+    "pending": ("○", "to do", "quiet"),
+    "running": ("●", "running", "accent"),
+    "asking": ("?", "asks", "warning"),
+    "passed": ("✓", "passed", "good"),
+    "failed": ("✗", "failed", "bad"),
+    "listed": ("≡", "listed", "quiet"),
+}
+ROW_STATES: dict[str, tuple[str, str, str]] = {
+    "matched": ("=", "matched", "good"),
+    "missing": ("!", "missing", "bad"),
+    "unexpected": ("+", "unexpected", "warning"),
+    "between": ("·", "between", "quiet"),
+    "optional": ("?", "optional", "quiet"),
+    "awaited": ("…", "awaited", "accent"),
+}
+SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+
+
+def safe(text: str) -> str:
+    """One line of remote text without control characters; tabs become blanks."""
+    return _CONTROL.sub("", text.expandtabs(8) if "\t" in text else text)
+
+
+def safe_block(text: str) -> str:
+    """Several lines, each made safe."""
+    return "\n".join(safe(line) for line in text.split("\n"))
+
+
+def duration(seconds: float) -> str:
+    """``4s``, ``3m05s``, ``2h04m``: at most six characters below 100 hours."""
+    whole = max(0, int(seconds))
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+
+
+def cut(text: str, width: int) -> str:
+    """``text`` in at most ``width`` characters, an ellipsis where something was left out."""
+    return text if len(text) <= width else text[: max(0, width - 1)] + "…"
+
+
+def spinner(now: float) -> str:
+    """The spinner's picture at a time in seconds."""
+    return SPINNER[int(now * 10) % len(SPINNER)]

@@ -12,6 +12,8 @@ MARK = "[REDACTED]"
 _MIN = 6
 #: How much of a piece without a line end is held back for patterns.
 _HOLD = 512
+#: A piece longer than this is no secret; it goes on rather than fill the memory.
+_MAX_HELD = 65536
 #: Environment variables whose values are secrets, whatever they look like.
 SECRET_VARIABLES = (
     "HF_TOKEN",
@@ -72,10 +74,13 @@ class Redactor:
     def stream(self) -> RedactedStream:
         return RedactedStream(self)
 
-    def hold(self, text: str) -> int:
-        """How many characters at the end of ``text`` may be the beginning of a secret."""
+    def cut(self, text: str) -> int:
+        """Where ``text`` can be parted: what follows may be, or become, part of a secret."""
         line = len(text) - (text.rfind("\n") + 1)
-        return max(min(line, _HOLD), self._partial(text))
+        cut = len(text) - max(min(line, _HOLD), self._partial(text))
+        for pattern in filter(None, (self._known, _PATTERNS)):
+            cut = next((m.start() for m in pattern.finditer(text) if m.start() < cut < m.end()), cut)
+        return cut if len(text) - cut <= _MAX_HELD else len(text)
 
     def _partial(self, text: str) -> int:
         """The longest end of ``text`` that some known secret (they can span lines) begins with."""
@@ -96,10 +101,10 @@ class RedactedStream:
         self._in_key = False
 
     def feed(self, text: str) -> str:
-        text = self._redactor.text(self._keys(self._rest + text))
-        cut = len(text) - self._redactor.hold(text)
+        text = self._keys(self._rest + text)
+        cut = self._redactor.cut(text)
         self._rest = text[cut:]
-        return text[:cut]
+        return self._redactor.text(text[:cut])
 
     def end(self) -> str:
         text, self._rest = self._redactor.text(self._rest), ""

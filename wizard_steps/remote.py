@@ -89,7 +89,9 @@ def look(cluster: Cluster, node: Node, role: str, port: int, key: str = "look") 
         + f"hex=$(printf '%04X' {int(port)})\n"
         + 'if cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -q ":$hex [0-9A-F]*:0000 0A "; '
         + f"then echo 'port {int(port)}: listening'; else echo 'port {int(port)}: free'; fi\n"
-        + "for c in $(grep -slE '(raylet/raylet|gcs/gcs_server|vllm.*serve)' /proc/[0-9]*/cmdline); do\n"
+        # The brackets keep this very text, which is in the command line of the shell that runs it, out.
+        + "others='[r]aylet/raylet|[g]cs/gcs_server|bin/[v]llm.*serve'\n"
+        + 'for c in $(grep -slE "$others" /proc/[0-9]*/cmdline); do\n'
         + "  p=${c#/proc/}; p=${p%/cmdline}\n"
         + '  grep -qzs "^MILEPOST_ID=" "/proc/$p/environ" && continue\n'
         + "  echo \"other: $p $(tr '\\0' ' ' < \"$c\" 2>/dev/null | cut -c1-160)\"\n"

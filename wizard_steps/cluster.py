@@ -17,6 +17,7 @@ from msgspec import Meta, Struct, field
 from wizard_steps import versions
 from wizard_steps.errors import UsageError
 from wizard_steps.model import Node
+from wizard_steps.toml_text import line_of, merge_nodes, merge_table, set_item
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Count = Annotated[int, Meta(ge=1, le=4096)]
@@ -248,41 +249,6 @@ def _locate(text: str, source: str, where: str, message: str) -> str:
     return f"{place}: {where or 'file'}: {message}"
 
 
-def line_of(text: str, where: str) -> int:
-    """The 1-based line of a field such as ``nodes[1].gpus``; of its nearest table if it is absent; else 0."""
-    import tomlkit
-
-    keys = [int(k) if k.isdigit() else k for k in re.findall(r"[^.\[\]]+", where)]
-    marker = "milepost-marker-5f1c"
-    while keys:
-        document: Any = tomlkit.parse(text)
-        target = document
-        try:
-            for key in keys[:-1]:
-                target = target[key]
-            _mark(target, keys[-1], marker)
-        except (KeyError, IndexError, TypeError):
-            keys.pop()
-            continue
-        before, found, _ = tomlkit.dumps(document).partition(marker)
-        return before.count("\n") + 1 if found else 0
-    return 0
-
-
-def _mark(target: Any, key: Any, marker: str) -> None:
-    """Put the marker where ``key`` is, so that a dump shows its line."""
-    value = target[key]
-    if hasattr(value, "keys") and not hasattr(value, "trivia"):
-        raise TypeError
-    if hasattr(value, "keys"):
-        first = next(iter(value.keys()), None)
-        if first is None:
-            raise KeyError(key)
-        _mark(value, first, marker)
-    else:
-        target[key] = marker
-
-
 def dump(cluster: Cluster, previous: str = "") -> str:
     """The text of a cluster file. Comments and order of ``previous`` are kept; only changed values move."""
     import tomlkit
@@ -293,54 +259,9 @@ def dump(cluster: Cluster, previous: str = "") -> str:
     scalars = [k for k, v in wanted.items() if not isinstance(v, dict | list | tuple)]
     for key in scalars:
         if key in document or wanted[key] != defaults[key] or key in ("name", "path", "venv"):
-            _set(document, key, wanted[key])
-    _merge_nodes(document, wanted["nodes"])
+            set_item(document, key, wanted[key])
+    merge_nodes(document, wanted["nodes"])
     for key, value in wanted.items():
         if isinstance(value, dict):
-            _merge_table(document, key, value, defaults[key])
+            merge_table(document, key, value, defaults[key])
     return tomlkit.dumps(document)
-
-
-def _merge_table(document: Any, key: str, value: dict[str, Any], default: dict[str, Any]) -> None:
-    import tomlkit
-
-    current = document.get(key)
-    changed = {
-        k: v for k, v in value.items() if (current is not None and k in current) or v != default.get(k)
-    }
-    if current is not None:
-        for gone in [k for k in current if k not in value]:
-            del current[gone]
-    if not changed:
-        return
-    if current is None:
-        document[key] = tomlkit.table()
-    for k, v in changed.items():
-        _set(document[key], k, list(v) if isinstance(v, tuple) else v)
-
-
-def _merge_nodes(document: Any, nodes: list[dict[str, Any]]) -> None:
-    import tomlkit
-
-    tables = document.get("nodes")
-    if tables is None:
-        document["nodes"] = tables = tomlkit.aot()
-        tables = document["nodes"]
-    while len(tables) > len(nodes):
-        del tables[len(tables) - 1]
-    while len(tables) < len(nodes):
-        tables.append(tomlkit.table())
-    for table, node in zip(tables, nodes, strict=True):
-        for k, v in node.items():
-            if k in table or v not in ("", 0, None) or k in ("host", "role", "gpus"):
-                if v is None:
-                    table.pop(k, None)
-                else:
-                    _set(table, k, v)
-
-
-def _set(table: Any, key: str, value: Any) -> None:
-    """Assign only on a change: an untouched item keeps its comment and spacing."""
-    if key in table and table[key] == value:
-        return
-    table[key] = value

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
-
 from wizard_steps.facts.network import Candidate, candidates, parse_interfaces
 from wizard_steps.milestones.common import everywhere, failure
-from wizard_steps.model import Check, Cmd, Node, Option, Question, Results, Round, Verdict, Work
+from wizard_steps.milestones.tcp import connect, listen
+from wizard_steps.model import Check, Cmd, Node, Option, Question, Result, Results, Round, Verdict, Work
 from wizard_steps.step import Known, Step
 
 #: Head to worker is tried on a port of the range Ray's workers listen in (10002-19999).
@@ -29,64 +28,6 @@ SPEEDS = Cmd(
     quiet=True,
     show="cat /sys/class/net/*/speed; ls /sys/class/net/*/device/infiniband",
 )
-
-_LISTEN = """
-import socket, sys, time
-ip, port, wanted = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-s = socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET)
-s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-try:
-    s.bind((ip, port))
-except OSError as e:
-    if e.errno == 98:
-        print(f"{ip}:{port} is listened on already"); sys.exit(0)
-    print(f"cannot listen on {ip}:{port}: {e.strerror}"); sys.exit(1)
-s.listen(64)
-end, seen = time.monotonic() + 25, 0
-while seen < wanted and time.monotonic() < end:
-    s.settimeout(max(end - time.monotonic(), 0.1))
-    try:
-        c, a = s.accept()
-    except OSError:
-        break
-    seen += 1; c.close()
-print(f"{ip}:{port} was reached by {seen} of {wanted}")
-"""
-_CONNECT = """
-import socket, sys, time
-mine, ip, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
-end, why = time.monotonic() + 20, "?"
-while time.monotonic() < end:
-    s = socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET)
-    s.settimeout(3)
-    try:
-        s.bind((mine, 0))
-        t = time.monotonic(); s.connect((ip, port))
-        print(f"{mine} -> {ip}:{port} open, {(time.monotonic() - t) * 1000:.1f} ms"); sys.exit(0)
-    except socket.timeout:
-        why = "no answer (dropped by a firewall, or no such host)"
-    except OSError as e:
-        why = e.strerror or str(e)
-    s.close(); time.sleep(0.3)
-print(f"{mine} -> {ip}:{port} closed: {why}"); sys.exit(1)
-"""
-
-
-def _python(known: Known, script: str, *words: str) -> str:
-    arguments = " ".join(shlex.quote(word) for word in words)
-    venv = shlex.quote(known.cluster.venv)
-    find = f"p=$(command -v python3 || echo {venv}/bin/python)\n"
-    return f'{find}exec "$p" -c {shlex.quote(script)} {arguments}\n'
-
-
-def _listen(known: Known, ip: str, port: int, wanted: int, key: str) -> Cmd:
-    text = _python(known, _LISTEN, ip, str(port), str(wanted))
-    return Cmd(key, text, timeout=40, quiet=True, show=f"(listen on {ip}:{port} for a moment)")
-
-
-def _connect(known: Known, mine: str, ip: str, port: int, key: str) -> Cmd:
-    text = _python(known, _CONNECT, mine, ip, str(port))
-    return Cmd(key, text, timeout=40, show=f"nc -zv -s {mine} {ip} {port}")
 
 
 class Ip(Step):
@@ -186,20 +127,20 @@ class Ip(Step):
             users.setdefault(ip, node.name)
         return checks
 
-    def _reach(self, known: Known, done: Results) -> Round | None:
+    def _reach(self, known: Known, done: Results) -> Round:
         head, port = known.head, known.cluster.ray.port
         head_ip = self._chosen(head, done)
-        work: list[Work] = []
-        if known.workers:
-            work.append((head, _listen(known, head_ip, port, len(known.workers), "listen")))
-        else:
-            work.append((head, _listen(known, head_ip, port, 1, "listen")))
-            work.append((head, _connect(known, head_ip, head_ip, port, "out")))
-        for node in known.workers:
-            ip = self._chosen(node, done)
-            work.append((node, _connect(known, ip, head_ip, port, "out")))
-            work.append((node, _listen(known, ip, BACK_PORT, 1, "listen")))
-            work.append((head, _connect(known, head_ip, ip, BACK_PORT, f"back-{node.name}")))
+        others = known.workers
+        work: list[Work] = [(head, listen(known, head_ip, port, max(len(others), 1)))]
+        if not others:
+            work.append((head, connect(known, head_ip, port, [head_ip], "out")))
+            return Round(work=tuple(work))
+        ips = {node.name: self._chosen(node, done) for node in others}
+        # The head's side first: it waits for listeners that a limit on parallel work may hold back.
+        work.append((head, connect(known, head_ip, BACK_PORT, list(ips.values()), "back")))
+        for node in others:
+            work.append((node, connect(known, ips[node.name], port, [head_ip], "out")))
+            work.append((node, listen(known, ips[node.name], BACK_PORT, 1)))
         return Round(work=tuple(work))
 
     def _reached(self, known: Known, done: Results) -> list[Check]:
@@ -207,19 +148,20 @@ class Ip(Step):
         head_ip = self._chosen(head, done)
         checks = []
         for node in known.workers or (head,):
-            checks.append(_way(f"{node.name} reaches {head_ip}:{port}", done, "out", node, node, done))
+            result = done.get("out", node)
+            checks.append(_way(f"{node.name} reaches {head_ip}:{port}", result, head_ip, node))
+        back = done.get("back", head)
         for node in known.workers:
-            name = f"{head.name} reaches {self._chosen(node, done)}"
-            checks.append(_way(name, done, f"back-{node.name}", head, node, done))
+            ip = self._chosen(node, done)
+            checks.append(_way(f"{head.name} reaches {ip}", back, ip, node))
         return checks
 
 
-def _way(name: str, done: Results, key: str, on: Node, about: Node, _: Results) -> Check:
-    result = done.get(key, on)
-    ok = result is not None and result.ok
-    last = result.lines[-1] if result and result.lines else "not tried"
-    hint = "" if ok else _hint(last)
-    return Check(name=name, ok=ok, found=last, wanted="open", node=about.name, hint=hint)
+def _way(name: str, result: Result | None, target: str, about: Node) -> Check:
+    lines = result.lines if result else []
+    line = next((x for x in lines if f"-> {target}:" in x), lines[-1] if lines else "not tried")
+    ok = f"-> {target}:" in line and " open, " in line
+    return Check(name=name, ok=ok, found=line, wanted="open", node=about.name, hint="" if ok else _hint(line))
 
 
 def _hint(line: str) -> str:

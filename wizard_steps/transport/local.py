@@ -1,0 +1,101 @@
+"""Runs commands on the wizard's own machine: the last check has to come from outside the cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+
+from wizard_steps.model import Chunk, Cmd, Exit
+
+READ = 65536
+#: Seconds between TERM and KILL.
+GRACE = 1.0
+#: Once the command has ended, its output ends too after this many silent seconds: a process that it left
+#: behind may hold the pipe open.
+LINGER = 2.0
+
+
+async def run_local(cmd: Cmd, environment: Mapping[str, str] | None = None) -> AsyncIterator[Chunk | Exit]:
+    """``sh -c`` in a session of its own. ``environment`` is added to the wizard's own.
+
+    MILEPOST_PYTHON is the Python that runs the wizard. Closing the iterator ends the whole process group.
+    """
+    variables = {**os.environ, "MILEPOST_PYTHON": sys.executable, **(environment or {})}
+    try:
+        process = await asyncio.create_subprocess_exec(
+            "/bin/sh",
+            "-c",
+            cmd.text,
+            stdin=asyncio.subprocess.PIPE if cmd.stdin else asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env=variables,
+            start_new_session=True,
+            limit=READ,
+        )
+    except (OSError, ValueError) as error:
+        yield Exit(code=-1, reason="lost", detail=f"The command cannot be started on this machine: {error}")
+        return
+    feeder = asyncio.create_task(_feed(process, cmd.stdin.encode()))
+    ended = asyncio.create_task(process.wait())
+    try:
+        assert process.stdout is not None
+        while data := await _read(process.stdout, ended):
+            yield Chunk(data)
+        code = await ended
+        yield Exit(code=code if code >= 0 else 128 - code)
+    finally:
+        feeder.cancel()
+        if not ended.done():
+            await asyncio.shield(_end_group(process.pid, ended))
+        process._transport.close()  # type: ignore[attr-defined]  # asyncio offers no other way to close the pipe
+
+
+async def _feed(process: asyncio.subprocess.Process, data: bytes) -> None:
+    if process.stdin is None:
+        return
+    try:
+        process.stdin.write(data)
+        await process.stdin.drain()
+    except (BrokenPipeError, ConnectionResetError):
+        pass
+    finally:
+        process.stdin.close()
+
+
+async def _read(stream: asyncio.StreamReader, ended: asyncio.Task[int]) -> bytes:
+    """The next output; empty at its end, or when the command has ended and nothing comes any more."""
+    reading = asyncio.ensure_future(stream.read(READ))
+    try:
+        await asyncio.wait([reading, ended], return_when=asyncio.FIRST_COMPLETED)
+        if not reading.done():
+            await asyncio.wait([reading], timeout=LINGER)
+        return reading.result() if reading.done() else b""
+    finally:
+        if not reading.done():
+            reading.cancel()
+
+
+async def _end_group(group: int, ended: asyncio.Task[int]) -> None:
+    """TERM the group, KILL what is left of it after GRACE seconds."""
+    if not _signal(group, signal.SIGTERM):
+        return
+    loop = asyncio.get_running_loop()
+    until = loop.time() + GRACE
+    while loop.time() < until:
+        await asyncio.sleep(0.02)
+        if ended.done() and not _signal(group, 0):
+            return
+    _signal(group, signal.SIGKILL)
+    await ended
+
+
+def _signal(group: int, number: int) -> bool:
+    try:
+        os.killpg(group, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True

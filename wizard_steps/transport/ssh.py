@@ -1,0 +1,209 @@
+"""The transport over SSH: every command of the wizard on real hosts goes through here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+
+import asyncssh
+
+from wizard_steps.cluster import Cluster
+from wizard_steps.model import Chunk, Cmd, Exit, Node
+from wizard_steps.transport.local import LINGER, READ, run_local
+from wizard_steps.transport.ssh_ask import Asker
+from wizard_steps.transport.ssh_connect import Connection, Connector
+from wizard_steps.transport.ssh_errors import Unreachable
+from wizard_steps.transport.ssh_shell import GRACE, remote
+
+#: Sessions at the same time on one connection; OpenSSH's MaxSessions is 10.
+SESSIONS = 8
+#: Seconds a node gets to end a command after it was told to.
+ENDING = GRACE + 1.5
+
+Process = asyncssh.SSHClientProcess[bytes]
+
+
+class SshTransport:
+    """Runs commands on the nodes of a cluster, and on the wizard's machine for the role "wizard".
+
+    Host keys are always verified. See ``transport.base.Transport`` for the contract of ``run``.
+    """
+
+    def __init__(self, cluster: Cluster, asker: Asker) -> None:
+        asyncssh.set_log_level(logging.CRITICAL)
+        self._ssh = cluster.ssh
+        self._connector = Connector(cluster.ssh, asker)
+        self._sessions: dict[str, asyncio.Semaphore] = {}
+
+    async def run(self, node: Node, cmd: Cmd) -> AsyncIterator[Chunk | Exit]:
+        stream = self._run_here(cmd) if node.role == "wizard" else self._run_there(node, cmd)
+        async with aclosing(stream) as items:  # type: ignore[type-var]
+            try:
+                async for item in items:
+                    yield item
+            except Unreachable as error:
+                yield Exit(code=-1, reason="lost", detail=str(error))
+
+    @asynccontextmanager
+    async def forward(self, node: Node, host: str, port: int) -> AsyncIterator[int]:
+        """A tunnel: the port on 127.0.0.1 here that leads to ``host``:``port`` as seen from ``node``.
+
+        Raises Unreachable or HostKeyChanged.
+        """
+        connection = await self._connector.connection(node)
+        try:
+            listener = await connection.forward_local_port("127.0.0.1", 0, host, port)
+        except (OSError, asyncssh.Error) as error:
+            raise Unreachable(f"No tunnel through {node.name} to {host}:{port}: {error}.") from None
+        try:
+            yield listener.get_port()
+        finally:
+            listener.close()
+            await listener.wait_closed()
+
+    async def close(self) -> None:
+        """End all connections. Commands that still run are ended by their node."""
+        await self._connector.close()
+
+    async def _run_here(self, cmd: Cmd) -> AsyncIterator[Chunk | Exit]:
+        if cmd.forward is None:
+            async with aclosing(run_local(cmd)) as items:  # type: ignore[type-var]
+                async for item in items:
+                    yield item
+            return
+        way = cmd.forward
+        async with (
+            self.forward(way.node, way.host, way.port) as port,
+            aclosing(run_local(cmd, {"MILEPOST_PORT": str(port)})) as items,  # type: ignore[type-var]
+        ):
+            async for item in items:
+                yield item
+
+    async def _run_there(self, node: Node, cmd: Cmd) -> AsyncIterator[Chunk | Exit]:
+        slots = self._sessions.setdefault(f"{node.user}@{node.host}:{node.port}", asyncio.Semaphore(SESSIONS))
+        async with slots:
+            process = await self._start(node, cmd)
+            try:
+                async for chunk in _output(process):
+                    yield chunk
+                if process.returncode is None:
+                    await process.wait_closed()
+                yield self._exit(node, process)
+            finally:
+                await asyncio.shield(_end(process))
+
+    async def _start(self, node: Node, cmd: Cmd) -> Process:
+        """Start the command. A connection that is found dead before that is replaced once."""
+        fed = cmd.stdin.encode()
+        command = remote(cmd.text, len(fed))
+        for last in (False, True):
+            connection = await self._connector.connection(node)
+            opened: list[Process] = []
+            try:
+                async with asyncio.timeout(self._ssh.connect_timeout):
+                    process = await _session(connection, command, opened)
+            except (asyncssh.Error, TimeoutError, OSError) as error:
+                if not opened and not last and _dead(connection, error):
+                    await self._connector.drop(node)
+                    continue
+                raise self._not_started(node, error) from None
+            if fed:
+                process.stdin.write(fed)
+            return process
+        raise AssertionError("unreachable")
+
+    def _not_started(self, node: Node, error: BaseException) -> Unreachable:
+        if isinstance(error, asyncssh.ChannelOpenError):
+            return Unreachable(
+                f"{node.name}: the SSH server refuses to run a command: {error.reason}. "
+                "Check MaxSessions and ForceCommand in its sshd_config, and the user's shell."
+            )
+        if isinstance(error, TimeoutError):
+            return Unreachable(
+                f"{node.name}: logged in, but the command did not start within "
+                f"{self._ssh.connect_timeout:g} s. The machine may be overloaded or out of memory."
+            )
+        return Unreachable(f"{node.name}: the connection broke before the command started: {error}. Retry.")
+
+    def _exit(self, node: Node, process: Process) -> Exit:
+        if process.exit_signal is not None:
+            return Exit(code=128 + _signal_number(process.exit_signal[0]))
+        if process.exit_status is not None:
+            return Exit(code=process.exit_status)
+        return Exit(
+            code=-1,
+            reason="lost",
+            detail=f"The connection to {node.name} broke while the command ran; what it did until then "
+            "stands. Check the machine (rebooted? out of memory?) and the network, then retry.",
+        )
+
+
+async def _session(connection: Connection, command: str, opened: list[Process]) -> Process:
+    """``opened`` is filled once the server may know the command: it must not be sent again then."""
+
+    def factory() -> Process:
+        opened.append(asyncssh.SSHClientProcess())
+        return opened[0]
+
+    await connection.create_session(
+        factory,
+        command,
+        encoding=None,
+        request_pty=False,
+        x11_forwarding=False,
+        env=None,
+        send_env=None,
+    )
+    return opened[0]
+
+
+def _dead(connection: Connection, error: BaseException) -> bool:
+    return connection.is_closed() or isinstance(error, TimeoutError | asyncssh.ConnectionLost | OSError)
+
+
+async def _output(process: Process) -> AsyncIterator[Chunk]:
+    """All output until the channel ends, or until the command has ended and nothing comes any more."""
+    reading: asyncio.Task[bytes] | None = None
+    try:
+        while True:
+            reading = reading or asyncio.create_task(process.stdout.read(READ))
+            done, _ = await asyncio.wait([reading], timeout=LINGER)
+            if not done:
+                if process.returncode is not None:
+                    return
+                continue
+            try:
+                data = reading.result()
+            except (asyncssh.Error, OSError):
+                return
+            reading = None
+            if not data:
+                return
+            yield Chunk(data)
+    finally:
+        if reading is not None:
+            reading.cancel()
+
+
+async def _end(process: Process) -> None:
+    """Have the node end what still runs: EOF tells its watchdog. Then close the channel."""
+    if process.returncode is None and not process.is_closing():
+        process.stdin.write_eof()
+        try:
+            async with asyncio.timeout(ENDING):
+                while await process.stdout.read(READ):
+                    pass
+                await process.wait_closed()
+        except (TimeoutError, asyncssh.Error, OSError):
+            pass
+    process.close()
+
+
+def _signal_number(name: str) -> int:
+    try:
+        return int(signal.Signals[f"SIG{name}"])
+    except KeyError:
+        return 0

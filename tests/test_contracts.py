@@ -1,0 +1,36 @@
+"""The seams, checked by import-linter and by looking at what a module loads."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_import_contracts_hold() -> None:
+    tool = Path(sys.executable).parent / "lint-imports"
+    done = subprocess.run([tool], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_asyncssh_stays_behind_the_transport_and_the_lab() -> None:
+    users = [
+        path.relative_to(ROOT).as_posix()
+        for package in ("wizard_steps", "tui")
+        for path in (ROOT / package).rglob("*.py")
+        if any(
+            line.startswith(("import asyncssh", "from asyncssh")) for line in path.read_text().splitlines()
+        )
+    ]
+    outside = [u for u in users if not u.startswith(("wizard_steps/transport/ssh", "wizard_steps/lab/"))]
+    assert outside == []
+
+
+@pytest.mark.parametrize("name", ["wizard_steps.plan", "wizard_steps.replaying", "tui.replays", "tui.cli"])
+def test_what_a_replay_needs_loads_no_screen_and_no_ssh(name: str) -> None:
+    code = f"import sys, {name}; sys.exit(bool({{'textual', 'asyncssh', 'rich'}} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

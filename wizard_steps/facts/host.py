@@ -1,0 +1,99 @@
+"""The machine itself: system, memory, limits, disks, clock."""
+
+from __future__ import annotations
+
+import re
+
+from msgspec import Struct
+
+from wizard_steps.facts.sections import Section
+
+#: /proc/self/limits says "unlimited"; as a number that is this.
+UNLIMITED = -1
+
+
+class Host(Struct, frozen=True):
+    os: str = ""
+    kernel: str = ""
+    arch: str = ""
+    memory_kib: int = 0
+    boot_id: str = ""
+
+
+class Limits(Struct, frozen=True):
+    """Soft limits of a login session; UNLIMITED, or None when they could not be read."""
+
+    memlock_bytes: int | None = None
+    open_files: int | None = None
+    open_files_hard: int | None = None
+
+
+class Disk(Struct, frozen=True):
+    """One file system, sizes in KiB."""
+
+    mount: str
+    total_kib: int
+    free_kib: int
+
+    @property
+    def used_share(self) -> float:
+        return 1 - self.free_kib / self.total_kib if self.total_kib else 0.0
+
+
+class Clock(Struct, frozen=True):
+    """How far a node's clock is from the wizard's: the skew lies between ``low`` and ``high`` seconds."""
+
+    low: float
+    high: float
+
+    @property
+    def least(self) -> float:
+        """The smallest skew that the measurement allows, seconds, without sign."""
+        return 0.0 if self.low <= 0 <= self.high else min(abs(self.low), abs(self.high))
+
+
+def parse_host(os: Section, memory: Section, boot: Section) -> Host:
+    """``/etc/os-release`` and ``uname -srm``, ``/proc/meminfo``, the boot id."""
+    name = re.search(r'^PRETTY_NAME="?([^"\n]*)', os.text, re.MULTILINE)
+    uname = re.search(r"^Linux (\S+) (\S+)$", os.text, re.MULTILINE)
+    total = re.search(r"^MemTotal:\s+(\d+) kB", memory.text, re.MULTILINE)
+    boot_id = re.search(r"^[0-9a-f-]{36}$", boot.text, re.MULTILINE)
+    return Host(
+        os=name[1].strip() if name else "",
+        kernel=uname[1] if uname else "",
+        arch=uname[2] if uname else "",
+        memory_kib=int(total[1]) if total else 0,
+        boot_id=boot_id[0] if boot_id else "",
+    )
+
+
+def parse_limits(section: Section) -> Limits:
+    """``/proc/self/limits``."""
+
+    def row(name: str, column: int) -> int | None:
+        found = re.search(rf"^{name}\s+(\S+)\s+(\S+)", section.text, re.MULTILINE)
+        if not found:
+            return None
+        return UNLIMITED if found[column] == "unlimited" else int(found[column])
+
+    return Limits(row("Max locked memory", 1), row("Max open files", 1), row("Max open files", 2))
+
+
+def parse_df(section: Section) -> list[Disk]:
+    """``df -Pk``, once or several times; a repeated mount point is kept once."""
+    found: dict[str, Disk] = {}
+    for line in section.lines:
+        row = re.match(r"^(\S.*?)\s+(\d+)\s+(\d+)\s+(-?\d+)\s+\S+\s+(/.*)$", line)
+        if row:
+            found[row[5]] = Disk(row[5], int(row[2]), max(0, int(row[4])))
+    return list(found.values())
+
+
+def parse_clock(text: str, started: float, ended: float) -> Clock | None:
+    """``date +%s.%N`` against the wizard's epoch seconds just before and after. busybox prints no %N."""
+    found = re.search(r"^(\d{9,})(?:\.(\d+))?", text.strip(), re.MULTILINE)
+    if not found:
+        return None
+    node = float(f"{found[1]}.{found[2] or 0}")
+    slack = 0.0 if found[2] else 1.0
+    return Clock(node - ended, node + slack - started)

@@ -1,0 +1,85 @@
+"""From gathered facts to a report: one finding per node and fact, and one for what differs between nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from wizard_steps.cluster import Cluster
+from wizard_steps.facts import compare, rules_gpu, rules_machine, rules_network, rules_software
+from wizard_steps.facts.finding import Finding, Verdict, worst
+from wizard_steps.facts.netstate import Link
+from wizard_steps.facts.node import NodeFacts
+from wizard_steps.facts.recommend import Choice, NodeNet, recommend
+
+
+class Report(Struct, frozen=True):
+    """Findings in the order of the cluster file; those of the whole cluster (node "") come last."""
+
+    nodes: tuple[str, ...]
+    findings: tuple[Finding, ...]
+    network: Choice
+    simulated: bool = False
+
+    @property
+    def verdict(self) -> Verdict:
+        return worst([one.verdict for one in self.findings])
+
+    @property
+    def passed(self) -> bool:
+        return self.verdict != "fail"
+
+    def of(self, verdict: Verdict) -> list[Finding]:
+        return [one for one in self.findings if one.verdict == verdict]
+
+
+def judge(facts: Mapping[str, NodeFacts], cluster: Cluster, weights_kib: int = 0) -> Report:
+    """``facts`` by node name; a node that is missing in it counts as not asked. Pure."""
+    findings: list[Finding] = []
+    asked = {node.name: facts.get(node.name, NodeFacts(problem="not asked")) for node in cluster.node_list}
+    nets = {name: net_of(one) for name, one in asked.items() if not one.problem}
+    network = recommend(nets, loopback=cluster.simulated)
+    ips = _talking(cluster, network)
+    for node in cluster.node_list:
+        one = asked[node.name]
+        if one.problem:
+            hint = "check the host's name, the network, the user and the key (`ssh HOST true`)"
+            findings.append(
+                Finding("reach", node.name, "fail", one.problem[:120], "could not be asked", hint)
+            )
+            continue
+        findings += rules_machine.judge(node, one, cluster, weights_kib)
+        findings += rules_gpu.judge(node, one, cluster)
+        findings += rules_network.judge(node, one, cluster, ips)
+        findings += rules_software.judge(node, one, cluster)
+    reached = {name: one for name, one in asked.items() if not one.problem}
+    findings += compare.unlike(findings, cluster.head.name)
+    if not cluster.simulated:
+        findings += compare.same_machine({name: one.host.boot_id for name, one in reached.items()})
+    findings += _network(network, cluster, len(reached))
+    return Report(tuple(node.name for node in cluster.node_list), tuple(findings), network, cluster.simulated)
+
+
+def net_of(facts: NodeFacts) -> NodeNet:
+    links: dict[str, Link] = dict(facts.links)
+    return NodeNet(facts.interfaces, links, facts.rdma, facts.ssh_ip)
+
+
+def _talking(cluster: Cluster, network: Choice) -> list[str]:
+    """The addresses the nodes will use: the file's, otherwise the recommended ones."""
+    best = network.best
+    chosen = {name: one.ip for name, one in best.by_node.items()} if best else {}
+    ips = (node.fabric_ip or chosen.get(node.name, "") for node in cluster.node_list)
+    return [ip for ip in ips if ip]
+
+
+def _network(network: Choice, cluster: Cluster, reached: int) -> list[Finding]:
+    if reached < 2 or all(node.fabric_ip for node in cluster.node_list):
+        return []
+    if network.best is None:
+        hint = "set fabric_ip of every node in the cluster file"
+        return [Finding("network", "", "fail", "none shared", network.reason, hint)]
+    if network.problems:
+        return [Finding("network", "", "warn", network.reason, "; ".join(network.problems))]
+    return [Finding("network", "", "ok", network.reason)]

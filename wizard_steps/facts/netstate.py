@@ -1,0 +1,114 @@
+"""Firewall, proxies, link speeds, RDMA devices and the GPU topology of a node."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from wizard_steps.facts.network import clean
+from wizard_steps.facts.sections import Section, pick
+
+
+class Firewall(Struct, frozen=True):
+    """``active`` names what filters incoming traffic; ``unreadable`` what this user may not look at."""
+
+    active: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()
+    looked: bool = False
+
+
+class Link(Struct, frozen=True):
+    """``speed`` in Mbit/s, 0 when the driver does not say (virtual devices)."""
+
+    speed: int = 0
+    mtu: int = 0
+
+
+class Rdma(Struct, frozen=True):
+    """One port of an RDMA device. ``rate`` in Gbit/s; ``interfaces`` are its network devices."""
+
+    device: str
+    active: bool
+    rate: float
+    layer: str
+    interfaces: tuple[str, ...] = ()
+
+
+class Topology(Struct, frozen=True):
+    """``nvlink``: NVLinks between the worst-connected two GPUs (0: none, None: one GPU or unknown)."""
+
+    gpus: int = 0
+    nvlink: int | None = None
+    worst: str = ""
+    nics: tuple[str, ...] = ()
+
+
+def parse_firewall(found: Mapping[str, Section]) -> Firewall:
+    """ufw, firewalld, nftables and iptables, each if it is installed."""
+    active, unreadable, looked = [], [], False
+    for name, test in (
+        ("ufw", r"^Status: active"),
+        ("firewalld", r"^running$"),
+        ("nft", r"hook input priority [^;]+; policy drop"),
+        ("iptables", r"^-P INPUT (?:DROP|REJECT)|^-A INPUT .*-j (?:DROP|REJECT)"),
+    ):
+        section = pick(found, f"firewall-{name}")
+        if section.missing:
+            continue
+        if re.search(r"root|[Pp]ermission|not permitted|Authorization", section.text) and not section.ok:
+            unreadable.append(name)
+            continue
+        looked = True
+        rejects = name == "nft" and re.search(r"hook input[^}]*\b(?:drop|reject)\b", section.text, re.DOTALL)
+        if re.search(test, section.text, re.MULTILINE) or rejects:
+            active.append(name)
+    return Firewall(tuple(active), tuple(unreadable), looked)
+
+
+def parse_proxies(section: Section) -> dict[str, str]:
+    """``name=value`` of the proxy variables, names in lower case."""
+    pairs = (line.partition("=") for line in section.lines if "=" in line)
+    return {name.lower(): value for name, _, value in pairs if name.lower().endswith("_proxy")}
+
+
+def parse_links(section: Section) -> dict[str, Link]:
+    found = {}
+    for line in section.lines:
+        row = re.fullmatch(r"(\S+) speed (\S+) mtu (\S+)", line.strip())
+        if row:
+            speed = int(row[2]) if row[2].isdigit() else 0
+            found[row[1]] = Link(speed, int(row[3]) if row[3].isdigit() else 0)
+    return found
+
+
+def parse_rdma(section: Section) -> list[Rdma]:
+    found = []
+    for line in section.lines:
+        row = re.match(
+            r"(\S+) port \d+ state (?:\d+: )?(\S+) rate ([\d.]+).*? layer (\S+) net(.*)$", line.strip()
+        )
+        if row:
+            names = tuple(word.rsplit("/", 1)[-1] for word in row[5].split() if not word.endswith("*"))
+            found.append(Rdma(row[1], row[2] == "ACTIVE", float(row[3]), row[4], names))
+    return found
+
+
+def parse_topology(section: Section) -> Topology:
+    """``nvidia-smi topo -m``: the matrix between GPUs, and the names of NICs from its legend."""
+    rows: dict[str, list[str]] = {}
+    text = clean(section.text)
+    for line in text.splitlines():
+        words = line.split()
+        if words and re.fullmatch(r"GPU\d+", words[0]) and "X" in words:
+            rows[words[0]] = words[1:]
+    pairs = [cell for i, row in enumerate(rows.values()) for j, cell in enumerate(row[: len(rows)]) if j != i]
+    nics = tuple(re.findall(r"^\s*NIC\d+: (\S+)", text, re.MULTILINE))
+    if not pairs:
+        return Topology(len(rows), None, "", nics)
+    links = [int(cell[2:]) if re.fullmatch(r"NV\d+", cell) else 0 for cell in pairs]
+    order = ("SYS", "NODE", "PHB", "PXB", "PIX")
+    slow = [cell for cell in pairs if cell in order]
+    worst = min(slow, key=order.index) if slow else f"NV{min(links)}"
+    return Topology(len(rows), min(links), worst, nics)

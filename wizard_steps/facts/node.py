@@ -1,0 +1,116 @@
+"""All facts of one node as one value."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from wizard_steps.facts import host as on_host
+from wizard_steps.facts import netstate as on_net
+from wizard_steps.facts import software as on_node
+from wizard_steps.facts.gpu import GpuFacts, GpuProcess, parse_compute_apps, parse_nvidia_smi
+from wizard_steps.facts.network import Interface, parse_interfaces
+from wizard_steps.facts.sections import pick, split
+
+
+class Answer(Struct, frozen=True):
+    """What a node answered to one command. ``problem`` says why nothing came (unreachable, timed out).
+
+    ``started`` and ``ended`` are the wizard's clock, seconds since 1970.
+    """
+
+    text: str = ""
+    problem: str = ""
+    started: float = 0.0
+    ended: float = 0.0
+
+
+class NodeFacts(Struct, frozen=True):
+    """``problem`` is set when the node could not be asked at all. Sizes as their types say."""
+
+    problem: str = ""
+    host: on_host.Host = on_host.Host()
+    limits: on_host.Limits = on_host.Limits()
+    shm: on_host.Disk | None = None
+    disks: tuple[on_host.Disk, ...] = ()
+    clock: on_host.Clock | None = None
+    ntp: str = ""
+    gpu: GpuFacts = GpuFacts("failed")
+    gpu_processes: tuple[GpuProcess, ...] = ()
+    gpu_fabric: tuple[str, ...] = ()
+    topology: on_net.Topology = on_net.Topology()
+    ssh_ip: str = ""
+    interfaces: tuple[Interface, ...] = ()
+    links: dict[str, on_net.Link] = {}
+    rdma: tuple[on_net.Rdma, ...] = ()
+    firewall: on_net.Firewall = on_net.Firewall()
+    proxies: dict[str, str] = {}
+    software: on_node.Software = on_node.Software()
+    docker: on_node.Docker | None = None
+    processes: tuple[on_node.Process, ...] = ()
+    processes_known: bool = False
+    listeners: tuple[on_node.Listener, ...] = ()
+    listeners_known: bool = False
+    token: on_node.Token = on_node.Token()
+    model: on_node.Model = on_node.Model()
+    access: on_node.Access | None = None
+
+
+def parse_node(answers: dict[str, Answer]) -> NodeFacts:
+    """From the answers to ``script.commands``, by command key. Never raises: what is not there is empty."""
+    main = answers.get("facts", Answer(problem="not asked"))
+    found = split(main.text)
+    if not found:
+        return NodeFacts(problem=main.problem or _first(main.text) or "the node printed nothing")
+    clock, access = answers.get("clock"), answers.get("access")
+    shm = on_host.parse_df(pick(found, "shm"))
+    gpu = _gpu(found["nvidia"].text if "nvidia" in found else "", pick(found, "gpus").text)
+    processes, proc_tcp = pick(found, "processes"), pick(found, "listeners")
+    listeners = on_node.parse_listeners(proc_tcp, pick(found, "sockets"))
+    return NodeFacts(
+        host=on_host.parse_host(pick(found, "os"), pick(found, "memory"), pick(found, "boot")),
+        limits=on_host.parse_limits(pick(found, "limits")),
+        shm=shm[0] if shm else None,
+        disks=tuple(on_host.parse_df(pick(found, "disk"))),
+        clock=on_host.parse_clock(clock.text, clock.started, clock.ended) if clock else None,
+        ntp=pick(found, "ntp").text.strip() if pick(found, "ntp").ok else "",
+        gpu=gpu,
+        gpu_processes=tuple(parse_compute_apps(pick(found, "gpu-processes").text)) or gpu.processes,
+        gpu_fabric=tuple(pick(found, "gpu-fabric").lines) if pick(found, "gpu-fabric").ok else (),
+        topology=on_net.parse_topology(pick(found, "gpu-topology")),
+        ssh_ip=pick(found, "ssh").text.strip(),
+        interfaces=tuple(parse_interfaces(pick(found, "interfaces").text)),
+        links=on_net.parse_links(pick(found, "links")),
+        rdma=tuple(on_net.parse_rdma(pick(found, "rdma"))),
+        firewall=on_net.parse_firewall(found),
+        proxies=on_net.parse_proxies(pick(found, "proxies")),
+        software=on_node.parse_software(pick(found, "python"), pick(found, "packages")),
+        docker=on_node.parse_docker(found["docker"]) if "docker" in found else None,
+        processes=tuple(on_node.parse_processes(processes)),
+        # grep exits 1 when no line matches; without ps its error text comes through.
+        processes_known=not processes.missing and "not found" not in processes.text,
+        listeners=tuple(listeners),
+        listeners_known=proc_tcp.code in (0, 1) or pick(found, "sockets").ok,
+        token=on_node.parse_token(pick(found, "ray-token")),
+        model=on_node.parse_model(pick(found, "model")),
+        access=_access(access),
+    )
+
+
+def _gpu(table: str, query: str) -> GpuFacts:
+    """The query has exact numbers, the table has the CUDA version; either may be missing."""
+    plain, exact = parse_nvidia_smi(table), parse_nvidia_smi(query)
+    if exact.problem != "ok":
+        return plain
+    return GpuFacts("ok", "", exact.driver, plain.cuda, exact.gpus, plain.processes)
+
+
+def _access(answer: Answer | None) -> on_node.Access | None:
+    if answer is None:
+        return None
+    if answer.problem:
+        return on_node.Access(error=answer.problem)
+    return on_node.parse_access(answer.text)
+
+
+def _first(text: str) -> str:
+    return next((line.strip()[:200] for line in text.splitlines() if line.strip()), "")

@@ -1,0 +1,232 @@
+"""Which network should carry the GPU traffic, and why. A pure function of candidates and measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from msgspec import Struct
+
+from wizard_steps.facts.netstate import Link, Rdma
+from wizard_steps.facts.network import Address, Candidate, Interface, candidates, excluded
+
+
+class NodeNet(Struct, frozen=True):
+    """What one node's network looks like. ``ssh_ip``: the address ssh came in on (management)."""
+
+    interfaces: tuple[Interface, ...] = ()
+    links: dict[str, Link] = {}
+    rdma: tuple[Rdma, ...] = ()
+    ssh_ip: str = ""
+
+
+class Measurement(Struct, frozen=True):
+    """One direction between two nodes over the addresses of one network.
+
+    ``latency_ms`` and ``mbit`` are 0 when they were not measured.
+    """
+
+    source: str
+    target: str
+    ip: str
+    reached: bool
+    latency_ms: float = 0.0
+    mbit: float = 0.0
+
+
+class Option(Struct, frozen=True):
+    """One network that every node has an address in. ``speed`` in Mbit/s, 0 when no driver tells."""
+
+    network: str
+    by_node: dict[str, Candidate]
+    speed: int = 0
+    rdma: bool = False
+    management: bool = False
+    measured_mbit: float = 0.0
+    latency_ms: float = 0.0
+    blocked: tuple[str, ...] = ()
+    routed: bool = False
+    why: str = ""
+
+
+class Choice(Struct, frozen=True):
+    """``options``: the recommended one first; ``excluded``: addresses left out, with reasons."""
+
+    options: tuple[Option, ...]
+    reason: str
+    env: dict[str, dict[str, str]] = {}
+    problems: tuple[str, ...] = ()
+    excluded: dict[str, tuple[Candidate, ...]] = {}
+
+    @property
+    def best(self) -> Option | None:
+        return self.options[0] if self.options else None
+
+
+def recommend(
+    nets: Mapping[str, NodeNet], measurements: Sequence[Measurement] = (), *, loopback: bool = False
+) -> Choice:
+    """The networks all nodes share, best first, and the environment that the best one means per node.
+
+    Order: reachable both ways; measured throughput; RDMA; link speed; the kind of interface; not the
+    management network; private before public. ``loopback`` is for labs that live on one machine.
+    """
+    by_node = {node: candidates(net.interfaces, loopback=loopback) for node, net in nets.items()}
+    left_out = {node: tuple(excluded(net.interfaces)) for node, net in nets.items()}
+    problems = [f"{node} has no usable address" for node, found in by_node.items() if not found]
+    problems += _repeated(by_node)
+    options = [_rate(option, nets, measurements) for option in _shared(by_node)]
+    if not options and not problems:
+        options = [_rate(option, nets, measurements) for option in _routed(by_node)]
+        if options:
+            problems.append("the nodes share no subnet: traffic between them must be routed")
+        else:
+            problems.append(
+                "the nodes share neither a subnet nor an interface name: choose fabric_ip by hand"
+            )
+    options.sort(key=_order)
+    options = [_explained(option) for option in options]
+    if not options:
+        return Choice((), "; ".join(problems) or "no nodes", {}, tuple(problems), left_out)
+    best = options[0]
+    env = {node: environment(one, nets[node].interfaces) for node, one in best.by_node.items()}
+    return Choice(tuple(options), _reason(options), env, tuple(problems), left_out)
+
+
+def environment(chosen: Candidate, interfaces: Sequence[Interface] = ()) -> dict[str, str]:
+    """What is set on a node for a chosen address.
+
+    NCCL takes the name as a prefix, so ``eth1`` would also match ``eth10``: ``=`` asks for the exact name
+    then (NCCL's documentation of NCCL_SOCKET_IFNAME). Gloo wants the plain name.
+    """
+    env = {"VLLM_HOST_IP": chosen.ip}
+    if chosen.interface:
+        others = any(
+            one.name != chosen.interface and one.name.startswith(chosen.interface) for one in interfaces
+        )
+        env["NCCL_SOCKET_IFNAME"] = f"={chosen.interface}" if others else chosen.interface
+        env["GLOO_SOCKET_IFNAME"] = chosen.interface
+    return env
+
+
+def _repeated(by_node: Mapping[str, Sequence[Candidate]]) -> Iterator[str]:
+    """One address on two nodes: vLLM would put both nodes' ranks on one device."""
+    owners: dict[str, list[str]] = {}
+    for node, found in by_node.items():
+        for one in found:
+            if one.kind != "loopback":
+                owners.setdefault(one.ip, []).append(node)
+    for ip, nodes in owners.items():
+        if len(nodes) > 1:
+            yield f"{ip} is on {' and '.join(nodes)}: every node needs an address of its own"
+
+
+def _shared(by_node: Mapping[str, Sequence[Candidate]]) -> Iterator[Option]:
+    networks: dict[str, dict[str, Candidate]] = {}
+    for node, found in by_node.items():
+        for one in found:
+            networks.setdefault(one.network, {}).setdefault(node, one)
+    for network, members in networks.items():
+        ips = [one.ip for one in members.values()]
+        if len(members) == len(by_node) and len(set(ips)) == len(ips):
+            yield Option(network, members)
+
+
+def _routed(by_node: Mapping[str, Sequence[Candidate]]) -> Iterator[Option]:
+    """Clouds give each node a /32 or its own subnet: the same interface name is the next best sign."""
+    names: dict[tuple[str, int], dict[str, Candidate]] = {}
+    for node, found in by_node.items():
+        for one in found:
+            names.setdefault((one.interface, Address(one.ip, 0).version), {}).setdefault(node, one)
+    for (name, _), members in names.items():
+        if name and len(members) == len(by_node):
+            yield Option(f"routed, {name}", members, routed=True)
+
+
+def _rate(option: Option, nets: Mapping[str, NodeNet], measurements: Sequence[Measurement]) -> Option:
+    ips = {one.ip for one in option.by_node.values()}
+    seen = [m for m in measurements if m.ip in ips]
+    rates = [m.mbit for m in seen if m.reached and m.mbit]
+    return Option(
+        network=option.network,
+        by_node=option.by_node,
+        speed=min(_speed(nets[node], one) for node, one in option.by_node.items()),
+        rdma=all(_has_rdma(nets[node], one) for node, one in option.by_node.items()),
+        management=any(nets[node].ssh_ip == one.ip for node, one in option.by_node.items()),
+        measured_mbit=min(rates, default=0.0),
+        latency_ms=max((m.latency_ms for m in seen if m.reached), default=0.0),
+        blocked=tuple(f"{m.source} -> {m.target}" for m in seen if not m.reached),
+        routed=option.routed,
+    )
+
+
+def _has_rdma(net: NodeNet, one: Candidate) -> bool:
+    return any(port.active and one.interface in port.interfaces for port in net.rdma)
+
+
+def _speed(net: NodeNet, one: Candidate) -> int:
+    rates = [int(port.rate * 1000) for port in net.rdma if port.active and one.interface in port.interfaces]
+    link = net.links.get(one.interface)
+    return max([link.speed if link else 0, *rates])
+
+
+def _order(option: Option) -> tuple[float, ...]:
+    kinds = ("infiniband", "bond", "ethernet", "bridge", "unknown", "overlay", "loopback")
+    first = next(iter(option.by_node.values()))
+    public = "public" in first.why
+    version = Address(first.ip, 0).version
+    # Fabric and management are guessed only between networks that are otherwise alike.
+    return (
+        bool(option.blocked),
+        -option.measured_mbit,
+        not option.rdma,
+        first.kind == "overlay",
+        -option.speed,
+        kinds.index(first.kind),
+        public,
+        option.management,
+        version,
+    )
+
+
+def _explained(option: Option) -> Option:
+    first = next(iter(option.by_node.values()))
+    names = sorted({one.interface or "?" for one in option.by_node.values()})
+    parts = [f"{'/'.join(names)}: {first.why}"]
+    if option.rdma:
+        parts.append("RDMA device on every node")
+    if option.speed:
+        parts.append(f"link {option.speed / 1000:g} Gbit/s")
+    if option.measured_mbit:
+        parts.append(f"measured {option.measured_mbit / 1000:.1f} Gbit/s at worst")
+    if option.latency_ms:
+        parts.append(f"latency up to {option.latency_ms:.2f} ms")
+    if option.management:
+        parts.append("ssh comes in here, so it may be the management network")
+    if option.blocked:
+        parts.append(f"blocked: {', '.join(option.blocked[:3])}")
+    values = {name: getattr(option, name) for name in option.__struct_fields__}
+    return Option(**{**values, "why": "; ".join(parts)})
+
+
+def _reason(options: Sequence[Option]) -> str:
+    best, rest = options[0], options[1:]
+    if not rest:
+        return f"{best.network} is the only network that all nodes share ({best.why})"
+    other = rest[0]
+    if other.blocked and not best.blocked:
+        why = "every node reaches every other there"
+    elif best.measured_mbit > other.measured_mbit:
+        why = "it was the fastest in the timed transfers"
+    elif best.rdma and not other.rdma:
+        why = "all nodes have an RDMA device on it"
+    elif best.speed > other.speed:
+        why = f"its links are the fastest ({best.speed / 1000:g} Gbit/s)"
+    elif other.management and not best.management:
+        why = "ssh uses another network, so this is likely the fabric"
+    else:
+        why = f"its interfaces fit best ({next(iter(best.by_node.values())).why})"
+    return (
+        f"{best.network}: {why}; measure before you rely on it"
+        if not best.measured_mbit
+        else f"{best.network}: {why}"
+    )

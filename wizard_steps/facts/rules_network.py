@@ -1,0 +1,100 @@
+"""Judges the network of one node: addresses, RDMA, firewall, proxies."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Mapping, Sequence
+
+from wizard_steps.cluster import Cluster
+from wizard_steps.facts.finding import Finding, ok
+from wizard_steps.facts.network import candidates, excluded
+from wizard_steps.facts.node import NodeFacts
+from wizard_steps.model import Node
+
+#: Proxy variables that gRPC (Ray) and HTTP clients (the probe, Ray's dashboard) obey.
+CATCHING = ("grpc_proxy", "http_proxy", "https_proxy", "all_proxy")
+
+
+def judge(node: Node, facts: NodeFacts, cluster: Cluster, ips: Sequence[str]) -> Iterator[Finding]:
+    """``ips`` are the addresses by which the nodes will talk to each other."""
+    yield _addresses(node, facts, cluster)
+    yield _rdma(node.name, facts)
+    yield _firewall(node.name, facts, cluster)
+    yield _proxies(node.name, facts.proxies, ips)
+
+
+def _addresses(node: Node, facts: NodeFacts, cluster: Cluster) -> Finding:
+    found = candidates(facts.interfaces, loopback=cluster.simulated)
+    known = {address.ip for interface in facts.interfaces for address in interface.addresses}
+    if node.fabric_ip and known and node.fabric_ip not in known:
+        hint = f"it has {', '.join(one.ip for one in found[:3]) or 'none'}: correct fabric_ip"
+        return Finding("address", node.name, "fail", node.fabric_ip, "no interface has this fabric_ip", hint)
+    if node.fabric_ip:
+        name = next((i.name for i in facts.interfaces if node.fabric_ip in {a.ip for a in i.addresses}), "?")
+        bad = next((one for one in excluded(facts.interfaces) if one.ip == node.fabric_ip), None)
+        if bad and not cluster.simulated:
+            return Finding("address", node.name, "warn", f"{node.fabric_ip} on {name}", bad.why)
+        return ok("address", node.name, f"{node.fabric_ip} on {name}")
+    if not facts.interfaces:
+        return Finding("address", node.name, "unknown", "not read", "no source of addresses could be read")
+    if not found:
+        why = "; ".join(f"{one.interface} {one.ip}: {one.why}" for one in excluded(facts.interfaces)[:3])
+        return Finding("address", node.name, "fail", "none usable", why or "no address at all")
+    more = f" (+{len(found) - 1} more)" if len(found) > 1 else ""
+    return ok("address", node.name, f"{found[0].ip}/{found[0].prefix} on {found[0].interface or '?'}{more}")
+
+
+def _rdma(node: str, facts: NodeFacts) -> Finding:
+    if not facts.rdma:
+        return ok("RDMA", node, "none: NCCL will use TCP sockets")
+    up = [port for port in facts.rdma if port.active]
+    if not up:
+        found = f"{len(facts.rdma)} port(s), none active"
+        return Finding(
+            "RDMA", node, "warn", found, "NCCL will fall back to TCP sockets", "check cables, subnet manager"
+        )
+    kinds = sorted({f"{port.rate:g} Gbit/s {port.layer}" for port in up})
+    found = f"{len(up)} x {' + '.join(kinds)}"
+    return ok("RDMA", node, found)
+
+
+def _firewall(node: str, facts: NodeFacts, cluster: Cluster) -> Finding:
+    state = facts.firewall
+    ports = f"{cluster.ray.port}, {cluster.ray.dashboard_port}, 10001-19999, {cluster.serve.port}"
+    if state.active:
+        return Finding(
+            "firewall", node, "warn", f"{' and '.join(state.active)} filter(s) incoming traffic",
+            "Ray and NCCL also use random ports in both directions",
+            f"allow all TCP between the nodes, or at least {ports} and pinned node-manager ports",
+        )  # fmt: skip
+    if state.unreadable and not state.looked:
+        message = "needs root to look; a blocked port shows when the nodes try to reach each other"
+        return Finding("firewall", node, "unknown", f"{', '.join(state.unreadable)} not readable", message)
+    return ok("firewall", node, "open" if state.looked else "no firewall tool found")
+
+
+def _proxies(node: str, proxies: Mapping[str, str], ips: Sequence[str]) -> Finding:
+    caught = [name for name in CATCHING if proxies.get(name)]
+    if not caught:
+        return ok("proxies", node, "none")
+    bypass = [entry.strip() for entry in proxies.get("no_proxy", "").split(",") if entry.strip()]
+    missed = [ip for ip in ips if not any(_covers(entry, ip) for entry in bypass)]
+    if not ips:
+        message = "would catch Ray's traffic unless no_proxy names every node's address"
+        return Finding("proxies", node, "warn", ", ".join(caught), message)
+    if missed:
+        few = ", ".join(missed[:3]) + (" ..." if len(missed) > 3 else "")
+        message = f"{', '.join(caught)} would catch Ray's traffic to {few}"
+        hint = "add the nodes' addresses to no_proxy, or unset the proxy for Ray and vLLM"
+        return Finding("proxies", node, "fail", ", ".join(caught), message, hint)
+    return ok("proxies", node, f"{', '.join(caught)}, with the nodes in no_proxy")
+
+
+def _covers(entry: str, ip: str) -> bool:
+    """An entry of no_proxy: an address, a network, or ``*``. Names cannot cover an address."""
+    if entry == "*" or entry == ip:
+        return True
+    try:
+        return ipaddress.ip_address(ip) in ipaddress.ip_network(entry, strict=False)
+    except ValueError:
+        return False

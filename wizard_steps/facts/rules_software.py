@@ -1,0 +1,184 @@
+"""Judges Python, packages, Docker, running processes, ports, the Ray token and access to the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from wizard_steps.cluster import Cluster
+from wizard_steps.facts import needs as wanted
+from wizard_steps.facts.finding import Finding, ok
+from wizard_steps.facts.node import NodeFacts
+from wizard_steps.facts.script import is_path
+from wizard_steps.facts.software import Access
+from wizard_steps.model import Node
+
+#: Ray's worker ports; the client server of the head is 10001.
+WORKER_PORTS = range(10002, 20000)
+
+
+def judge(node: Node, facts: NodeFacts, cluster: Cluster) -> Iterator[Finding]:
+    if cluster.path == "docker":
+        yield _docker(node, facts, cluster)
+    else:
+        yield _python(node.name, facts, cluster)
+        yield from _packages(node.name, facts, cluster)
+    yield _processes(node.name, facts)
+    yield _ports(node, facts, cluster)
+    yield _token(node.name, facts)
+    yield _model(node.name, facts, cluster)
+    if facts.access:
+        yield _access(node.name, facts, facts.access)
+
+
+def _python(node: str, facts: NodeFacts, cluster: Cluster) -> Finding:
+    python = facts.software.python
+    if not python:
+        message = f"no {cluster.venv}/bin/python yet; the install step makes it"
+        return Finding("Python", node, "warn", "absent", message)
+    need = wanted.needs(cluster.serve.vllm_version)
+    if need and (wanted.older(python, need.python_low) or not wanted.older(python, need.python_high)):
+        span = f"{need.python_low} or newer, below {need.python_high}"
+        message = f"vLLM {cluster.serve.vllm_version} needs Python {span}"
+        return Finding("Python", node, "fail", python, message, "make the environment with another Python")
+    return ok("Python", node, python)
+
+
+def _packages(node: str, facts: NodeFacts, cluster: Cluster) -> Iterator[Finding]:
+    found = facts.software.packages
+    pins = {"vllm": cluster.serve.vllm_version, "ray": cluster.ray.version}
+    for name, pin in pins.items():
+        has = found.get(name, "")
+        if not has:
+            yield Finding(name, node, "warn", "absent", f"{pin} is wanted; the install step brings it")
+        elif has.partition("+")[0] != pin:
+            yield Finding(name, node, "warn", has, f"the cluster file pins {pin}", "run the install step")
+        else:
+            yield ok(name, node, has)
+    nccl = found.get("nvidia-nccl-cu13") or found.get("nvidia-nccl-cu12") or ""
+    for name, version in (
+        ("torch", found.get("torch", "")),
+        ("NCCL", nccl),
+        ("openai", found.get("openai", "")),
+    ):
+        if version:
+            yield ok(name, node, version)
+
+
+def _docker(node: Node, facts: NodeFacts, cluster: Cluster) -> Finding:
+    docker = facts.docker
+    if docker is None or not docker.server:
+        why = docker.problem if docker else "not asked"
+        return Finding(
+            "docker", node.name, "fail", why[:80], "no Docker engine answers", "install or start it"
+        )
+    if node.gpus and not any("nvidia" in name for name in docker.runtimes):
+        hint = "install nvidia-container-toolkit, run `nvidia-ctk runtime configure`, restart docker"
+        return Finding(
+            "docker", node.name, "fail", docker.server, "has no NVIDIA runtime: --gpus all fails", hint
+        )
+    if not docker.image:
+        hint = f"{cluster.docker.command} pull {cluster.docker.image}"
+        return Finding("docker", node.name, "warn", docker.server, "the image is not here yet", hint)
+    return ok("docker", node.name, f"{docker.server}, image {docker.image[7:19]}")
+
+
+def _processes(node: str, facts: NodeFacts) -> Finding:
+    if not facts.processes_known:
+        return Finding("Ray, vLLM", node, "unknown", "not read", "`ps` is not installed")
+    if not facts.processes:
+        return ok("Ray, vLLM", node, "none running")
+    kinds = sorted({one.kind.rstrip(":") for one in facts.processes})
+    users = sorted({one.user for one in facts.processes})
+    found = f"{len(facts.processes)} process(es): {', '.join(kinds)} of {', '.join(users)}"
+    hint = "`milepost down` ends what milepost started; end others only if they are yours"
+    return Finding(
+        "Ray, vLLM", node, "fail", found, "already running: a second start collides or counts twice", hint
+    )
+
+
+def _ports(node: Node, facts: NodeFacts, cluster: Cluster) -> Finding:
+    if not facts.listeners_known:
+        return Finding(
+            "ports", node.name, "unknown", "not read", "neither /proc/net/tcp nor ss could be read"
+        )
+    # Only the head listens on fixed ports; a worker's are in the range.
+    mine = {
+        cluster.ray.port: "Ray GCS",
+        cluster.ray.dashboard_port: "Ray dashboard",
+        10001: "Ray client",
+        cluster.serve.port: "vLLM",
+    }
+    taken = [one for one in facts.listeners if node.role == "head" and one.port in mine]
+    if taken:
+        found = ", ".join(
+            f"{port} ({mine[port]}){' by ' + program if program else ''}"
+            for port, program in sorted({(one.port, one.program) for one in taken})
+        )
+        hint = "end what listens there (ss -ltnp), or choose other ports in the cluster file"
+        return Finding("ports", node.name, "fail", found, "already taken", hint)
+    inside = sorted({one.port for one in facts.listeners if one.port in WORKER_PORTS})
+    if inside:
+        found = ", ".join(map(str, inside[:5])) + (" ..." if len(inside) > 5 else "")
+        message = "listen inside Ray's worker range 10002-19999; Ray skips them, firewalls may not"
+        return Finding("ports", node.name, "warn", found, message)
+    return ok("ports", node.name, "free")
+
+
+def _token(node: str, facts: NodeFacts) -> Finding:
+    token = facts.token
+    if token.digest:
+        return ok("Ray token", node, f"sha256 {token.digest}")
+    if token.source == "absent":
+        return ok("Ray token", node, "absent")
+    return Finding("Ray token", node, "unknown", token.source, "the token file could not be read")
+
+
+def _model(node: str, facts: NodeFacts, cluster: Cluster) -> Finding:
+    model = facts.model
+    if model.partial:
+        message = "a download was broken off"
+        return Finding("model", node, "warn", model.folder, message, f"hf download {cluster.serve.model}")
+    if model.present and (model.config or model.revision):
+        return ok("model", node, f"{_size(model.kib)}, config {model.config or model.revision[:12]}")
+    if is_path(cluster.serve.model):
+        message = "no config.json in it" if model.present else "the folder is not on this node"
+        hint = "copy it to the same path on every node, or share it over the network"
+        return Finding("model", node, "fail", model.folder or cluster.serve.model, message, hint)
+    return ok("model", node, "not downloaded yet")
+
+
+def _size(kib: int) -> str:
+    return f"{kib / (1 << 20):.1f} GiB" if kib >= 1 << 20 else f"{kib / 1024:.1f} MiB"
+
+
+def _access(node: str, facts: NodeFacts, access: Access) -> Finding:
+    local = facts.model.present and not facts.model.partial
+    token = {"none": "no token", "": "no token"}.get(access.token, f"token from {access.token}")
+    if access.offline:
+        if local:
+            return ok("model access", node, "offline mode, model is here")
+        hint = "unset HF_HUB_OFFLINE, or download the model first"
+        return Finding(
+            "model access", node, "fail", "HF_HUB_OFFLINE", "and the model is not on this node", hint
+        )
+    if 200 <= access.status < 400:
+        return ok("model access", node, f"granted, {token}")
+    if access.status in (401, 403):
+        found = f"HTTP {access.status} {access.code}, {token}".replace(" ,", ",")
+        if access.code == "GatedRepo" or access.status == 403:
+            hint = "accept the licence on the model's page; the token must allow reading gated repositories"
+        else:
+            hint = (
+                "`hf auth login` on the node, or HF_TOKEN in the wizard's environment; check the model's name"
+            )
+        return Finding("model access", node, "fail", found, "the hub refuses this model", hint)
+    if access.status == 404:
+        hint = "check serve.model for a typing mistake"
+        return Finding(
+            "model access", node, "fail", "HTTP 404", "there is no such model, or no config.json", hint
+        )
+    found = f"HTTP {access.status}" if access.status else (access.error or "no answer")[:80]
+    verdict = "warn" if local else "fail"
+    message = "the hub cannot be reached" + ("" if local else " and the model is not on this node")
+    hint = "download the model elsewhere and copy it, or open the way to the hub (proxy?)"
+    return Finding("model access", node, "warn" if verdict == "warn" else "fail", found, message, hint)

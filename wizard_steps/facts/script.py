@@ -1,0 +1,231 @@
+"""The read-only sh script that gathers a node's facts in one go, and the commands that carry it.
+
+Each fact is a section of its own: what it prints is followed by ``@@fact NAME exit CODE``. A section that
+fails, hangs (15 s) or lacks its tool leaves the others alone. It needs sh, and cat and grep for most facts.
+"""
+
+from __future__ import annotations
+
+import shlex
+
+from wizard_steps.cluster import Cluster
+from wizard_steps.facts.gpu import APPS_QUERY, QUERY
+from wizard_steps.model import Cmd, Node
+
+#: Distributions whose versions matter to a cluster.
+PACKAGES = (
+    "vllm", "ray", "torch", "openai", "transformers", "nvidia-nccl-cu13", "nvidia-nccl-cu12",
+)  # fmt: skip
+
+#: Seconds after which one section is ended (where the node has a ``timeout`` tool).
+SECTION_LIMIT = 15
+
+_HUB = '"${HF_HUB_CACHE:-${HF_HOME:-$HOME/.cache/huggingface}/hub}"'
+
+#: Prints the nearest existing parent of a path: a cache folder may not be there yet.
+_UP = 'up() { d=$1; while [ ! -e "$d" ]; do d=${d%/*}; [ -n "$d" ] || d=/; done; printf "%s\\n" "$d"; }; '
+
+_SECTIONS: dict[str, str] = {
+    "os": "cat /etc/os-release; uname -srm",
+    "memory": "cat /proc/meminfo",
+    "boot": "cat /proc/sys/kernel/random/boot_id",
+    "limits": "cat /proc/self/limits",
+    "shm": "df -Pk /dev/shm",
+    # The address ssh came in on: the management network.
+    "ssh": 'set -- $SSH_CONNECTION; echo "$3"',
+    "interfaces": "ip -brief addr 2>/dev/null || ip addr 2>/dev/null || "
+    "{ cat /proc/net/fib_trie /proc/net/route; }",
+    "links": 'for i in /sys/class/net/*; do s=$(cat "$i/speed" 2>/dev/null); m=$(cat "$i/mtu" 2>/dev/null); '
+    'echo "${i##*/} speed ${s:-?} mtu ${m:-?}"; done',
+    "rdma": 'for p in /sys/class/infiniband/*/ports/*; do [ -e "$p" ] || continue; d=${p%/ports/*}; '
+    'echo "${d##*/} port ${p##*/} state $(cat "$p/state") rate $(cat "$p/rate") '
+    'layer $(cat "$p/link_layer") net $(echo "$d"/device/net/*)"; done',
+    "nvidia": "nvidia-smi",
+    "gpus": f"nvidia-smi --query-gpu={QUERY} --format=csv,noheader,nounits",
+    "gpu-processes": f"nvidia-smi --query-compute-apps={APPS_QUERY} --format=csv,noheader,nounits",
+    "gpu-fabric": "nvidia-smi --query-gpu=index,fabric.state,fabric.status --format=csv,noheader",
+    "gpu-topology": "nvidia-smi topo -m",
+    "firewall-ufw": "ufw status",
+    "firewall-firewalld": "firewall-cmd --state",
+    "firewall-nft": "nft list ruleset",
+    "firewall-iptables": "iptables -S INPUT",
+    # Passwords in proxy addresses stay on the node.
+    "proxies": "env | grep -i '^[a-z_]*_proxy=' | sed 's#//[^/@]*@#//***@#'; true",
+    "ntp": "timedatectl show -p NTPSynchronized --value",
+    # Only what is known of a process by name: command lines can hold keys. Shells and other wrappers are
+    # left out, and so is this very script ("@@fact" marks every part of it).
+    "processes": "ps -ww -eo pid=,user=,args= | grep -v '@@fact' | grep -vE -e '@@fact' -e "
+    "'^ *[0-9]+ +[^ ]+ +([^ ]*/)?(sh|bash|dash|ash|tail|timeout|sudo|su|ssh|unshare) ' | "
+    "grep -E -e '@@fact' -e "
+    "'(^|[ /])(raylet|gcs_server)( |$)|ray::|VLLM::|bin/vllm (serve|bench)|vllm\\.entrypoints' | "
+    "sed -E -e 's/@@fact//' -e 's,^ *([0-9]+) +([^ ]+) +[^ ]*(raylet|gcs_server)( .*|$),\\1 \\2 \\3,;t' "
+    "-e 's,^ *([0-9]+) +([^ ]+) +(ray::|VLLM::).*,\\1 \\2 \\3,;t' "
+    "-e 's,^ *([0-9]+) +([^ ]+) .*,\\1 \\2 vllm,'",
+    "listeners": "grep -h ' 0A ' /proc/net/tcp /proc/net/tcp6 2>/dev/null",
+    "sockets": "ss -Hltnp",
+    "ray-token": 'f=${RAY_AUTH_TOKEN_PATH:-$HOME/.ray/auth_token}; echo "mode ${RAY_AUTH_MODE:-unset}"; '
+    'if [ -n "$RAY_AUTH_TOKEN" ]; then printf %s "$RAY_AUTH_TOKEN" | sha256sum | '
+    'sed -E "s/^(.{12}).*/environment \\1/"; '
+    'elif [ -f "$f" ]; then [ -r "$f" ] || { echo unreadable; exit 1; }; '
+    "tr -d ' \\t\\r\\n' < \"$f\" | sha256sum | sed -E 's/^(.{12}).*/file \\1/'; else echo absent; fi",
+}
+
+
+def sections(cluster: Cluster) -> dict[str, str]:
+    """Section name -> sh text, for one cluster: the fixed ones, its software and its model."""
+    return {
+        **_SECTIONS,
+        "python": _python(cluster),
+        **({"docker": _docker(cluster)} if cluster.path == "docker" else {"packages": _packages(cluster)}),
+        "disk": _UP + f'for d in {_weights_path(cluster)} "${{TMPDIR:-/tmp}}"; do df -Pk "$(up "$d")"; done',
+        "model": _model(cluster),
+    }
+
+
+def commands(node: Node, cluster: Cluster) -> list[Cmd]:
+    """The read-only commands for one node, to be run at the same time: facts, clock, access to the model."""
+    del node  # the same questions for every node
+    work = [
+        Cmd(
+            key="facts",
+            text=script(cluster),
+            timeout=90,
+            quiet=True,
+            show="a read-only look at OS, GPUs, network, limits, software and model",
+        ),
+        Cmd(key="clock", text="date +%s.%N", timeout=20, quiet=True),
+    ]
+    if not is_path(cluster.serve.model):
+        work.append(
+            Cmd(
+                key="access",
+                text=_access(cluster),
+                timeout=45,
+                quiet=True,
+                show=f"HEAD request for config.json of {cluster.serve.model}",
+                secrets=("HF_TOKEN",),
+            )
+        )
+    return work
+
+
+def script(cluster: Cluster) -> str:
+    """The whole script as one sh text."""
+    head = (
+        "LC_ALL=C; export LC_ALL\n"
+        "PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/cuda/bin; export PATH\n"
+        f"{exports(cluster)}"
+        "fact() {\n"
+        f'  if command -v timeout >/dev/null 2>&1; then timeout {SECTION_LIMIT} sh -c "$2"; '
+        'else sh -c "$2"; fi </dev/null 2>&1\n'
+        '  printf \'\\n@@fact %s exit %s\\n\' "$1" "$?"\n'
+        "}\n"
+    )
+    body = (f"fact {shlex.quote(name)} {shlex.quote(text)}\n" for name, text in sections(cluster).items())
+    return head + "".join(body) + "exit 0\n"
+
+
+def exports(cluster: Cluster) -> str:
+    """The cluster file's environment, which the server will have too."""
+    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in cluster.env.items())
+
+
+def is_path(model: str) -> bool:
+    """A folder on the nodes, or a name on the hub."""
+    return model.startswith(("/", "./", "../", "~"))
+
+
+def quoted_path(path: str) -> str:
+    """For sh: quoted, but a leading ``~/`` still means the home folder."""
+    if path == "~":
+        return '"$HOME"'
+    if path.startswith("~/"):
+        return '"$HOME"/' + shlex.quote(path[2:])
+    return shlex.quote(path)
+
+
+def _weights_path(cluster: Cluster) -> str:
+    if is_path(cluster.serve.model):
+        return quoted_path(cluster.serve.model)
+    return quoted_path(cluster.docker.hf_home) if cluster.path == "docker" else _HUB
+
+
+def _python(cluster: Cluster) -> str:
+    if cluster.path == "docker":
+        return "python3 -V"
+    return f"{shlex.quote(cluster.venv)}/bin/python -V"
+
+
+def _packages(cluster: Cluster) -> str:
+    """Versions from package metadata: nothing is imported, which would take many seconds."""
+    code = (
+        "import importlib.metadata as m\n"
+        f"for n in {PACKAGES!r}:\n"
+        "    try: print(n, m.version(n))\n"
+        "    except m.PackageNotFoundError: pass\n"
+    )
+    return f"{shlex.quote(cluster.venv)}/bin/python -I -c {shlex.quote(code)}"
+
+
+def _docker(cluster: Cluster) -> str:
+    docker, image = shlex.quote(cluster.docker.command), shlex.quote(cluster.docker.image)
+    return (
+        f"{docker} version --format '{{{{.Server.Version}}}}' && "
+        f"{docker} info --format 'runtimes {{{{range $k, $v := .Runtimes}}}}{{{{$k}}}} {{{{end}}}}'; "
+        f"{docker} image inspect --format 'image {{{{.Id}}}}' {image}"
+    )
+
+
+def _model(cluster: Cluster) -> str:
+    """Size and a checksum of config.json: enough to see whether all nodes have the same model."""
+    model = cluster.serve.model
+    if is_path(model):
+        place = f"p={quoted_path(model)}; c=$p/config.json; "
+    else:
+        hub = _HUB if cluster.path != "docker" else quoted_path(cluster.docker.hf_home) + "/hub"
+        folder = "models--" + model.replace("/", "--")
+        place = (
+            f'p={hub}/{shlex.quote(folder)}; r=$(cat "$p/refs/main" 2>/dev/null); '
+            '[ -z "$r" ] || echo "revision $r"; c=$p/snapshots/$r/config.json; '
+            'for i in "$p"/blobs/*.incomplete; do [ -e "$i" ] && { echo partial; break; }; done; '
+        )
+    return (
+        f'{place}[ -d "$p" ] || {{ echo "absent $p"; exit 3; }}; echo "folder $p"; '
+        '[ -f "$c" ] && echo "config $(cksum < "$c")"; '
+        'echo "kib $(du -sk "$p/" | cut -f1)"'
+    )
+
+
+def _access(cluster: Cluster) -> str:
+    """Asks the hub for config.json with the token of this node or of the wizard; neither is ever shown.
+
+    The token travels on standard input: first from the wizard, then to curl or Python, never in argv.
+    """
+    code = (
+        "import sys, urllib.request as u, urllib.error as e\n"
+        "t = sys.stdin.read().strip()\n"
+        "q = u.Request(sys.argv[1], method='HEAD')\n"
+        "if t: q.add_unredirected_header('Authorization', 'Bearer ' + t)\n"
+        "try: r = u.urlopen(q, timeout=20); print('http', r.status)\n"
+        "except e.HTTPError as x: print('http', x.code, x.headers.get('x-error-code') or '')\n"
+        "except Exception as x: print('error', getattr(x, 'reason', x))\n"
+    )
+    return (
+        f"{exports(cluster)}"
+        "T=$HF_TOKEN; S=environment; F=${HF_TOKEN_PATH:-${HF_HOME:-$HOME/.cache/huggingface}/token}\n"
+        '[ -n "$T" ] || { [ -r "$F" ] && T=$(cat "$F") && S=file; }\n'
+        "while IFS= read -r line; do case $line in HF_TOKEN=*) T=${line#*=}; S=wizard;; esac; done\n"
+        '[ -n "$T" ] || S=none\n'
+        'echo "token $S"; echo "offline ${HF_HUB_OFFLINE:-0}"\n'
+        f"U=${{HF_ENDPOINT:-https://huggingface.co}}/{shlex.quote(cluster.serve.model)}/resolve/main/config.json\n"
+        "if command -v curl >/dev/null 2>&1; then\n"
+        '  { if [ -n "$T" ]; then printf \'header = "Authorization: Bearer %s"\\n\' "$T"; fi; } |\n'
+        "  curl -sSI -m 20 --config - \"$U\" 2>&1 | tr -d '\\r' |\n"
+        "  sed -n 's/^HTTP[^ ]* \\([0-9]*\\).*/http \\1/p; s/^[Xx]-[Ee]rror-[Cc]ode: /code /p; "
+        "s/^curl: /error /p'\n"
+        "else\n"
+        "  P=python3; command -v python3 >/dev/null 2>&1 || "
+        f"P={shlex.quote(cluster.venv)}/bin/python\n"
+        f'  printf %s "$T" | "$P" -I -c {shlex.quote(code)} "$U" 2>&1\n'
+        "fi\n"
+    )

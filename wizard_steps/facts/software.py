@@ -1,0 +1,176 @@
+"""What is installed, running and listening on a node, and its access to the model."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+from msgspec import Struct
+
+from wizard_steps.facts.sections import Section
+
+
+class Software(Struct, frozen=True):
+    """``packages``: distribution -> version. ``problem`` says why there is none."""
+
+    python: str = ""
+    packages: dict[str, str] = {}
+    problem: str = ""
+
+
+class Docker(Struct, frozen=True):
+    server: str = ""
+    runtimes: tuple[str, ...] = ()
+    image: str = ""
+    problem: str = ""
+
+
+class Process(Struct, frozen=True):
+    """A Ray or vLLM process. ``kind`` is raylet, gcs_server, ray::, VLLM:: or vllm."""
+
+    pid: int
+    user: str
+    kind: str
+
+
+class Listener(Struct, frozen=True):
+    """A listening TCP port; ``program`` is empty unless ``ss`` told it."""
+
+    ip: str
+    port: int
+    program: str = ""
+
+
+class Token(Struct, frozen=True):
+    """Ray's auth token: where it is from and the first 12 hex digits of its SHA-256; never the token."""
+
+    source: str = "unknown"
+    digest: str = ""
+    mode: str = ""
+
+
+class Model(Struct, frozen=True):
+    """The model on this node's disk. ``config`` is a checksum of config.json, ``kib`` the size."""
+
+    present: bool = False
+    folder: str = ""
+    kib: int = 0
+    config: str = ""
+    revision: str = ""
+    partial: bool = False
+
+
+class Access(Struct, frozen=True):
+    """The hub's answer; ``status`` 0: none, see ``error``. ``token``: environment, file, wizard or none."""
+
+    status: int = 0
+    code: str = ""
+    token: str = ""
+    offline: bool = False
+    error: str = ""
+
+
+def parse_software(python: Section, packages: Section) -> Software:
+    """``python -V`` and one ``name version`` a line."""
+    version = re.search(r"^Python (\S+)", python.text, re.MULTILINE)
+    found = dict(
+        line.split(None, 1) for line in packages.lines if re.fullmatch(r"[a-z][a-z0-9-]* \d\S*", line.strip())
+    )
+    problem = "" if version else _last(python.text) or "no Python was found"
+    if version and not packages.ok:
+        problem = _last(packages.text) or "the package list could not be read"
+    return Software(version[1] if version else "", found, problem)
+
+
+def parse_docker(section: Section) -> Docker:
+    server = re.search(r"^(\d+\.\S+)$", section.text, re.MULTILINE)
+    runtimes = re.search(r"^runtimes (.*)$", section.text, re.MULTILINE)
+    image = re.search(r"^image (\S+)$", section.text, re.MULTILINE)
+    problem = "" if server and image else _last(section.text) or "docker printed nothing"
+    return Docker(
+        server[1] if server else "",
+        tuple(runtimes[1].split()) if runtimes else (),
+        image[1] if image else "",
+        problem,
+    )
+
+
+def parse_processes(section: Section) -> list[Process]:
+    """``pid user kind`` a line."""
+    rows = (re.fullmatch(r"(\d+) (\S+) (\S+)", line.strip()) for line in section.lines)
+    return [Process(int(row[1]), row[2], row[3]) for row in rows if row]
+
+
+def parse_listeners(proc: Section, sockets: Section) -> list[Listener]:
+    """Rows of ``/proc/net/tcp{,6}`` in state 0A; the program's name from ``ss -Hltnp`` when it is there."""
+    programs = {
+        int(row[1]): row[2]
+        for row in (re.search(r":(\d+)\s+\S+\s+.*users:\(\(\"([^\"]+)\"", line) for line in sockets.lines)
+        if row
+    }
+    found: dict[tuple[str, int], Listener] = {}
+    for line in proc.lines:
+        row = re.match(r"\s*\d+: ([0-9A-F]{8}|[0-9A-F]{32}):([0-9A-F]{4}) \S+ 0A", line)
+        if row:
+            ip, port = _hex_ip(row[1]), int(row[2], 16)
+            found[ip, port] = Listener(ip, port, programs.get(port, ""))
+    for line in sockets.lines if not proc.lines else []:
+        row = re.match(r"LISTEN\s+\d+\s+\d+\s+(\S+):(\d+)\s", line)
+        if row:
+            ip, port = row[1].strip("[]").partition("%")[0], int(row[2])
+            found[ip, port] = Listener(ip, port, programs.get(port, ""))
+    return sorted(found.values(), key=lambda one: (one.port, one.ip))
+
+
+def parse_token(section: Section) -> Token:
+    mode = re.search(r"^mode (\S+)$", section.text, re.MULTILINE)
+    name = "" if mode is None or mode[1] == "unset" else mode[1]
+    found = re.search(r"^(file|environment) ([0-9a-f]{12})$", section.text, re.MULTILINE)
+    if found:
+        return Token(found[1], found[2], name)
+    for word in ("absent", "unreadable"):
+        if re.search(rf"^{word}$", section.text, re.MULTILINE):
+            return Token(word, "", name)
+    return Token("unknown", "", name)
+
+
+def parse_model(section: Section) -> Model:
+    def word(name: str) -> str:
+        row = re.search(rf"^{name} (.+)$", section.text, re.MULTILINE)
+        return row[1].strip() if row else ""
+
+    kib = word("kib")
+    return Model(
+        present=bool(word("folder")),
+        folder=word("folder") or word("absent"),
+        kib=int(kib) if kib.isdigit() else 0,
+        config=word("config").replace(" ", "-"),
+        revision=word("revision"),
+        partial=re.search(r"^partial$", section.text, re.MULTILINE) is not None,
+    )
+
+
+def parse_access(text: str) -> Access:
+    """The last status line counts: a redirect's target comes after it."""
+
+    def word(name: str) -> str:
+        rows = re.findall(rf"^{name} (.+)$", text, re.MULTILINE)
+        return str(rows[-1]).strip() if rows else ""
+
+    status = re.match(r"\d+", word("http"))
+    code = word("code") or word("http").partition(" ")[2]
+    offline = word("offline").lower() in ("1", "true", "yes", "on")
+    return Access(int(status[0]) if status else 0, code, word("token"), offline, word("error"))
+
+
+def _hex_ip(text: str) -> str:
+    """The kernel writes each 32-bit word of an address in host order (little-endian on x86 and arm64)."""
+    words = [bytes.fromhex(text[i : i + 8])[::-1] for i in range(0, len(text), 8)]
+    ip = ipaddress.ip_address(b"".join(words))
+    mapped = getattr(ip, "ipv4_mapped", None)
+    return str(mapped or ip)
+
+
+def _last(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:200] if lines else ""

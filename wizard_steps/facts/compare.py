@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -28,6 +29,9 @@ UNLIKE: dict[str, tuple[Verdict, str]] = {
 
 #: A fact that one node lacks is not unlike; except for these, where having and not having collide.
 ABSENT_COUNTS = frozenset({"Ray token"})
+
+#: Facts whose ``found`` says what is wrong, not a value, when they are not well.
+COMPARED: dict[str, tuple[Verdict, ...]] = {"GPUs": ("ok", "warn"), "model": ("ok",), "docker": ("ok",)}
 
 
 def unlike(findings: Sequence[Finding], head: str) -> Iterator[Finding]:
@@ -56,6 +60,8 @@ def same_machine(boot_ids: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def _counts(one: Finding) -> bool:
+    if one.verdict not in COMPARED.get(one.fact, ("ok", "warn", "fail")):
+        return False
     if one.fact in ABSENT_COUNTS:
         return True
     return one.found not in ("absent", "not downloaded yet", "") and not one.found.startswith("none,")
@@ -79,7 +85,7 @@ def _sentence(fact: str, by_node: Mapping[str, str], head: str) -> str:
 
 
 def _called(fact: str, value: str) -> str:
-    return f"{fact} {value}" if value[:1].isdigit() else value
+    return f"{fact} {value}" if re.fullmatch(r"\d+(\.\w+)+(\+\w+)?", value) else value
 
 
 def _names(nodes: Sequence[str]) -> str:

@@ -13,12 +13,14 @@ from wizard_steps.facts.judge import Report
 WIDTH = 76
 _LABELS: dict[Verdict, str] = {"ok": "ok", "unknown": "?", "warn": "warn", "fail": "FAIL"}
 _INDENT = " " * 20
+#: Facts such as addresses differ on every node: so many values that are fine are shown.
+SAME = 4
 
 
 def as_text(report: Report) -> list[str]:
     """A row for each fact and value; nodes are named where they differ."""
     count = len(report.nodes)
-    title = f"{count} node{'s' if count != 1 else ''}: {', '.join(report.nodes)}"
+    title = f"{count} node{'s' if count != 1 else ''}: {_names(list(report.nodes))}"
     lines = ["SIMULATED lab, no real GPUs"] if report.simulated else []
     lines += [*textwrap.wrap(title, WIDTH, subsequent_indent="  "), ""]
     for fact in dict.fromkeys(one.fact for one in report.findings):
@@ -70,9 +72,14 @@ def _fact(findings: list[Finding], count: int) -> list[str]:
             groups.setdefault((one.verdict, one.found, one.message, one.hint), []).append(one)
     ordered = sorted(groups.values(), key=lambda group: -ORDER.index(group[0].verdict))
     lines: list[str] = []
+    healthy = [group for group in ordered if group[0].verdict == "ok"]
+    if len(healthy) > SAME:
+        ordered = ordered[: len(ordered) - len(healthy) + SAME]
     for group in ordered:
         names = [one.node for one in group]
         lines += _row(group[0], "" if len(names) == count else _names(names))
+    if len(healthy) > SAME:
+        lines.append(f"{_INDENT}... and {len(healthy) - SAME} more values that are fine")
     for one in findings:
         if not one.node:
             lines += _row(one, "")

@@ -7,6 +7,7 @@ import contextlib
 import getpass
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import asyncssh
+import psutil
 import pytest
 
 from wizard_steps.cluster import Cluster, NodeEntry, Ssh
@@ -78,7 +80,7 @@ class Sshd:
     @property
     def logins(self) -> int:
         """Accepted logins so far: one a connection."""
-        return self.log.count("Accepted ")
+        return self.log.count("Accepted publickey for ")
 
     def public_host_key(self) -> str:
         return " ".join(self.host_key.with_suffix(".pub").read_text().split()[:2])
@@ -104,15 +106,11 @@ class Sshd:
 
     def sessions(self) -> list[int]:
         """The pids of the processes that serve connections."""
-        import psutil
-
         assert self.process is not None
         return [child.pid for child in psutil.Process(self.process.pid).children()]
 
     def cut(self) -> None:
         """End every connection as a crash would; the listener stays."""
-        import psutil
-
         assert self.process is not None
         for child in psutil.Process(self.process.pid).children(recursive=True):
             with contextlib.suppress(psutil.Error):
@@ -208,7 +206,7 @@ class Bed:
 
 
 @pytest.fixture
-def bed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bed]:
+def ssh_bed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bed]:
     """No agent, no home of the real user: only what is in the folder."""
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
@@ -293,24 +291,25 @@ class _PasswordServer(asyncssh.SSHServer):
 
 async def _serve(process: asyncssh.SSHServerProcess[bytes]) -> None:
     """Run the requested command with its standard input, as OpenSSH does, but in the server's own group."""
-    child = await asyncio.create_subprocess_shell(
+    child = subprocess.Popen(
         process.command or "exit 99",
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+        shell=True,  # noqa: S602  # this is what a login shell does
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,  # asyncssh would take the end of stderr for the end of all output
     )
-    await process.redirect(stdin=child.stdin, stdout=child.stdout, stderr=child.stderr)
-    code = await child.wait()
-    await process.stdout.drain()
+    await process.redirect(stdin=child.stdin, stdout=child.stdout)
+    code = await asyncio.to_thread(child.wait)
+    with contextlib.suppress(TimeoutError):  # somebody may still hold the pipes
+        await asyncio.wait_for(process.stdout.drain(), 1)
     if code < 0:
         process.exit_with_signal(_name(-code))
     else:
         process.exit(code)
+    await process.wait_closed()
 
 
 def _name(number: int) -> str:
-    import signal
-
     return signal.Signals(number).name.removeprefix("SIG")
 
 

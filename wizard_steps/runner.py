@@ -95,7 +95,17 @@ class Runner:
         spool = file_name(node.name, step, cmd.key)
         self._emit(
             ev.CommandStarted(
-                started, run, step, node.name, cmd.key, text, use, spool, cmd.mutates, cmd.quiet
+                t=started,
+                run=run,
+                step=step,
+                node=node.name,
+                key=cmd.key,
+                text=text,
+                use=use,
+                spool=spool,
+                mutates=cmd.mutates,
+                quiet=cmd.quiet,
+                show=self._redactor.text(cmd.show),
             )
         )
         tail = Tail()

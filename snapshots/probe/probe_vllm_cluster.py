@@ -39,7 +39,7 @@ def main() -> int:
     print("model:", reply.model)
     print("completion_tokens:", tokens)
     print(f"seconds: {seconds:.2f}")
-    print("reply:", (reply.choices[0].message.content or "").replace("\n", " "))
+    print("reply:", " ".join((reply.choices[0].message.content or "").split()))
     return 0
 
 

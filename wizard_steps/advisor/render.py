@@ -9,7 +9,7 @@ import msgspec
 
 from wizard_steps.advisor.memory import GIB
 from wizard_steps.advisor.picture import WIDTH, picture
-from wizard_steps.advisor.plan import Advice, Split
+from wizard_steps.advisor.plan import Advice, Split, Topology
 from wizard_steps.advisor.shape import ModelShape
 
 
@@ -30,6 +30,13 @@ def as_text(advice: Advice, limit: int = 10) -> list[str]:
     for note in advice.model.notes:
         lines += _wrap(f"Note: {note}.")
     return lines
+
+
+def split_text(shape: ModelShape, topology: Topology, split: Split) -> list[str]:
+    """One pair: what a screen shows while a person edits TP and PP."""
+    lines = _wrap(f"TP {split.tp} x PP {split.pp} = {split.gpus} GPUs: {split.grade}, {split.headline}")
+    lines += ["", *picture(topology, split.tp, split.pp, shape.layers), "", *memory_lines(split)]
+    return lines + reason_lines(split)
 
 
 def model_line(shape: ModelShape) -> str:

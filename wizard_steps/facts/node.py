@@ -9,7 +9,7 @@ from wizard_steps.facts import netstate as on_net
 from wizard_steps.facts import software as on_node
 from wizard_steps.facts.gpu import GpuFacts, GpuProcess, parse_compute_apps, parse_nvidia_smi
 from wizard_steps.facts.network import Interface, parse_interfaces
-from wizard_steps.facts.sections import pick, split
+from wizard_steps.facts.sections import Section, pick, split
 
 
 class Answer(Struct, frozen=True):
@@ -63,7 +63,7 @@ def parse_node(answers: dict[str, Answer]) -> NodeFacts:
         return NodeFacts(problem=main.problem or _first(main.text) or "the node printed nothing")
     clock, access = answers.get("clock"), answers.get("access")
     shm = on_host.parse_df(pick(found, "shm"))
-    gpu = _gpu(found["nvidia"].text if "nvidia" in found else "", pick(found, "gpus").text)
+    gpu = _gpu(pick(found, "nvidia"), pick(found, "gpus"))
     processes, proc_tcp = pick(found, "processes"), pick(found, "listeners")
     listeners = on_node.parse_listeners(proc_tcp, pick(found, "sockets"))
     return NodeFacts(
@@ -96,9 +96,11 @@ def parse_node(answers: dict[str, Answer]) -> NodeFacts:
     )
 
 
-def _gpu(table: str, query: str) -> GpuFacts:
+def _gpu(table: Section, query: Section) -> GpuFacts:
     """The query has exact numbers, the table has the CUDA version; either may be missing."""
-    plain, exact = parse_nvidia_smi(table), parse_nvidia_smi(query)
+    plain, exact = parse_nvidia_smi(table.text), parse_nvidia_smi(query.text)
+    if plain.problem == "failed" and table.code == 127:
+        return GpuFacts("not-installed", plain.message)
     if exact.problem != "ok":
         return plain
     return GpuFacts("ok", "", exact.driver, plain.cuda, exact.gpus, plain.processes)

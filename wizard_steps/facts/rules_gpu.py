@@ -46,6 +46,8 @@ def _no_gpu(node: Node, facts: NodeFacts, cluster: Cluster) -> Finding:
 
 def _driver(node: str, facts: NodeFacts, need: wanted.Needs | None, vllm: str) -> Finding:
     driver = facts.gpu.driver
+    if any("SIMULATED" in gpu.name for gpu in facts.gpu.gpus):
+        return ok("driver", node, f"SIMULATED {driver}")
     if not driver:
         return Finding("driver", node, "unknown", "not told", "nvidia-smi named no driver version")
     if need is None:

@@ -23,7 +23,7 @@ SECTION_LIMIT = 15
 _HUB = '"${HF_HUB_CACHE:-${HF_HOME:-$HOME/.cache/huggingface}/hub}"'
 
 #: Prints the nearest existing parent of a path: a cache folder may not be there yet.
-_UP = 'up() { d=$1; while [ ! -e "$d" ]; do d=${d%/*}; [ -n "$d" ] || d=/; done; printf "%s\\n" "$d"; }; '
+_UP = 'up() { d=$1; while [ ! -e "$d" ]; do case $d in */*) d=${d%/*}; [ -n "$d" ] || d=/;; *) d=.;; esac; done; printf "%s\\n" "$d"; }; '
 
 _SECTIONS: dict[str, str] = {
     "os": "cat /etc/os-release; uname -srm",
@@ -109,14 +109,14 @@ def commands(node: Node, cluster: Cluster) -> list[Cmd]:
     return work
 
 
-def script(cluster: Cluster) -> str:
-    """The whole script as one sh text."""
+def script(cluster: Cluster, limit: int = SECTION_LIMIT) -> str:
+    """The whole script as one sh text. ``limit``: seconds a section may take."""
     head = (
         "LC_ALL=C; export LC_ALL\n"
         "PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/cuda/bin; export PATH\n"
         f"{exports(cluster)}"
         "fact() {\n"
-        f'  if command -v timeout >/dev/null 2>&1; then timeout {SECTION_LIMIT} sh -c "$2"; '
+        f'  if command -v timeout >/dev/null 2>&1; then timeout {limit} sh -c "$2"; '
         'else sh -c "$2"; fi </dev/null 2>&1\n'
         '  printf \'\\n@@fact %s exit %s\\n\' "$1" "$?"\n'
         "}\n"

@@ -79,7 +79,7 @@ def test_without_any_tool_every_section_says_so(tmp_path: Path) -> None:
 
 def test_a_section_that_hangs_is_ended_and_the_rest_comes(tmp_path: Path) -> None:
     tool = tmp_path / "nvidia-smi"
-    tool.write_text("#!/bin/sh\nsleep 60\n")
+    tool.write_text("#!/bin/sh\n[ $# -gt 0 ] || sleep 60\nexit 9\n")
     tool.chmod(0o755)
     found = split(
         run(script(cluster(), limit=1), PATH=f"{tmp_path}:{os.environ['PATH']}", HOME=str(tmp_path))

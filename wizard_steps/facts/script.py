@@ -23,7 +23,10 @@ SECTION_LIMIT = 15
 _HUB = '"${HF_HUB_CACHE:-${HF_HOME:-$HOME/.cache/huggingface}/hub}"'
 
 #: Prints the nearest existing parent of a path: a cache folder may not be there yet.
-_UP = 'up() { d=$1; while [ ! -e "$d" ]; do case $d in */*) d=${d%/*}; [ -n "$d" ] || d=/;; *) d=.;; esac; done; printf "%s\\n" "$d"; }; '
+_UP = (
+    'up() { d=$1; while [ ! -e "$d" ]; do case $d in */*) d=${d%/*}; [ -n "$d" ] || d=/;; *) d=.;; esac; done; '
+    'printf "%s\\n" "$d"; }; '
+)
 
 _SECTIONS: dict[str, str] = {
     "os": "cat /etc/os-release; uname -srm",

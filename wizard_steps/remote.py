@@ -54,6 +54,10 @@ def launch(
         f"d={state_dir(cluster)}\n"
         'mkdir -p "$d" && cd "$d" || exit 1\n'
         f"if [ -s {role}.log ]; then mv -f {role}.log {role}.log.1; fi\n"
+        # A process whose pid or log cannot be written could never be found or read again.
+        f"echo writable 2>/dev/null > {role}.pid\n"
+        f'[ -s {role}.pid ] || {{ echo "cannot write in $d:"; df -Pk "$d"; '
+        'echo "No space left on device, or no permission"; exit 1; }\n'
         f"{environment(own)} setsid nohup {command(argv)} > {role}.log 2>&1 < /dev/null &\n"
         f"echo $! > {role}.pid\n"
         f'echo "started process $!, log $d/{role}.log"\n'

@@ -11,8 +11,11 @@ import re
 import shlex
 from typing import Any
 
+from wizard_steps import remote
+from wizard_steps.milestones import raystart
 from wizard_steps.milestones.common import failure
-from wizard_steps.model import Check, Cmd, Result, Results, Round, Verdict
+from wizard_steps.model import Check, Cmd, Node, Result, Results, Round, Verdict
+from wizard_steps.remote import Look
 from wizard_steps.step import Known, Step
 
 #: How long the totals may take to become right, beside the settle time. They lag a join by about 5 s.
@@ -85,6 +88,13 @@ def list_command(known: Known) -> Cmd:
     )
 
 
+def alive_command(known: Known, node: Node) -> Cmd:
+    """Asks the node itself. Ray believes in a host that fell silent for a minute or more (its health checks
+    have to time out), so a settle time shorter than that does not see it."""
+    port = known.cluster.ray.port
+    return remote.look(known.cluster, node, raystart.ROLE, port, key="alive")
+
+
 class RayStatus(Step):
     id = "ray_status"
     title = "ray status matches reality"
@@ -95,6 +105,8 @@ class RayStatus(Step):
             return Round(work=((known.head, status_command(known)),))
         if not done.has("nodes"):
             return Round(work=((known.head, list_command(known)),))
+        if not done.has("alive") and known.cluster.path == "bare-metal":
+            return Round(work=tuple((node, alive_command(known, node)) for node in known.nodes))
         return None
 
     def judge(self, known: Known, done: Results) -> Verdict:
@@ -103,7 +115,7 @@ class RayStatus(Step):
             checks = [failure(status, known.head, "is the head still running? go back to head")]
             return Verdict(False, "Ray gives no status", tuple(checks))
         totals = Totals(status.text)
-        checks = [*_totals(known, totals, status), *_addresses(known, done)]
+        checks = [*_totals(known, totals, status), *_addresses(known, done), *_alive(known, done)]
         ok = all(check.ok for check in checks)
         settle = known.cluster.ray.settle
         good = f"{totals.nodes} nodes, {totals.gpus:g} GPUs, stable for {settle} s"
@@ -168,4 +180,24 @@ def _addresses(known: Known, done: Results) -> list[Check]:
         found = f"unknown nodes {', '.join(strangers)}"
         hint = "they are not in the cluster file: an old worker, or one that took another interface"
         checks.append(Check("strangers", False, found, "none", hint=hint))
+    return checks
+
+
+def _alive(known: Known, done: Results) -> list[Check]:
+    checks = []
+    for node in known.nodes:
+        result = done.get("alive", node)
+        if result is None:
+            continue
+        if not result.ok:
+            found = failure(result, node).found
+            hint = (
+                "the machine is off or cut off; Ray itself misses a silent host only after a minute or more"
+            )
+            checks.append(Check("answers", False, found, "an answer from the node itself", node.name, hint))
+        elif not Look(result.text).leader:
+            log = f"~/.milepost/{known.cluster.name}/{raystart.ROLE}.log"
+            hint = f"its last words are in {log} there; go back, and milepost starts it again"
+            found = "the Ray milepost started has ended"
+            checks.append(Check("own Ray", False, found, "running", node.name, hint))
     return checks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from wizard_steps import remote
@@ -14,6 +15,17 @@ STARTED = "Ray runtime started."
 ROLE = "ray"
 #: A worker that cannot reach its head tries for 823 s; the IP gate proved the way, so this is enough.
 START_LIMIT = 120.0
+
+
+#: Below this many MiB a file system counts as full. Ray only says that its node timed out.
+FULL = 64
+SPACE = Cmd(
+    key="space",
+    text='df -Pk /tmp "$HOME" /dev/shm 2>/dev/null\nexit 0\n',
+    quiet=True,
+    timeout=20,
+    show="df -k /tmp ~ /dev/shm",
+)
 
 
 def ended(line: str) -> bool:
@@ -48,13 +60,14 @@ def environment(known: Known, node: Node) -> dict[str, str]:
 
 
 def rounds(known: Known, done: Results, nodes: Sequence[Node], argv: Mapping[str, list[str]]) -> Round | None:
-    """look, start where it is not ours already, follow the log."""
+    """look, start where it is not ours already, follow the log, and measure the disks where that failed."""
     cluster = known.cluster
     if not done.has("look"):
         work = [(n, remote.look(cluster, n, ROLE, cluster.ray.port)) for n in nodes]
         return Round(work=tuple(work))
     if done.has("start"):
-        return None
+        failed = [n for n in nodes if (r := done.get("start", n)) and r.reason in ("exit", "timeout")]
+        return None if done.has("space") or not failed else Round(work=tuple((n, SPACE) for n in failed))
     free = [node for node in nodes if blocked(known, done, node) is None]
     todo = [node for node in free if not Look(_text(done, node)).leader]
     if todo and not done.has("launch"):
@@ -107,8 +120,32 @@ def _started(done: Results, node: Node) -> Check:
     if result is not None and result.reason == "stopped":
         found = "already running, and ours" if Look(_text(done, node)).leader else "started"
         return Check("Ray", True, found, STARTED, node.name)
-    check = failure(result, node, _hint(result))
-    return Check("Ray", False, check.found, STARTED, node.name, check.hint)
+    found = failure(result, node).found
+    if result is not None and result.reason == "exit":
+        found = f"`ray start` has ended: {_last_words(result)}"
+    return Check(
+        "Ray", False, found, STARTED, node.name, _full_disk(done.get("space", node)) or _hint(result)
+    )
+
+
+def _last_words(result: Result) -> str:
+    """The last line that names an error; frames of a traceback and blank lines name none."""
+    lines = [line.strip() for line in result.lines if line.strip()]
+    errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b.*: ", line)]
+    return next(reversed(errors or lines), "it said nothing")
+
+
+def _full_disk(space: Result | None) -> str:
+    """Words for a file system of the node that has no room left, or nothing."""
+    for line in space.lines if space else []:
+        words = line.split()
+        if len(words) >= 6 and words[3].isdigit() and int(words[3]) < FULL * 1024:
+            room = f"{int(words[3]) // 1024} MiB"
+            return (
+                f"No space left on device: {words[5]} has {room} free. Ray keeps its session in /tmp/ray, "
+                "its objects in /dev/shm; free some, or move it (--temp-dir in ray.worker_flags, head_flags)"
+            )
+    return ""
 
 
 def _hint(result: Result | None) -> str:

@@ -95,9 +95,11 @@ class Serve(Step):
         if not done.has("log"):
             limit = float(cluster.serve.ready_timeout)
             return Round(work=((head, remote.follow(cluster, ROLE, "log", limit, over)),))
-        if not _ready(done.get("log", head)):
-            return Round(work=((head, remote.stop(cluster, head, ROLE, grace=5)),))
-        return None
+        if _ready(log := done.get("log", head)):
+            return None
+        if log is not None and log.reason in ("lost", "cancelled"):
+            return None  # only the line to it broke; vLLM may be fine, and the next walk finds it
+        return Round(work=((head, remote.stop(cluster, head, ROLE, grace=5)),))
 
     def judge(self, known: Known, done: Results) -> Verdict:
         head = known.head
@@ -152,6 +154,9 @@ def _why(known: Known, log: Result | None) -> Check:
     if log is None:
         return failure(log, known.head)
     serve = known.cluster.serve
+    if log.reason == "lost":
+        hint = "what was started goes on without the wizard: retry, and its log is followed again"
+        return Check("connection", False, failure(log, known.head).found, READY, known.head.name, hint)
     waiting = next((line for line in log.lines if NO_PLACE in line), None)
     if waiting is not None:
         return Check(

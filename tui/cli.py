@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
+from tui.replay_options import add_replay_options
 from wizard_steps.errors import MilepostError, UsageError
 
 EXAMPLES = """\
@@ -51,6 +52,7 @@ def walk_options(parser: argparse.ArgumentParser) -> None:
         "--walk", type=Path, metavar="DIR", help="where to record (default: milepost-walks/…)"
     )
     parser.add_argument("--quiet", action="store_true", help="headless: verdicts and failures only")
+    add_replay_options(parser)
 
 
 def build() -> argparse.ArgumentParser:
@@ -130,9 +132,12 @@ def _small() -> argparse.ArgumentParser:
 
 def run_walk(args: argparse.Namespace) -> int:
     if args.replay:
-        from tui.replays import run_replays
+        from tui.replays import Options, run_replays
 
-        return run_replays(args.replay, quiet=args.quiet)
+        options = Options(args.quiet, args.junit, args.json, args.annotations, args.as_recorded)
+        return run_replays(args.replay, options)
+    if args.junit or args.json or args.annotations or args.as_recorded:
+        raise UsageError("--junit, --json, --annotations and --as-recorded go with --replay WALK")
     if args.lab and args.cluster:
         raise UsageError("--lab brings its own cluster file; leave the file out")
     if args.headless or args.dry_run:

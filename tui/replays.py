@@ -3,42 +3,105 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from msgspec import Struct
+
 from tui.plain import PlainReport
-from wizard_steps.errors import WalkError
-from wizard_steps.replaying import Replayed, replay
-from wizard_steps.walk import Walk, load
+from wizard_steps.errors import MilepostError, UsageError, WalkError
+from wizard_steps.replaying import replay
+from wizard_steps.walk import Walk, is_walk, load
+from wizard_steps.walks import verdicts as vs
+from wizard_steps.walks.verdicts import WalkVerdict
 
 
-def run_replays(folders: Sequence[Path], quiet: bool = False) -> int:
-    """Replay each walk. The exit status is the worst: drift 3, unreadable 2, failed 1, passed 0."""
-    codes = []
+class Options(Struct, frozen=True):
+    """How to tell. ``as_recorded``: a recorded failure that happens again is right."""
+
+    quiet: bool = False
+    junit: Path | None = None
+    json: bool = False
+    annotations: bool = False
+    as_recorded: bool = False
+
+
+def run_replays(folders: Sequence[Path], options: Options | None = None) -> int:
+    """Replay each walk, and each walk below a folder that is none itself. Returns the exit status."""
+    options = options or Options()
+    lines = not options.json
+    found = []
+    with asyncio.Runner() as runner:
+        for folder in expand(folders):
+            found.append(runner.run(_one(folder, options)))
+            if lines:
+                _told(found[-1])
+    code = vs.exit_status(v.as_recorded if options.as_recorded else v.code for v in found)
+    if options.json:
+        print(json.dumps(vs.as_json(found, code), indent=1))
+    elif len(found) > 1:
+        _totals(found)
+    if options.annotations or os.environ.get("GITHUB_ACTIONS") == "true":
+        for line in vs.as_annotations(found, options.as_recorded):
+            print(line, file=sys.stderr if options.json else sys.stdout)
+    if options.junit:
+        _write(options.junit, vs.as_junit(found, options.as_recorded))
+    return code
+
+
+def expand(folders: Sequence[Path]) -> Iterator[Path]:
+    """Walk folders; a folder of walks stands for the walks in it, in the order of their names."""
     for folder in folders:
-        try:
-            codes.append(_one(load(folder), quiet))
-        except WalkError as error:
-            print(f"milepost: {error}", file=sys.stderr)
-            codes.append(error.code)
-    rank = {0: 0, 1: 1, 130: 2, 2: 3, 3: 4}
-    return max(codes, key=lambda code: rank.get(code, 5))
+        inner = [] if is_walk(folder) or not folder.is_dir() else sorted(folder.iterdir())
+        walks = [path for path in inner if path.is_dir() and is_walk(path)]
+        yield from walks or [folder]
 
 
-def _one(walk: Walk, quiet: bool) -> int:
+async def _one(folder: Path, options: Options) -> WalkVerdict:
+    try:
+        walk = load(folder)
+        if not options.json:
+            print(heading(walk))
+        if options.quiet or options.json:
+            return vs.of_replay(walk, await replay(walk))
+        return vs.of_replay(walk, await replay(walk, PlainReport(None)))
+    except (WalkError, MilepostError) as error:
+        return vs.of_error(folder, error)
+
+
+def heading(walk: Walk) -> str:
+    """Where a recording comes from, in one line."""
     meta = walk.meta
     kind = "RECORDED, SIMULATED" if meta.simulated else "RECORDED"
-    print(f"{walk.folder}: {kind} {meta.recorded} on {meta.machine} by milepost {meta.milepost}")
-    report = PlainReport(None, verbose=not quiet)
-    result = asyncio.run(replay(walk, report))
-    _summary(result, walk)
-    return result.code
+    edited = f", edited: {'; '.join(meta.edited)}" if meta.edited else ""
+    return f"{walk.folder}: {kind} {meta.recorded} on {meta.machine} by milepost {meta.milepost}{edited}"
 
 
-def _summary(result: Replayed, walk: Walk) -> None:
-    if result.drift:
-        print(f"milepost: {walk.folder}: drift: {result.drift}", file=sys.stderr)
-        return
-    passed = sum(event.verdict.passed for event in result.judged)
-    print(f"replayed: {passed} of {len(result.judged)} verdicts passed, all as recorded")
+def _told(verdict: WalkVerdict) -> None:
+    for note in verdict.notes:
+        print(f"milepost: {verdict.folder}: note: {note}", file=sys.stderr)
+    if verdict.status == "drift":
+        print(f"milepost: {verdict.folder}: drift ({verdict.kind}): {verdict.detail}", file=sys.stderr)
+    elif verdict.status == "unreadable":
+        print(f"milepost: {verdict.detail}", file=sys.stderr)
+    else:
+        judged = [m for m in verdict.milestones if m.status in ("passed", "failed")]
+        passed = sum(m.status == "passed" for m in judged)
+        print(f"replayed: {passed} of {len(judged)} verdicts passed, all as recorded")
+
+
+def _totals(found: Sequence[WalkVerdict]) -> None:
+    kinds = ("passed", "failed", "interrupted", "drift", "unreadable")
+    counts = {kind: sum(v.status == kind for v in found) for kind in kinds}
+    said = ", ".join(f"{n} {kind}" for kind, n in counts.items() if n)
+    print(f"\n{len(found)} walks: {said}")
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written: {error.strerror or error}") from None

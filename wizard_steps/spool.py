@@ -1,13 +1,19 @@
-"""Output on disk, offsets in memory. Files are private (0600) and only ever appended to."""
+"""Output on disk, offsets in memory. Files are private (0600) and only ever appended to.
+
+When a walk ends its larger files are packed (``NAME.log`` becomes ``NAME.log.gz``, see walks/bgzf.py). The
+packed file is complete before the plain one goes, so a crash in between loses nothing; offsets stay the same.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from wizard_steps.errors import WalkError
+from wizard_steps.walks import bgzf
 
 
 class Spool(Protocol):
@@ -30,10 +36,12 @@ def file_name(*parts: str) -> str:
 
 #: A walk may come from a stranger: no name in it may leave the folder.
 _NAME = re.compile(r"[A-Za-z0-9_%.-]+\.log")
+#: Smaller files stay plain: a disk block is the least a file takes.
+_PACK_FROM = 4096
 
 
 class MemorySpool:
-    """For replays and tests that leave nothing behind."""
+    """For replays, edits and tests that leave nothing behind."""
 
     def __init__(self) -> None:
         self._files: dict[str, bytearray] = {}
@@ -60,6 +68,7 @@ class DiskSpool:
         self.folder = folder
         self._open: dict[str, BinaryIO] = {}
         self._sizes: dict[str, int] = {}
+        self._packed: dict[str, bgzf.Reader] = {}
 
     def append(self, name: str, data: bytes) -> tuple[int, int]:
         try:
@@ -76,19 +85,49 @@ class DiskSpool:
         return start, self._sizes[name]
 
     def read(self, name: str, start: int = 0, end: int | None = None) -> bytes:
+        """Bytes of an output; fewer where the file is shorter, none where there is no file.
+
+        Raises WalkError for a name that would leave the folder, a link, or a damaged file.
+        """
         if not _NAME.fullmatch(name):
             raise WalkError(f"{self.folder}: {name!r} is not the name of an output file")
         try:
-            with (self.folder / name).open("rb") as file:
+            with _open_plain(self.folder / name) as file:
                 file.seek(start)
                 return file.read() if end is None else file.read(max(0, end - start))
         except FileNotFoundError:
+            return self._read_packed(name, start, end)
+        except OSError as error:
+            raise WalkError(f"{self.folder / name}: cannot be read: {error.strerror or error}") from None
+
+    def _read_packed(self, name: str, start: int, end: int | None) -> bytes:
+        path = self.folder / f"{name}.gz"
+        try:
+            with _open_plain(path) as file:
+                reader = self._packed.get(name)
+                if reader is None:
+                    reader = self._packed[name] = bgzf.Reader(file)
+                return reader.read(file, start, reader.size if end is None else end)
+        except FileNotFoundError:
             return b""
+        except OSError as error:
+            raise WalkError(f"{path}: cannot be read: {error.strerror or error}") from None
+        except bgzf.Damaged as error:
+            raise WalkError(f"{path}: damaged: {error}") from None
 
     def close(self) -> None:
         for file in self._open.values():
             file.close()
         self._open.clear()
+
+    def pack(self) -> None:
+        """Compress the larger files of this folder. A disk that refuses leaves them plain."""
+        self.close()
+        self._sizes.clear()
+        for path in sorted(self.folder.glob("*.log")):
+            with contextlib.suppress(OSError):
+                if path.stat().st_size >= _PACK_FROM and not path.is_symlink():
+                    _pack(path)
 
     def _file(self, name: str) -> BinaryIO:
         if name in self._open:
@@ -102,3 +141,23 @@ class DiskSpool:
         self._sizes[name] = path.stat().st_size
         self._open[name] = file
         return file
+
+
+def _open_plain(path: Path) -> BinaryIO:
+    """For reading. A link in a stranger's walk must not bring in a file of this machine."""
+    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb")
+
+
+def _pack(path: Path) -> None:
+    part = path.with_name(path.name + ".gz.part")
+    try:
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        with path.open("rb") as source, os.fdopen(descriptor, "wb") as target:
+            bgzf.pack(source, target)
+            target.flush()
+            os.fsync(target.fileno())
+        part.rename(path.with_name(path.name + ".gz"))
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
+    path.unlink()

@@ -1,11 +1,19 @@
-"""The walk folder: what a run recorded, and how it is read back.
+"""The walk folder: what a run recorded, and how it is read back. This is the format, schema 1.
 
-    meta.json       schema, versions, when, where, simulated or not
-    events.jsonl    one event a line, appended as it happens
-    out/            cleaned and redacted output, one file a (node, step, command)
-    evidence/       the picture and the text of every passed gate
+    meta.json       one JSON object, see Meta: schema, when, on what, by which milepost, what was edited since
+    events.jsonl    one event a line, appended as it happens; the first is walk-started, see events.py
+    out/            cleaned and redacted output, one file a (node, step, command): NODE.STEP.KEY.log
+                    an ``output`` event says which bytes of it came when: {"run": 3, "start": 0, "end": 812}
+    notes.jsonl     optional: what the author says beside a step, one note a line, see walks/notes.py
+    evidence/       optional: the picture (.svg) and the text (.txt) of every passed gate
 
-Only ever appended to; a SIGKILL in mid-write costs at most the last line, which a reader drops.
+Rules. Times are seconds since the walk began (``t``); ``recorded`` is UTC. Bytes reach out/ before the event
+that points at them is written, so an event never promises what is not there. Files are only ever appended to
+while a walk is recorded; a SIGKILL in mid-write costs at most the last line of events.jsonl, which a reader
+drops. When a walk ends, files of 4 KiB and more in out/ become NAME.log.gz (blocked gzip: ``zcat`` reads it,
+offsets stay those of the plain bytes); a reader takes NAME.log first and NAME.log.gz where there is none. A
+reader ignores fields that it does not know and refuses a larger ``schema``. No secret is in any file: output,
+command texts and answers pass the redactor before they are written.
 """
 
 from __future__ import annotations
@@ -14,6 +22,7 @@ import os
 import platform
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,10 +34,21 @@ from wizard_steps import versions
 from wizard_steps.errors import WalkError
 from wizard_steps.events import AnyEvent
 from wizard_steps.spool import DiskSpool, MemorySpool, Spool
+from wizard_steps.walks import notes
+from wizard_steps.walks.notes import Note
+
+
+class NewerWalkError(WalkError):
+    """A recording in a schema from the future: exit status 3, as for all recordings that do not fit."""
+
+    code = 3
 
 
 class Meta(Struct, frozen=True):
-    """``recorded`` is UTC, ISO 8601. ``note`` and ``provenance`` are for the reader."""
+    """``recorded`` is UTC, ISO 8601. ``note`` and ``provenance`` are for the reader.
+
+    ``edited`` says in words what was changed after the recording, oldest first.
+    """
 
     schema: int = versions.WALK_SCHEMA
     milepost: str = ""
@@ -39,6 +59,7 @@ class Meta(Struct, frozen=True):
     versions: Mapping[str, str] = field(default_factory=dict)
     provenance: str = ""
     note: str = ""
+    edited: tuple[str, ...] = ()
 
 
 def new_meta(**changes: Any) -> Meta:
@@ -102,7 +123,8 @@ class WalkFolder:
             self._events = os.open(folder / "events.jsonl", flags, 0o600)
         except OSError as error:
             raise WalkError(f"{folder}: cannot record here: {error.strerror or error}") from None
-        self.spool: Spool = DiskSpool(folder / "out")
+        self._disk = DiskSpool(folder / "out")
+        self.spool: Spool = self._disk
 
     def append(self, event: AnyEvent) -> None:
         line = msgspec.json.encode(event) + b"\n"
@@ -122,11 +144,18 @@ class WalkFolder:
         except OSError as error:
             raise self._full(error) from None
 
+    def note(self, note: Note) -> None:
+        """Keep what the author says beside a step, while the walk goes on."""
+        notes.append(self.folder, note)
+
     def close(self) -> None:
+        """End the recording and pack its output. Can be called twice."""
         self.spool.close()
-        if self._events >= 0:
-            os.close(self._events)
-            self._events = -1
+        if self._events < 0:
+            return
+        os.close(self._events)
+        self._events = -1
+        self._disk.pack()
 
     def _full(self, error: OSError) -> WalkError:
         return WalkError(
@@ -148,6 +177,7 @@ class Walk(Struct, frozen=True):
     meta: Meta
     events: tuple[AnyEvent, ...]
     read: Callable[[str, int, int], bytes]
+    notes: tuple[Note, ...] = ()
 
 
 def load(folder: Path) -> Walk:
@@ -157,7 +187,7 @@ def load(folder: Path) -> Walk:
         lines = (folder / "events.jsonl").read_bytes().split(b"\n")
     except OSError as error:
         raise WalkError(f"{folder / 'events.jsonl'}: cannot be read: {error.strerror or error}") from None
-    decoder = msgspec.json.Decoder(AnyEvent)
+    decoder = _decoder()
     events: list[AnyEvent] = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -170,7 +200,28 @@ def load(folder: Path) -> Walk:
             raise WalkError(f"{folder / 'events.jsonl'}:{number}: not an event: {error}") from None
     if not events:
         raise WalkError(f"{folder / 'events.jsonl'}: holds no events")
-    return Walk(folder=folder, meta=meta, events=tuple(events), read=DiskSpool(folder / "out").read)
+    return Walk(folder, meta, tuple(events), _exact(DiskSpool(folder / "out")), notes.load(folder))
+
+
+def is_walk(folder: Path) -> bool:
+    return (folder / "events.jsonl").is_file() or (folder / "meta.json").is_file()
+
+
+@lru_cache(maxsize=1)
+def _decoder() -> msgspec.json.Decoder[AnyEvent]:
+    return msgspec.json.Decoder(AnyEvent)
+
+
+def _exact(spool: DiskSpool) -> Callable[[str, int, int], bytes]:
+    """Reads what an event promises, or raises WalkError: a replay must not judge half an output."""
+
+    def read(name: str, start: int, end: int) -> bytes:
+        data = spool.read(name, start, end)
+        if len(data) != end - start:
+            raise WalkError(f"{spool.folder / name}: ends before byte {end}, which an event points at")
+        return data
+
+    return read
 
 
 def _load_meta(folder: Path) -> Meta:
@@ -188,7 +239,7 @@ def _load_meta(folder: Path) -> Meta:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise WalkError(f"{path}: not a walk's meta.json: {error}") from None
     if meta.schema > versions.WALK_SCHEMA:
-        raise WalkError(
+        raise NewerWalkError(
             f"{path}: schema {meta.schema} is newer than this milepost reads ({versions.WALK_SCHEMA}); "
             "upgrade milepost"
         )

@@ -1,0 +1,22 @@
+"""Options of `milepost --replay`. Apart from the rest so that parsing a command line loads nothing heavy."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_replay_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("replay", "with --replay")
+    group.add_argument("--junit", type=Path, metavar="FILE", help="also write the verdicts as JUnit XML")
+    group.add_argument("--json", action="store_true", help="print the verdicts as JSON and nothing else")
+    group.add_argument(
+        "--annotations",
+        action="store_true",
+        help="print GitHub-style annotations too (by themselves where GITHUB_ACTIONS is true)",
+    )
+    group.add_argument(
+        "--as-recorded",
+        action="store_true",
+        help="a failure that was recorded is right: exit 0 unless a walk drifts or cannot be read",
+    )

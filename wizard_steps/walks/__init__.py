@@ -1,0 +1,1 @@
+"""What is done with recordings: notes, edits, comparison, export. No network, no screen."""

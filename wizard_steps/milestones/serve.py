@@ -47,7 +47,7 @@ def over(line: str) -> bool:
 def argv(known: Known) -> list[str]:
     serve = known.cluster.serve
     words = [
-        f"{known.cluster.venv}/bin/vllm",
+        known.cluster.program("vllm"),
         "serve",
         serve.model,
         f"--host={serve.host}",
@@ -162,8 +162,8 @@ def _why(known: Known, log: Result | None) -> Check:
         return Check(
             "placement",
             False,
-            f"Ray cannot place {serve.world_size} workers: {waiting.strip()[-160:]}",
-            f"TP x PP = {serve.tensor_parallel} x {serve.pipeline_parallel} = {serve.world_size} free GPUs",
+            f"Ray cannot place the workers: {waiting.strip()[:300]}",
+            _free_gpus(known, waiting),
             known.head.name,
             "lower TP or PP, or free GPUs that another job holds (ray status shows them)",
         )
@@ -171,6 +171,15 @@ def _why(known: Known, log: Result | None) -> Check:
     limit = f"not ready within {serve.ready_timeout} s; " if log.reason == "timeout" else ""
     found = f"{limit}first error: {first}" if first else f"{limit}{failure(log, known.head).found}"
     return Check("vLLM", False, found, READY, known.head.name, "the first error is the cause, not the last")
+
+
+def _free_gpus(known: Known, waiting: str) -> str:
+    """What vLLM asked Ray for: read from its own line, for extra flags can change TP and PP."""
+    serve = known.cluster.serve
+    asked = waiting.count("'GPU':") or serve.world_size
+    if asked == serve.world_size:
+        return f"TP x PP = {serve.tensor_parallel} x {serve.pipeline_parallel} = {asked} free GPUs"
+    return f"{asked} free GPUs; the cluster has {known.cluster.total_gpus}"
 
 
 def _first_error(log: Result) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -83,11 +84,25 @@ class Ssh(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Docker(Struct, frozen=True, forbid_unknown_fields=True):
+    """``path = "docker"``: the image, and how its containers are started.
+
+    image        empty: vLLM's official image for serve.vllm_version.
+    command      the docker command on the nodes: ``docker``, a full path, or ``sudo -n docker``.
+    gpu_flags    podman ignores ``--gpus``; there it is ``["--device", "nvidia.com/gpu=all"]``.
+    ray          what to do when the image has no ray. ask: the person; image: nothing, another image has
+                 to be named; build: add Ray to it on each node; none: walk without Ray (vLLM's --nnodes).
+    master_port  where vLLM's ranks meet on the path without Ray.
+    """
+
     image: str = ""
     hf_home: str = "~/.cache/huggingface"
-    shm_size: str = "10.24g"
-    command: str = "docker"
+    shm_size: Annotated[str, Meta(pattern=r"^\d+(\.\d+)?[bkmgBKMG]?$")] = "10.24g"
+    command: Annotated[str, Meta(min_length=1)] = "docker"
+    gpu_flags: tuple[str, ...] = ("--gpus", "all")
+    ulimits: tuple[str, ...] = ("memlock=-1", "stack=67108864")
     extra_flags: tuple[str, ...] = ()
+    ray: Literal["ask", "image", "build", "none"] = "ask"
+    master_port: Port = 29501
 
 
 class Cluster(Struct, frozen=True, forbid_unknown_fields=True):
@@ -118,6 +133,10 @@ class Cluster(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def total_gpus(self) -> int:
         return sum(entry.gpus for entry in self.nodes)
+
+    def program(self, name: str) -> str:
+        """``ray`` or ``vllm`` where it is run: by path in the venv, by name inside a container."""
+        return name if self.path == "docker" else f"{self.venv}/bin/{name}"
 
 
 def _node(entry: NodeEntry) -> Node:
@@ -183,6 +202,7 @@ def problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
     yield from _duplicates(cluster)
     yield from _node_problems(cluster)
     yield from _serve_problems(cluster)
+    yield from _docker_problems(cluster)
     for key in cluster.env:
         if SECRET_NAMES.search(key):
             yield f"env.{key}", "looks like a secret; set it in the wizard's environment, never in this file"
@@ -231,6 +251,31 @@ def _serve_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
     if 10002 <= ray.port <= 19999 or 10002 <= ray.dashboard_port <= 19999:
         where = "ray.port" if 10002 <= ray.port <= 19999 else "ray.dashboard_port"
         yield where, "lies in Ray's worker port range 10002-19999; `ray start` refuses that"
+
+
+def _docker_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
+    docker = cluster.docker
+    if docker.image and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,254}", docker.image):
+        yield "docker.image", f"{docker.image!r} is not the name of an image"
+    if not docker.hf_home.startswith(("/", "~/")):
+        yield "docker.hf_home", "must be an absolute path, or begin with ~/"
+    try:
+        shlex.split(docker.command)
+    except ValueError as error:
+        yield "docker.command", str(error)
+    for i, flag in enumerate(docker.extra_flags):
+        name, equals, _ = flag.removeprefix("-e").removeprefix("--env=").partition("=")
+        if equals and SECRET_NAMES.search(name) and not name.startswith("-"):
+            where = f"docker.extra_flags[{i}]"
+            yield where, "looks like a secret; set it in the wizard's environment, never in this file"
+    if cluster.path == "docker" and not re.fullmatch(r"[0-9A-Za-z.+!_-]+", cluster.ray.version):
+        yield "ray.version", f"{cluster.ray.version!r} is not a version"
+    if cluster.path == "docker" and docker.ray == "none" and cluster.serve.world_size % len(cluster.nodes):
+        yield (
+            "serve.tensor_parallel",
+            f"without Ray every node runs the same number of ranks: TP x PP = {cluster.serve.world_size} "
+            f"is no multiple of {len(cluster.nodes)} nodes",
+        )
 
 
 def _split(message: str) -> tuple[str, str]:

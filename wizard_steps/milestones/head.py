@@ -13,7 +13,7 @@ from wizard_steps.step import Known, Step
 def argv(known: Known) -> list[str]:
     ray = known.cluster.ray
     return [
-        f"{known.cluster.venv}/bin/ray",
+        known.cluster.program("ray"),
         "start",
         "--head",
         f"--port={ray.port}",

@@ -52,7 +52,7 @@ def nodes_of(text: str) -> list[dict[str, Any]]:
 def status_command(known: Known) -> Cmd:
     cluster = known.cluster
     address = f"{known.head_ip}:{cluster.ray.port}"
-    ray = shlex.quote(f"{cluster.venv}/bin/ray")
+    ray = shlex.quote(cluster.program("ray"))
     nodes, gpus = len(known.nodes), cluster.total_gpus
 
     def whole(result: Result) -> bool:
@@ -71,7 +71,7 @@ def status_command(known: Known) -> Cmd:
 
 def list_command(known: Known) -> Cmd:
     cluster = known.cluster
-    ray = shlex.quote(f"{cluster.venv}/bin/ray")
+    ray = shlex.quote(cluster.program("ray"))
     host = (
         "127.0.0.1" if cluster.ray.dashboard_host in ("127.0.0.1", "0.0.0.0", "localhost") else known.head_ip
     )

@@ -12,7 +12,7 @@ from wizard_steps.step import Known, Step
 
 def argv(known: Known, node: Node) -> list[str]:
     return [
-        f"{known.cluster.venv}/bin/ray",
+        known.cluster.program("ray"),
         "start",
         f"--address={known.head_ip}:{known.cluster.ray.port}",
         *raystart.base_flags(known, node),

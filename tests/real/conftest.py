@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.real import vllm_env
+from tests.real import faults, vllm_env
 from tests.real.hosts import Hosts
 
 TOOLS = ("ip", "nft", "sshd", "ssh", "ssh-keygen", "unshare", "nsenter", "setpriv", "openssl")
@@ -46,3 +46,10 @@ def bed(possible: None) -> Iterator[Hosts]:
     """Three hosts shared by the session. A test leaves them as it found them."""
     with Hosts() as hosts:
         yield hosts
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The table of what milepost said to each fault, and when."""
+    if faults.MEASURED:
+        terminalreporter.section("what milepost said to each fault")
+        terminalreporter.write_line(faults.table())

@@ -28,7 +28,8 @@ NOW = 1_795_000_000.0
 
 
 def join(found: dict[str, Section]) -> str:
-    return "".join(f"{one.text}\n\n@@fact {name} exit {one.code}\n" for name, one in found.items())
+    whole = found | {"end": Section("", 0)}
+    return "".join(f"{one.text}\n\n@@fact {name} exit {one.code}\n" for name, one in whole.items())
 
 
 def node_facts(folder: Path, node: str, expect: dict[str, Any]) -> NodeFacts:
@@ -101,11 +102,12 @@ def test_a_cut_connection_never_crashes(cut: int) -> None:
     cluster = load(ROOT / "healthy" / "cluster.toml")
     report = judge({"a": facts, "b": facts, "c": facts}, cluster)
     assert report.verdict == "fail"
+    assert any(one.fact == "reach" and one.verdict == "fail" for one in report.findings)
     assert as_text(report)
 
 
 def test_256_nodes_are_judged_and_shown_briefly() -> None:
-    text = (ROOT / "_base" / "h100x8.txt").read_text()
+    text = join(split((ROOT / "_base" / "h100x8.txt").read_text()))
     nodes = "".join(
         f'[[nodes]]\nhost = "n{i}"\ngpus = 8\nrole = "{"worker" if i else "head"}"\n' for i in range(256)
     )

@@ -15,6 +15,7 @@ from tui.cmd_check import check
 from wizard_steps.cluster import Cluster, NodeEntry, dump
 from wizard_steps.errors import HostKeyChanged
 from wizard_steps.facts.gather import ask, gather
+from wizard_steps.facts.judge import judge
 from wizard_steps.model import Chunk, Cmd, Exit, Node
 
 pytest_plugins = ["tests.sshd"]
@@ -69,6 +70,8 @@ def test_a_node_that_is_not_there_is_a_finding(ssh_bed: Bed) -> None:
 class Scripted:
     """A transport that does one thing for each node name."""
 
+    asked = 0
+
     async def run(self, node: Node, cmd: Cmd) -> AsyncIterator[Chunk | Exit]:
         if node.name == "changed":
             raise HostKeyChanged("the key of changed is another one")
@@ -77,6 +80,9 @@ class Scripted:
             await asyncio.sleep(3600)
         if node.name == "noisy":
             yield Chunk(b"x" * (3 << 20))
+        if node.name == "cut" and cmd.key == "facts":
+            self.asked += 1
+            yield Chunk(b"Linux 6.1 x86_64\n\n@@fact os exit 0\nhalf")
         if node.name == "lost":
             yield Exit(-1, "lost", "connection refused")
             return
@@ -97,6 +103,14 @@ async def test_what_cannot_be_asked_is_told() -> None:
     assert facts["lost"].problem == "connection refused"
     assert facts["silent"].problem == "the node printed nothing"
     assert facts["noisy"].problem.startswith("xxx")
+
+
+async def test_an_answer_that_is_cut_off_is_asked_for_again_and_then_told() -> None:
+    transport = Scripted()
+    facts = await gather(transport, nodes("cut"))
+    assert (facts["cut"].cut_after, transport.asked) == ("os", 2)
+    report = judge(facts, nodes("cut"))
+    assert any(one.fact == "reach" and one.found == "cut after os" for one in report.findings)
 
 
 async def test_a_command_that_hangs_is_given_up() -> None:

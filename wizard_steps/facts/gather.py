@@ -44,9 +44,15 @@ async def gather(
 
 
 async def gather_node(transport: Transport, node: Node, cluster: Cluster) -> NodeFacts:
+    """All commands of one node at the same time; once more when the answer was cut off."""
     work = commands(node, cluster)
-    answers = await asyncio.gather(*(ask(transport, node, cmd) for cmd in work))
-    return parse_node({cmd.key: answer for cmd, answer in zip(work, answers, strict=True)})
+    facts = NodeFacts(problem="not asked")
+    for _ in range(2):
+        answers = await asyncio.gather(*(ask(transport, node, cmd) for cmd in work))
+        facts = parse_node({cmd.key: answer for cmd, answer in zip(work, answers, strict=True)})
+        if not facts.cut_after:
+            break
+    return facts
 
 
 async def ask(transport: Transport, node: Node, cmd: Cmd) -> Answer:

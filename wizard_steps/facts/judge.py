@@ -6,8 +6,10 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
+from wizard_steps.advisor.plan import placement
 from wizard_steps.cluster import Cluster
 from wizard_steps.facts import compare, rules_gpu, rules_machine, rules_network, rules_software
+from wizard_steps.facts.boxes import topology_of
 from wizard_steps.facts.finding import Finding, Verdict, worst
 from wizard_steps.facts.netstate import Link
 from wizard_steps.facts.node import NodeFacts
@@ -49,6 +51,10 @@ def judge(facts: Mapping[str, NodeFacts], cluster: Cluster, weights_kib: int = 0
                 Finding("reach", node.name, "fail", one.problem[:120], "could not be asked", hint)
             )
             continue
+        if one.cut_after:
+            message = "the answer was cut off, twice: what is missing below was not told"
+            hint = "check again; a full disk, a broken connection or a killed shell can be the cause"
+            findings.append(Finding("reach", node.name, "fail", f"cut after {one.cut_after}", message, hint))
         findings += rules_machine.judge(node, one, cluster, weights_kib)
         findings += rules_gpu.judge(node, one, cluster)
         findings += rules_network.judge(node, one, cluster, ips)
@@ -58,6 +64,7 @@ def judge(facts: Mapping[str, NodeFacts], cluster: Cluster, weights_kib: int = 0
     if not cluster.simulated:
         findings += compare.same_machine({name: one.host.boot_id for name, one in reached.items()})
     findings += _network(network, cluster, len(reached))
+    findings += _split(cluster, reached)
     return Report(tuple(node.name for node in cluster.node_list), tuple(findings), network, cluster.simulated)
 
 
@@ -83,3 +90,20 @@ def _network(network: Choice, cluster: Cluster, reached: int) -> list[Finding]:
     if network.problems:
         return [Finding("network", "", "warn", network.reason, "; ".join(network.problems))]
     return [Finding("network", "", "ok", network.reason)]
+
+
+def _split(cluster: Cluster, facts: Mapping[str, NodeFacts]) -> list[Finding]:
+    """Whether the cluster file's TP keeps inside the boxes; `milepost advise` tells more."""
+    tp, pp = cluster.serve.tensor_parallel, cluster.serve.pipeline_parallel
+    topology = topology_of(cluster, facts)
+    found = f"{tp} x {pp} on {' + '.join(str(box.gpus) for box in topology.boxes) or 'no'} GPUs"
+    if tp * pp > topology.total:
+        message = f"needs {tp * pp} GPUs; vLLM would wait for a placement group that never comes"
+        return [Finding("TP x PP", "", "fail", found, message, "lower TP or PP, or add GPUs")]
+    spans = max(len({box for box, _ in stage}) for stage in placement(topology, tp, pp))
+    if spans > 1:
+        message = f"one TP group lies in {spans} machines: every layer waits for the network"
+        return [
+            Finding("TP x PP", "", "warn", found, message, "TP up to the GPUs of one box, PP between boxes")
+        ]
+    return [Finding("TP x PP", "", "ok", found)]

@@ -9,6 +9,7 @@ from wizard_steps.facts import netstate as on_net
 from wizard_steps.facts import software as on_node
 from wizard_steps.facts.gpu import GpuFacts, GpuProcess, parse_compute_apps, parse_nvidia_smi
 from wizard_steps.facts.network import Interface, parse_interfaces
+from wizard_steps.facts.script import END
 from wizard_steps.facts.sections import Section, pick, split
 
 
@@ -28,6 +29,8 @@ class NodeFacts(Struct, frozen=True):
     """``problem`` is set when the node could not be asked at all. Sizes as their types say."""
 
     problem: str = ""
+    #: The last section that came, when the output was cut off before its end; else empty.
+    cut_after: str = ""
     host: on_host.Host = on_host.Host()
     limits: on_host.Limits = on_host.Limits()
     shm: on_host.Disk | None = None
@@ -67,6 +70,7 @@ def parse_node(answers: dict[str, Answer]) -> NodeFacts:
     processes, proc_tcp = pick(found, "processes"), pick(found, "listeners")
     listeners = on_node.parse_listeners(proc_tcp, pick(found, "sockets"))
     return NodeFacts(
+        cut_after="" if END in found else list(found)[-1],
         host=on_host.parse_host(pick(found, "os"), pick(found, "memory"), pick(found, "boot")),
         limits=on_host.parse_limits(pick(found, "limits")),
         shm=shm[0] if shm else None,

@@ -50,7 +50,7 @@ def _packages(node: str, facts: NodeFacts, cluster: Cluster) -> Iterator[Finding
         has = found.get(name, "")
         if not has:
             yield Finding(name, node, "warn", "absent", f"{pin} is wanted; the install step brings it")
-        elif has.partition("+")[0] != pin:
+        elif pin not in (has, has.partition("+")[0]):
             yield Finding(name, node, "warn", has, f"the cluster file pins {pin}", "run the install step")
         else:
             yield ok(name, node, has)
@@ -141,7 +141,8 @@ def _model(node: str, facts: NodeFacts, cluster: Cluster) -> Finding:
     if model.present and (model.config or model.revision):
         return ok("model", node, f"{_size(model.kib)}, config {model.config or model.revision[:12]}")
     if is_path(cluster.serve.model):
-        message = "no config.json in it" if model.present else "the folder is not on this node"
+        empty = "no config.json in it: the wrong folder, or a share that is not mounted?"
+        message = empty if model.present else "the folder is not on this node"
         hint = "copy it to the same path on every node, or share it over the network"
         return Finding("model", node, "fail", model.folder or cluster.serve.model, message, hint)
     return ok("model", node, "not downloaded yet")

@@ -20,11 +20,15 @@ PACKAGES = (
 #: Seconds after which one section is ended (where the node has a ``timeout`` tool).
 SECTION_LIMIT = 15
 
+#: The last section: without it the output was cut off.
+END = "end"
+
 _HUB = '"${HF_HUB_CACHE:-${HF_HOME:-$HOME/.cache/huggingface}/hub}"'
 
 #: Prints the nearest existing parent of a path: a cache folder may not be there yet.
 _UP = (
-    'up() { d=$1; while [ ! -e "$d" ]; do case $d in */*) d=${d%/*}; [ -n "$d" ] || d=/;; *) d=.;; esac; done; '
+    'up() { d=$1; while [ ! -e "$d" ]; do '
+    'case $d in */*) d=${d%/*}; [ -n "$d" ] || d=/;; *) d=.;; esac; done; '
     'printf "%s\\n" "$d"; }; '
 )
 
@@ -125,7 +129,7 @@ def script(cluster: Cluster, limit: int = SECTION_LIMIT) -> str:
         "}\n"
     )
     body = (f"fact {shlex.quote(name)} {shlex.quote(text)}\n" for name, text in sections(cluster).items())
-    return head + "".join(body) + "exit 0\n"
+    return head + "".join(body) + f"fact {END} true\nexit 0\n"
 
 
 def exports(cluster: Cluster) -> str:

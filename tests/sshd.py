@@ -48,6 +48,11 @@ LogLevel VERBOSE
 """
 
 
+def sh(*command: str) -> subprocess.CompletedProcess[str]:
+    """Run a helper program to its end."""
+    return subprocess.run(command, check=True, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+
+
 def free_port() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
@@ -55,8 +60,8 @@ def free_port() -> int:
 
 
 def keygen(path: Path, passphrase: str = "", kind: str = "ed25519") -> Path:
-    command = ["ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-C", path.name, "-f", str(path)]
-    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+    size = ["-b", "2048"] if kind == "rsa" else []
+    sh("ssh-keygen", "-q", "-t", kind, *size, "-N", passphrase, "-C", path.name, "-f", str(path))
     return path
 
 
@@ -205,8 +210,8 @@ class Bed:
         return Cluster(nodes=nodes, ssh=Ssh(**fields))  # type: ignore[arg-type]
 
 
-@pytest.fixture
-def ssh_bed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bed]:
+@pytest.fixture(name="ssh_bed")
+def bed_fixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bed]:
     """No agent, no home of the real user: only what is in the folder."""
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
@@ -291,22 +296,23 @@ class _PasswordServer(asyncssh.SSHServer):
 
 async def _serve(process: asyncssh.SSHServerProcess[bytes]) -> None:
     """Run the requested command with its standard input, as OpenSSH does, but in the server's own group."""
-    child = subprocess.Popen(
-        process.command or "exit 99",
-        shell=True,  # noqa: S602  # this is what a login shell does
+    child = subprocess.Popen(  # noqa: ASYNC220  # asyncssh wants real pipes
+        ["/bin/sh", "-c", process.command or "exit 99"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,  # asyncssh would take the end of stderr for the end of all output
     )
-    await process.redirect(stdin=child.stdin, stdout=child.stdout)
-    code = await asyncio.to_thread(child.wait)
-    with contextlib.suppress(TimeoutError):  # somebody may still hold the pipes
-        await asyncio.wait_for(process.stdout.drain(), 1)
-    if code < 0:
-        process.exit_with_signal(_name(-code))
-    else:
-        process.exit(code)
-    await process.wait_closed()
+    try:
+        await process.redirect(stdin=child.stdin, stdout=child.stdout)
+        code = await asyncio.to_thread(child.wait)
+        with contextlib.suppress(TimeoutError):  # somebody may still hold the pipes
+            await asyncio.wait_for(process.stdout.drain(), 1)
+        if code < 0:
+            process.exit_with_signal(_name(-code))
+        else:
+            process.exit(code)
+    finally:
+        await process.wait_closed()
 
 
 def _name(number: int) -> str:

@@ -24,46 +24,70 @@ async def run_local(cmd: Cmd, environment: Mapping[str, str] | None = None) -> A
     MILEPOST_PYTHON is the Python that runs the wizard. Closing the iterator ends the whole process group.
     """
     variables = {**os.environ, "MILEPOST_PYTHON": sys.executable, **(environment or {})}
+    # Pipes of our own: asyncio's wait() for the process would also wait for everybody who holds its pipes.
+    output, inlet = os.pipe()
+    source, feed = os.pipe()
     try:
         process = await asyncio.create_subprocess_exec(
-            "/bin/sh",
-            "-c",
-            cmd.text,
-            stdin=asyncio.subprocess.PIPE if cmd.stdin else asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            env=variables,
+            "/bin/sh", "-c", cmd.text, stdin=source, stdout=inlet, stderr=inlet, env=variables,
             start_new_session=True,
-            limit=READ,
-        )
+        )  # fmt: skip
     except (OSError, ValueError) as error:
+        os.close(output)
+        os.close(feed)
         yield Exit(code=-1, reason="lost", detail=f"The command cannot be started on this machine: {error}")
         return
-    feeder = asyncio.create_task(_feed(process, cmd.stdin.encode()))
+    finally:
+        os.close(inlet)
+        os.close(source)
+    feeder = asyncio.create_task(_feed(feed, cmd.stdin.encode()))
     ended = asyncio.create_task(process.wait())
+    reader, pipe = await _reader(output)
     try:
-        assert process.stdout is not None
-        while data := await _read(process.stdout, ended):
+        while data := await _read(reader, ended):
             yield Chunk(data)
         code = await ended
         yield Exit(code=code if code >= 0 else 128 - code)
     finally:
         feeder.cancel()
+        pipe.close()
         if not ended.done():
             await asyncio.shield(_end_group(process.pid, ended))
-        process._transport.close()  # type: ignore[attr-defined]  # asyncio offers no other way to close the pipe
 
 
-async def _feed(process: asyncio.subprocess.Process, data: bytes) -> None:
-    if process.stdin is None:
-        return
+async def _reader(descriptor: int) -> tuple[asyncio.StreamReader, asyncio.ReadTransport]:
+    reader = asyncio.StreamReader(limit=READ)
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(descriptor, "rb", 0)
+    )
+    return reader, transport
+
+
+async def _feed(descriptor: int, data: bytes) -> None:
+    """Write all of it, then end the input. A command that does not read ends this too."""
+    loop = asyncio.get_running_loop()
+    os.set_blocking(descriptor, False)
+    rest = memoryview(data)
     try:
-        process.stdin.write(data)
-        await process.stdin.drain()
-    except (BrokenPipeError, ConnectionResetError):
+        while rest:
+            try:
+                rest = rest[os.write(descriptor, rest) :]
+            except BlockingIOError:
+                ready = loop.create_future()
+                loop.add_writer(descriptor, _wake, ready)
+                try:
+                    await ready
+                finally:
+                    loop.remove_writer(descriptor)
+    except BrokenPipeError:
         pass
     finally:
-        process.stdin.close()
+        os.close(descriptor)
+
+
+def _wake(waiting: asyncio.Future[None]) -> None:
+    if not waiting.done():
+        waiting.set_result(None)
 
 
 async def _read(stream: asyncio.StreamReader, ended: asyncio.Task[int]) -> bytes:

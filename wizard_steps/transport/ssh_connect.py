@@ -22,7 +22,6 @@ from wizard_steps.transport.ssh_login import Limit, Login, OneAtATime
 
 #: Rounds of one login: a host key that gets accepted and a server that hung up meanwhile cost one each.
 ROUNDS = 4
-MAX_JUMPS = 8
 DEFAULT_CONFIG = "~/.ssh/config"
 GLOBAL_KNOWN_HOSTS = "/etc/ssh/ssh_known_hosts"
 
@@ -37,6 +36,10 @@ class Target(Struct, frozen=True):
     port: int = 0
     #: The jump hosts before this one, comma separated; None: what the ssh config says.
     via: str | None = None
+
+
+#: The targets whose jump hosts are being reached, outermost first.
+Route = tuple[Target, ...]
 
 
 class _Link:
@@ -61,7 +64,7 @@ class Connector:
 
     async def connection(self, node: Node) -> Connection:
         """The node's connection; made when there is none that lives."""
-        return await self._get(node, Target(node.host, node.user, node.port), 0)
+        return await self._get(node, Target(node.host, node.user, node.port), ())
 
     async def drop(self, node: Node) -> None:
         """Forget the node's connection: the next command makes a new one."""
@@ -76,10 +79,10 @@ class Connector:
         for agent in agents:
             agent.close()
 
-    async def _get(self, node: Node, target: Target, depth: int) -> Connection:
+    async def _get(self, node: Node, target: Target, route: Route) -> Connection:
         link = self._links.get(target)
         if link is None or (link.task.done() and not _alive(link.task)):
-            link = _Link(asyncio.create_task(self._open(node, target, depth)))
+            link = _Link(asyncio.create_task(self._open(node, target, route)))
             self._links[target] = link
         link.waiting += 1
         try:
@@ -91,7 +94,7 @@ class Connector:
                 if self._links.get(target) is link:
                     del self._links[target]
 
-    async def _open(self, node: Node, target: Target, depth: int) -> Connection:
+    async def _open(self, node: Node, target: Target, route: Route) -> Connection:
         try:
             settings = await self._settings(target)
         except (ValueError, OSError) as error:
@@ -101,9 +104,9 @@ class Connector:
         if target.via is not None:
             via = target.via
         place = Place(target.host, settings.host, settings.port, settings.username, via)
-        tunnel = await self._jump(node, target, via, depth) if via else None
+        tunnel = await self._jump(node, target, via, route) if via else None
         async with self._slots:
-            return await self._login(node, target, settings, place, tunnel, jump=depth > 0)
+            return await self._login(node, target, settings, place, tunnel, jump=bool(route))
 
     async def _settings(self, target: Target) -> asyncssh.SSHClientConnectionOptions:
         """What the ssh config says about the target. Raises ValueError or OSError when it cannot be read."""
@@ -120,16 +123,18 @@ class Connector:
             raise ValueError(f"{path}: no such file (ssh.config in the cluster file)")
         return [str(path)]
 
-    async def _jump(self, node: Node, target: Target, via: str, depth: int) -> Connection | None:
+    async def _jump(self, node: Node, target: Target, via: str, route: Route) -> Connection | None:
         """The connection to the last jump host of ``via``."""
         *before, last = via.split(",")
         hop = parse_hop(last)
-        if hop.host == target.host and not before:
+        own = target.via is None and not before and hop.port in (0, target.port)
+        if own and hop.host == target.host:
             return None  # a ProxyJump under "Host *" also matches the jump host itself
-        if depth >= MAX_JUMPS:
-            raise Unreachable(f"ProxyJump of {target.host} goes in circles. Check {self._ssh.config}.")
         jump = Target(hop.host, hop.user, hop.port, ",".join(before) or None)
-        return await self._get(node, jump, depth + 1)
+        route = (*route, target)
+        if jump in route:
+            raise Unreachable(f"ProxyJump of {target.host} goes in circles. Check {self._ssh.config}.")
+        return await self._get(node, jump, route)
 
     async def _login(
         self,
@@ -246,7 +251,8 @@ class Connector:
 def parse_hop(text: str) -> Target:
     """One host of a ProxyJump: ``[user@]host[:port]``, ``[user@][ipv6]:port`` or ``ssh://…``."""
     match = re.fullmatch(
-        r"(?:ssh://)?(?:(?P<user>.+)@)?(?:\[(?P<six>[^\]]+)\]|(?P<host>[^:@]+|[^@]*:[^@]*:[^@]*))(?::(?P<port>\d+))?/?",
+        r"(?:ssh://)?(?:(?P<user>.+)@)?(?:\[(?P<six>[^\]]+)\]|(?P<host>[^:@\[\]]+|[^@\[\]]*:[^@\[\]]*:[^@\[\]]*))"
+        r"(?::(?P<port>\d+))?/?",
         text.strip(),
     )
     if match is None:

@@ -16,6 +16,7 @@ from wizard_steps.model import Node
 #: The names OpenSSH tries when nothing is configured.
 DEFAULT_NAMES = ("id_rsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk")
 PASSPHRASE_TRIES = 3
+LOCKED = "encrypted, and its passphrase was not given"
 #: Seconds for which "no passphrase" holds: all nodes of one attempt share it, a retry asks again.
 DECLINED = 5.0
 #: Gets the node and the key's path; None: no passphrase.
@@ -76,7 +77,7 @@ class KeyRing:
 
     async def _from_file(self, node: Node, path: Path, wanted: Wanted, notes: list[str]) -> list[Offer]:
         try:
-            pairs = await self._pairs(node, path, wanted)
+            pairs = await self._pairs(node, path, wanted, notes)
         except FileNotFoundError:
             if wanted.explicit:
                 notes.append(f"key file {path}: no such file")
@@ -89,16 +90,21 @@ class KeyRing:
             return []
         return [Offer(pair, f"key file {path}") for pair in pairs]
 
-    async def _pairs(self, node: Node, path: Path, wanted: Wanted) -> Sequence[asyncssh.SSHKeyPair]:
+    async def _pairs(
+        self, node: Node, path: Path, wanted: Wanted, notes: list[str]
+    ) -> Sequence[asyncssh.SSHKeyPair]:
         certificates = [name for name in wanted.certificates if Path(name).exists()]
         if path not in self._open and not _encrypted(path.read_bytes()):
             return asyncssh.load_keypairs(str(path), certlist=certificates)
 
         async def passphrase(_name: str) -> str | None:
-            return await self._unlock(node, path)
+            words = await self._unlock(node, path)
+            if words is None:
+                notes.append(f"key file {path}: {LOCKED}")
+            return words
 
         if path not in self._open and not _public_part(path) and not await self._unlock(node, path):
-            raise ValueError("encrypted, and its passphrase was not given")
+            raise ValueError(LOCKED)
         if path in self._open:
             own = [f"{path}-cert.pub"] if Path(f"{path}-cert.pub").exists() else []
             return asyncssh.load_keypairs([self._open[path][0]], certlist=[*certificates, *own])

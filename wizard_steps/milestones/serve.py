@@ -167,7 +167,7 @@ def _why(known: Known, log: Result | None) -> Check:
             known.head.name,
             "lower TP or PP, or free GPUs that another job holds (ray status shows them)",
         )
-    first = _first_error(log)
+    first = first_error(log)
     limit = f"not ready within {serve.ready_timeout} s; " if log.reason == "timeout" else ""
     found = f"{limit}first error: {first}" if first else f"{limit}{failure(log, known.head).found}"
     return Check("vLLM", False, found, READY, known.head.name, "the first error is the cause, not the last")
@@ -182,7 +182,7 @@ def _free_gpus(known: Known, waiting: str) -> str:
     return f"{asked} free GPUs; the cluster has {known.cluster.total_gpus}"
 
 
-def _first_error(log: Result) -> str:
+def first_error(log: Result) -> str:
     wrapper = re.compile(r"Engine core initialization failed|See root cause above|Failed core proc")
     error = re.compile(r"\bERROR\b|Error:|error:|Exception:")
     hits = [line.strip() for line in log.lines if error.search(line) and not wrapper.search(line)]

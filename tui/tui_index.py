@@ -71,6 +71,19 @@ class ByteIndex:
             found.append(_text(rest))
         return found
 
+    def offset_of(self, line: int, read: Read) -> int:
+        """The byte offset at which a line (0-based number) begins."""
+        if line <= 0:
+            return self.start
+        block = bisect_left(self._counts, line) - 1
+        skip = line - self._counts[block]
+        begin = self.start + block * BLOCK
+        data = read(begin, min(begin + BLOCK, self.end))
+        at = -1
+        for _ in range(skip):
+            at = data.index(b"\n", at + 1)
+        return begin + at + 1
+
     def number_at(self, offset: int, read: Read) -> int:
         """The number of the line that holds the byte at ``offset``."""
         block = (offset - self.start) // BLOCK

@@ -1,0 +1,102 @@
+"""Edit an answer at a gate: choose a field of the cluster file, type a value. Checked before it is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.widgets import Input, OptionList, Static
+from textual.widgets.option_list import Option
+
+from tui.screens.dialog import Dialog
+from tui.tui_fields import fields
+from tui.tui_text import safe, safe_block
+from wizard_steps.cluster import Cluster
+from wizard_steps.edit import with_value
+from wizard_steps.errors import MilepostError
+
+
+class EditScreen(Dialog[tuple[str, str]]):
+    """Answers (where, value)."""
+
+    heading = "Edit an answer"
+
+    def __init__(self, cluster: Cluster, first: Sequence[str]) -> None:
+        super().__init__()
+        self._cluster = cluster
+        self._fields = fields(cluster, first)
+        self._shown = self._fields
+        self._where = ""
+
+    def body(self) -> ComposeResult:
+        yield Input(placeholder="type to find a field", id="filter", compact=True)
+        yield OptionList(id="choices", compact=True)
+        yield Static(id="where", markup=False)
+        yield Input(id="answer", compact=True, disabled=True)
+        yield self.error_line()
+        hint = "Enter takes the field, Enter again takes the value; Esc goes back"
+        yield Static(hint, id="dialog-hint", markup=False)
+
+    def on_mount(self) -> None:
+        self._fill("")
+        self.query_one("#filter", Input).focus()
+
+    def _fill(self, wanted: str) -> None:
+        self._shown = [(w, v) for w, v in self._fields if wanted.lower() in f"{w} {v}".lower()]
+        width = max((len(where) for where, _ in self._shown), default=0)
+        options = self.query_one(OptionList)
+        options.clear_options()
+        for where, value in self._shown:
+            text = Text(f"{where:<{width}}  ", no_wrap=True, overflow="ellipsis").append(safe(value), "dim")
+            options.add_option(Option(text))
+        options.highlighted = 0 if self._shown else None
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        if event.input.id == "filter":
+            self._fill(event.value.strip())
+        else:
+            self.say_error("")
+
+    def on_key(self, event: object) -> None:
+        key = getattr(event, "key", "")
+        if key in ("down", "up") and self.query_one("#filter", Input).has_focus:
+            options = self.query_one(OptionList)
+            (options.action_cursor_down if key == "down" else options.action_cursor_up)()
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        self._take(event.option_index)
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        if event.input.id == "filter":
+            highlighted = self.query_one(OptionList).highlighted
+            if highlighted is not None:
+                self._take(highlighted)
+        else:
+            self._submit(event.value)
+
+    def _take(self, index: int) -> None:
+        self._where, value = self._shown[index]
+        self.query_one("#where", Static).update(f"new value of {self._where}")
+        answer = self.query_one("#answer", Input)
+        answer.disabled = False
+        answer.value = value
+        answer.focus()
+
+    def _submit(self, value: str) -> None:
+        try:
+            with_value(self._cluster, self._where, value)
+        except MilepostError as error:
+            self.say_error(safe_block(str(error)))
+            return
+        self.dismiss((self._where, value))
+
+    def action_cancel(self) -> None:
+        answer = self.query_one("#answer", Input)
+        if not answer.has_focus:
+            self.dismiss(None)
+            return
+        answer.disabled = True
+        self.say_error("")
+        self.query_one("#where", Static).update("")
+        self.query_one("#filter", Input).focus()

@@ -1,0 +1,99 @@
+"""F1: every key, and what the signs mean."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.widgets import Static
+
+from tui.screens.dialog import Dialog
+from tui.tui_text import ROW_STATES
+
+KEYS = (
+    (
+        "Look",
+        (
+            ("1 2 3", "compare, log, checks"),
+            ("i", "why this step, what happens, what if it fails"),
+            ("[ ]", "the node before, the next node"),
+            ("f", "find a node in a list"),
+            ("Tab", "to the step list and back; arrows there look at another step"),
+            ("Esc", "back to the present step"),
+            ("z", "hide or show the step list"),
+            ("x", "show or fold the lines between"),
+        ),
+    ),
+    (
+        "Log",
+        (
+            ("Up, PgUp", "stop following and read"),
+            ("End", "follow again"),
+            ("/ n N", "search, next hit, hit before"),
+            ("g", "go to a line by its number"),
+            ("Left, Right", "long lines"),
+        ),
+    ),
+    (
+        "Do",
+        (
+            ("c", "copy the selection, or else the command"),
+            ("y", "copy the whole pane"),
+            ("d", "debugging switches (NCCL_DEBUG) on or off, from the next start on"),
+            ("Ctrl+P", "all commands, themes"),
+            ("q, Ctrl+C", "stop or close; asks first, and says what keeps running"),
+        ),
+    ),
+    (
+        "At a gate that stays shut",
+        (
+            ("r", "run the step again"),
+            ("e", "edit an answer, then run again"),
+            ("l", "look at the full log"),
+            ("b", "back to the step before"),
+            ("q", "stop here"),
+        ),
+    ),
+)
+
+
+class HelpScreen(Dialog[None]):
+    """All keys on one page."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f1,question_mark,q,enter", "cancel", "Close", show=False)
+    ]
+    heading = "Keys and signs"
+
+    def body(self) -> ComposeResult:
+        with VerticalScroll(id="help-scroll"):
+            yield Static(_text())
+        yield Static("Esc closes; Up and Down scroll", id="dialog-hint", markup=False)
+
+    def on_mount(self) -> None:
+        self.query_one(VerticalScroll).focus()
+
+
+def _text() -> Text:
+    text = Text()
+    for title, rows in KEYS:
+        text.append(title + "\n", "bold")
+        for key, what in rows:
+            text.append(f"  {key:<12}", "bold").append(f" {what}\n")
+        text.append("\n")
+    text.append("Signs of compared lines\n", "bold")
+    meanings = {
+        "matched": "expected, and there",
+        "missing": "expected, and not there: the gate stays shut",
+        "unexpected": "there, and not expected; does not shut the gate",
+        "between": "passed over by a ... of the expected text",
+        "optional": "may be there",
+        "awaited": "the step still runs",
+    }
+    for state, meaning in meanings.items():
+        symbol, word, _ = ROW_STATES[state]
+        text.append(f"  {symbol} {word:<11}", "bold").append(f" {meaning}\n")
+    return text

@@ -1,0 +1,166 @@
+"""Set-up: the cluster file as a form. Written when it is right, comments kept, and read back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.screen import Screen
+from textual.widgets import Button, Footer, Input, Label, Static
+
+from tui.tui_form import FIELDS, Form, NodeForm, cluster_of, empty, form_of, save
+from tui.tui_text import safe_block
+from wizard_steps.cluster import Cluster, load
+from wizard_steps.errors import MilepostError
+
+
+class NodeRow(Horizontal):
+    """One machine: SSH host or alias, role, GPUs, address for GPU traffic."""
+
+    def __init__(self, node: NodeForm) -> None:
+        super().__init__(classes="node-row")
+        self._node = node
+
+    def compose(self) -> ComposeResult:
+        yield Input(self._node.host, placeholder="ssh host or alias", classes="host", compact=True)
+        yield Button(self._node.role, classes="role", compact=True)
+        yield Input(self._node.gpus, placeholder="GPUs", classes="gpus", compact=True)
+        yield Input(self._node.fabric_ip, placeholder="found in step 2", classes="ip", compact=True)
+        yield Button("remove", classes="remove", compact=True)
+
+    @property
+    def value(self) -> NodeForm:
+        def text(name: str) -> str:
+            return self.query_one(f".{name}", Input).value
+
+        return NodeForm(text("host"), self._node.role, text("gpus"), text("ip"))
+
+    def set_role(self, role: str) -> None:
+        self._node.role = role
+        self.query_one(".role", Button).label = role
+
+
+class SetupScreen(Screen[Cluster | None]):
+    """Answers the cluster that was saved, None when the person leaves."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+s", "save", "Save and start"),
+        Binding("ctrl+n", "add", "Add a node"),
+        Binding("escape", "leave", "Leave"),
+        Binding("ctrl+c,ctrl+q", "leave", "Leave", show=False, priority=True),
+    ]
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+        self._base = empty()
+        self._problem = ""
+        if path.exists():
+            try:
+                self._base = load(path)
+            except MilepostError as error:
+                self._problem = str(error)
+
+    def compose(self) -> ComposeResult:
+        form = form_of(self._base)
+        yield Static("milepost   set up a cluster", id="setup-title", markup=False)
+        with VerticalScroll(id="setup"):
+            intro = (
+                "Which machines, and what to serve? Nothing is run before you start. No secrets go in here: "
+                "HF_TOKEN and passwords stay in your environment or are asked for."
+            )
+            yield Static(intro, id="setup-intro", markup=False)
+            with Horizontal(classes="node-head"):
+                yield Label("Machine (ssh host)", classes="host")
+                yield Label("Role", classes="role")
+                yield Label("GPUs", classes="gpus")
+                yield Label("IP for GPU traffic", classes="ip")
+            with Vertical(id="node-rows"):
+                for node in form.nodes:
+                    yield NodeRow(node)
+            yield Button("Add a machine", id="add", compact=True)
+            for where, label, hint in FIELDS:
+                with Horizontal(classes="field"):
+                    yield Label(label, classes="label")
+                    yield Input(form.values[where], id=_id(where), compact=True)
+                yield Label(hint, classes="hint")
+        yield Static(self._problem, id="setup-error", markup=False)
+        with Horizontal(id="setup-keys"):
+            yield Button("Save and start", id="save", variant="primary", compact=True)
+            yield Button("Leave", id="leave", compact=True)
+            yield Static(f"writes {self._path}", id="setup-file", markup=False)
+        yield Footer(compact=True)
+
+    def on_mount(self) -> None:
+        self._say(self._problem)
+        self.query(".host").filter("Input").first(Input).focus()
+
+    def form(self) -> Form:
+        """What the person has typed."""
+        values = {where: self.query_one(f"#{_id(where)}", Input).value for where, _, _ in FIELDS}
+        return Form([row.value for row in self.query(NodeRow)], values)
+
+    async def on_button_pressed(self, event: Button.Pressed) -> None:
+        button = event.button
+        row = button.parent
+        if button.id == "save":
+            self.action_save()
+        elif button.id == "leave":
+            self.action_leave()
+        elif button.id == "add":
+            await self.action_add()
+        elif isinstance(row, NodeRow) and button.has_class("remove"):
+            await self._remove(row)
+        elif isinstance(row, NodeRow):
+            for other in self.query(NodeRow):
+                other.set_role("head" if other is row else "worker")
+
+    async def _remove(self, row: NodeRow) -> None:
+        if len(self.query(NodeRow)) > 1:
+            was_head = row.value.role == "head"
+            await row.remove()
+            if was_head:
+                self.query(NodeRow).first().set_role("head")
+
+    async def action_add(self) -> None:
+        gpus = self.query(NodeRow).last().value.gpus
+        row = NodeRow(NodeForm(gpus=gpus))
+        await self.query_one("#node-rows").mount(row)
+        row.query_one(".host", Input).focus()
+
+    def action_save(self) -> None:
+        try:
+            cluster = save(cluster_of(self.form(), self._base), self._path)
+        except MilepostError as error:
+            self._say(str(error))
+            self._focus(str(error))
+            return
+        self.dismiss(cluster)
+
+    def action_leave(self) -> None:
+        self.dismiss(None)
+
+    def _say(self, problem: str) -> None:
+        line = self.query_one("#setup-error", Static)
+        line.update(safe_block(problem))
+        line.display = bool(problem)
+
+    def _focus(self, problem: str) -> None:
+        """Put the cursor where the problem is."""
+        where = problem.partition(":")[0]
+        for known, _, _ in FIELDS:
+            if where.startswith(known):
+                self.query_one(f"#{_id(known)}", Input).focus()
+                return
+        number, _, name = where.removeprefix("nodes[").partition("].")
+        rows = list(self.query(NodeRow))
+        if where.startswith("nodes[") and number.isdigit() and int(number) < len(rows):
+            css = {"gpus": ".gpus", "fabric_ip": ".ip"}.get(name, ".host")
+            rows[int(number)].query_one(css, Input).focus()
+
+
+def _id(where: str) -> str:
+    return "f-" + where.replace(".", "-").replace("_", "-")

@@ -1,0 +1,122 @@
+"""One walk as the screen sees it: the state so far, its logs, who answers, the file that answers go to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from tui.persist import Persist, write
+from tui.tui_debug import debugging, explained, toggled
+from tui.tui_desk import Desk, Front
+from tui.tui_evidence import Evidence
+from tui.tui_log import LogStore
+from tui.tui_phase import PhaseWatch
+from tui.tui_source import WalkSource
+from wizard_steps import events as ev
+from wizard_steps.cluster import Cluster, load
+from wizard_steps.edit import with_value
+from wizard_steps.engine import Engine
+from wizard_steps.errors import MilepostError
+from wizard_steps.model import Question
+from wizard_steps.session import State
+
+#: Looks at the failed step and says what the cause may be.
+DiagnoseHook = Callable[[State, "WalkSession"], Sequence[Any]]
+
+
+class WalkSession:
+    """Fed by the engine with events; read by the screen's timer."""
+
+    def __init__(
+        self, source: WalkSource, front: Front, file: Path | None = None, diagnose: DiagnoseHook | None = None
+    ) -> None:
+        self.source = source
+        self.state = State()
+        self.dirty = True
+        self.spool = source.journal.spool
+        self.logs = LogStore(self.spool)
+        self.phases = PhaseWatch(self.spool)
+        self.evidence = Evidence()
+        self.desk = Desk(front, source.redactor)
+        self.findings: dict[str, Sequence[Any]] = {}
+        self.notices: list[ev.AnyEvent] = []
+        self.warnings: list[str] = []
+        keeps = file is not None and file.exists() and not source.cluster.simulated
+        self._persist = Persist(file) if file is not None and keeps else None
+        self._diagnose = diagnose
+        self.engine: Engine = source.engine(self.desk, self.desk, self.on_event)
+
+    def on_event(self, event: ev.AnyEvent, state: State) -> None:
+        """Cheap for output; the few events that change what is in front are kept for the timer."""
+        self.state = state
+        self.dirty = True
+        self.logs.feed(event, state.runs)
+        if isinstance(event, ev.Judged | ev.StepStarted):
+            self.notices.append(event)
+        if isinstance(event, ev.StepStarted):
+            self.findings.pop(event.step, None)
+        self._file(event, state)
+        if isinstance(event, ev.Judged):
+            self._judged(event, state)
+
+    def _judged(self, event: ev.Judged, state: State) -> None:
+        if self.evidence.note(event, state):
+            keep = getattr(self.source, "evidence", None)
+            if keep is not None:
+                keep(event, state)
+        elif self._diagnose is not None:
+            self.findings[event.step] = self._diagnose(state, self)
+
+    def now(self) -> float:
+        """Seconds since the walk began, on the walk's own clock; it stands still when the walk is over."""
+        return self.state.t if self.state.outcome is not None else max(self.source.clock.now(), self.state.t)
+
+    @property
+    def gate_open(self) -> bool:
+        return self.desk.gate_open
+
+    @property
+    def busy(self) -> bool:
+        """Whether something goes on that time passes for."""
+        return self.state.outcome is None and self.state.question is None
+
+    def badges(self) -> list[str]:
+        """What must not be overlooked."""
+        found = ["SIMULATED"] if self.state.simulated or self.source.cluster.simulated else []
+        if label := str(getattr(self.source, "label", "")):
+            found.append(label)
+        if getattr(self.source, "dry", False):
+            found.append("DRY RUN")
+        return [*found, "NCCL_DEBUG"] if debugging(self.engine.cluster) else found
+
+    def check_answer(self, question: Question, value: str) -> None:
+        """Raises MilepostError when the value does not fit its field of the cluster file."""
+        if question.field:
+            with_value(self.engine.cluster, question.field, value)
+
+    def _file(self, event: ev.AnyEvent, state: State) -> None:
+        """Keep answers in the cluster file. That it cannot be written does not end the walk."""
+        if self._persist is None:
+            return
+        try:
+            self._persist(event, state)
+            if isinstance(event, ev.ClusterEdited) and event.where == "env":
+                path = self._persist.path
+                write(path, replace(load(path), env=dict(event.cluster.get("env", {}))))
+        except MilepostError as error:
+            self.warnings.append(str(error))
+
+    def toggle_debugging(self) -> str:
+        """Turn the debugging switches over; what is set from the next start on."""
+        if self.state.outcome is not None or not self.state.steps:
+            return "Nothing will be started any more in this walk."
+        cluster: Cluster = toggled(self.engine.cluster)
+        self.engine.cluster = cluster
+        value = "NCCL_DEBUG=INFO" if debugging(cluster) else ""
+        plain = msgspec.to_builtins(cluster)
+        self.engine.emit(ev.ClusterEdited(self.source.clock.now(), "env", value, plain))
+        return explained(cluster, self.state.facts)

@@ -1,0 +1,98 @@
+"""Checks with findings; the prose of a step; the gate."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.style import Style
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.widgets import Button, Markdown, Static
+
+from tui.tui_compare import document
+from wizard_steps.decide import GATE_OPTIONS
+
+_ORDER = ("Why", "What happens", "If it fails", "Learn", "About")
+
+
+class Styled(Static):
+    """A Static whose text uses the theme through named styles."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "styled--good",
+        "styled--bad",
+        "styled--warning",
+        "styled--accent",
+        "styled--quiet",
+        "styled--strong",
+    }
+
+    def look(self, name: str) -> Style:
+        return self.get_component_rich_style(f"styled--{name}", partial=True)
+
+
+class ChecksPane(VerticalScroll):
+    """Scrolls; the screen gives it its text."""
+
+    def compose(self) -> ComposeResult:
+        yield Styled(id="checks-text", markup=False)
+
+    @property
+    def styled(self) -> Styled:
+        return self.query_one(Styled)
+
+    def show_text(self, text: Text) -> None:
+        self.styled.update(text)
+
+
+class InfoPanel(VerticalScroll):
+    """Why, what happens, what if it fails, and what there is to learn: our own prose, never remote text."""
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._shown = ""
+
+    def compose(self) -> ComposeResult:
+        yield Markdown(id="prose", open_links=False)
+
+    def want(self, step_id: str) -> None:
+        """Show the prose of a step, if it is not there already."""
+        if step_id != self._shown:
+            self._shown = step_id
+            self.run_worker(self._show(step_id), group="prose", exclusive=True)
+
+    async def _show(self, step_id: str) -> None:
+        expected = document(step_id)
+        sections = expected.sections if expected is not None else {}
+        names = [n for n in _ORDER if n in sections] + [n for n in sections if n not in _ORDER]
+        text = "\n\n".join(f"### {name}\n\n{sections[name]}" for name in names)
+        await self.query_one(Markdown).update(text or "This step has no further notes.")
+        self.scroll_home(animate=False)
+
+
+class GatePanel(Vertical):
+    """A gate that stays shut: what it says and what can be done. There is no way past it."""
+
+    _said = ""
+
+    def compose(self) -> ComposeResult:
+        yield Static(id="gate-text", markup=False)
+        with Horizontal(id="gate-keys"):
+            for option in GATE_OPTIONS:
+                key = {"log": "l", "stop": "q"}.get(option.value, option.value[0])
+                label = {"log": "Full log", "edit": "Edit"}.get(option.value, option.label)
+                yield Button(
+                    Text.assemble((key, "bold"), f" {label}"),
+                    id=f"gate-{option.value}",
+                    compact=True,
+                    action=f"screen.gate('{option.value}')",
+                )
+
+    def show_gate(self, count: int) -> None:
+        text = Text("✗ The gate stays shut. ", "bold")
+        if count > 1:
+            text.append(f"{count} checks failed; see Checks (3). ")
+        if text.plain != self._said:
+            self._said = text.plain
+            self.query_one("#gate-text", Static).update(text)

@@ -169,16 +169,12 @@ class Engine:
         verdict = step.judge(known, done)
         learnt = Known(known.cluster, {**known.facts, **verdict.facts})
         comparisons = self.compare(step, learnt, done)
+        # Where a fact is wrong already, it explains the missing lines; the comparison shows them anyway.
         missing = [
-            Check(
-                name="expected line",
-                ok=False,
-                node=comparison.node,
-                wanted=row.expected,
-                found="not in the output",
-            )
+            Check("expected line", False, "not in the output", row.expected, comparison.node)
             for comparison in comparisons
             for row in comparison.missing
+            if verdict.passed
         ]
         passed = verdict.passed and not missing
         summary = verdict.summary

@@ -33,12 +33,14 @@ class Here:
         self.folder = folder
         self.identity = folder / "id_ed25519"
         self.known_hosts = folder / "known_hosts"
+        self.config = folder / "config"
         self.port = 0
         self._env = {**os.environ, **(env or {})}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Here:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.config.touch()
         user, host = (asyncssh.generate_private_key("ssh-ed25519") for _ in range(2))
         user.write_private_key(self.identity)
         self.identity.chmod(0o600)

@@ -41,7 +41,7 @@ def cluster(here: Here, args: argparse.Namespace, tp: int, pp: int, gpus: int) -
         "[ssh]": {
             "identity": [str(here.identity)],
             "known_hosts": str(here.known_hosts),
-            "config": "/dev/null",
+            "config": str(here.config),
         },
         "[env]": dict(pair.split("=", 1) for pair in args.env),
     }

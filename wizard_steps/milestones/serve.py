@@ -185,7 +185,9 @@ def _free_gpus(known: Known, waiting: str) -> str:
 def first_error(log: Result) -> str:
     wrapper = re.compile(r"Engine core initialization failed|See root cause above|Failed core proc")
     error = re.compile(r"\bERROR\b|Error:|error:|Exception:")
-    hits = [line.strip() for line in log.lines if error.search(line) and not wrapper.search(line)]
+    calm = re.compile(r"\b(?:WARNING|INFO|DEBUG)\b")
+    lines = [line.strip() for line in log.lines if not wrapper.search(line) and not calm.search(line)]
+    hits = [line for line in lines if error.search(line)]
     specific = [hit for hit in hits if re.search(r"\b\w*(?:Error|Exception): \S", hit)]
     return next(iter(specific or hits), "")[:300]
 

@@ -211,6 +211,14 @@ def test_the_picture_always_fits(boxes: int, gpus: int, tp: int, pp: int, layers
     assert len(lines) < 60
 
 
+def test_a_stage_over_two_machines_shows_all_its_gpus() -> None:
+    boxes = (Box("a", 8), Box("b", 16))
+    text = "\n".join(picture(Topology(boxes, GIB), 12, 2, 126))
+    assert "stage 1  layers 1-63 (8 of 12) [G0][G1][G2][G3][G4][G5][G6][G7]" in text
+    assert "stage 1  layers 1-63 (4 of 12) [G0][G1][G2][G3]" in text
+    assert "TP all-reduce in every layer" in text
+
+
 def test_the_picture_shows_every_gpu_and_stage() -> None:
     text = "\n".join(picture(Topology((Box("a", 8), Box("b", 8)), GIB), 4, 3, 80))
     for part in ("-- a --", "-- b --", "stage 1  layers 1-27", "stage 3  layers 55-80", "idle", ".G7."):

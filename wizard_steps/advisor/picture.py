@@ -59,7 +59,7 @@ def _frame(
         here = [gpu for place, gpu in stage if place == index]
         used.update(here)
         if here:
-            part = f" ({len(here)} of its {len(stage)} GPUs)" if len(here) < len(stage) else ""
+            part = f" ({len(here)} of {len(stage)})" if len(here) < len(stage) else ""
             rows.append((f"stage {number + 1}  {ranges[number]}{part}".strip(), here))
     idle = [gpu for gpu in range(box.gpus) if gpu not in used]
     body = [_row(label, cells, "[{}]") for label, cells in rows]

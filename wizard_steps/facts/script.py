@@ -96,7 +96,8 @@ def commands(node: Node, cluster: Cluster) -> list[Cmd]:
         Cmd(
             key="facts",
             text=script(cluster),
-            timeout=90,
+            # Five nvidia-smi calls and three looks at disks may each take their whole limit.
+            timeout=150,
             quiet=True,
             show="a read-only look at OS, GPUs, network, limits, software and model",
         ),
@@ -222,6 +223,8 @@ def _access(cluster: Cluster) -> str:
         "T=$HF_TOKEN; S=environment; F=${HF_TOKEN_PATH:-${HF_HOME:-$HOME/.cache/huggingface}/token}\n"
         '[ -n "$T" ] || { [ -r "$F" ] && T=$(cat "$F") && S=file; }\n'
         "while IFS= read -r line; do case $line in HF_TOKEN=*) T=${line#*=}; S=wizard;; esac; done\n"
+        # A token is one plain word: nothing else may reach curl's configuration.
+        "T=$(printf %s \"$T\" | tr -cd 'A-Za-z0-9_.=-')\n"
         '[ -n "$T" ] || S=none\n'
         'echo "token $S"; echo "offline ${HF_HUB_OFFLINE:-0}"\n'
         f"U=${{HF_ENDPOINT:-https://huggingface.co}}/{shlex.quote(cluster.serve.model)}/resolve/main/config.json\n"

@@ -1,0 +1,206 @@
+"""The embedded lab: a whole two-node cluster on this machine, for the time of an ``async with``."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import shlex
+import sys
+import tempfile
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import msgspec
+
+from wizard_steps import cluster as clusters
+from wizard_steps.cluster import Cluster, NodeEntry, Ray, Serve, Ssh
+from wizard_steps.errors import MilepostError
+from wizard_steps.lab import layout as layouts
+from wizard_steps.lab.layout import ROOT, Layout
+from wizard_steps.lab.reaper import LIMIT, MARKER
+
+#: Seconds for the servers to listen; generous, for a machine that is busy.
+START_LIMIT = 60.0
+#: Seconds a lab's node count must hold: both raylets are on this machine, nothing is lost in a network.
+SETTLE = 8
+
+
+class LabError(MilepostError):
+    """The lab did not come up: exit status 1."""
+
+
+class Lab:
+    """A running lab. ``cluster`` is its cluster file; ``folder`` holds all its files and goes with it.
+
+    Everything in it hangs below one reaper process, which ends it all when this process closes the lab or
+    is gone, even by SIGKILL.
+    """
+
+    def __init__(self, layout: Layout, process: Process, ports: dict[str, int]) -> None:
+        self.layout = layout
+        self.id = layout.id
+        self.folder = layout.path
+        self.cluster = make_cluster(layout, ports)
+        self._process = process
+
+    @classmethod
+    def start(cls, *, real_vllm: bool | None = None) -> _Start:
+        """``async with Lab.start() as lab``. Raises UsageError without Ray, LabError if it does not start.
+
+        real_vllm: True or False to force it; None takes real vLLM when this Python has it.
+        """
+        return _Start(real_vllm)
+
+    def write(self, path: Path) -> Path:
+        """Write the cluster file, readable for its owner only, and return its path."""
+        head = "# SIMULATED: milepost's embedded lab. It lives only as long as the wizard that started it.\n"
+        path.write_text(clusters.dump(self.cluster, head), encoding="utf-8")
+        path.chmod(0o600)
+        return path
+
+    def ssh_command(self, name: str) -> str:
+        """What a person types to look around on a node."""
+        entry = next(n for n in self.cluster.nodes if n.name == name)
+        words = ["ssh", "-F", self.cluster.ssh.config, "-i", self.cluster.ssh.identity[0]]
+        words += ["-o", f"UserKnownHostsFile={self.cluster.ssh.known_hosts}", "-o", "IdentitiesOnly=yes"]
+        return shlex.join([*words, "-p", str(entry.port), f"{entry.user}@{entry.host}"])
+
+    async def close(self) -> None:
+        """End every process of the lab and remove its folder. Returns when they are gone."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._process.wait(), LIMIT + 5)
+
+
+class _Start:
+    """Starts on entry, ends on exit, and ends too when starting is cancelled half-way."""
+
+    def __init__(self, real_vllm: bool | None) -> None:
+        self._real_vllm = real_vllm
+        self._stack = contextlib.AsyncExitStack()
+
+    async def __aenter__(self) -> Lab:
+        return await self._stack.enter_async_context(_lab(self._real_vllm))
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.__aexit__(kind, error, trace)
+
+
+@contextlib.asynccontextmanager
+async def _lab(real_vllm: bool | None) -> AsyncIterator[Lab]:
+    lab_id = f"lab-{secrets.token_hex(4)}"
+    layouts.require_ray()
+    folder = private_folder()
+    layout = layouts.plan(folder, lab_id, real_vllm=real_vllm)
+    plan = folder / "layout.json"
+    plan.write_bytes(msgspec.json.encode(layout))
+    process = await _spawn(layout, plan)
+    try:
+        lab = Lab(layout, process, await _ready(process, folder))
+        yield lab
+    finally:
+        await asyncio.shield(_end(process))
+
+
+async def _end(process: Process) -> None:
+    assert process.stdin is not None
+    process.stdin.close()
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(process.wait(), LIMIT + 5)
+
+
+def private_folder() -> Path:
+    """A new 0700 folder with a path so short that Ray's sockets fit below it."""
+    usual = tempfile.gettempdir()
+    base = usual if len(usual) <= layouts.LONGEST - len("/ml-12345678") else "/tmp"
+    return Path(tempfile.mkdtemp(prefix="ml-", dir=base))
+
+
+async def _spawn(layout: Layout, plan: Path) -> Process:
+    reaper = Path(__file__).with_name("reaper.py")
+    servers = [sys.executable, "-P", "-m", "wizard_steps.lab.servers", str(plan)]
+    env = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    with (layout.path / "lab.log").open("wb") as log:
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-I", "-S", str(reaper), layout.id, layout.folder, *servers),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=log,
+            env={**env, "PYTHONPATH": path, MARKER: layout.id, "SPT_NOENV": "1"},
+            cwd=layout.folder,
+            start_new_session=True,
+        )
+
+
+async def _ready(process: Process, folder: Path) -> dict[str, int]:
+    assert process.stdout is not None
+    try:
+        line = await asyncio.wait_for(process.stdout.readline(), START_LIMIT)
+        found: dict[str, Any] = json.loads(line)
+    except (TimeoutError, ValueError):
+        log = folder / "lab.log"
+        said = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+        raise LabError(f"the embedded lab did not start: {said[-1] if said else 'no reason given'}") from None
+    return {str(name): int(port) for name, port in found["ports"].items()}
+
+
+def make_cluster(layout: Layout, ports: dict[str, int]) -> Cluster:
+    """The cluster file of a lab whose servers listen on ``ports``."""
+    head = layout.nodes[0]
+    nodes = tuple(
+        NodeEntry(
+            host="127.0.0.1",
+            gpus=layouts.GPUS,
+            role="head" if node is head else "worker",
+            name=node.name,
+            user=layout.user,
+            port=ports[node.name],
+            fabric_ip=node.ip,
+        )
+        for node in layout.nodes
+    )
+    flags = (
+        f"--num-gpus={layouts.GPUS}",
+        # Fewer idle Ray workers; vLLM's bundles ask for GPUs only.
+        "--num-cpus=1",
+        f"--object-store-memory={layouts.OBJECT_STORE}",
+        # Two raylets on one machine: no port may be fixed.
+        "--min-worker-port=0",
+        "--max-worker-port=0",
+        "--dashboard-agent-listen-port=0",
+    )
+    return Cluster(
+        nodes=nodes,
+        name=layout.id,
+        venv=str(layout.venv),
+        serve=Serve(
+            tensor_parallel=layouts.GPUS,
+            pipeline_parallel=len(layout.nodes),
+            host=head.ip,
+            port=layout.serve_port,
+            vllm_version=layout.vllm_version,
+        ),
+        ray=Ray(
+            port=layout.ray_port,
+            dashboard_port=layout.dashboard_port,
+            settle=SETTLE,
+            head_flags=(*flags, f"--ray-client-server-port={layout.client_port}"),
+            worker_flags=flags,
+        ),
+        ssh=Ssh(
+            config=str(layout.ssh_config),
+            known_hosts=str(layout.known_hosts),
+            identity=(str(layout.identity),),
+        ),
+        simulated=True,
+    )

@@ -1,0 +1,211 @@
+"""What a lab's folder holds: each node's home, environment and commands, and the venv all nodes share."""
+
+from __future__ import annotations
+
+import getpass
+import importlib.metadata
+import os
+import random
+import secrets
+import shlex
+import socket
+import sys
+from pathlib import Path
+
+from msgspec import Struct
+
+from wizard_steps import versions
+from wizard_steps.errors import UsageError
+from wizard_steps.lab.reaper import MARKER
+
+GPUS = 8
+#: Below the ephemeral ports, above Ray's worker ports (10002-19999), so that nothing takes them meanwhile.
+PORTS = range(20000, 32768)
+#: Ray's least; twice this is what the lab needs of /dev/shm.
+OBJECT_STORE = 78643200
+#: Unix sockets have at most 107 characters, and Ray needs about 80 of them below its folder.
+LONGEST = 30
+
+ROOT = Path(__file__).resolve().parents[2]
+_SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class LabNode(Struct, frozen=True):
+    name: str
+    ip: str
+
+
+class Layout(Struct, frozen=True):
+    """Plain values: the servers' process gets it as JSON."""
+
+    id: str
+    folder: str
+    user: str
+    nodes: tuple[LabNode, ...]
+    ray_port: int
+    dashboard_port: int
+    client_port: int
+    serve_port: int
+    vllm_version: str
+    real_vllm: bool
+
+    @property
+    def path(self) -> Path:
+        return Path(self.folder)
+
+    @property
+    def venv(self) -> Path:
+        return self.path / "venv"
+
+    @property
+    def identity(self) -> Path:
+        return self.path / "id_ed25519"
+
+    @property
+    def known_hosts(self) -> Path:
+        return self.path / "known_hosts"
+
+    @property
+    def ssh_config(self) -> Path:
+        return self.path / "ssh_config"
+
+    def home(self, node: LabNode) -> Path:
+        return self.path / "nodes" / node.name / "home"
+
+    def environment(self, node: LabNode) -> dict[str, str]:
+        """All of a node's environment: nothing of the wizard's own RAY_*, proxies or secrets gets in.
+
+        The token lock is on because Ray's ports listen on every interface of this machine, and an open
+        Ray is a remote shell. SPT_NOENV keeps setproctitle from writing over the lab's marker in /proc.
+        """
+        base = self.path / "nodes" / node.name
+        kept = ("LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH")
+        return {
+            **{name: os.environ[name] for name in kept if name in os.environ},
+            MARKER: self.id,
+            "HOME": str(base / "home"),
+            "TMPDIR": str(base / "tmp"),
+            "PATH": f"{base / 'bin'}:{_SYSTEM_PATH}",
+            "SHELL": "/bin/sh",
+            "USER": self.user,
+            "LOGNAME": self.user,
+            "LAB_NODE": node.name,
+            "LAB_IP": node.ip,
+            "LAB_GPUS": str(GPUS),
+            "RAY_TMPDIR": str(self.path / "t"),
+            "RAY_AUTH_MODE": "token",
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "SPT_NOENV": "1",
+        }
+
+
+def plan(folder: Path, lab_id: str, *, real_vllm: bool | None = None) -> Layout:
+    """Choose addresses and ports nobody uses. ``real_vllm`` None: real vLLM if this Python has it.
+
+    Each lab has its own 127.x.y.0/24. (127.0.0.1 itself will not do: Ray replaces it by the address of the
+    machine's default route.) Raises UsageError without Ray.
+    """
+    require_ray()
+    found = _version("vllm")
+    real = bool(found) if real_vllm is None else real_vllm
+    net = f"127.{random.randint(16, 250)}.{random.randint(1, 250)}"
+    ports = free_ports(4)
+    return Layout(
+        id=lab_id,
+        folder=str(folder),
+        user=_user(),
+        nodes=(LabNode("lab-head", f"{net}.1"), LabNode("lab-worker", f"{net}.2")),
+        ray_port=ports[0],
+        dashboard_port=ports[1],
+        client_port=ports[2],
+        serve_port=ports[3],
+        vllm_version=found if real else versions.VLLM,
+        real_vllm=real,
+    )
+
+
+def require_ray() -> Path:
+    """The wizard's own ``ray`` command. Raises UsageError when it is not there or not the pinned one."""
+    ray = Path(sys.prefix, "bin", "ray")
+    version = _version("ray")
+    how = f"Install it with `pip install 'ray[default]=={versions.RAY}'` (or milepost's `lab` extra)"
+    if not sys.platform.startswith("linux"):
+        raise UsageError(f"the embedded lab needs Linux; this is {sys.platform}")
+    if not version or not ray.is_file():
+        raise UsageError(f"the embedded lab needs Ray {versions.RAY} in {sys.prefix}. {how}")
+    if version != versions.RAY:
+        raise UsageError(f"the embedded lab needs Ray {versions.RAY}, but {sys.prefix} has {version}. {how}")
+    return ray
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of PORTS that nothing on this machine listens on."""
+    found: list[int] = []
+    for port in random.sample(PORTS, 400):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("", port))
+            except OSError:
+                continue
+        found.append(port)
+        if len(found) == count:
+            return found
+    raise UsageError(f"the embedded lab finds no {count} free ports in {PORTS.start}-{PORTS.stop - 1}")
+
+
+def build(layout: Layout) -> None:
+    """Write all but the SSH files into the lab's (private) folder."""
+    path = layout.path
+    (path / "lab-id").write_text(layout.id)
+    (path / "t").mkdir()
+    layout.ssh_config.write_text("# The lab's own, so that yours does not meddle.\n")
+    _venv(layout)
+    token = secrets.token_hex(32)
+    for node in layout.nodes:
+        home = layout.home(node)
+        for folder in (home, home.parent / "tmp", home.parent / "bin", home / ".ray"):
+            folder.mkdir(parents=True, exist_ok=True)
+        _secret(home / ".ray" / "auth_token", token)
+        for name, module in (("nvidia-smi", "smi"), ("ip", "ip")):
+            source = Path(__file__).parent / "standins" / f"{module}.py"
+            _command(home.parent / "bin" / name, [sys.executable, "-I", str(source)])
+        _command(home.parent / "bin" / "python3", [sys.executable])
+
+
+def _venv(layout: Layout) -> None:
+    bin_ = layout.venv / "bin"
+    bin_.mkdir(parents=True)
+    for name in ("python", "python3"):
+        _command(bin_ / name, [sys.executable])
+    _command(bin_ / "ray", [str(require_ray())])
+    if layout.real_vllm:
+        _command(bin_ / "vllm", [str(Path(sys.prefix, "bin", "vllm"))])
+    else:
+        words = [sys.executable, "-P", "-m", "wizard_steps.lab.standins.vllm"]
+        _command(bin_ / "vllm", words, {"PYTHONPATH": str(ROOT)})
+
+
+def _command(path: Path, words: list[str], env: dict[str, str] | None = None) -> None:
+    """A command that runs another one: a link would make Python look for its packages in the wrong place."""
+    exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in (env or {}).items())
+    path.write_text(f'#!/bin/sh\n{exports}exec {shlex.join(words)} "$@"\n')
+    path.chmod(0o755)
+
+
+def _secret(path: Path, text: str) -> None:
+    path.touch(mode=0o600)
+    path.write_text(text)
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "lab"

@@ -1,0 +1,116 @@
+"""The lab's SSH servers, one for each node, in a process of their own: a busy lab must not slow the screen.
+
+    python -m wizard_steps.lab.servers LAYOUT.json
+
+Prints one JSON line when all of them listen: {"ports": {node: port}}. Ends on SIGTERM.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import asyncssh
+import msgspec
+
+from wizard_steps.lab.layout import LabNode, Layout, build
+from wizard_steps.lab.session import CommandSession
+
+LISTEN = "127.0.0.1"
+
+
+class NodeServer(asyncssh.SSHServer):
+    """One login. Only the lab's own user and key get in; tunnels lead to loopback only."""
+
+    def __init__(self, user: str, key: asyncssh.SSHKey, env: Mapping[str, str]) -> None:
+        self._user, self._key, self._env = user, key, env
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def begin_auth(self, username: str) -> bool:
+        return True
+
+    def password_auth_supported(self) -> bool:
+        return False
+
+    def kbdint_auth_supported(self) -> bool:
+        return False
+
+    def public_key_auth_supported(self) -> bool:
+        return True
+
+    def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
+        return username == self._user and key == self._key
+
+    def session_requested(self) -> CommandSession:
+        return CommandSession(self._env, self._tasks)
+
+    def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> bool:
+        try:
+            loopback = ipaddress.ip_address(dest_host).is_loopback
+        except ValueError:
+            loopback = dest_host == "localhost"
+        if not loopback:
+            raise asyncssh.ChannelOpenError(
+                asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, "the lab opens tunnels to loopback only"
+            )
+        return True
+
+
+async def listen(layout: Layout) -> dict[str, asyncssh.SSHAcceptor]:
+    """Make the keys, start a server for each node, and write known_hosts."""
+    key = asyncssh.generate_private_key("ssh-ed25519", comment=f"milepost {layout.id}")
+    layout.identity.touch(mode=0o600)
+    key.write_private_key(str(layout.identity))
+    key.write_public_key(f"{layout.identity}.pub")
+    servers, lines = {}, []
+    for node in layout.nodes:
+        host_key = asyncssh.generate_private_key("ssh-ed25519")
+        server = await _server(layout, node, key.convert_to_public(), host_key)
+        servers[node.name] = server
+        public = host_key.export_public_key().decode().strip()
+        lines.append(f"[{LISTEN}]:{server.get_port()} {public}\n")
+    layout.known_hosts.write_text("".join(lines))
+    return servers
+
+
+async def _server(
+    layout: Layout, node: LabNode, user_key: asyncssh.SSHKey, host_key: asyncssh.SSHKey
+) -> asyncssh.SSHAcceptor:
+    env = layout.environment(node)
+    return await asyncssh.listen(
+        LISTEN,
+        0,
+        server_factory=lambda: NodeServer(layout.user, user_key, env),
+        server_host_keys=[host_key],
+        encoding=None,
+        line_editor=False,
+        agent_forwarding=False,
+        x11_forwarding=False,
+        server_version="milepost_lab_SIMULATED_host",
+        keepalive_interval=30,
+    )
+
+
+async def run(layout: Layout) -> None:
+    build(layout)
+    servers = await listen(layout)
+    ports = {name: server.get_port() for name, server in servers.items()}
+    print(json.dumps({"ports": ports}), flush=True)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await stop.wait()
+
+
+def main(argv: list[str]) -> int:
+    asyncio.run(run(msgspec.json.decode(Path(argv[0]).read_bytes(), type=Layout)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,160 @@
+"""The stand-in's HTTP API: /health, /version, /v1/models and /v1/chat/completions in the OpenAI format."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import secrets
+import socket
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from msgspec import Struct
+
+from wizard_steps import versions
+
+REPLY = "OK. (SIMULATED reply of the milepost lab: there is no model here.) You said: "
+_BODY_LIMIT = 4 * 1024 * 1024
+
+
+class Model(Struct, frozen=True):
+    """``length`` is the context in tokens."""
+
+    name: str
+    root: str
+    length: int
+
+
+class ApiError(Exception):
+    """An answer in vLLM's error form."""
+
+    def __init__(self, status: int, kind: str, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.body = {"error": {"message": message, "type": kind, "param": param, "code": status}}
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+    model: Model
+    api_key: str
+
+
+def make(sock: socket.socket, model: Model, api_key: str = "") -> Server:
+    """A server on a socket that is bound already; it listens when this returns."""
+    server = Server(sock.getsockname()[:2], Handler, bind_and_activate=False)
+    server.socket.close()
+    server.socket = sock
+    server.model, server.api_key = model, api_key
+    server.server_activate()
+    return server
+
+
+def models(model: Model) -> dict[str, Any]:
+    card = {
+        "id": model.name,
+        "object": "model",
+        "created": int(time.time()),
+        "owned_by": "milepost lab (SIMULATED)",
+        "root": model.root,
+        "parent": None,
+        "max_model_len": model.length,
+    }
+    return {"object": "list", "data": [card]}
+
+
+def chat(model: Model, request: Any) -> dict[str, Any]:
+    """One reply. A word counts as a token. Raises ApiError."""
+    if not isinstance(request, dict) or not isinstance(request.get("messages"), list):
+        raise ApiError(400, "BadRequestError", "messages: Field required", "messages")
+    name = request.get("model", model.name)
+    if name != model.name:
+        raise ApiError(404, "NotFoundError", f"The model `{name}` does not exist.", "model")
+    if request.get("stream"):
+        raise ApiError(400, "BadRequestError", "SIMULATED: the stand-in does not stream", "stream")
+    limit = request.get("max_completion_tokens") or request.get("max_tokens") or model.length
+    if not isinstance(limit, int) or limit < 1:
+        raise ApiError(400, "BadRequestError", f"max_tokens must be at least 1, got {limit}.", "max_tokens")
+    said = [str(m.get("content", "")) for m in request["messages"] if isinstance(m, dict)]
+    words = (REPLY + (said[-1] if said else "")).split()
+    prompt = sum(len(text.split()) for text in said)
+    return {
+        "id": f"chatcmpl-{secrets.token_hex(8)}",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": model.name,
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": " ".join(words[:limit])},
+                "logprobs": None,
+                "finish_reason": "length" if len(words) > limit else "stop",
+            }
+        ],
+        "system_fingerprint": "SIMULATED",
+        "usage": {
+            "prompt_tokens": prompt,
+            "completion_tokens": min(len(words), limit),
+            "total_tokens": prompt + min(len(words), limit),
+        },
+    }
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server_version = "SIMULATED-vllm"
+    sys_version = ""
+    server: Server
+
+    def do_GET(self) -> None:
+        self._answer("GET")
+
+    def do_POST(self) -> None:
+        self._answer("POST")
+
+    def _answer(self, method: str) -> None:
+        try:
+            body = self._body()
+            self._allow()
+            self._send(200, self._route(method, self.path.partition("?")[0], body))
+        except ApiError as error:
+            self._send(error.status, error.body)
+
+    def _body(self) -> bytes:
+        """Read it all, or the next request on this connection would begin inside it."""
+        length = self.headers.get("Content-Length", "0")
+        if not length.isdigit() or int(length) > _BODY_LIMIT:
+            self.close_connection = True
+            raise ApiError(400, "BadRequestError", "unfit Content-Length")
+        return self.rfile.read(int(length))
+
+    def _allow(self) -> None:
+        key = self.server.api_key
+        given = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        if key and self.path.startswith("/v1") and not hmac.compare_digest(given.encode(), key.encode()):
+            raise ApiError(401, "Unauthorized", "Unauthorized")
+
+    def _route(self, method: str, path: str, body: bytes) -> dict[str, Any] | None:
+        model = self.server.model
+        if (method, path) == ("GET", "/health"):
+            return None
+        if (method, path) == ("GET", "/version"):
+            return {"version": f"SIMULATED stand-in for {versions.VLLM}"}
+        if (method, path) == ("GET", "/v1/models"):
+            return models(model)
+        if (method, path) == ("POST", "/v1/chat/completions"):
+            try:
+                request = json.loads(body)
+            except ValueError:
+                raise ApiError(400, "BadRequestError", "the body is not JSON") from None
+            return chat(model, request)
+        raise ApiError(404, "NotFoundError", "Not Found")
+
+    def _send(self, status: int, answer: dict[str, Any] | None) -> None:
+        body = b"" if answer is None else json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)

@@ -1,0 +1,131 @@
+"""``vllm`` of a lab node without vLLM. SIMULATED: there is no model. Real are the Ray connection, the
+TP x PP placement group with vLLM's own bundles and strategy, and the HTTP API in the OpenAI format.
+
+The log has vLLM's words where they are true, so that a reader of real logs can read this one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from wizard_steps import versions
+
+SIMULATED = f"SIMULATED vLLM stand-in for {versions.VLLM} (milepost lab)"
+#: Seconds each simulated stage of loading takes, long enough to be seen on a screen.
+STAGE = 0.3
+
+
+def log(text: str, level: str = "INFO") -> None:
+    """vLLM's line form; the place of the source file says that this is not vLLM."""
+    print(f"{level} {time.strftime('%m-%d %H:%M:%S')} [SIMULATED] {text}", file=sys.stderr, flush=True)
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="vllm", description=SIMULATED, allow_abbrev=False)
+    parser.add_argument("-v", "--version", action="version", version=SIMULATED)
+    serve = parser.add_subparsers(dest="command", required=True).add_parser("serve", allow_abbrev=False)
+    serve.add_argument("model")
+    serve.add_argument("--host", default="0.0.0.0")
+    serve.add_argument("--port", type=int, default=8000)
+    serve.add_argument("--tensor-parallel-size", "-tp", type=int, default=1)
+    serve.add_argument("--pipeline-parallel-size", "-pp", type=int, default=1)
+    serve.add_argument("--distributed-executor-backend", default="mp")
+    serve.add_argument("--served-model-name", default="")
+    serve.add_argument("--max-model-len", type=int, default=8192)
+    serve.add_argument("--api-key", default=os.environ.get("VLLM_API_KEY", ""))
+    return parser
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Taken before the long work, as vLLM does. Raises OSError 98 when another server has the port."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind((host, port))
+    return sock
+
+
+def flags(words: Sequence[str]) -> str:
+    """The names of flags the stand-in does not know; values may be secrets."""
+    return " ".join(word.partition("=")[0] for word in words if word.startswith("-"))
+
+
+def serve(options: argparse.Namespace, unknown: Sequence[str]) -> int:
+    world = options.tensor_parallel_size * options.pipeline_parallel_size
+    log(f"{SIMULATED}: no model, no GPU; Ray and the API are real")
+    log(f"model {options.model}, TP {options.tensor_parallel_size}, PP {options.pipeline_parallel_size}")
+    if unknown:
+        log(f"accepted and passed over: {flags(unknown)}", "WARNING")
+    sock = bind(options.host, options.port)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: _stop(stop))
+    if options.distributed_executor_backend == "ray":
+        from wizard_steps.lab.standins import placement
+
+        group = placement.place(world, log)
+        try:
+            _run(options, sock, stop, lambda: placement.intact(group))
+        finally:
+            placement.free(group)
+        return 0
+    available = int(os.environ.get("LAB_GPUS", "8"))
+    if world > available:
+        raise ValueError(
+            f"World size ({world}) is larger than the number of available GPUs ({available}) in this node. "
+            "If this is intentional and you are using: - ray, set '--distributed-executor-backend ray'."
+        )
+    _run(options, sock, stop, lambda: True)
+    return 0
+
+
+def _stop(stop: threading.Event) -> None:
+    """Before the API is up nothing waits for the event: leave at once, the group is freed on the way out."""
+    if stop.is_set() or not _serving.is_set():
+        raise SystemExit(0)
+    stop.set()
+
+
+_serving = threading.Event()
+
+
+def _run(
+    options: argparse.Namespace, sock: socket.socket, stop: threading.Event, intact: Callable[[], bool]
+) -> None:
+    from wizard_steps.lab.standins import openai_api
+
+    for stage in ("Loading weights (none: simulated)", "torch.compile (nothing to compile: simulated)"):
+        time.sleep(STAGE)
+        log(stage)
+    name = options.served_model_name or options.model
+    model = openai_api.Model(name, options.model, options.max_model_len)
+    server = openai_api.make(sock, model, options.api_key)
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    log(f"Starting vLLM server on http://{host}:{options.port}")
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    _serving.set()
+    log("Application startup complete.")
+    while not stop.wait(5.0):
+        if not intact():
+            log("EngineDeadError: a node of the placement group is gone (real Ray says so)", "ERROR")
+            server.shutdown()
+            raise SystemExit(1)
+    log("Shutting down")
+    server.shutdown()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options, unknown = parser().parse_known_args(argv)
+    return serve(options, unknown)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from case_runner import CLUSTER, Case, CaseTransport
+from msgspec.structs import replace
 
 from wizard_steps import events as ev
 from wizard_steps import walk as walks
@@ -70,15 +71,19 @@ async def record(
     answers: tuple[Answer, ...] = (),
     cluster: str = CLUSTER,
     swap: tuple[tuple[str, str], ...] = (),
+    names: tuple[str, str] = ("a", "b"),
 ) -> Walk:
-    """A walk through the whole plan. ``swap`` replaces text of the hosts and of the cluster file."""
+    """A walk through the whole plan. ``swap`` replaces text of the hosts and of the cluster file; ``names``
+    are those of the two nodes."""
     clock = ZeroClock()
     hosts = Hosts({**HEALTHY, **(cases or {})}, clock)
     for old, new in swap:
         cluster = cluster.replace(old, new)
+    for old, new in zip("ab", names, strict=True):
+        cluster = cluster.replace(f'name = "{old}"', f'name = "{new}"')
     made = parse(cluster)
     journal = WalkFolder(folder, walks.new_meta(title="made")) if folder else MemoryJournal()
-    transport = Swapped(hosts, swap)
+    transport = Swapped(hosts, swap, dict(zip(names, "ab", strict=True)))
     await Engine(plan_for(made), made, transport, Script(*answers), clock, journal, hosts.started).walk()
     journal.close() if folder else None
     if folder:
@@ -88,11 +93,12 @@ async def record(
 
 
 class Swapped:
-    def __init__(self, inner: Hosts, swap: tuple[tuple[str, str], ...]) -> None:
-        self._inner, self._swap = inner, swap
+    def __init__(self, inner: Hosts, swap: tuple[tuple[str, str], ...], names: Mapping[str, str]) -> None:
+        self._inner, self._swap, self._names = inner, swap, names
 
     async def run(self, node: Node, cmd: Cmd) -> AsyncIterator[Chunk | Exit]:
-        async for item in self._inner.run(node, cmd):
+        known = replace(node, name=self._names.get(node.name, node.name))
+        async for item in self._inner.run(known, cmd):
             if isinstance(item, Chunk):
                 text = item.data.decode()
                 for old, new in self._swap:

@@ -1,0 +1,129 @@
+"""Other names in a recording: nodes, hosts, addresses and users, everywhere alike, and all at once."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Literal, cast
+
+from msgspec import Struct
+
+from wizard_steps.errors import UsageError
+from wizard_steps.walks.texts import Change, Draft, Span, changed
+
+#: name: a machine or any other text, as a whole word. weak: a machine whose name is also a common word: only
+#: where nothing else can be meant. address: IPv4; long: IPv6 or MAC. user: an account, where one stands.
+Kind = Literal["name", "weak", "address", "long", "user", "cluster"]
+#: Words that commands and logs are full of. A node may be called so all the same.
+_COMMON = frozenset(
+    (
+        "head",
+        "worker",
+        "workers",
+        "wizard",
+        "node",
+        "ray",
+        "vllm",
+        "serve",
+        "root",
+        "host",
+        "localhost",
+        "gpu",
+        "master",
+    )
+)
+_AROUND: dict[Kind, tuple[str, str]] = {
+    "name": (r"(?<![A-Za-z0-9_-])", r"(?![A-Za-z0-9_-])"),
+    "weak": ("", ""),
+    "address": (r"(?<![A-Za-z0-9.])", r"(?![A-Za-z0-9]|\.\d)"),
+    "long": (r"(?<![A-Za-z0-9:.])", r"(?![A-Za-z0-9:])"),
+    "user": ("", ""),
+    "cluster": (r"(?:(?<=MILEPOST_ID=)|(?<=\.milepost/))", r"(?![A-Za-z0-9_.-])"),
+}
+
+
+class Rename(Struct, frozen=True):
+    kind: Kind
+    old: str
+    new: str
+
+
+def of_name(old: str, new: str) -> Rename:
+    """A rename of a machine or of any other text; the kind follows from what it looks like."""
+    if not old.strip() or not new.strip() or re.search(r"[\x00-\x1f\x7f]", old + new):
+        raise UsageError(f"--rename {old}={new}: both sides must be text on one line")
+    if re.fullmatch(r"[0-9]+(\.[0-9]+){3}", old):
+        return Rename("address", old, new)
+    if re.fullmatch(r"[0-9A-Fa-f]*:[0-9A-Fa-f:]+", old):
+        return Rename("long", old, new)
+    return Rename("weak" if len(old) < 3 or old in _COMMON else "name", old, new)
+
+
+def rename(item: Draft, renames: Sequence[Rename], said: str) -> Draft:
+    """The recording with other names. Pictures go: a text in them can be cut anywhere."""
+    if not renames:
+        return item
+    check(renames)
+    change = _change(renames)
+    kept = {name: change.word(text) for name, text in item.evidence.items() if name.endswith(".txt")}
+    gone = len(item.evidence) - len(kept)
+    done = Draft(changed(item.walk, change), kept, item.said).but(said)
+    if gone:
+        text = f"left out {gone} picture(s) of passed gates; `milepost export --to svg` draws them anew"
+        return Draft(done.walk, done.evidence, (*done.said, text))
+    return done
+
+
+def check(renames: Sequence[Rename]) -> None:
+    """Two old names must not become one: nothing could tell them apart again."""
+    news: dict[str, str] = {}
+    for item in renames:
+        if item.kind != "user" and news.setdefault(item.new, item.old) != item.old:
+            raise UsageError(f"{item.old} and {news[item.new]} cannot both become {item.new}")
+
+
+def _source(kind: Kind, olds: Iterable[str]) -> str:
+    words = "|".join(re.escape(old) for old in sorted(olds, key=len, reverse=True))
+    before, after = _AROUND[kind]
+    if kind == "weak":
+        return rf"(?P<weak>(?<=/)(?:{words})(?=/(?:head|worker|serve)\b)|(?<=\bhost: )(?:{words})(?=\n|$))"
+    if kind == "user":
+        paths = r"(?:(?<=/home/)|(?<=/Users/)|(?<=user: )|(?<=user=)|(?<=USER=)|(?<=\"user\": \"))"
+        return rf"(?P<user>{paths}(?:{words})(?![\w.-])|(?<![\w.-])(?:{words})(?=@| on ))"
+    return f"(?P<{kind}>{before}(?:{words}){after})"
+
+
+def _change(renames: Sequence[Rename]) -> Change:
+    tables: dict[Kind, dict[str, str]] = defaultdict(dict)
+    for item in renames:
+        tables[item.kind][item.old] = item.new
+    source = "|".join(_source(kind, table) for kind, table in tables.items())
+    pattern, in_bytes = re.compile(source), re.compile(source.encode())
+    machines = {**tables["name"], **tables["weak"], **tables["address"], **tables["long"]}
+    whole = {**machines, **tables["cluster"]}
+    loose = re.compile("|".join(rf"(?<![A-Za-z0-9]){re.escape(o)}$" for o in machines) or "(?!)")
+
+    def swap(match: re.Match[str]) -> str:
+        return tables[cast(Kind, match.lastgroup)][match.group()]
+
+    def spans(whole: bytes) -> list[Span]:
+        return [(m.start(), m.end(), new(m.lastgroup, m.group())) for m in in_bytes.finditer(whole)]
+
+    def new(kind: str | None, old: bytes) -> bytes:
+        return tables[cast(Kind, kind)][old.decode()].encode()
+
+    def word(text: str) -> str:
+        return pattern.sub(swap, text)
+
+    def exact(key: str, value: str) -> str:
+        """Values that are a name as a whole, and ids that end in one (``ip-gpu-a``)."""
+        if key in ("node", "host", "name", "title", "local_ip") and value in whole:
+            return whole[value]
+        if key == "user":
+            return tables["user"].get(value, value)
+        if key in ("id", "question"):
+            return loose.sub(lambda m: machines[m.group()], value)
+        return word(value)
+
+    return Change(word, exact, spans)

@@ -107,7 +107,7 @@ class Sshd:
             self.process = subprocess.Popen(
                 [SSHD, "-D", "-e", "-f", str(config)], stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
-        wait_for(lambda: _listens(self.port), f"sshd on port {self.port}")
+        wait_for(lambda: listens(self.port), f"sshd on port {self.port}")
 
     def sessions(self) -> list[int]:
         """The pids of the processes that serve connections."""
@@ -130,7 +130,7 @@ class Sshd:
             self.process = None
 
 
-def _listens(port: int) -> bool:
+def listens(port: int) -> bool:
     with socket.socket() as sock:
         sock.settimeout(1)
         return sock.connect_ex(("127.0.0.1", port)) == 0

@@ -21,6 +21,7 @@ from tests.sshd import (
     asyncssh_server,
     bed_fixture,  # noqa: F401
     free_port,
+    listens,
     needs_sshd,
     ran,
     soon,
@@ -191,6 +192,27 @@ async def test_cancelling_the_reader_ends_the_command(either: Server, how: str) 
     await soon(lambda: not any(alive(pid) for pid in seen), "the end of all processes", 3)
 
 
+@pytest.mark.parametrize("stdin", ["", "some input\n"])
+async def test_giving_up_at_any_moment_leaves_nothing_behind(either: Server, stdin: str) -> None:
+    """Also while the session is being opened, when nobody here knows yet whether the command started."""
+    transport, node = either
+    await transport.reach(node)
+    mark = f"9{free_port()}.25"
+    for n in range(24):
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(ran(transport, node, f"sleep {mark}; :", stdin=stdin), 0.002 * n)
+    await soon(lambda: not _running(mark), "the end of all of them", 5)
+    assert (await ran(transport, node, "echo fine")).output == b"fine\n"
+
+
+def _running(mark: str) -> list[int]:
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        if mark in " ".join(process.info["cmdline"] or ()):
+            found.append(process.pid)
+    return found
+
+
 async def test_a_daemon_in_its_own_session_survives(either: Server) -> None:
     transport, node = either
     start = "setsid nohup sleep 304 >/dev/null 2>&1 </dev/null & d=$!; sleep 0.3; echo $d"
@@ -247,6 +269,17 @@ async def test_one_connection_for_all_commands_of_a_node(there: tuple[SshTranspo
     many = await asyncio.gather(*(ran(transport, node, f"echo {n}; sleep 0.1") for n in range(SESSIONS + 4)))
     assert [result.output for result in many] == [f"{n}\n".encode() for n in range(SESSIONS + 4)]
     assert server.logins == 1
+
+
+async def test_reaching_a_node_logs_in_and_says_why_not(there: tuple[SshTransport, Node, Sshd]) -> None:
+    transport, node, server = there
+    assert await transport.reach(node) == ""
+    await ran(transport, node, "true")
+    assert server.logins == 1
+    server.stop()
+    await soon(lambda: not listens(server.port), "the end of the server")
+    await transport.close()
+    assert "refused the connection" in await transport.reach(node)
 
 
 async def test_commands_that_start_together_share_the_first_login(

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from tests.sshd import wait_for
 from wizard_steps.model import Node
 from wizard_steps.transport.ssh_ask import NoAsker
-from wizard_steps.transport.ssh_connect import Target, parse_hop
 from wizard_steps.transport.ssh_errors import Unreachable
 from wizard_steps.transport.ssh_hosts import KnownHosts, entry_name
+from wizard_steps.transport.ssh_options import Target, parse_hop
 from wizard_steps.transport.ssh_shell import remote
 
 SHELLS = [

@@ -29,28 +29,36 @@ async def run_local(cmd: Cmd, environment: Mapping[str, str] | None = None) -> A
     source, feed = os.pipe()
     try:
         process = await asyncio.create_subprocess_exec(
-            "/bin/sh", "-c", cmd.text, stdin=source, stdout=inlet, stderr=inlet, env=variables,
+            *("/bin/sh", "-c", cmd.text),
+            stdin=source,
+            stdout=inlet,
+            stderr=inlet,
+            env=variables,
             start_new_session=True,
-        )  # fmt: skip
-    except (OSError, ValueError) as error:
+        )
+    except BaseException as error:
         os.close(output)
         os.close(feed)
+        if not isinstance(error, OSError | ValueError):
+            raise
         yield Exit(code=-1, reason="lost", detail=f"The command cannot be started on this machine: {error}")
         return
     finally:
         os.close(inlet)
         os.close(source)
-    feeder = asyncio.create_task(_feed(feed, cmd.stdin.encode()))
     ended = asyncio.create_task(process.wait())
-    reader, pipe = await _reader(output)
+    feeder = asyncio.create_task(_feed(feed, cmd.stdin.encode()))
+    pipe: asyncio.ReadTransport | None = None
     try:
+        reader, pipe = await _reader(output)
         while data := await _read(reader, ended):
             yield Chunk(data)
         code = await ended
         yield Exit(code=code if code >= 0 else 128 - code)
     finally:
         feeder.cancel()
-        pipe.close()
+        if pipe is not None:
+            pipe.close()
         if not ended.done():
             await asyncio.shield(_end_group(process.pid, ended))
 

@@ -64,6 +64,17 @@ class SshTransport:
             listener.close()
             await listener.wait_closed()
 
+    async def reach(self, node: Node) -> str:
+        """Log in and run nothing, without a limit on the time a person takes to answer.
+
+        Empty when it worked, else what a lost command's ``detail`` would say. Raises HostKeyChanged.
+        """
+        try:
+            await self._connector.connection(node)
+        except Unreachable as error:
+            return str(error)
+        return ""
+
     async def close(self) -> None:
         """End all connections. Commands that still run are ended by their node."""
         await self._connector.close()
@@ -103,8 +114,7 @@ class SshTransport:
             connection = await self._connector.connection(node)
             opened: list[Process] = []
             try:
-                async with asyncio.timeout(self._ssh.connect_timeout):
-                    process = await _session(connection, command, opened)
+                process = await self._open(connection, command, opened)
             except (asyncssh.Error, TimeoutError, OSError) as error:
                 if not opened and not last and _dead(connection, error):
                     await self._connector.drop(node)
@@ -114,6 +124,16 @@ class SshTransport:
                 process.stdin.write(fed)
             return process
         raise AssertionError("unreachable")
+
+    async def _open(self, connection: Connection, command: str, opened: list[Process]) -> Process:
+        """Raises TimeoutError when the server does not answer. Who gives up leaves no command behind."""
+        opening = asyncio.create_task(_session(connection, command, opened))
+        try:
+            async with asyncio.timeout(self._ssh.connect_timeout):
+                return await asyncio.shield(opening)
+        except (TimeoutError, asyncio.CancelledError):
+            opening.add_done_callback(_close_late)
+            raise
 
     def _not_started(self, node: Node, error: BaseException) -> Unreachable:
         if isinstance(error, asyncssh.ChannelOpenError):
@@ -158,6 +178,12 @@ async def _session(connection: Connection, command: str, opened: list[Process]) 
         send_env=None,
     )
     return opened[0]
+
+
+def _close_late(opening: asyncio.Task[Process]) -> None:
+    """Close a session that came to be after its command was given up: its node ends it then."""
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
 
 
 def _dead(connection: Connection, error: BaseException) -> bool:

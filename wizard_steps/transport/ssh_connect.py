@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from pathlib import Path
-from typing import Any
 
 import asyncssh
-from asyncssh.public_key import get_default_certificate_algs, get_default_public_key_algs
-from msgspec import Struct
 
 from wizard_steps.cluster import Ssh
 from wizard_steps.model import Node
@@ -17,25 +12,22 @@ from wizard_steps.transport import ssh_errors as errors
 from wizard_steps.transport.ssh_ask import Asker
 from wizard_steps.transport.ssh_errors import Place, Unreachable
 from wizard_steps.transport.ssh_hosts import SSH_PORT, KnownHosts
-from wizard_steps.transport.ssh_keys import KeyRing, Wanted, agent_path, default_files
+from wizard_steps.transport.ssh_keys import KeyRing
 from wizard_steps.transport.ssh_login import Limit, Login, OneAtATime
+from wizard_steps.transport.ssh_options import (
+    Target,
+    config_files,
+    known_hosts,
+    login_options,
+    overrides,
+    parse_hop,
+    wanted_keys,
+)
 
 #: Rounds of one login: a host key that gets accepted and a server that hung up meanwhile cost one each.
 ROUNDS = 4
-DEFAULT_CONFIG = "~/.ssh/config"
-GLOBAL_KNOWN_HOSTS = "/etc/ssh/ssh_known_hosts"
 
 Connection = asyncssh.SSHClientConnection
-
-
-class Target(Struct, frozen=True):
-    """A host to log in to, as the cluster file or a ProxyJump names it. Empty fields: the config decides."""
-
-    host: str
-    user: str = ""
-    port: int = 0
-    #: The jump hosts before this one, comma separated; None: what the ssh config says.
-    via: str | None = None
 
 
 #: The targets whose jump hosts are being reached, outermost first.
@@ -111,17 +103,9 @@ class Connector:
     async def _settings(self, target: Target) -> asyncssh.SSHClientConnectionOptions:
         """What the ssh config says about the target. Raises ValueError or OSError when it cannot be read."""
         settings: asyncssh.SSHClientConnectionOptions = await asyncssh.SSHClientConnectionOptions.construct(
-            host=target.host, config=self._config(), client_keys=None, **_overrides(target)
+            host=target.host, config=config_files(self._ssh), client_keys=None, **overrides(target)
         )
         return settings
-
-    def _config(self) -> list[str]:
-        path = Path(self._ssh.config).expanduser()
-        if self._ssh.config == DEFAULT_CONFIG and not path.exists():
-            return []
-        if not path.is_file():
-            raise ValueError(f"{path}: no such file (ssh.config in the cluster file)")
-        return [str(path)]
 
     async def _jump(self, node: Node, target: Target, via: str, route: Route) -> Connection | None:
         """The connection to the last jump host of ``via``."""
@@ -145,19 +129,23 @@ class Connector:
         tunnel: Connection | None,
         jump: bool,
     ) -> Connection:
-        hosts = self._known_hosts(settings)
-        wanted = self._wanted(settings, jump)
+        hosts = known_hosts(settings, self._ssh)
+        wanted = wanted_keys(settings, self._ssh, jump)
         for _ in range(ROUNDS):
             notes: list[str] = []
             limit = Limit(self._ssh.connect_timeout)
             offers = await self._ring.offers(node, wanted, self._agent(wanted.agent), notes)
             who = f"{place.user}@{place.host}:{place.port}"
             login = Login(node, hosts, offers, self._asking, limit, self._passwords, who)
-            options = _options(settings, hosts, login, self._ssh)
+            options = login_options(settings, hosts, login, self._ssh)
             try:
                 async with limit:
                     return await asyncssh.connect(
-                        target.host, config=self._config(), tunnel=tunnel, **_overrides(target), **options
+                        target.host,
+                        config=config_files(self._ssh),
+                        tunnel=tunnel,
+                        **overrides(target),
+                        **options,
                     )
             except asyncssh.HostKeyNotVerifiable as error:
                 if login.shown is None:
@@ -213,29 +201,6 @@ class Connector:
                     f"{error.strerror}. Make that file writable, or set ssh.known_hosts in the cluster file."
                 ) from None
 
-    def _known_hosts(self, settings: asyncssh.SSHClientConnectionOptions) -> KnownHosts:
-        config = settings.config
-        user: Any = config.get("UserKnownHostsFile", ()) or ()
-        machine: Any = config.get("GlobalKnownHostsFile", (GLOBAL_KNOWN_HOSTS,)) or ()
-        also = [Path(str(name)).expanduser() for name in (*user, *machine)]
-        return KnownHosts(Path(self._ssh.known_hosts).expanduser(), also)
-
-    def _wanted(self, settings: asyncssh.SSHClientConnectionOptions, jump: bool) -> Wanted:
-        config = settings.config
-        given = tuple(Path(name).expanduser() for name in self._ssh.identity)
-        configured: Any = config.get("IdentityFile", ()) or ()
-        listed = tuple(Path(str(name)).expanduser() for name in configured)
-        files = given if given and not jump else tuple(dict.fromkeys((*given, *listed)))
-        certificates: Any = config.get("CertificateFile", ()) or ()
-        identity_agent: Any = config.get("IdentityAgent", "")
-        return Wanted(
-            files=files or default_files(),
-            explicit=bool(files),
-            only_these=bool(config.get("IdentitiesOnly")),
-            certificates=tuple(str(Path(str(name)).expanduser()) for name in certificates),
-            agent=agent_path(identity_agent, given=identity_agent != ""),
-        )
-
     def _agent(self, path: str) -> asyncssh.SSHAgentClient | None:
         if not path:
             return None
@@ -246,58 +211,6 @@ class Connector:
     async def _ask_passphrase(self, node: Node, path: str) -> str | None:
         async with self._asking.turn() as asker:
             return await asker.passphrase(node, path)
-
-
-def parse_hop(text: str) -> Target:
-    """One host of a ProxyJump: ``[user@]host[:port]``, ``[user@][ipv6]:port`` or ``ssh://…``."""
-    match = re.fullmatch(
-        r"(?:ssh://)?(?:(?P<user>.+)@)?(?:\[(?P<six>[^\]]+)\]|(?P<host>[^:@\[\]]+|[^@\[\]]*:[^@\[\]]*:[^@\[\]]*))"
-        r"(?::(?P<port>\d+))?/?",
-        text.strip(),
-    )
-    if match is None:
-        raise Unreachable(f"The ssh config's ProxyJump {text!r} is not [user@]host[:port].")
-    host = match["six"] or match["host"]
-    return Target(host, match["user"] or "", int(match["port"] or 0))
-
-
-def _overrides(target: Target) -> dict[str, Any]:
-    """What the cluster file sets; the ssh config decides the rest."""
-    named: dict[str, Any] = {}
-    if target.user:
-        named["username"] = target.user
-    if target.port:
-        named["port"] = target.port
-    return named
-
-
-def _options(
-    settings: asyncssh.SSHClientConnectionOptions, hosts: KnownHosts, login: Login, ssh: Ssh
-) -> dict[str, Any]:
-    options: dict[str, Any] = {
-        "client_factory": lambda: login,
-        "known_hosts": login.known,
-        "client_keys": None,
-        "agent_path": None,
-        "agent_forwarding": False,
-        "x11_forwarding": False,
-        "connect_timeout": None,
-        "login_timeout": 0,
-        "keepalive_interval": ssh.keepalive,
-    }
-    if not settings.config.get("HostKeyAlgorithms"):
-        options["server_host_key_algs"] = _host_key_algorithms(settings, hosts)
-    return options
-
-
-def _host_key_algorithms(settings: asyncssh.SSHClientConnectionOptions, hosts: KnownHosts) -> list[str]:
-    """Types on record first, so that a host with several keys shows the known one; then all the others."""
-    name = settings.host_key_alias or settings.host
-    keys = hosts.look(name, settings.port)
-    known = [name for key in keys.trusted for name in key.sig_algorithms]
-    certificates = get_default_certificate_algs() if keys.authorities else []
-    ordered = dict.fromkeys([*certificates, *known, *get_default_public_key_algs()])
-    return [algorithm.decode() for algorithm in ordered]
 
 
 def _alive(task: asyncio.Task[Connection]) -> bool:

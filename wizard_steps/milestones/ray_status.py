@@ -69,7 +69,8 @@ def status_command(known: Known) -> Cmd:
     )
 
 
-def list_command(known: Known) -> Cmd:
+def list_command(known: Known, whole: bool = True) -> Cmd:
+    """The nodes by address. When the totals are wrong already, the first answer will do."""
     cluster = known.cluster
     ray = shlex.quote(cluster.program("ray"))
     host = (
@@ -80,7 +81,7 @@ def list_command(known: Known) -> Cmd:
     return Cmd(
         key="nodes",
         text=f"{ray} list nodes --limit=10000 --format=json --address={shlex.quote(address)}",
-        until=lambda result: result.ok and len(nodes_of(result.text)) >= wanted,
+        until=(lambda result: result.ok and len(nodes_of(result.text)) >= wanted) if whole else None,
         every=2.0,
         timeout=30.0,
         quiet=True,
@@ -104,7 +105,9 @@ class RayStatus(Step):
         if not done.has("status"):
             return Round(work=((known.head, status_command(known)),))
         if not done.has("nodes"):
-            return Round(work=((known.head, list_command(known)),))
+            status = done.get("status", known.head)
+            whole = status is not None and Totals(status.text).nodes >= len(known.nodes)
+            return Round(work=((known.head, list_command(known, whole)),))
         if not done.has("alive") and known.cluster.path == "bare-metal":
             return Round(work=tuple((node, alive_command(known, node)) for node in known.nodes))
         return None

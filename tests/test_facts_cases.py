@@ -84,7 +84,7 @@ def test_case(folder: Path) -> None:
         assert best.network == expect["network"]
         assert expect.get("reason", "") in report.network.reason
     for name, value in expect.get("env", {}).items():
-        assert report.network.env[cluster.head.name][name] == value
+        assert report.env[cluster.head.name][name] == value
     lines = as_text(report)
     assert max(map(len, lines)) <= 76
     assert ("SIMULATED" in "\n".join(lines)) == cluster.simulated

@@ -12,8 +12,9 @@ from wizard_steps.facts import compare, rules_gpu, rules_machine, rules_network,
 from wizard_steps.facts.boxes import topology_of
 from wizard_steps.facts.finding import Finding, Verdict, worst
 from wizard_steps.facts.netstate import Link
+from wizard_steps.facts.network import candidates, excluded
 from wizard_steps.facts.node import NodeFacts
-from wizard_steps.facts.recommend import Choice, NodeNet, recommend
+from wizard_steps.facts.recommend import Choice, NodeNet, environment, recommend
 
 
 class Report(Struct, frozen=True):
@@ -22,6 +23,8 @@ class Report(Struct, frozen=True):
     nodes: tuple[str, ...]
     findings: tuple[Finding, ...]
     network: Choice
+    #: What each node's processes get: the file's fabric_ip where it names one, else the recommendation.
+    env: dict[str, dict[str, str]] = {}
     simulated: bool = False
 
     @property
@@ -65,7 +68,13 @@ def judge(facts: Mapping[str, NodeFacts], cluster: Cluster, weights_kib: int = 0
         findings += compare.same_machine({name: one.host.boot_id for name, one in reached.items()})
     findings += _network(network, cluster, len(reached))
     findings += _split(cluster, reached)
-    return Report(tuple(node.name for node in cluster.node_list), tuple(findings), network, cluster.simulated)
+    return Report(
+        nodes=tuple(node.name for node in cluster.node_list),
+        findings=tuple(findings),
+        network=network,
+        env=_environments(cluster, nets, network),
+        simulated=cluster.simulated,
+    )
 
 
 def net_of(facts: NodeFacts) -> NodeNet:
@@ -82,14 +91,44 @@ def _talking(cluster: Cluster, network: Choice) -> list[str]:
 
 
 def _network(network: Choice, cluster: Cluster, reached: int) -> list[Finding]:
-    if reached < 2 or all(node.fabric_ip for node in cluster.node_list):
+    if reached < 2:
         return []
+    if all(node.fabric_ip for node in cluster.node_list):
+        return [_as_in_the_file(network, cluster)]
     if network.best is None:
         hint = "set fabric_ip of every node in the cluster file"
         return [Finding("network", "", "fail", "none shared", network.reason, hint)]
     if network.problems:
         return [Finding("network", "", "warn", network.reason, "; ".join(network.problems))]
     return [Finding("network", "", "ok", network.reason)]
+
+
+def _as_in_the_file(network: Choice, cluster: Cluster) -> Finding:
+    """The person has chosen; only a network that is clearly better is worth a word."""
+    wanted = {node.fabric_ip for node in cluster.node_list}
+    best = network.best
+    mine = next((o for o in network.options if wanted <= {c.ip for c in o.by_node.values()}), None)
+    if best and mine and mine is not best and (best.rdma > mine.rdma or best.speed > 2 * mine.speed > 0):
+        message = f"{best.network} looks better: {best.why}"
+        return Finding("network", "", "warn", f"{mine.network}, as in the cluster file", message)
+    return Finding("network", "", "ok", f"{mine.network if mine else 'fabric_ip'}, as in the cluster file")
+
+
+def _environments(
+    cluster: Cluster, nets: Mapping[str, NodeNet], network: Choice
+) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    for node in cluster.node_list:
+        net = nets.get(node.name)
+        if net is None:
+            continue
+        usable = candidates(net.interfaces, loopback=True) + excluded(net.interfaces)
+        chosen = next((one for one in usable if one.ip == node.fabric_ip), None)
+        if chosen:
+            found[node.name] = environment(chosen, net.interfaces)
+        elif not node.fabric_ip and node.name in network.env:
+            found[node.name] = network.env[node.name]
+    return found
 
 
 def _split(cluster: Cluster, facts: Mapping[str, NodeFacts]) -> list[Finding]:

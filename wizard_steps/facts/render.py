@@ -42,12 +42,11 @@ def summary(report: Report) -> list[str]:
 
 
 def network_lines(report: Report) -> list[str]:
-    """What the recommended network means on each node."""
-    best = report.network.best
-    if best is None:
+    """What the chosen or recommended network means on each node."""
+    if not report.env:
         return []
-    lines = ["Recommended for GPU traffic:"]
-    shown = list(report.network.env.items())
+    lines = ["For the GPU traffic each node gets:"]
+    shown = list(report.env.items())
     for node, env in shown[:8]:
         lines += textwrap.wrap(
             f"{node}: {' '.join(f'{name}={value}' for name, value in env.items())}",

@@ -1,9 +1,9 @@
 """Command lines for containers: started from our own template, named and labelled, found again, removed.
 
-The template follows vLLM's run_cluster.sh (host network, shared memory, GPUs, Hugging Face cache, VLLM_HOST_IP),
-but starts detached, with a name that can be found again, and with bash as first process to collect orphans:
-`ray start` would leave every ended vLLM as a zombie. Secrets never are part of a `docker run`, whose environment
-the engine writes to disk; they reach a process on the standard input of `docker exec`.
+The template follows vLLM's run_cluster.sh (host network, shared memory, GPUs, Hugging Face cache,
+VLLM_HOST_IP), but starts detached, with a name that can be found again, and with bash as first process to
+collect orphans: `ray start` would leave every ended vLLM a zombie. Secrets never are part of a `docker run`,
+whose environment the engine writes to disk; they reach a process on the standard input of `docker exec`.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def shared_flags(cluster: Cluster) -> list[str]:
 
 
 def run_line(cluster: Cluster, node: Node, image: str, env: Mapping[str, str], main: Sequence[str]) -> str:
-    """The whole `docker run` as sh text. Its label milepost.spec tells a container of other settings apart."""
+    """The whole `docker run` as sh text. Its label milepost.spec tells other settings apart."""
     name = container(cluster, node)
     words = [docker(cluster), "run", "-d", "--entrypoint", "/bin/bash", "--name", shlex.quote(name)]
     rest = shared_flags(cluster)
@@ -122,7 +122,7 @@ def launch(cluster: Cluster, node: Node, line: str) -> Cmd:
     return Cmd("launch", text, mutates=True, timeout=120, quiet=True, show=line)
 
 
-def look(cluster: Cluster, node: Node, line: str, port: int) -> Cmd:
+def look(cluster: Cluster, node: Node, line: str, port: int, key: str = "look") -> Cmd:
     """What is there already, in the words of remote.look: our container, and who listens on ``port``."""
     name, it = shlex.quote(container(cluster, node)), docker(cluster)
     form = shlex.quote(
@@ -142,7 +142,7 @@ def look(cluster: Cluster, node: Node, line: str, port: int) -> Cmd:
         'if cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -q ":$hex [0-9A-F]*:0000 0A "; '
         f"then echo 'port {int(port)}: listening'; else echo 'port {int(port)}: free'; fi\n"
     )
-    return Cmd("look", text, quiet=True, timeout=40, show=f"{it} container inspect {name}")
+    return Cmd(key, text, quiet=True, timeout=40, show=f"{it} container inspect {name}")
 
 
 def logs(cluster: Cluster, node: Node, timeout: float, stop: object) -> Cmd:

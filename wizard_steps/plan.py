@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from wizard_steps.cluster import Cluster
 from wizard_steps.milestones.curl import Curl
+from wizard_steps.milestones.docker_head import DockerHead
+from wizard_steps.milestones.docker_ray_status import DockerRayStatus
+from wizard_steps.milestones.docker_ready import DockerReady
+from wizard_steps.milestones.docker_serve import DockerServe
+from wizard_steps.milestones.docker_workers import DockerWorkers
 from wizard_steps.milestones.head import Head
 from wizard_steps.milestones.install import Install
 from wizard_steps.milestones.ip import Ip
@@ -25,6 +30,18 @@ PATHS: dict[str, tuple[type[Step], ...]] = {
         Workers,
         RayStatus,
         Serve,
+        Curl,
+        Probe,
+    ),
+    "docker": (
+        Reach,
+        Ip,
+        Smi,
+        DockerReady,
+        DockerHead,
+        DockerWorkers,
+        DockerRayStatus,
+        DockerServe,
         Curl,
         Probe,
     ),

@@ -1,0 +1,230 @@
+"""docker_ready: before anything starts: the engine, GPUs and limits in a container, one image with Ray.
+
+vLLM's official images after v0.17.1 carry no Ray. Where it is missing there are three ways on: another image,
+the same image with Ray added on each node, or the walk without Ray.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from wizard_steps import docker
+from wizard_steps.milestones import docker_probe as probe
+from wizard_steps.milestones.common import everywhere, failure, same_everywhere
+from wizard_steps.milestones.docker_probe import Image, Inside
+from wizard_steps.model import Check, Node, Option, Question, Results, Round, Verdict
+from wizard_steps.step import Known, Step
+
+#: Open files a container must be allowed. Ray raises its own limit to the hard one.
+MIN_FILES = 16384
+WAY = "without-ray"
+OTHER = "image"
+_WITHOUT = (
+    Option("image", "Another image", "one that has Ray; you name it next"),
+    Option("build", "Add Ray to this image", "on each node: a derived image with pinned Ray, some 400 MB"),
+    Option("none", "Go on without Ray", "vLLM's own launcher: --nnodes, --node-rank, --master-addr"),
+)
+
+
+class DockerReady(Step):
+    id = "docker_ready"
+    title = "Docker, GPUs and the image"
+    owns = (r"docker\..*",)
+
+    def rounds(self, known: Known, done: Results) -> Round | None:
+        cluster = known.cluster
+        if not done.has("engine"):
+            return everywhere(known.nodes, probe.engine_command(cluster))
+        nodes = [node for node in known.nodes if _ok(done, "engine", node)]
+        image = docker.image_of(cluster)
+        wanted = _stage(known, done, nodes, image, "")
+        if wanted is not None or not _lacks_ray(known, done, nodes):
+            return wanted
+        way = _way(known, done)
+        if way == "ask":
+            return Round(questions=(_question(image),))
+        if way == "image" and WAY in done.answers and OTHER not in done.answers:
+            return Round(questions=(_which(image),))
+        return _stage(known, done, nodes, _image(known, done), "-2") if _second(known, done) else None
+
+    def judge(self, known: Known, done: Results) -> Verdict:
+        checks: list[Check] = []
+        for node in known.nodes:
+            checks += _node(known, done, node)
+        suffix = "-2" if _second(known, done) else ""
+        looked = [node for node in known.nodes if _ok(done, f"image{suffix}", node)]
+        if looked:
+            digests = {node.name: Image(done.get(f"image{suffix}", node)).digest for node in looked}
+            hint = "docker pull on the odd one, or name the image by digest (IMAGE@sha256:…) in docker.image"
+            checks.append(same_everywhere("image", digests, hint))
+        checks += _versions(known, done, f"inside{suffix}")
+        ok = all(check.ok for check in checks)
+        image, way = _image(known, done), _executor(known, done)
+        summary = f"{image} runs on {len(known.nodes)} nodes" + ("" if way == "ray" else ", without Ray")
+        facts = {"image": image, "executor": way} if ok else {}
+        return Verdict(ok, summary if ok else "not every node can run the containers", tuple(checks), facts)
+
+
+def _stage(known: Known, done: Results, nodes: Sequence[Node], image: str, suffix: str) -> Round | None:
+    """Is the image there? Get it where it is not; then what it is, and what is inside."""
+    cluster = known.cluster
+    if not nodes:
+        return None
+    if not done.has(f"have{suffix}"):
+        return everywhere(nodes, probe.have_command(cluster, image, f"have{suffix}"))
+    base = docker.image_of(cluster)
+    build = bool(suffix) and image == docker.derived_image(cluster, base)
+    getting = f"build{suffix}" if build else f"pull{suffix}"
+    missing = [n for n in nodes if (r := done.get(f"have{suffix}", n)) and "image: missing" in r.text]
+    if missing and not done.has(getting):
+        if build:
+            return everywhere(missing, probe.build_command(cluster, base, image, getting))
+        return everywhere(missing, probe.pull_command(cluster, image, getting))
+    there = [n for n in nodes if n not in missing or _ok(done, getting, n)]
+    if there and not done.has(f"image{suffix}"):
+        return everywhere(there, probe.image_command(cluster, image, f"image{suffix}"))
+    whole = [n for n in there if _ok(done, f"image{suffix}", n)]
+    if whole and not done.has(f"inside{suffix}"):
+        return everywhere(whole, probe.inside_command(cluster, image, f"inside{suffix}"))
+    return None
+
+
+def _ok(done: Results, key: str, node: Node) -> bool:
+    """Ran well; in a dry run, where nothing is fetched, "listed" has to do."""
+    result = done.get(key, node)
+    return result is not None and (result.ok or result.reason == "dry")
+
+
+def _lacks_ray(known: Known, done: Results, nodes: Sequence[Node]) -> bool:
+    """Every node has the same image, it works, and it has no Ray."""
+    if known.cluster.docker.ray == "none":
+        return False
+    insides = [Inside(r.text) for node in nodes if (r := done.get("inside", node)) and r.ok]
+    digests = {Image(done.get("image", node)).digest for node in nodes}
+    return len(insides) == len(known.nodes) and len(digests) == 1 and not any(i.has_ray for i in insides)
+
+
+def _way(known: Known, done: Results) -> str:
+    return done.answers.get(WAY) or known.cluster.docker.ray
+
+
+def _second(known: Known, done: Results) -> bool:
+    """Whether another image takes the place of the first."""
+    way = _way(known, done)
+    lacks = _lacks_ray(known, done, known.nodes)
+    return lacks and (way == "build" or (way == "image" and bool(done.answers.get(OTHER))))
+
+
+def _image(known: Known, done: Results) -> str:
+    image = docker.image_of(known.cluster)
+    if not _second(known, done):
+        return image
+    return docker.derived_image(known.cluster, image) if _way(known, done) == "build" else done.answers[OTHER]
+
+
+def _executor(known: Known, done: Results) -> str:
+    return "mp" if _way(known, done) == "none" else "ray"
+
+
+def _question(image: str) -> Question:
+    return Question(
+        id=WAY,
+        text=f"{image} has no Ray. How do you want to go on?",
+        kind="choice",
+        options=_WITHOUT,
+        default="build",
+        field="docker.ray",
+        why="vLLM's images carry no Ray since v0.17.1; without it no container can join a Ray cluster.",
+    )
+
+
+def _which(image: str) -> Question:
+    return Question(
+        id=OTHER,
+        text="Which image, with Ray in it?",
+        default="",
+        field="docker.image",
+        why=f"a name with its tag, better with its digest; {image} has no Ray",
+    )
+
+
+def _node(known: Known, done: Results, node: Node) -> list[Check]:
+    """The first thing that went wrong on a node, or what is inside its container."""
+    suffix = "-2" if _second(known, done) else ""
+    keys = ["engine"]
+    keys += [
+        key + s for s in ("", suffix)[: 2 if suffix else 1] for key in ("pull", "build", "image", "inside")
+    ]
+    for key in keys:
+        result = done.get(key, node)
+        if result is not None and not result.ok and result.reason != "dry":
+            name = {"engine": "docker", "inside": "container"}.get(key.split("-")[0], key.split("-")[0])
+            check = failure(result, node)
+            return [Check(name, False, check.found, node=node.name, hint=probe.hint(result.text))]
+    result = done.get(f"inside{suffix}", node)
+    if result is None:
+        return [Check("container", False, "was not run", node=node.name)]
+    return _limits(known, Inside(result.text), node, _executor(known, done))
+
+
+def _limits(known: Known, found: Inside, node: Node, executor: str) -> list[Check]:
+    wanted = probe.size(known.cluster.docker.shm_size)
+    few = found.nofile.isdigit() and int(found.nofile) < MIN_FILES
+    locked = found.memlock == "unlimited" or not found.rdma
+    said = f"{found.memlock} KiB" if found.memlock.isdigit() else found.memlock
+    name = node.name
+    checks = [
+        Check("vLLM", found.vllm != "missing", found.vllm, "in the image", name, "take an image with vLLM"),
+        Check(
+            "/dev/shm",
+            found.shm >= wanted * 0.95,
+            f"{found.shm / (1 << 30):.1f} GiB in the container",
+            f"{wanted / (1 << 30):.1f} GiB",
+            name,
+            "NCCL and Ray's object store need it: see docker.shm_size; an extra flag may override it",
+        ),
+        Check(
+            "memlock",
+            locked,
+            said + ("" if found.rdma else ", no RDMA device needs more"),
+            "unlimited, for RDMA",
+            name,
+            'add "memlock=-1" to docker.ulimits; RDMA cannot pin memory otherwise',
+        ),
+        Check(
+            "open files",
+            not few,
+            found.nofile,
+            f"at least {MIN_FILES}",
+            name,
+            'add "nofile=65536:65536" to docker.ulimits',
+        ),
+        _gpus(found, node),
+    ]
+    if executor == "ray":
+        hint = "name an image that has it (docker.image), or set docker.ray to build or none"
+        checks.insert(1, Check("Ray", found.has_ray, found.ray, "in the image", name, hint))
+    return checks
+
+
+def _gpus(found: Inside, node: Node) -> Check:
+    said = f"{found.gpus} in the container" + ("" if found.gpus else f": {found.smi}")
+    hint = (
+        "the engine gave it none; podman ignores --gpus: "
+        'set docker.gpu_flags = ["--device", "nvidia.com/gpu=all"]'
+        if not found.gpus
+        else "compare with nvidia-smi on the host; NVIDIA_VISIBLE_DEVICES or a flag hides some"
+    )
+    return Check("GPUs", found.gpus == node.gpus, said, f"{node.gpus}", node.name, hint)
+
+
+def _versions(known: Known, done: Results, key: str) -> list[Check]:
+    insides = {node.name: Inside(r.text) for node in known.nodes if (r := done.get(key, node)) and r.ok}
+    if len(insides) < 2:
+        return []
+    kinds = {"vLLM versions": "vllm", "Ray versions": "ray", "Python versions": "python"}
+    hint = "take the same image on every node"
+    return [
+        same_everywhere(name, {n: str(getattr(i, kind)) for n, i in insides.items()}, hint)
+        for name, kind in kinds.items()
+    ]

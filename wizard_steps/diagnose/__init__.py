@@ -1,0 +1,67 @@
+"""From any output to a cause: which node, which line, what to try.
+
+``diagnose`` takes texts, ``diagnose_files`` streams files of any size. Both return findings, best first; an
+empty list means that nothing in the text is a known failure. Rules are data: see ``rules/README.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from wizard_steps.diagnose.model import FAMILIES, Action, Evidence, Finding, Fix, Source
+from wizard_steps.diagnose.rank import Scanned, findings
+from wizard_steps.diagnose.render import as_json, as_text
+from wizard_steps.diagnose.rules import RuleSet, default_rules
+from wizard_steps.diagnose.scan import BLOCK, scan_bytes, scan_text
+
+__all__ = [
+    "FAMILIES",
+    "Action",
+    "Evidence",
+    "Finding",
+    "Fix",
+    "Source",
+    "as_json",
+    "as_text",
+    "diagnose",
+    "diagnose_files",
+    "diagnose_streams",
+]
+
+
+def diagnose(sources: Sequence[Source], rules: RuleSet | None = None) -> list[Finding]:
+    """Findings of several outputs at once, the first failure over all of them first."""
+    rules = rules or default_rules()
+    scanned = [
+        Scanned(Source(s.name, "", s.node, s.start_time), tuple(scan_text(s.text, rules).hits))
+        for s in sources
+    ]
+    return findings(scanned)
+
+
+def diagnose_streams(streams: Sequence[tuple[Source, Callable[[], BinaryIO]]]) -> list[Finding]:
+    """The same for files: each is opened, read in pieces and closed in turn, so that memory grows neither
+    with their size nor with their number. The text in a Source is not looked at. Raises OSError.
+    """
+    rules = default_rules()
+    scanned = []
+    for source, opened in streams:
+        with opened() as file:
+            scanned.append(Scanned(source, tuple(scan_bytes(_pieces(file), rules).hits)))
+    return findings(scanned)
+
+
+def diagnose_files(paths: Sequence[Path]) -> list[Finding]:
+    """``diagnose_streams`` for files by name, of unknown nodes."""
+    return diagnose_streams([(Source(str(path), ""), _opener(path)) for path in paths])
+
+
+def _opener(path: Path) -> Callable[[], BinaryIO]:
+    return lambda: path.open("rb")
+
+
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    while piece := file.read(BLOCK):
+        yield piece

@@ -1,0 +1,115 @@
+"""What a log line says about itself: when, how bad, on which node; and the message without all that."""
+
+from __future__ import annotations
+
+import re
+from calendar import timegm
+
+from msgspec import Struct
+
+# No part of these may reach over a line end: line numbers must stay those of the file.
+_ESCAPE = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
+    r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c)"
+    r"|\x1b[ -/]*[0-OQ-WYZ\\`-~]"
+)
+_CONTROL = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2028\u2029\u2066-\u2069\ufeff]"
+)
+
+
+def strip_codes(text: str) -> str:
+    """``text`` without escape codes and controls; newlines, carriage returns and tabs stay."""
+    if "\x1b" in text or "\x9b" in text:
+        text = _ESCAPE.sub("", text)
+    return _CONTROL.sub("", text)
+
+
+# (RayWorkerProc pid=2183, ip=10.10.10.2)  (EngineCore_DP0 pid=504)  (APIServer pid=1)  [repeated 3x ...]
+_ACTOR = re.compile(r"\s*\((?P<who>[\w.:<>-]+)(?: rank=\d+)? pid=\d+(?:, ip=(?P<ip>[\w.:-]+))?\)\s?")
+_HOST_PREFIX = re.compile(r"\s*(?:[\w.-]+\s+)?\|\s")
+_DATE = (
+    r"(?:(?P<year>20\d\d)[-/](?P<m1>[01]\d)[-/](?P<d1>[0-3]\d)[T ]"
+    r"|(?P<m2>[01]\d)-(?P<d2>[0-3]\d) "
+    r"|(?<![A-Za-z])[IWEF](?P<m3>[01]\d)(?P<d3>[0-3]\d) )"
+    r"(?P<h>[0-2]\d):(?P<min>[0-5]\d):(?P<s>[0-6]\d)(?:[.,](?P<f>\d{1,9}))?"
+)
+_TIME = re.compile(_DATE)
+_WORD = r"\[?(?P<l>DEBUG|INFO|SUCC|WARN(?:ING)?|ERROR|CRITICAL|FATAL)"
+_LEVELS = (
+    # vLLM, uvicorn and Python's logging
+    re.compile(rf"^(?:\S+ +){{0,2}}?{_WORD}\]?(?::| +\d\d-\d\d |\s+\S+\.py:\d+)"),
+    re.compile(rf"^\[?20\d\d[-/]\d\d[-/]\d\d.\d\d:\d\d:\d\d\S*[\s|:-]+{_WORD}\b"),
+    # Ray's C++ parts, and glog as PyTorch writes it
+    re.compile(r"^\[20\d\d-\d\d-\d\d \d\d:\d\d:\d\d[,.]\d+ (?P<l>[DIWEFC])[\s\]]"),
+    re.compile(r"^(?:\[rank\d+\]:)?\[?(?P<l>[IWEF])\d{4} \d\d:\d\d:\d\d"),
+    re.compile(r"\bNCCL (?P<l>INFO|TRACE|VERSION)\b"),
+    re.compile(r"\blevel=\"?(?P<l>debug|info|warn(?:ing)?|error|fatal)\b"),
+)
+_QUIET = {"DEBUG", "INFO", "SUCC", "D", "I", "TRACE", "VERSION"}
+_WARN = {"WARN", "WARNING", "W"}
+
+
+class Stamp(Struct, frozen=True):
+    """A time as written; ``year`` is 0 when the line does not say it. ``seconds`` count from 1 January."""
+
+    year: int
+    seconds: float
+
+
+class Line(Struct, frozen=True):
+    """``level`` is info, warning, error, or empty where there is none. ``message`` has no process prefix."""
+
+    message: str
+    level: str
+    node: str
+    stamp: Stamp | None
+
+
+def parse(line: str) -> Line:
+    """Take one cleaned line apart. Cheap enough for lines that may matter, not for every line of a log."""
+    node, position = "", 0
+    while match := _ACTOR.match(line, position):
+        node = match["ip"] or node
+        position = match.end()
+    rest = line[position:].lstrip()
+    found = _HOST_PREFIX.match(rest)
+    message = rest[found.end() :] if found and found.end() < 80 else rest
+    return Line(message, _level(message), node, stamp_of(line[:400]))
+
+
+def _level(message: str) -> str:
+    head = message[:200]
+    for pattern in _LEVELS:
+        match = pattern.search(head)
+        if match:
+            word = match["l"].upper()
+            return "info" if word in _QUIET else "warning" if word in _WARN else "error"
+    return ""
+
+
+def stamp_of(text: str, last: bool = False) -> Stamp | None:
+    """The first time in ``text``, or the last one."""
+    found = None
+    for found in _TIME.finditer(text):  # noqa: B007
+        if not last:
+            break
+    return _stamp(found) if found else None
+
+
+def _stamp(match: re.Match[str]) -> Stamp | None:
+    month = int(match["m1"] or match["m2"] or match["m3"])
+    day = int(match["d1"] or match["d2"] or match["d3"])
+    if not (1 <= month <= 12 and 1 <= day <= 31 and int(match["h"]) < 24):
+        return None
+    # 2000 is a leap year: a day of February fits whatever the true year is.
+    start = timegm((2000, 1, 1, 0, 0, 0))
+    moment = timegm((2000, month, day, int(match["h"]), int(match["min"]), int(match["s"])))
+    fraction = float(f"0.{match['f']}") if match["f"] else 0.0
+    return Stamp(int(match["year"] or 0), moment - start + fraction)
+
+
+def unix(stamp: Stamp, year: int) -> float:
+    """Seconds on one scale for all stamps; ``year`` stands in where a line has none. Zones are not known:
+    machines of one cluster are taken to log in the same zone."""
+    return float(timegm((stamp.year or year, 1, 1, 0, 0, 0))) + stamp.seconds

@@ -1,0 +1,139 @@
+"""From hits to findings: the first failure by causality, then by time over all nodes and files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from wizard_steps.diagnose.lines import unix
+from wizard_steps.diagnose.model import KINDS, Action, Evidence, Finding, Source
+from wizard_steps.diagnose.rules import Compiled
+from wizard_steps.diagnose.scan import KEEP, Hit
+
+#: What is found after the first failure is probably its consequence.
+LATER = 0.6
+_YEAR = 2000
+_PLACEHOLDER = re.compile(r"\{(\w+)(?:\|([^{}]*))?\}")
+
+
+class Placed(Struct, frozen=True):
+    """A hit with what its source adds: node, time on the common scale, order over all sources."""
+
+    hit: Hit
+    file: str
+    node: str
+    time: float | None
+    order: tuple[int, int]
+
+
+class Scanned(Struct, frozen=True):
+    """The hits of one source; the source's own text is no longer needed."""
+
+    source: Source
+    hits: tuple[Hit, ...]
+
+
+def findings(scanned: Sequence[Scanned]) -> list[Finding]:
+    """All findings, best first. Hints appear when nothing is better, wrappers when there is no hint."""
+    placed = _one_per_line(_place(scanned))
+    groups: dict[tuple[str, str], list[Placed]] = {}
+    for item in placed:
+        groups.setdefault((item.hit.rule.rule.id, item.node), []).append(item)
+    ordered = sorted(groups.values(), key=lambda group: _key(group[0]))
+    for kinds in (("cause", "effect"), ("hint",)):
+        real = [group for group in ordered if group[0].hit.rule.rule.kind in kinds]
+        if real:
+            return _with_confidence([_finding(group) for group in real])
+    return [_wrapper(ordered[0], scanned)] if ordered else []
+
+
+def _place(scanned: Sequence[Scanned]) -> list[Placed]:
+    years = [hit.stamp.year for one in scanned for hit in one.hits if hit.stamp and hit.stamp.year]
+    year = max(years, default=_YEAR)
+    placed = [
+        Placed(
+            hit,
+            one.source.name,
+            hit.node or one.source.node,
+            unix(hit.stamp, year) if hit.stamp else one.source.start_time,
+            (number, hit.order),
+        )
+        for number, one in enumerate(scanned)
+        for hit in one.hits
+    ]
+    return sorted(placed, key=_key)
+
+
+def _key(item: Placed) -> tuple[int, bool, float, tuple[int, int], float]:
+    rule = item.hit.rule.rule
+    late = item.time is None
+    return (KINDS.index(rule.kind), late, item.time or 0.0, item.order, -rule.confidence)
+
+
+def _one_per_line(placed: Iterable[Placed]) -> list[Placed]:
+    """Of several rules that match one line, the nearest to the root and most certain stays."""
+    best: dict[tuple[int, int], Placed] = {}
+    for item in placed:
+        line = (item.order[0], item.hit.number)
+        have = best.get(line)
+        if have is None or _strength(item.hit.rule) < _strength(have.hit.rule):
+            best[line] = item
+    return sorted(best.values(), key=_key)
+
+
+def _strength(compiled: Compiled) -> tuple[int, float]:
+    return (KINDS.index(compiled.rule.kind), -compiled.rule.confidence)
+
+
+def _finding(group: list[Placed]) -> Finding:
+    first, rule = group[0], group[0].hit.rule.rule
+    values = {**first.hit.groups, **({"node": first.node} if first.node else {})}
+    return Finding(
+        rule=rule.id,
+        family=rule.family,
+        kind=rule.kind,
+        cause=fill(rule.cause, values),
+        node=first.node,
+        evidence=tuple(Evidence(i.file, i.hit.number, i.hit.text) for i in group[:KEEP]),
+        try_=tuple(Action(fill(a.text, values), fill(a.command, values)) for a in rule.try_),
+        confidence=rule.confidence,
+        source=rule.source,
+        since=rule.since,
+        until=rule.until,
+        fixes=rule.fixes,
+        values=values,
+        time=first.time,
+    )
+
+
+def fill(text: str, values: dict[str, str]) -> str:
+    """``{name|words}`` becomes the value that the line gave, or else the words; ``{name}`` stays as it is."""
+    return _PLACEHOLDER.sub(
+        lambda match: values.get(match[1], match[0] if match[2] is None else match[2]), text
+    )
+
+
+def _with_confidence(found: list[Finding]) -> list[Finding]:
+    result: list[Finding] = []
+    limit = 1.0
+    for number, finding in enumerate(found):
+        own = finding.confidence * (LATER if number else 1.0)
+        limit = min(limit, own)
+        result.append(replace(finding, confidence=round(limit, 3)))
+    return result
+
+
+def _wrapper(group: list[Placed], scanned: Sequence[Scanned]) -> Finding:
+    """Only wrappers: say so, and where the cause can be."""
+    finding = _finding(group)
+    first = group[0]
+    where = [f"above line {first.hit.number} of {first.file}"]
+    if first.node:
+        where.append(f"in the output of node {first.node}")
+    given = sorted({one.source.node for one in scanned if one.source.node})
+    given_text = f" Given so far: {', '.join(given)}." if given else ""
+    cause = f"The cause is not in this text: look for the first error {' or '.join(where)}.{given_text}"
+    return replace(finding, cause=f"{cause} {finding.cause}".strip())

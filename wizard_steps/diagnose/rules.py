@@ -1,0 +1,110 @@
+"""The rules: data files in ``rules/``, read and checked once."""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct, field
+
+from wizard_steps.diagnose.literals import any_of, required
+from wizard_steps.diagnose.model import Action, Family, Fix, Kind
+from wizard_steps.errors import MilepostError
+
+FOLDER = Path(__file__).resolve().parent / "rules"
+
+
+class RuleError(MilepostError):
+    """A rule file is wrong. Says which file, which rule and why."""
+
+
+class Rule(Struct, frozen=True, forbid_unknown_fields=True):
+    """One symptom. See README.md in the rules folder for what each field means."""
+
+    id: str
+    family: Family
+    patterns: tuple[str, ...]
+    cause: str
+    try_: tuple[Action, ...] = field(name="try")
+    source: str
+    kind: Kind = "cause"
+    confidence: float = 0.8
+    near: str = ""
+    unless: str = ""
+    within: int = 12
+    tail: int = 0
+    info: bool = False
+    warning: bool = True
+    since: str = ""
+    until: str = ""
+    fixes: tuple[Fix, ...] = ()
+
+
+class _File(Struct, frozen=True, forbid_unknown_fields=True):
+    rule: tuple[Rule, ...]
+
+
+class Compiled:
+    """A rule ready to match. ``match`` takes a message and what stands around it."""
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+        self.patterns = [re.compile(p, re.IGNORECASE) for p in rule.patterns]
+        self.near = re.compile(rule.near, re.IGNORECASE | re.MULTILINE) if rule.near else None
+        self.unless = re.compile(rule.unless, re.IGNORECASE | re.MULTILINE) if rule.unless else None
+        self.words = tuple(sorted(frozenset().union(*(required(p) for p in rule.patterns))))
+
+    def fits_level(self, level: str) -> bool:
+        if level == "info":
+            return self.rule.info
+        return self.rule.warning if level == "warning" else True
+
+    def search(self, message: str) -> re.Match[str] | None:
+        for pattern in self.patterns:
+            if match := pattern.search(message):
+                return match
+        return None
+
+
+class RuleSet:
+    """All rules, with the one expression that finds the lines worth a look."""
+
+    def __init__(self, rules: tuple[Rule, ...]) -> None:
+        self.rules = rules
+        self.compiled = [_compile(rule) for rule in rules]
+        self.whole = [rule for rule in self.compiled if not rule.rule.tail]
+        self.tail = [rule for rule in self.compiled if rule.rule.tail]
+
+    @cached_property
+    def scanner(self) -> re.Pattern[str]:
+        return any_of(word for rule in self.whole for word in rule.words)
+
+
+def _compile(rule: Rule) -> Compiled:
+    try:
+        return Compiled(rule)
+    except (re.error, ValueError) as error:
+        raise RuleError(f"rule {rule.id}: {error}") from None
+
+
+def load(folder: Path = FOLDER) -> RuleSet:
+    """Read every ``*.toml`` of ``folder``. Raises RuleError."""
+    rules: list[Rule] = []
+    for path in sorted(folder.glob("*.toml")):
+        try:
+            rules.extend(msgspec.toml.decode(path.read_bytes(), type=_File).rule)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise RuleError(f"{path.name}: {error}") from None
+    twice = {rule.id for rule in rules if sum(other.id == rule.id for other in rules) > 1}
+    if twice:
+        raise RuleError(f"rule id used twice: {', '.join(sorted(twice))}")
+    if not rules:
+        raise RuleError(f"{folder}: no rules found")
+    return RuleSet(tuple(rules))
+
+
+@lru_cache(maxsize=1)
+def default_rules() -> RuleSet:
+    return load()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tui import cmd_edit
+from tui import cmd_diff, cmd_edit
 
 
 def add(subparsers: Any) -> None:
-    cmd_edit.add(subparsers)
+    for module in (cmd_edit, cmd_diff):
+        module.add(subparsers)

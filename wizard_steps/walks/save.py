@@ -77,7 +77,7 @@ def save(item: Draft, folder: Path, redactor: Redactor) -> None:
 
 
 def save_in_place(item: Draft, redactor: Redactor) -> None:
-    """Put the edited recording where the old one was. A crash leaves one of them, under a telling name."""
+    """Put the edited recording where the old one was; a crash leaves one of them."""
     folder = item.walk.folder
     old = folder.with_name(f"{folder.name}.before-edit")
     if old.exists():

@@ -1,0 +1,212 @@
+"""It worked yesterday: what changed between two recordings, the most likely culprit first.
+
+The order is a guess with its reasons told: what sort of change it is, whether the failing gate names it,
+whether it hit only the node that failed, whether nodes that were alike are not any more.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from wizard_steps.session import fold
+from wizard_steps.walk import Walk
+from wizard_steps.walks.profile import FactKind, Key, Profile, node_names, profile
+
+#: How often a change of this sort breaks a cluster that worked, by rule of thumb.
+_WEIGHT: dict[FactKind, int] = {
+    "version": 60,
+    "gpu": 60,
+    "setting": 50,
+    "network": 50,
+    "fact": 30,
+    "command": 15,
+    "tool": 10,
+}
+#: A step counts as slower or faster from this factor and this many seconds on.
+_FACTOR, _SECONDS = 1.5, 2.0
+
+
+class Change(Struct, frozen=True):
+    """One difference. ``nodes`` is empty for what holds for the whole cluster."""
+
+    kind: FactKind
+    what: str
+    nodes: tuple[str, ...]
+    before: str
+    after: str
+    score: int
+    why: tuple[str, ...] = ()
+
+
+class Slower(Struct, frozen=True):
+    """Seconds of a step, or of one node in it."""
+
+    step: str
+    node: str
+    before: float
+    after: float
+
+
+class Difference(Struct, frozen=True):
+    changes: tuple[Change, ...]
+    verdicts: tuple[str, ...]
+    timings: tuple[Slower, ...]
+
+    @property
+    def empty(self) -> bool:
+        return not (self.changes or self.verdicts or self.timings)
+
+
+def diff(before: Walk, after: Walk) -> Difference:
+    """What is different in ``after``. Nodes are paired by name, else by their place in the cluster file."""
+    old = profile(before)
+    new = profile(after, _aliases(before, after))
+    changes = sorted(_changes(old, new), key=lambda c: (-c.score, c.kind, c.what, c.nodes))
+    return Difference(tuple(changes), tuple(_verdicts(old, new)), tuple(_timings(old, new)))
+
+
+def _aliases(before: Walk, after: Walk) -> dict[str, str]:
+    old, new = node_names(fold(before.events)), node_names(fold(after.events))
+    if set(old) & set(new) or len(old) != len(new):
+        return {}
+    return dict(zip(new, old, strict=True))
+
+
+def _changes(old: Profile, new: Profile) -> Iterable[Change]:
+    groups: dict[tuple[FactKind, str, str, str], list[str]] = {}
+    for key in dict.fromkeys([*old.facts, *new.facts]):
+        kind, what, node = key
+        before, after = old.facts.get(key), new.facts.get(key)
+        if before == after or not _both(key, before, after, old, new):
+            continue
+        groups.setdefault((kind, what, before or "", after or ""), []).append(node)
+    for (kind, what, before, after), nodes in groups.items():
+        named = tuple(node for node in nodes if node)
+        score, why = _score(kind, what, named, before, after, old, new)
+        yield Change(kind, what, named, before or "(nothing)", after or "(nothing)", score, why)
+
+
+def _both(key: Key, before: str | None, after: str | None, old: Profile, new: Profile) -> bool:
+    """Whether both walks came as far as where this is seen: what was never looked at has not changed."""
+    if before is not None and after is not None:
+        return True
+    missing, there = (old, new) if before is None else (new, old)
+    step = there.seen_at.get(key, "")
+    if key[0] == "command":
+        return False
+    return not step or step in missing.verdicts
+
+
+def _score(
+    kind: FactKind, what: str, nodes: tuple[str, ...], before: str, after: str, old: Profile, new: Profile
+) -> tuple[int, tuple[str, ...]]:
+    score, why = _WEIGHT[kind], []
+    bad = {c.node for c in new.verdicts[new.failed].failures if c.node} if new.failed else set()
+    step = next((new.seen_at[k] for k in new.seen_at if k[:2] == (kind, what)), "")
+    # What the failing step itself printed is always among its words.
+    told = kind != "fact" or step != new.failed
+    if new.failed and told and any(_names(token, new.told) for token in _tokens(what, before, after)):
+        score += 50
+        why.append(f"the gate that failed ({new.failed}) names it")
+    if nodes and len(nodes) < len(old.nodes):
+        score += 15
+        why.append(f"only {', '.join(nodes)} changed")
+        if bad and bad <= set(nodes):
+            score += 25
+            why.append(f"{new.failed} failed there")
+    if nodes and _alike(old, kind, what) and not _alike(new, kind, what):
+        score += 25
+        why.append("the nodes were alike and are not any more")
+    if new.failed and step and new.order.index(step) > new.order.index(new.failed):
+        score -= 30
+    return score, tuple(why)
+
+
+def _alike(table: Profile, kind: FactKind, what: str) -> bool:
+    values = {v for (k, w, _), v in table.facts.items() if (k, w) == (kind, what)}
+    return len(values) <= 1
+
+
+def _tokens(what: str, before: str, after: str) -> list[str]:
+    """What to look for in the failing gate's words: new or old values, when they say enough to be found."""
+    found = [value for value in (before, after) if len(value) >= 4 and "\n" not in value]
+    found += [value for value in (before, after) if value.isdigit()]
+    return [*found, what.split(".")[-1].replace("_", "-")] if "." in what else found
+
+
+def _names(token: str, text: str) -> bool:
+    return bool(re.search(rf"(?<![\w.]){re.escape(token)}(?![\w]|\.\d)", text))
+
+
+def _verdicts(old: Profile, new: Profile) -> Iterable[str]:
+    if old.outcome != new.outcome:
+        yield f"the first walk {_ended(old)}, the second {_ended(new)}"
+    for step in old.order:
+        before, after = old.verdicts.get(step), new.verdicts.get(step)
+        if before is None or after is None or before.passed == after.passed:
+            continue
+        why = "; ".join(f"{c.name}{f' on {c.node}' if c.node else ''}: {c.found}" for c in after.failures)
+        yield f"{step}: {_word(before.passed)} then, {_word(after.passed)} now" + (f": {why}" if why else "")
+
+
+def _ended(table: Profile) -> str:
+    return f"{table.outcome}{f' at {table.failed}' if table.failed else ''}"
+
+
+def _word(passed: bool) -> str:
+    return "passed" if passed else "failed"
+
+
+def _timings(old: Profile, new: Profile) -> list[Slower]:
+    found = []
+    for key, before in old.seconds.items():
+        after = new.seconds.get(key)
+        if after is None or abs(after - before) < _SECONDS:
+            continue
+        low, high = sorted((before, after))
+        if high >= _FACTOR * max(low, 0.001):
+            found.append(Slower(*key, round(before, 3), round(after, 3)))
+    return sorted(found, key=lambda s: -abs(s.after - s.before))
+
+
+def as_json(found: Difference) -> Mapping[str, Any]:
+    import msgspec
+
+    plain: Mapping[str, Any] = {"schema": 1, **msgspec.to_builtins(found)}
+    return plain
+
+
+def as_lines(found: Difference, most: int = 20) -> list[str]:
+    """For a person: what went differently, then the suspects, then times. ``most`` limits the suspects."""
+    if found.empty:
+        return ["nothing that was recorded differs"]
+    lines = list(found.verdicts)
+    if found.changes:
+        lines += ["", "What changed, the most likely culprit first:"]
+    for number, change in enumerate(found.changes[:most], 1):
+        where = f" on {', '.join(change.nodes)}" if change.nodes else ""
+        lines.append(f"{number:3}. {change.kind}: {change.what}{where}: {_short(change)}")
+        lines += [f"       {why}" for why in change.why]
+    if len(found.changes) > most:
+        lines.append(f"     and {len(found.changes) - most} more; --all shows them")
+    if found.timings:
+        lines += ["", "Times:"]
+    for slow in found.timings:
+        where = f" on {slow.node}" if slow.node else ""
+        lines.append(f"     {slow.step}{where}: {slow.before:.1f} s then, {slow.after:.1f} s now")
+    return lines
+
+
+def _short(change: Change) -> str:
+    """Old and new value; of long ones only what differs, with some text around it."""
+    before, after = change.before, change.after
+    if max(len(before), len(after)) <= 60 and "\n" not in before + after:
+        return f"{before} -> {after}"
+    same = next((n for n, (a, b) in enumerate(zip(before, after, strict=False)) if a != b), 0)
+    start = max(0, same - 20)
+    cut = [" ".join(text[start : start + 60].split()) for text in (before, after)]
+    return f"...{cut[0]}... -> ...{cut[1]}..."

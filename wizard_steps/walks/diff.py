@@ -26,6 +26,10 @@ _WEIGHT: dict[FactKind, int] = {
     "command": 15,
     "tool": 10,
 }
+#: Versions that change often and rarely matter.
+_RARELY = {"kernel": 35, "os": 30}
+#: What gates call a setting.
+_SPOKEN = {"tensor_parallel": "TP", "pipeline_parallel": "PP"}
 #: A step counts as slower or faster from this factor and this many seconds on.
 _FACTOR, _SECONDS = 1.5, 2.0
 
@@ -104,7 +108,7 @@ def _both(key: Key, before: str | None, after: str | None, old: Profile, new: Pr
 def _score(
     kind: FactKind, what: str, nodes: tuple[str, ...], before: str, after: str, old: Profile, new: Profile
 ) -> tuple[int, tuple[str, ...]]:
-    score, why = _WEIGHT[kind], []
+    score, why = _RARELY.get(what, _WEIGHT[kind]), []
     bad = {c.node for c in new.verdicts[new.failed].failures if c.node} if new.failed else set()
     step = next((new.seen_at[k] for k in new.seen_at if k[:2] == (kind, what)), "")
     # What the failing step itself printed is always among its words.
@@ -112,7 +116,8 @@ def _score(
     if new.failed and told and any(_names(token, new.told) for token in _tokens(what, before, after)):
         score += 50
         why.append(f"the gate that failed ({new.failed}) names it")
-    if nodes and len(nodes) < len(old.nodes):
+    there = {node for k, w, node in new.facts if (k, w) == (kind, what)}
+    if nodes and len(nodes) < len(there) and kind != "command":
         score += 15
         why.append(f"only {', '.join(nodes)} changed")
         if bad and bad <= set(nodes):
@@ -135,7 +140,8 @@ def _tokens(what: str, before: str, after: str) -> list[str]:
     """What to look for in the failing gate's words: new or old values, when they say enough to be found."""
     found = [value for value in (before, after) if len(value) >= 4 and "\n" not in value]
     found += [value for value in (before, after) if value.isdigit()]
-    return [*found, what.split(".")[-1].replace("_", "-")] if "." in what else found
+    name = what.split(".")[-1]
+    return [*found, what, _SPOKEN.get(name, name.replace("_", "-"))] if "." in what else found
 
 
 def _names(token: str, text: str) -> bool:

@@ -179,6 +179,6 @@ def _told(walk: Walk, state: State, failed: str) -> str:
         return ""
     verdict = state.step(failed).verdict
     checks = verdict.failures if verdict else ()
-    said = [f"{c.node} {c.name} {c.found} {c.wanted}" for c in checks]
+    said = [f"{c.node} {c.name} {c.found} {c.wanted} {c.hint}" for c in checks]
     printed = [data[-20_000:].decode("utf-8", "replace") for s, data in outputs(walk) if s.step == failed]
     return "\n".join(said + printed)

@@ -62,7 +62,7 @@ def _passed(result: Replayed) -> list[tuple[str, bool]]:
 
 
 def save(item: Draft, folder: Path, redactor: Redactor) -> None:
-    """Write the recording to a folder that does not exist yet. Raises WalkError; then nothing is left there."""
+    """Write the recording to a new folder. Raises WalkError; then nothing is left there."""
     refuse_secrets(item, redactor)
     if folder.exists():
         raise WalkError(f"{folder}: is there already; choose another folder")

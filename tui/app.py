@@ -31,6 +31,7 @@ from wizard_steps.cluster import Cluster
 from wizard_steps.decide import Answer
 from wizard_steps.errors import MilepostError
 from wizard_steps.model import Question
+from wizard_steps.session import State
 
 CODES: dict[ev.Outcome, int] = {"passed": 0, "listed": 0, "failed": 1, "stopped": 1, "interrupted": 130}
 #: Makes the walk of a cluster; the folder is where to record, None for a new one.
@@ -308,9 +309,11 @@ class MilepostApp(App[int]):
             return
         session = self.session
         busy = session is None or session.state.outcome is None
-        running = present.left_running(session.state) if session is not None else []
+        state = session.state if session is not None else State()
+        command = any(run.running for run in state.runs.values())
+        running = present.left_running(state)
         folder = str(session.source.folder) if session is not None else ""
-        self.push_screen(QuitScreen(busy, running, folder, self._lab), self._quit)
+        self.push_screen(QuitScreen(busy, command, running, folder, self._lab), self._quit)
 
     def _quit(self, sure: bool | None) -> None:
         if not sure:

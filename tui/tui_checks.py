@@ -8,7 +8,7 @@ from typing import Any
 from rich.style import Style
 from rich.text import Text
 
-from tui.tui_text import safe
+from tui.tui_text import cut, safe, wrapped
 from wizard_steps.model import Check, Verdict
 
 Look = Callable[[str], Style]
@@ -16,71 +16,93 @@ Look = Callable[[str], Style]
 _MOST = 200
 
 
-def checks_text(verdict: Verdict | None, findings: Sequence[Any], look: Look) -> Text:
-    """What the checks view says. ``look`` gives the style of good, bad, quiet, strong and accent."""
+def checks_text(verdict: Verdict | None, findings: Sequence[Any], look: Look, width: int) -> Text:
+    """What the checks view says, in ``width`` columns. ``look`` gives the style of a name."""
+    page = _Page(look, max(20, width))
     if verdict is None:
-        return Text("The facts this gate rests on stand here once the step has been judged.", look("quiet"))
-    text = Text()
-    failures = verdict.failures
+        page.add("The facts this gate rests on stand here once the step has been judged.", "quiet")
+        return page.text
     for finding in findings:
-        _finding(text, finding, look)
-    for check in failures[:_MOST]:
-        _failed(text, check, look)
-    if len(failures) > _MOST:
-        text.append(f"and {len(failures) - _MOST} more failed checks\n\n", look("bad"))
+        _finding(page, finding)
+    for check in verdict.failures[:_MOST]:
+        _failed(page, check)
+    if len(verdict.failures) > _MOST:
+        page.add(f"and {len(verdict.failures) - _MOST} more failed checks\n\n", "bad")
     for name, checks in _groups([check for check in verdict.checks if check.ok]):
-        _passed(text, name, checks, look)
+        _passed(page, name, checks)
     if not verdict.checks:
-        text.append("This gate has no checks of its own: it rests on the expected lines.", look("quiet"))
-    text.rstrip()
-    return text
+        page.add("This gate has no checks of its own: it rests on the expected lines.", "quiet")
+    page.text.rstrip()
+    return page.text
 
 
-def _failed(text: Text, check: Check, look: Look) -> None:
-    text.append("✗ failed  ", look("bad")).append(safe(check.name), look("strong"))
+class _Page:
+    """Text of a given width, with lines that hang under their label."""
+
+    def __init__(self, look: Look, width: int) -> None:
+        self.text = Text()
+        self._look = look
+        self.width = width
+
+    def add(self, words: str, style: str = "") -> None:
+        self.text.append(words, self._look(style) if style else "")
+
+    def labelled(self, label: str, value: str, style: str = "quiet", value_style: str = "") -> None:
+        """``    label   value``, the value's further lines under its first."""
+        indent = 12
+        lines = [part for line in value.split("\n") for part in wrapped(safe(line), self.width - indent)]
+        for number, line in enumerate(lines):
+            self.add(f"    {label:<7} " if number == 0 else " " * indent, style)
+            self.add(line + "\n", value_style)
+
+
+def _failed(page: _Page, check: Check) -> None:
+    page.add("✗ failed  ", "bad")
+    page.add(safe(check.name), "strong")
     if check.node:
-        text.append("  on ", look("quiet")).append(safe(check.node))
-    text.append("\n")
+        page.add("  on ", "quiet")
+        page.add(safe(check.node))
+    page.add("\n")
     for label, value in (("wanted", check.wanted), ("found", check.found), ("try", check.hint)):
         if value:
-            text.append(f"    {label:<7} ", look("accent" if label == "try" else "quiet"))
-            text.append(safe(value) + "\n")
-    text.append("\n")
+            page.labelled(label, value, "accent" if label == "try" else "quiet")
+    page.add("\n")
 
 
 def _groups(checks: Sequence[Check]) -> list[tuple[str, list[Check]]]:
-    """Passed checks that say the same on several nodes stand on one line."""
+    """Passed checks that say the same on several nodes stand together."""
     groups: dict[tuple[str, str], list[Check]] = {}
     for check in checks:
         groups.setdefault((check.name, check.found), []).append(check)
     return [(key[0], members) for key, members in groups.items()]
 
 
-def _passed(text: Text, name: str, checks: Sequence[Check], look: Look) -> None:
-    text.append("✓ ok  ", look("good")).append(safe(name))
+def _passed(page: _Page, name: str, checks: Sequence[Check]) -> None:
+    page.add("✓ ok  ", "good")
+    page.add(safe(name))
     nodes = [check.node for check in checks if check.node]
     where = f"{len(nodes)} nodes" if len(nodes) > 3 else ", ".join(safe(node) for node in nodes)
-    if where:
-        text.append(f"  {where}", look("quiet"))
+    page.add(f"  {where}\n", "quiet")
     if checks[0].found:
-        text.append("\n      " + safe(checks[0].found), look("quiet"))
-    text.append("\n")
+        first = safe(checks[0].found.split("\n")[0])
+        page.labelled("found", cut(first, page.width - 12), "quiet", "quiet")
 
 
-def _finding(text: Text, finding: Any, look: Look) -> None:
+def _finding(page: _Page, finding: Any) -> None:
     """A finding of wizard_steps.diagnose: family, cause, node, evidence, try."""
-    text.append("◆ likely cause  ", look("warning"))
-    text.append(safe(str(getattr(finding, "cause", finding))), look("strong"))
+    page.add("◆ likely cause  ", "warning")
+    page.add(safe(str(getattr(finding, "cause", finding))), "strong")
     if node := getattr(finding, "node", ""):
-        text.append("  on ", look("quiet")).append(safe(str(node)))
+        page.add("  on ", "quiet")
+        page.add(safe(str(node)))
     if family := getattr(finding, "family", ""):
-        text.append(f"  ({safe(str(family))})", look("quiet"))
-    text.append("\n")
+        page.add(f"  ({safe(str(family))})", "quiet")
+    page.add("\n")
     for line in _strings(getattr(finding, "evidence", ())):
-        text.append("    seen    ", look("quiet")).append(safe(line) + "\n")
+        page.labelled("seen", line)
     for line in _strings(getattr(finding, "try_", None) or getattr(finding, "attempt", ())):
-        text.append("    try     ", look("accent")).append(safe(line) + "\n")
-    text.append("\n")
+        page.labelled("try", line, "accent")
+    page.add("\n")
 
 
 def _strings(value: object) -> list[str]:

@@ -34,8 +34,11 @@ def node_marks(state: State, step_id: str) -> list[NodeMark]:
     """How every node of a step does: by its failed checks after judging, by its commands before."""
     step = state.step(step_id)
     bad: dict[str, int] = {}
-    if step.verdict is not None:
-        for check in step.verdict.failures:
+    good: set[str] = set()
+    for check in step.verdict.checks if step.verdict is not None else ():
+        if check.ok:
+            good.add(check.node)
+        else:
             bad[check.node] = bad.get(check.node, 0) + 1
     running = {run.node for run in state.runs_of(step_id) if run.running}
     marks = []
@@ -43,7 +46,7 @@ def node_marks(state: State, step_id: str) -> list[NodeMark]:
         if bad.get(name):
             marks.append(NodeMark(name, "failed", bad[name]))
         elif step.verdict is not None:
-            marks.append(NodeMark(name, "passed" if step.verdict.passed else "pending"))
+            marks.append(NodeMark(name, "passed" if step.verdict.passed or name in good else "pending"))
         else:
             marks.append(NodeMark(name, "running" if name in running else "pending"))
     return marks
@@ -76,7 +79,7 @@ def outcome_line(state: State) -> str:
     passed = sum(step.status == "passed" for step in state.steps)
     total = len(state.steps)
     if state.outcome == "passed":
-        return f"All {total} milestones passed."
+        return f"All {total} milestones passed." if total > 1 else "The milestone passed."
     if state.outcome == "listed":
         return "Every step was listed; nothing was changed."
     return f"The walk ended at {passed} of {total} milestones: {safe(state.detail or state.outcome or '')}"

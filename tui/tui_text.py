@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import textwrap
+
+from rich.cells import cell_len, chop_cells
 
 # A recording may come from a stranger, so what is drawn is checked once more: C0, C1, DEL and the marks
 # that reorder or hide text.
@@ -25,6 +28,8 @@ ROW_STATES: dict[str, tuple[str, str, str]] = {
     "optional": ("?", "optional", "quiet"),
     "awaited": ("…", "awaited", "accent"),
 }
+#: Of a longer line only this much is wrapped (characters).
+_WRAP = 2000
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
 
@@ -51,6 +56,20 @@ def duration(seconds: float) -> str:
 def cut(text: str, width: int) -> str:
     """``text`` in at most ``width`` characters, an ellipsis where something was left out."""
     return text if len(text) <= width else text[: max(0, width - 1)] + "…"
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """``text`` on lines of at most ``width`` columns, broken at blanks where it can be."""
+    if cell_len(text) <= width:
+        return [text]
+    if len(text) > _WRAP or cell_len(text) != len(text):
+        return chop_cells(text[:_WRAP], width)
+    return textwrap.wrap(text, width, replace_whitespace=False) or [""]
+
+
+def is_picture(text: str) -> bool:
+    """Whether a line is part of a drawn table, which wrapping would spoil."""
+    return text.lstrip()[:1] in ("|", "+", "│", "┌", "└", "├")
 
 
 def spinner(now: float) -> str:

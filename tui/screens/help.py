@@ -21,7 +21,7 @@ KEYS = (
             ("i", "why this step, what happens, what if it fails"),
             ("[ ]", "the node before, the next node"),
             ("f", "find a node in a list"),
-            ("Tab", "to the step list and back; arrows there look at another step"),
+            ("Tab", "to the step list (arrows there choose) and back"),
             ("Esc", "back to the present step"),
             ("z", "hide or show the step list"),
             ("x", "show or fold the lines between"),

@@ -23,13 +23,14 @@ class QuitScreen(Dialog[bool]):
         Binding("ctrl+c,ctrl+q", "sure", "Leave", show=False, priority=True)
     ]
 
-    def __init__(self, busy: bool, running: Sequence[str], folder: str, lab: bool) -> None:
+    def __init__(self, busy: bool, command: bool, running: Sequence[str], folder: str, lab: bool) -> None:
         super().__init__()
         self.heading = "Stop the walk?" if busy else "Close milepost?"
-        self._busy, self._left, self._folder, self._lab = busy, running, folder, lab
+        self._busy = busy
+        self._text = leave_text(command, running, folder, lab)
 
     def body(self) -> ComposeResult:
-        yield Static(leave_text(self._busy, self._left, self._folder, self._lab), id="dialog-text")
+        yield Static(self._text, id="dialog-text")
         stay = Option(Text("Stay"))
         leave = Option(Text("Stop the walk and close" if self._busy else "Close"))
         yield OptionList(stay, leave, id="choices", compact=True)
@@ -46,10 +47,10 @@ class QuitScreen(Dialog[bool]):
         self.dismiss(True)
 
 
-def leave_text(busy: bool, running: Sequence[str], folder: str, lab: bool) -> Text:
+def leave_text(command: bool, running: Sequence[str], folder: str, lab: bool) -> Text:
     """What happens to what runs, and where the recording is."""
     text = Text()
-    if busy:
+    if command:
         text.append("The command that runs now is ended on its node.\n")
     if lab:
         text.append("The embedded lab ends with the wizard: nothing of it stays behind.\n")

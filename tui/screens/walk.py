@@ -21,7 +21,7 @@ from tui.widgets.compare_view import CompareView
 from tui.widgets.find_bar import FindBar
 from tui.widgets.line_view import LineView
 from tui.widgets.log_view import LogView
-from tui.widgets.panes import ChecksPane, GatePanel, InfoPanel
+from tui.widgets.panes import ChecksPane, GateBar, InfoPanel
 from tui.widgets.step_list import StepList, step_rows
 from wizard_steps import events as ev
 from wizard_steps.session import State
@@ -88,7 +88,7 @@ class WalkScreen(Screen[None]):
                         yield LogView(id="log-view")
                         yield FindBar(id="find")
                     yield ChecksPane(id="checks")
-                yield GatePanel(id="gate")
+                yield GateBar(id="gate")
             yield InfoPanel(id="info")
         yield ProgressLine(id="progress")
         yield Footer(compact=True)
@@ -158,10 +158,10 @@ class WalkScreen(Screen[None]):
 
     def _gate(self, session: WalkSession, shown: str) -> None:
         verdict = session.state.step(shown).verdict
-        panel = self.query_one(GatePanel)
+        panel = self.query_one(GateBar)
         panel.display = session.gate_open and shown == session.state.current
         if panel.display and verdict is not None:
-            panel.show_gate(len(verdict.failures))
+            panel.show(len(verdict.failures))
 
     def _panes(self, session: WalkSession, state: State, shown: str) -> None:
         if self._view == "compare":
@@ -187,11 +187,12 @@ class WalkScreen(Screen[None]):
     def _checks(self, session: WalkSession, state: State, shown: str) -> None:
         step = state.step(shown)
         findings = session.findings.get(shown, ())
-        key = (shown, step.attempt, step.verdict is not None, len(findings), self.app.theme)
+        pane = self.query_one(ChecksPane)
+        width = pane.scrollable_content_region.width
+        key = (shown, step.attempt, step.verdict is not None, len(findings), self.app.theme, width)
         if key != self._checked:
             self._checked = key
-            pane = self.query_one(ChecksPane)
-            pane.show_text(checks_text(step.verdict, findings, pane.styled.look))
+            pane.show_text(checks_text(step.verdict, findings, pane.styled.look, width))
 
     # Keys
 

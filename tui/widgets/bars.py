@@ -28,6 +28,7 @@ class Bar(Widget):
         "bar--strong",
         "bar--badge",
         "bar--chosen",
+        "bar--key",
     }
 
     def __init__(self, *, id: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""A scrolling view that draws only the lines on the screen, with text selection; the log and others use it."""
+"""A scrolling view that draws only the lines on the screen, with text selection. The log is one."""
 
 from __future__ import annotations
 

@@ -7,10 +7,11 @@ from typing import ClassVar
 from rich.style import Style
 from rich.text import Text
 from textual.app import ComposeResult
-from textual.containers import Horizontal, Vertical, VerticalScroll
-from textual.widgets import Button, Markdown, Static
+from textual.containers import VerticalScroll
+from textual.widgets import Markdown, Static
 
 from tui.tui_compare import document
+from tui.widgets.bars import Bar
 from wizard_steps.decide import GATE_OPTIONS
 
 _ORDER = ("Why", "What happens", "If it fails", "Learn", "About")
@@ -71,28 +72,24 @@ class InfoPanel(VerticalScroll):
         self.scroll_home(animate=False)
 
 
-class GatePanel(Vertical):
-    """A gate that stays shut: what it says and what can be done. There is no way past it."""
+class GateBar(Bar):
+    """A gate that stays shut: what can be done. There is no way past it."""
 
-    _said = ""
+    def show(self, failures: int) -> None:
+        if self.changed(failures):
+            self._failures = failures
 
-    def compose(self) -> ComposeResult:
-        yield Static(id="gate-text", markup=False)
-        with Horizontal(id="gate-keys"):
-            for option in GATE_OPTIONS:
-                key = {"log": "l", "stop": "q"}.get(option.value, option.value[0])
-                label = {"log": "Full log", "edit": "Edit"}.get(option.value, option.label)
-                yield Button(
-                    Text.assemble((key, "bold"), f" {label}"),
-                    id=f"gate-{option.value}",
-                    compact=True,
-                    action=f"screen.gate('{option.value}')",
-                )
-
-    def show_gate(self, count: int) -> None:
-        text = Text("✗ The gate stays shut. ", "bold")
-        if count > 1:
-            text.append(f"{count} checks failed; see Checks (3). ")
-        if text.plain != self._said:
-            self._said = text.plain
-            self.query_one("#gate-text", Static).update(text)
+    def render(self) -> Text:
+        if self._said is None:
+            return Text()
+        count = f": {self._failures} checks failed" if self._failures > 1 else ""
+        text = Text()
+        self.add(text, f"✗ The gate stays shut{count}\n", "bad")
+        for option in GATE_OPTIONS:
+            key = {"log": "l", "stop": "q"}.get(option.value, option.value[0])
+            label = {"log": "Full log", "edit": "Edit"}.get(option.value, option.label)
+            entry = Text()
+            self.add(entry, key, "key")
+            entry.append(f" {label}").apply_meta({"@click": f"screen.gate('{option.value}')"})
+            text.append_text(entry).append("   " if self.size.width > 52 else "  ")
+        return text

@@ -33,7 +33,7 @@ def step_rows(steps: Sequence[StepState], now: float) -> list[StepRow]:
 
 
 class StepList(LineView):
-    """One line a step when space is short, else two with a blank one between."""
+    """One line a step when space is short, else two, and a blank one between if there is room."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "look(-1)", "Step before", show=False),
@@ -72,7 +72,7 @@ class StepList(LineView):
 
     def _pitch(self) -> int:
         """Lines per step."""
-        return 3 if len(self._rows) * 3 <= self.size.height else 1
+        return next((n for n in (3, 2) if len(self._rows) * n <= self.size.height), 1)
 
     def _at(self) -> int:
         return next((n for n, row in enumerate(self._rows) if row.id == self._shown), -1)

@@ -285,10 +285,12 @@ class _PasswordServer(asyncssh.SSHServer):
         return "keyboard-interactive" in self.methods
 
     def get_kbdint_challenge(self, username: str, lang: str, submethods: str) -> asyncssh.KbdIntChallenge:
-        return "Two steps", "Answer both.", "", [("Password: ", False), ("One-time code: ", False)]
+        if "one prompt" in self.methods:
+            return "", "", "", [("Password: ", False)]
+        return "Two\x1b[31m steps", "Answer both.", "", [("Password: ", False), ("One-time code: ", False)]
 
     def validate_kbdint_response(self, username: str, responses: asyncssh.KbdIntResponse) -> bool:
-        return list(responses) == [self.password, "123456"]
+        return list(responses) == [self.password, "123456"][: 1 if "one prompt" in self.methods else 2]
 
     def connection_requested(self, *args: object) -> bool:
         return True

@@ -466,7 +466,8 @@ async def test_a_password_is_asked_for_once_and_kept_for_the_next_connection(ssh
     asker = Answers(password="correct horse")
     async with by_password(ssh_bed) as cluster, transport_to(cluster, asker) as transport:
         assert (await ran(transport, cluster.head, "echo in")).output == b"in\n"
-        await transport._connector.drop(cluster.head)
+        connection = await transport._connector.connection(cluster.head)
+        transport._connector.replace(cluster.head, connection)
         assert (await ran(transport, cluster.head, "echo in")).output == b"in\n"
     assert [question[0] for question in asker.asked] == ["password"]
     assert f"{USER}@127.0.0.1" in asker.asked[0][2]
@@ -497,6 +498,16 @@ async def test_keyboard_interactive_with_two_prompts(ssh_bed: Bed) -> None:
         assert (await once(cluster, asker)).output == b"in\n"
         lost(await once(cluster), "No password was given")
     assert [question[2].split("both. ")[-1] for question in asker.asked] == ["Password:", "One-time code:"]
+    assert all(question[2].isprintable() for question in asker.asked)
+
+
+async def test_keyboard_interactive_that_only_wants_the_password(ssh_bed: Bed) -> None:
+    """What an sshd with PAM does."""
+    right, wrong = Answers(password="correct horse"), Answers(password="battery staple")
+    async with by_password(ssh_bed, "keyboard-interactive", "one prompt") as cluster:
+        assert (await once(cluster, right)).output == b"in\n"
+        lost(await once(cluster, wrong), "a password", "keyboard-interactive")
+    assert (len(right.asked), len(wrong.asked)) == (1, 3)
 
 
 class Slow(Answers):
@@ -531,7 +542,17 @@ async def test_a_host_that_does_not_answer(ssh_bed: Bed) -> None:
     lost(result, "No answer from 127.0.0.1", "within 0.5 s", "firewall")
 
 
-@pytest.mark.parametrize("words", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"SSH-1.5-old\r\n"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        b"",
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        b"SSH-1.5-old\r\n",
+        b"SSH-2.0-x\r\n" + b"\xff" * 5000,
+        b"SSH-2.0-x\r\n\0\0\0\x10\x04\x01\0\0\0\x0b\0\0\0\x06\x1b[31mA\0\0\0\0",
+    ],
+    ids=["nothing", "http", "ssh1", "garbage", "disconnect"],
+)
 async def test_something_else_than_ssh(ssh_bed: Bed, words: bytes) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(words)
@@ -539,7 +560,8 @@ async def test_something_else_than_ssh(ssh_bed: Bed, words: bytes) -> None:
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
-        lost(await once(ssh_bed.cluster(server.sockets[0].getsockname()[1])), "127.0.0.1")
+        detail = lost(await once(ssh_bed.cluster(server.sockets[0].getsockname()[1])), "127.0.0.1")
+    assert detail.isprintable()
 
 
 async def test_a_dead_node_costs_its_timeout_once_for_commands_that_wait_together(ssh_bed: Bed) -> None:

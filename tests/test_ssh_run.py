@@ -198,9 +198,9 @@ async def test_giving_up_at_any_moment_leaves_nothing_behind(either: Server, std
     transport, node = either
     await transport.reach(node)
     mark = f"9{free_port()}.25"
-    for n in range(24):
+    for n in range(12):
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(ran(transport, node, f"sleep {mark}; :", stdin=stdin), 0.002 * n)
+            await asyncio.wait_for(ran(transport, node, f"sleep {mark}; :", stdin=stdin), 0.005 * n)
     await soon(lambda: not _running(mark), "the end of all of them", 5)
     assert (await ran(transport, node, "echo fine")).output == b"fine\n"
 
@@ -325,6 +325,35 @@ async def test_a_connection_that_hangs_is_replaced_before_the_command_starts(ssh
     assert (await ran(transport, cluster.head, "echo once")).output == b"once\n"
     assert server.logins == 2
     await transport.close()
+
+
+async def test_a_slow_connection_is_replaced_but_what_runs_on_it_goes_on(
+    there: tuple[SshTransport, Node, Sshd],
+) -> None:
+    transport, node, _ = there
+    stream, _pids = await _start(transport, node, "echo $$; sleep 0.5; echo whole")
+    old = await transport._connector.connection(node)
+    transport._connector.replace(node, old)
+    assert await transport._connector.connection(node) is not old
+    rest = [item async for item in stream]  # type: ignore[attr-defined]
+    assert rest == [Chunk(b"whole\n"), Exit(code=0)]
+
+
+async def test_a_host_that_falls_silent_in_mid_command(ssh_bed: Bed) -> None:
+    server = ssh_bed.sshd()
+    cluster = ssh_bed.cluster(server.port, keepalive=0.2)
+    transport = SshTransport(cluster, NoAsker())
+    stream, _ = await _start(transport, cluster.head, FAMILY)
+    for session in server.sessions():
+        for process in [psutil.Process(session), *psutil.Process(session).children(recursive=True)]:
+            process.suspend()
+    (end,) = await asyncio.wait_for(_rest(stream), 10)
+    assert (end.code, end.reason) == (-1, "lost")
+    await transport.close()
+
+
+async def _rest(stream: object) -> list[Exit]:
+    return [item async for item in stream]  # type: ignore[attr-defined]
 
 
 async def test_an_unreachable_server_after_a_lost_connection(there: tuple[SshTransport, Node, Sshd]) -> None:

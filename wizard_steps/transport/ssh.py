@@ -117,7 +117,7 @@ class SshTransport:
                 process = await self._open(connection, command, opened)
             except (asyncssh.Error, TimeoutError, OSError) as error:
                 if not opened and not last and _dead(connection, error):
-                    await self._connector.drop(node)
+                    self._connector.replace(node, connection)
                     continue
                 raise self._not_started(node, error) from None
             if fed:

@@ -52,20 +52,27 @@ class Connector:
         self._ring = KeyRing(self._ask_passphrase)
         self._passwords: dict[str, str] = {}
         self._links: dict[Target, _Link] = {}
+        self._retired: list[_Link] = []
         self._agents: dict[str, asyncssh.SSHAgentClient] = {}
 
     async def connection(self, node: Node) -> Connection:
         """The node's connection; made when there is none that lives."""
         return await self._get(node, Target(node.host, node.user, node.port), ())
 
-    async def drop(self, node: Node) -> None:
-        """Forget the node's connection: the next command makes a new one."""
-        link = self._links.pop(Target(node.host, node.user, node.port), None)
-        if link is not None:
-            await _end(link)
+    def replace(self, node: Node, connection: Connection) -> None:
+        """Have the next command make a new connection.
+
+        This one is not closed: it may only be slow, and other commands may be running on it. One that is
+        dead goes when its keepalives stay unanswered.
+        """
+        target = Target(node.host, node.user, node.port)
+        link = self._links.get(target)
+        if link is not None and link.task.done() and _alive(link.task) and link.task.result() is connection:
+            self._retired.append(self._links.pop(target))
 
     async def close(self) -> None:
-        links, self._links = list(self._links.values()), {}
+        links, self._links = [*self._links.values(), *self._retired], {}
+        self._retired.clear()
         await asyncio.gather(*(_end(link) for link in reversed(links)))
         agents, self._agents = list(self._agents.values()), {}
         for agent in agents:
@@ -155,7 +162,7 @@ class Connector:
                 raise errors.refused_login(
                     place, self._ssh, login.methods, login.tried, notes, login.empty_handed
                 ) from None
-            except (asyncssh.Error, OSError, ValueError) as error:
+            except Exception as error:  # whatever a hostile server makes asyncssh stumble over
                 # The server may hang up while a person types; the password is remembered by now.
                 if login.asked and isinstance(error, asyncssh.DisconnectError):
                     login.asked = False

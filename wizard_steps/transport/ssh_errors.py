@@ -19,6 +19,14 @@ from wizard_steps.transport.ssh_hosts import Record, describe, entry_name
 class Unreachable(MilepostError):
     """No connection to a host, or none any more. The text is what Exit.detail shows."""
 
+    def __init__(self, text: str) -> None:
+        super().__init__(printable(text))
+
+
+def printable(text: str) -> str:
+    """One line without control characters: parts of it may be what a server sent."""
+    return "".join(c if c.isprintable() else " " for c in text[:4000])
+
 
 class Place(Struct, frozen=True):
     """Where a connection goes, after the ssh config was applied. ``given`` is the name before that."""
@@ -39,14 +47,19 @@ def ssh_command(place: Place, ssh: Ssh) -> str:
     """The command a person can type to try the same connection."""
     words = ["ssh"]
     if ssh.config != "~/.ssh/config":
-        words += ["-F", ssh.config]
+        words += ["-F", _absolute(ssh.config)]
     if ssh.known_hosts != "~/.ssh/known_hosts":
-        words += ["-o", f"UserKnownHostsFile={ssh.known_hosts}"]
+        words += ["-o", f"UserKnownHostsFile={_absolute(ssh.known_hosts)}"]
     for identity in ssh.identity:
-        words += ["-i", identity]
+        words += ["-i", _absolute(identity)]
     if place.port != 22:
         words += ["-p", str(place.port)]
     return shlex.join([*words, f"{place.user}@{place.given}"])
+
+
+def _absolute(path: str) -> str:
+    """Quoting would keep a shell from expanding ``~``."""
+    return str(Path(path).expanduser())
 
 
 def explain(error: BaseException, place: Place, ssh: Ssh) -> Unreachable:

@@ -12,6 +12,7 @@ import asyncssh
 
 from wizard_steps.model import Node
 from wizard_steps.transport.ssh_ask import Asker
+from wizard_steps.transport.ssh_errors import printable
 from wizard_steps.transport.ssh_hosts import KnownHosts
 from wizard_steps.transport.ssh_keys import Offer
 
@@ -168,7 +169,7 @@ class Login(asyncssh.SSHClient):
     async def _ask(self, prompt: str) -> str | None:
         async def question() -> str | None:
             async with self._asking.turn() as asker:
-                return await asker.password(self._node, prompt)
+                return await asker.password(self._node, printable(prompt))
 
         answer = await self._limit.without(question)
         self.asked = self.asked or answer is not None

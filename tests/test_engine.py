@@ -90,6 +90,15 @@ async def test_an_edit_goes_back_to_the_step_that_owns_the_field() -> None:
     assert [e.step for e in events if isinstance(e, ev.StepStarted)] == ["smi", "reach", "smi", "reach"]
 
 
+async def test_a_confirmed_fix_runs_on_its_node_and_the_step_again() -> None:
+    made, events = engine(["no", "yes"], Answer("fix", "b", "echo mended"))
+    assert await made.walk() == "passed"
+    fixes = [
+        (e.node, e.text, e.mutates) for e in events if isinstance(e, ev.CommandStarted) and e.key == "fix"
+    ]
+    assert fixes == [("b", "echo mended", True)]
+
+
 async def test_state_is_a_fold_of_the_events() -> None:
     made, events = engine(["no", "yes"], Answer("retry"))
     await made.walk()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import TextIO
 
 from wizard_steps import events as ev
+from wizard_steps.diagnose import Finding
+from wizard_steps.explain import findings_of
 from wizard_steps.model import Check, Verdict
 from wizard_steps.session import State
 from wizard_steps.spool import Spool
@@ -92,8 +95,24 @@ class PlainReport:
             if self._verbose or not check.ok:
                 self._say(check_line(check))
         self._lines(event.verdict)
+        if not event.verdict.passed and self._spool is not None:
+            self._findings(findings_of(state, event.step, self._spool))
         word = "PASSED" if event.verdict.passed else "FAILED"
         self._say(f"{word} {event.step} ({step.elapsed(event.t):.1f} s): {event.verdict.summary}")
+
+    def _findings(self, found: Sequence[Finding]) -> None:
+        """The first one is the answer; a second is shown when it is about as likely."""
+        for finding in found[:2]:
+            if finding.confidence < 0.8 * found[0].confidence:
+                break
+            where = f" on {finding.node}" if finding.node else ""
+            self._say(f"   WHY {finding.family}{where}: {finding.cause}")
+            for evidence in finding.evidence[:2]:
+                self._say(f"        {evidence.file}:{evidence.line}: {evidence.text.strip()[:200]}")
+            for number, action in enumerate(finding.try_, 1):
+                self._say(
+                    f"        {number}. {action.text}" + (f"  $ {action.command}" if action.command else "")
+                )
 
     def _lines(self, verdict: Verdict) -> None:
         for comparison in verdict.comparisons:

@@ -12,7 +12,8 @@ from wizard_steps.model import Option, Question
 
 
 class Answer(Struct, frozen=True):
-    """``value`` is the answer. At a failed gate it is retry, back, stop, or edit with ``where``/``text``."""
+    """``value`` is the answer. At a failed gate it is retry, back, stop; edit with a field in ``where`` and
+    its value in ``text``; or fix with node names in ``where`` (blanks between) and a command in ``text``."""
 
     value: str
     where: str = ""

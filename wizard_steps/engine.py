@@ -15,7 +15,7 @@ from wizard_steps.cluster import Cluster
 from wizard_steps.decide import GATE_OPTIONS, Answer, Decider
 from wizard_steps.edit import with_value
 from wizard_steps.errors import MilepostError
-from wizard_steps.model import Check, Comparison, Question, Result, Results, Round, Verdict, Work
+from wizard_steps.model import WIZARD, Check, Cmd, Comparison, Question, Result, Results, Round, Verdict, Work
 from wizard_steps.redact import Redactor
 from wizard_steps.runner import Runner
 from wizard_steps.session import State, apply
@@ -26,6 +26,8 @@ from wizard_steps.walk import Journal
 OnEvent = Callable[[ev.AnyEvent, State], None]
 #: A step that still asks for more after this many rounds is wrong.
 MAX_ROUNDS = 20
+#: Seconds a fix may take: installing a package is the longest of them.
+FIX_LIMIT = 1800.0
 
 
 class Engine:
@@ -91,6 +93,8 @@ class Engine:
                 return "failed"
             if answer.value == "back":
                 at = max(0, at - 1)
+            if answer.value == "fix":
+                await self._fix(step, answer)
             if answer.value == "edit":
                 self._edit(answer)
                 at = min(at, self._owner(answer.where, at))
@@ -101,8 +105,14 @@ class Engine:
         question = Question(id="gate", text=verdict.summary, kind="gate", options=GATE_OPTIONS)
         while True:
             answer = await self._ask(step, question)
-            if answer.value in ("retry", "edit", "back", "stop"):
+            if answer.value in ("retry", "edit", "fix", "back", "stop"):
                 return answer
+
+    async def _fix(self, step: Step, answer: Answer) -> None:
+        """Run what a finding proposed and a person confirmed, on the node it names; then the step again."""
+        cmd = Cmd(key="fix", text=answer.text, mutates=True, timeout=FIX_LIMIT)
+        nodes = [n for n in (*self.cluster.node_list, WIZARD) if n.name in answer.where.split()]
+        await self._work(step, [(node, cmd) for node in nodes])
 
     def _edit(self, answer: Answer) -> None:
         self.cluster = with_value(self.cluster, answer.where, answer.text)

@@ -31,6 +31,7 @@ today's steps), 130 interrupted
 MODULES = (
     "tui.cmd_down",
     "tui.cmd_diagnose",
+    "tui.cmd_bundle",
     "tui.cmd_check",
     "tui.cmd_advise",
     "tui.cmd_walks",

@@ -33,7 +33,7 @@ def add(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     cluster = load(Path(args.cluster))
-    report = asyncio.run(_over_ssh(cluster, int(args.weights * (1 << 20)), quiet=args.json))
+    report = asyncio.run(over_ssh(cluster, int(args.weights * (1 << 20)), quiet=args.json))
     if args.json:
         print(json.dumps(as_json(report), indent=2))
     else:
@@ -59,7 +59,8 @@ async def check(transport: Transport, cluster: Cluster, weights_kib: int = 0, qu
     return judge(facts, cluster, weights_kib)
 
 
-async def _over_ssh(cluster: Cluster, weights_kib: int, quiet: bool) -> Report:
+async def over_ssh(cluster: Cluster, weights_kib: int = 0, quiet: bool = True) -> Report:
+    """Gather from the nodes of a cluster file; nobody is asked for host keys or passwords."""
     from wizard_steps.redact import Redactor
     from wizard_steps.transport.cleaned import Cleaned
     from wizard_steps.transport.secrets import WithSecrets

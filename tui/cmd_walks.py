@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tui import cmd_diff, cmd_edit
+from tui import cmd_diff, cmd_edit, cmd_export
 
 
 def add(subparsers: Any) -> None:
-    for module in (cmd_edit, cmd_diff):
+    for module in (cmd_edit, cmd_diff, cmd_export):
         module.add(subparsers)

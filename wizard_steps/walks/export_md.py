@@ -1,0 +1,105 @@
+"""A recording as Markdown, for a wiki or an issue."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from wizard_steps.model import Check, Comparison
+from wizard_steps.walk import Walk
+from wizard_steps.walks.story import Chapter, Shot, about, cut_lines, story
+
+_LINES = 60
+
+
+def markdown(walk: Walk) -> str:
+    """GitHub-flavoured Markdown. Long outputs are cut in the middle."""
+    lines = [f"# {_line(walk.meta.title or walk.folder.name)}", ""]
+    lines += [f"- **{name}**: {_line(value)}" for name, value in about(walk)]
+    lines += [""] + [f"> {_line(note.text)}" for note in walk.notes if not note.step and note.kind == "note"]
+    chapters = story(walk)
+    lines += ["", "| # | milestone | verdict | seconds |", "|--:|---|---|--:|"]
+    for c in chapters:
+        said = c.verdict.summary if c.verdict else ""
+        lines.append(f"| {c.number} | {_cell(c.heading)} | {_mark(c)}: {_cell(said)} | {c.seconds:.1f} |")
+    for chapter in chapters:
+        lines += ["", *_chapter(chapter)]
+    return "\n".join(lines) + "\n"
+
+
+def _mark(chapter: Chapter) -> str:
+    return {"passed": "✅ passed", "failed": "❌ failed"}.get(chapter.status, chapter.status)
+
+
+def _chapter(chapter: Chapter) -> Iterator[str]:
+    yield f"## {chapter.number}. {_line(chapter.heading)}"
+    yield ""
+    verdict = chapter.verdict
+    yield f"**{_mark(chapter)}** after {chapter.seconds:.1f} s" + (
+        f": {_line(verdict.summary)}" if verdict else ""
+    )
+    yield ""
+    for text in chapter.notes:
+        yield from (f"> {_line(line)}" for line in text.splitlines())
+        yield ""
+    for question, answer in chapter.asked:
+        yield f"- {_line(question.text)} **{_line(answer)}**"
+    for shot in chapter.shots:
+        if not shot.quiet or (verdict and not verdict.passed):
+            yield from _shot(shot)
+    if verdict:
+        yield from (_check(check) for check in verdict.checks)
+        yield ""
+        for comparison in verdict.comparisons:
+            yield from _missing(comparison)
+    for question_text in chapter.questions:
+        yield f"> **Question:** {_line(question_text)}"
+        yield ""
+    if chapter.answer:
+        yield f"Answer at the gate: `{_line(chapter.answer)}`"
+
+
+def _shot(shot: Shot) -> Iterator[str]:
+    yield f"On **{_line(shot.node)}**" + (
+        f", {shot.uses} times over {shot.seconds:.0f} s" if shot.uses > 1 else ""
+    )
+    yield ""
+    yield from _fence(shot.command, "sh")
+    output = cut_lines(shot.output, _LINES)
+    if output.strip():
+        yield from _fence(output, "text")
+    if shot.ending:
+        yield f"_{_line(shot.ending)}_"
+        yield ""
+
+
+def _check(check: Check) -> str:
+    where = f" on {_line(check.node)}" if check.node else ""
+    text = f"- {'✅' if check.ok else '❌'} {_line(check.name)}{where}: {_line(check.found)}"
+    if not check.ok:
+        text += f"; wanted: {_line(check.wanted)}" if check.wanted else ""
+        text += f"; **try:** {_line(check.hint)}" if check.hint else ""
+    return text
+
+
+def _missing(comparison: Comparison) -> Iterator[str]:
+    if comparison.missing:
+        yield f"Expected from `{comparison.key}` on **{_line(comparison.node)}** and not found:"
+        yield ""
+        yield from _fence("\n".join(row.expected for row in comparison.missing), "text")
+
+
+def _fence(text: str, kind: str) -> list[str]:
+    """A code block whose fence is longer than any run of backticks in it."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return [f"{fence}{kind}", text, fence, ""]
+
+
+def _line(text: str) -> str:
+    """Plain words on one line: no markup of a host's output takes effect."""
+    return re.sub(r"([\\`*_{}\[\]<>#|~!])", r"\\\1", " ".join(text.split()))
+
+
+def _cell(text: str) -> str:
+    return _line(text)

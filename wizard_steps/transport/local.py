@@ -115,14 +115,22 @@ async def _end_group(group: int, ended: asyncio.Task[int]) -> None:
     """TERM the group, KILL what is left of it after GRACE seconds."""
     if not _signal(group, signal.SIGTERM):
         return
+    if await _gone(group, ended):
+        return
+    _signal(group, signal.SIGKILL)
+    await ended
+    await _gone(group, ended)
+
+
+async def _gone(group: int, ended: asyncio.Task[int]) -> bool:
+    """Whether the group ends within GRACE seconds."""
     loop = asyncio.get_running_loop()
     until = loop.time() + GRACE
     while loop.time() < until:
-        await asyncio.sleep(0.02)
         if ended.done() and not _signal(group, 0):
-            return
-    _signal(group, signal.SIGKILL)
-    await ended
+            return True
+        await asyncio.sleep(0.02)
+    return False
 
 
 def _signal(group: int, number: int) -> bool:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 
 import asyncssh
 
@@ -62,7 +62,8 @@ class SshTransport:
             yield listener.get_port()
         finally:
             listener.close()
-            await listener.wait_closed()
+            with suppress(TimeoutError):  # newer Pythons wait for open connections as well
+                await asyncio.wait_for(listener.wait_closed(), 1)
 
     async def reach(self, node: Node) -> str:
         """Log in and run nothing, without a limit on the time a person takes to answer.
@@ -116,6 +117,7 @@ class SshTransport:
             try:
                 process = await self._open(connection, command, opened)
             except (asyncssh.Error, TimeoutError, OSError) as error:
+                await asyncio.sleep(0.01)  # asyncssh tells of the end of a connection a moment later
                 if not opened and not last and _dead(connection, error):
                     self._connector.replace(node, connection)
                     continue

@@ -29,7 +29,6 @@ ROUNDS = 4
 
 Connection = asyncssh.SSHClientConnection
 
-
 #: The targets whose jump hosts are being reached, outermost first.
 Route = tuple[Target, ...]
 
@@ -82,6 +81,7 @@ class Connector:
         link = self._links.get(target)
         if link is None or (link.task.done() and not _alive(link.task)):
             link = _Link(asyncio.create_task(self._open(node, target, route)))
+            link.task.add_done_callback(_alive)  # takes note of an error that nobody waits for any more
             self._links[target] = link
         link.waiting += 1
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import asyncssh
@@ -102,6 +103,16 @@ def _lines(path: Path) -> Iterator[str]:
 
 def _load(path: Path) -> SSHKnownHosts:
     """All records of a file. A line that cannot be read is passed over, as OpenSSH does."""
+    try:
+        seen = path.stat()
+    except OSError:
+        return SSHKnownHosts()
+    return _read(path, seen.st_mtime_ns, seen.st_size)
+
+
+@lru_cache(maxsize=16)
+def _read(path: Path, _changed: int, _size: int) -> SSHKnownHosts:
+    """Thousands of keys take tenths of a second to read: once for all nodes, until the file changes."""
     text = "\n".join(_lines(path))
     try:
         return asyncssh.import_known_hosts(text)

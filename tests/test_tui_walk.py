@@ -85,7 +85,7 @@ async def test_a_failing_gate_is_edited_and_retried(tmp_path: Path, toy_expected
         await pilot.press("enter")
         await until(pilot, lambda: app.gate_open and "wanted" in plain(app))
         text = plain(app)
-        assert "The gate stays shut." in text
+        assert "The gate stays shut" in text
         assert "change the port: something" in text
         assert "failed" in text
         await pilot.press("e")

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import signal
 import time
-import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,33 +17,25 @@ from textual.screen import Screen
 
 from tui import tui_present as present
 from tui.screens.edit import EditScreen
+from tui.screens.fix import FixScreen
 from tui.screens.help import HelpScreen
-from tui.screens.leave import ErrorScreen, QuitScreen, TooSmallScreen, leave_text
+from tui.screens.leave import QuitScreen, TooSmallScreen
 from tui.screens.setup import SetupScreen
 from tui.screens.walk import WalkScreen
 from tui.tui_commands import walk_commands
+from tui.tui_fixes import Offer
+from tui.tui_life import EngineFactory, Life, live_walk
 from tui.tui_session import DiagnoseHook, WalkSession
 from tui.tui_source import WalkSource
 from tui.tui_themes import DARK, LIGHT
-from wizard_steps import events as ev
 from wizard_steps.cluster import Cluster
 from wizard_steps.decide import Answer
 from wizard_steps.errors import MilepostError
 from wizard_steps.model import Question
 from wizard_steps.session import State
 
-CODES: dict[ev.Outcome, int] = {"passed": 0, "listed": 0, "failed": 1, "stopped": 1, "interrupted": 130}
-#: Makes the walk of a cluster; the folder is where to record, None for a new one.
-EngineFactory = Callable[[Cluster, Path | None], WalkSource]
 #: The screen is drawn at most this often (seconds), however much comes in.
 FRAME = 0.05
-
-
-def live_walk(cluster: Cluster, folder: Path | None) -> WalkSource:
-    """A real walk over SSH."""
-    from tui.live import LiveWalk
-
-    return LiveWalk(cluster, folder)
 
 
 class MilepostApp(App[int]):
@@ -73,20 +64,13 @@ class MilepostApp(App[int]):
         super().__init__()
         self.session: WalkSession | None = None
         self.opening = "starting the embedded lab: SSH servers and Ray" if lab else "starting"
-        self.closing = ""
-        self._given = walk
         self._path = cluster_path
-        self._lab = lab
-        self._folder = folder
-        self._factory = engine_factory
-        self._diagnose = diagnose
         self._linger = linger
+        self._life = Life(self, walk, lab, folder, engine_factory, diagnose)
+        self._show_setup = walk is None and not lab
         self._walk_screen = WalkScreen()
-        self._engine_task: asyncio.Task[ev.Outcome] | None = None
-        self._leave = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
-        self._code = 130
         self._drawn = 0.0
         self._held_since: tuple[str, float, int] = ("", 0.0, 0)
 
@@ -106,10 +90,10 @@ class MilepostApp(App[int]):
             for sign in (signal.SIGTERM, signal.SIGHUP):
                 asyncio.get_running_loop().add_signal_handler(sign, self.leave)
         self.set_interval(FRAME, self._frame)
-        if self._given is not None or self._lab:
-            self._begin(None)
-        else:
+        if self._show_setup:
             self.push_screen(SetupScreen(self._path or Path("milepost.toml")), self._begin_or_leave)
+        else:
+            self._begin(None)
 
     def _begin_or_leave(self, cluster: Cluster | None) -> None:
         if cluster is None:
@@ -120,97 +104,16 @@ class MilepostApp(App[int]):
 
     def _begin(self, cluster: Cluster | None) -> None:
         self.push_screen(self._walk_screen)
-        self.run_worker(self._life(cluster), name="walk", exit_on_error=False)
-
-    # The walk's life: open, walk, look around, close
-
-    async def _life(self, cluster: Cluster | None) -> None:
-        try:
-            async with contextlib.AsyncExitStack() as stack:
-                await self._walk(stack, cluster)
-                await self._leave.wait()
-                self.closing = "closing"
-        except MilepostError as error:
-            self._code = error.code
-        except Exception as error:
-            self.log.error(traceback.format_exc())
-            self._code = 1
-            await self._tell("milepost could not close cleanly", f"{type(error).__name__}: {error}")
-        finally:
-            self.exit(self._code, return_code=self._code, message=self._last_words())
-
-    async def _walk(self, stack: contextlib.AsyncExitStack, cluster: Cluster | None) -> None:
-        try:
-            source = await self._open(stack, cluster)
-            self.session = session = WalkSession(source, self, self._path, self._diagnose)
-            self._engine_task = asyncio.create_task(session.engine.walk())
-            self._code = CODES.get(await self._engine_task, 1)
-        except asyncio.CancelledError:
-            if not self._leave.is_set():
-                raise
-            self._code = 130
-        except MilepostError as error:
-            self._code = error.code
-            await self._tell("The walk cannot go on", str(error))
-        except Exception as error:
-            self._code = 1
-            await self._tell("Something went wrong in milepost itself", self._crashed(error))
-
-    async def _open(self, stack: contextlib.AsyncExitStack, cluster: Cluster | None) -> WalkSource:
-        source = self._given
-        if source is None and self._lab:
-            from wizard_steps.lab import Lab
-
-            lab = await stack.enter_async_context(Lab.start())
-            cluster = lab.cluster
-        if source is None:
-            assert cluster is not None
-            source = self._factory(cluster, self._folder)
-        stack.push_async_callback(source.close)
-        return source
-
-    def _crashed(self, error: Exception) -> str:
-        """Keeps the traceback in the recording; what to tell the person."""
-        trace = traceback.format_exc()
-        self.log.error(trace)
-        message = f"{type(error).__name__}: {error}"
-        if self.session is not None:
-            source = self.session.source
-            with contextlib.suppress(MilepostError, OSError):
-                source.journal.evidence("crash.txt", source.redactor.text(trace))
-            message = source.redactor.text(message)
-            message += "\n\nThe details are in evidence/crash.txt of the recording."
-        return message
-
-    async def _tell(self, title: str, message: str) -> None:
-        """Show an error and wait until it was read; then the app closes."""
-        folder = str(self.session.source.folder) if self.session is not None else ""
-        read = asyncio.Event()
-        self.push_screen(ErrorScreen(title, message, folder), lambda _: read.set())
-        leave = asyncio.create_task(self._leave.wait())
-        seen = asyncio.create_task(read.wait())
-        await asyncio.wait([leave, seen], return_when=asyncio.FIRST_COMPLETED)
-        leave.cancel()
-        seen.cancel()
-        self._leave.set()
+        self.run_worker(self._life.run(cluster, self._path), name="walk", group="walk", exit_on_error=False)
 
     def leave(self) -> None:
         """End what runs, close, exit."""
-        self._leave.set()
-        self.closing = "ending what runs now"
-        if self._engine_task is None:
-            self.workers.cancel_all()
-            self.exit(130, return_code=130)
-        elif not self._engine_task.done():
-            self._engine_task.cancel()
+        self._life.leave()
 
-    def _last_words(self) -> str:
-        session = self.session
-        if session is None:
-            return ""
-        running = present.left_running(session.state)
-        words = leave_text(False, running, str(session.source.folder), self._lab).plain
-        return f"{present.outcome_line(session.state)}\n{words}" if session.state.steps else words
+    @property
+    def closing(self) -> str:
+        """What is done on the way out, "" before."""
+        return self._life.note
 
     # Drawing
 
@@ -292,6 +195,10 @@ class MilepostApp(App[int]):
         session = self.session
         if session is None or not session.gate_open:
             return
+        if value == "fix":
+            if offers := session.offers():
+                self.push_screen(FixScreen(offers), self._fix)
+            return
         if value != "edit":
             session.desk.answer_gate(Answer(value))
             return
@@ -301,6 +208,11 @@ class MilepostApp(App[int]):
     def _edited(self, edit: tuple[str, str] | None) -> None:
         if edit is not None and self.session is not None:
             self.session.desk.answer_gate(Answer("edit", where=edit[0], text=edit[1]))
+
+    def _fix(self, offer: Offer | None) -> None:
+        if offer is not None and self.session is not None:
+            self._walk_screen.show_view("log")
+            self.session.desk.answer_gate(Answer("fix", where=" ".join(offer.nodes), text=offer.command))
 
     def action_ask_quit(self) -> None:
         if isinstance(self.screen, QuitScreen):
@@ -313,13 +225,13 @@ class MilepostApp(App[int]):
         command = any(run.running for run in state.runs.values())
         running = present.left_running(state)
         folder = str(session.source.folder) if session is not None else ""
-        self.push_screen(QuitScreen(busy, command, running, folder, self._lab), self._quit)
+        self.push_screen(QuitScreen(busy, command, running, folder, self._life.lab), self._quit)
 
     def _quit(self, sure: bool | None) -> None:
         if not sure:
             return
         if self.session is not None and self.session.gate_open:
-            self._leave.set()
+            self._life.leaving.set()
             self.session.desk.answer_gate(Answer("stop"))
         else:
             self.leave()

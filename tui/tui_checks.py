@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from rich.style import Style
 from rich.text import Text
 
+from tui.tui_fixes import likely
 from tui.tui_text import cut, safe, wrapped
+from wizard_steps.diagnose.model import Finding
 from wizard_steps.model import Check, Verdict
 
 Look = Callable[[str], Style]
 #: More failures than this are counted, not listed: the first ones say enough.
 _MOST = 200
+#: Of a finding, this many lines it was read from.
+_LINES = 2
 
 
-def checks_text(verdict: Verdict | None, findings: Sequence[Any], look: Look, width: int) -> Text:
+def checks_text(verdict: Verdict | None, findings: Sequence[Finding], look: Look, width: int) -> Text:
     """What the checks view says, in ``width`` columns. ``look`` gives the style of a name."""
     page = _Page(look, max(20, width))
     if verdict is None:
         page.add("The facts this gate rests on stand here once the step has been judged.", "quiet")
         return page.text
-    for finding in findings:
+    for finding in likely(findings):
         _finding(page, finding)
     for check in verdict.failures[:_MOST]:
         _failed(page, check)
@@ -88,26 +91,17 @@ def _passed(page: _Page, name: str, checks: Sequence[Check]) -> None:
         page.labelled("found", cut(first, page.width - 12), "quiet", "quiet")
 
 
-def _finding(page: _Page, finding: Any) -> None:
-    """A finding of wizard_steps.diagnose: family, cause, node, evidence, try."""
+def _finding(page: _Page, finding: Finding) -> None:
     page.add("◆ likely cause  ", "warning")
-    page.add(safe(str(getattr(finding, "cause", finding))), "strong")
-    if node := getattr(finding, "node", ""):
-        page.add("  on ", "quiet")
-        page.add(safe(str(node)))
-    if family := getattr(finding, "family", ""):
-        page.add(f"  ({safe(str(family))})", "quiet")
+    if finding.node:
+        page.add("on ", "quiet")
+        page.add(f"{safe(finding.node)}  ")
+    page.add(f"({safe(finding.family)})\n", "quiet")
+    page.labelled("cause", finding.cause, "quiet", "strong")
+    for item in finding.evidence[:_LINES]:
+        page.labelled("seen", f"{item.text.strip()}  ({item.file}, line {item.line})")
+    for action in finding.try_:
+        page.labelled("try", action.text, "accent")
+        if action.command:
+            page.labelled("", f"$ {action.command}", "quiet", "strong")
     page.add("\n")
-    for line in _strings(getattr(finding, "evidence", ())):
-        page.labelled("seen", line)
-    for line in _strings(getattr(finding, "try_", None) or getattr(finding, "attempt", ())):
-        page.labelled("try", line, "accent")
-    page.add("\n")
-
-
-def _strings(value: object) -> list[str]:
-    if not value:
-        return []
-    if isinstance(value, str):
-        return value.splitlines()
-    return [str(item) for item in value] if isinstance(value, list | tuple) else [str(value)]

@@ -32,6 +32,7 @@ def walk_commands(app: MilepostApp, screen: WalkScreen) -> Iterable[SystemComman
     if app.gate_open:
         yield command("Retry the step", "Run it again (r)", screen.action_gate, "retry")
         yield command("Edit an answer", "Change a value, then run again (e)", screen.action_gate, "edit")
+        yield command("Run a fix", "Shows the command first (a)", screen.action_gate, "fix")
         yield command("Back", "To the step before (b)", screen.action_gate, "back")
     yield command("Keys", "All keys and signs (F1)", app.action_help)
     yield command("Stop or close", "Asks first (q)", app.action_ask_quit)

@@ -94,7 +94,7 @@ def progress(state: State, now: float, phase: str = "") -> str:
         return "starting"
     if state.question is not None:
         return f"{step.title}: waits for you"
-    if step.status != "running":
+    if step.status != "running" and not _running(state, step):
         return f"{step.title}: {step.status}"
     parts = [step.title, duration(step.elapsed(now))]
     parts += _waiting(state, step, now) or _running(state, step)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from msgspec.structs import replace
@@ -13,19 +13,22 @@ from tui.persist import Persist, write
 from tui.tui_debug import debugging, explained, toggled
 from tui.tui_desk import Desk, Front
 from tui.tui_evidence import Evidence
+from tui.tui_fixes import Offer, offers
 from tui.tui_log import LogStore
 from tui.tui_phase import PhaseWatch
 from tui.tui_source import WalkSource
 from wizard_steps import events as ev
 from wizard_steps.cluster import Cluster, load
+from wizard_steps.diagnose.model import Finding
 from wizard_steps.edit import with_value
 from wizard_steps.engine import Engine
 from wizard_steps.errors import MilepostError
 from wizard_steps.model import Question
 from wizard_steps.session import State
+from wizard_steps.step import Known
 
 #: Looks at the failed step and says what the cause may be.
-DiagnoseHook = Callable[[State, "WalkSession"], Sequence[Any]]
+DiagnoseHook = Callable[[State, "WalkSession"], Sequence[Finding]]
 
 
 class WalkSession:
@@ -42,7 +45,8 @@ class WalkSession:
         self.phases = PhaseWatch(self.spool)
         self.evidence = Evidence()
         self.desk = Desk(front, source.redactor)
-        self.findings: dict[str, Sequence[Any]] = {}
+        self.findings: dict[str, Sequence[Finding]] = {}
+        self._explaining: asyncio.Task[None] | None = None
         self.notices: list[ev.AnyEvent] = []
         self.warnings: list[str] = []
         keeps = file is not None and file.exists() and not source.cluster.simulated
@@ -69,7 +73,18 @@ class WalkSession:
             if keep is not None:
                 keep(event, state)
         elif self._diagnose is not None:
-            self.findings[event.step] = self._diagnose(state, self)
+            self._explaining = asyncio.create_task(self._explain(self._diagnose, event, state))
+
+    async def _explain(self, diagnose: DiagnoseHook, event: ev.Judged, state: State) -> None:
+        """In a thread: megabytes of log may have to be read. A diagnosis that fails is no finding."""
+        try:
+            found = await asyncio.to_thread(diagnose, state, self)
+        except Exception as error:
+            self.warnings.append(f"the diagnosis failed: {type(error).__name__}: {error}")
+            return
+        if self.state.step(event.step).attempt == event.attempt:
+            self.findings[event.step] = found
+            self.dirty = True
 
     def now(self) -> float:
         """Seconds since the walk began, on the walk's own clock; it stands still when the walk is over."""
@@ -109,6 +124,11 @@ class WalkSession:
                 write(path, replace(load(path), env=dict(event.cluster.get("env", {}))))
         except MilepostError as error:
             self.warnings.append(str(error))
+
+    def offers(self) -> list[Offer]:
+        """Fixes for the gate that is open now."""
+        found = self.findings.get(self.state.current, ())
+        return offers(Known(self.engine.cluster, self.state.facts), found) if self.gate_open else []
 
     def toggle_debugging(self) -> str:
         """Turn the debugging switches over; what is set from the next start on."""

@@ -68,8 +68,9 @@ def wrapped(text: str, width: int) -> list[str]:
 
 
 def is_picture(text: str) -> bool:
-    """Whether a line is part of a drawn table, which wrapping would spoil."""
-    return text.lstrip()[:1] in ("|", "+", "│", "┌", "└", "├")
+    """Whether a line is a rule or part of a drawn table, which wrapping would spoil."""
+    shown = text.strip()
+    return shown[:1] in ("|", "+", "│", "┌", "└", "├") or not any(c.isalnum() for c in shown)
 
 
 def spinner(now: float) -> str:

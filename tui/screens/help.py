@@ -52,6 +52,7 @@ KEYS = (
         (
             ("r", "run the step again"),
             ("e", "edit an answer, then run again"),
+            ("a", "run a fix that a finding offers; shows the command first"),
             ("l", "look at the full log"),
             ("b", "back to the step before"),
             ("q", "stop here"),

@@ -43,6 +43,7 @@ class WalkScreen(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("r", "gate('retry')", "Retry", show=False),
         Binding("e", "gate('edit')", "Edit", show=False),
+        Binding("a", "gate('fix')", "Run a fix", show=False),
         Binding("b", "gate('back')", "Back", show=False),
         Binding("1", "view('compare')", "Compare", show=False),
         Binding("2,l", "view('log')", "Log", show=False),
@@ -161,7 +162,7 @@ class WalkScreen(Screen[None]):
         panel = self.query_one(GateBar)
         panel.display = session.gate_open and shown == session.state.current
         if panel.display and verdict is not None:
-            panel.show(len(verdict.failures))
+            panel.show(len(verdict.failures), bool(session.offers()))
 
     def _panes(self, session: WalkSession, state: State, shown: str) -> None:
         if self._view == "compare":

@@ -12,8 +12,15 @@ from textual.widgets import Markdown, Static
 
 from tui.tui_compare import document
 from tui.widgets.bars import Bar
-from wizard_steps.decide import GATE_OPTIONS
 
+_GATE_KEYS = (
+    ("retry", "r", "Retry"),
+    ("edit", "e", "Edit"),
+    ("fix", "a", "Fix"),
+    ("log", "l", "Log"),
+    ("back", "b", "Back"),
+    ("stop", "q", "Stop"),
+)
 _ORDER = ("Why", "What happens", "If it fails", "Learn", "About")
 
 
@@ -75,9 +82,9 @@ class InfoPanel(VerticalScroll):
 class GateBar(Bar):
     """A gate that stays shut: what can be done. There is no way past it."""
 
-    def show(self, failures: int) -> None:
-        if self.changed(failures):
-            self._failures = failures
+    def show(self, failures: int, fixes: bool) -> None:
+        if self.changed((failures, fixes)):
+            self._failures, self._fixes = failures, fixes
 
     def render(self) -> Text:
         if self._said is None:
@@ -85,11 +92,11 @@ class GateBar(Bar):
         count = f": {self._failures} checks failed" if self._failures > 1 else ""
         text = Text()
         self.add(text, f"✗ The gate stays shut{count}\n", "bad")
-        for option in GATE_OPTIONS:
-            key = {"log": "l", "stop": "q"}.get(option.value, option.value[0])
-            label = {"log": "Full log", "edit": "Edit"}.get(option.value, option.label)
+        for value, key, label in _GATE_KEYS:
+            if value == "fix" and not self._fixes:
+                continue
             entry = Text()
             self.add(entry, key, "key")
-            entry.append(f" {label}").apply_meta({"@click": f"screen.gate('{option.value}')"})
+            entry.append(f" {label}").apply_meta({"@click": f"screen.gate('{value}')"})
             text.append_text(entry).append("   " if self.size.width > 52 else "  ")
         return text

@@ -1,0 +1,34 @@
+"""Two hosts with podman, for a whole session. Skipped without root or podman; with MILEPOST_REQUIRE_REAL=1
+they fail instead."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.real.conftest import obstacle
+from tests.real.hosts import Hosts
+from tests.real_docker.podman import SHIM, Podman
+
+
+def _obstacle() -> str:
+    path = "/usr/sbin:/usr/bin:/sbin:/bin"
+    missing = [tool for tool in ("podman", "runc") if not shutil.which(tool, path=path)]
+    if missing or not Path(SHIM).exists():
+        return f"missing {', '.join(missing) or SHIM}; run .ci/setup-podman"
+    return obstacle()
+
+
+@pytest.fixture(scope="session")
+def podman() -> Iterator[Podman]:
+    reason = _obstacle()
+    if reason and os.environ.get("MILEPOST_REQUIRE_REAL"):
+        pytest.fail(reason)
+    if reason:
+        pytest.skip(reason)
+    with Hosts(names=("a", "b")) as bed, Podman(bed) as ready:
+        yield ready

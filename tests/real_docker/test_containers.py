@@ -1,0 +1,101 @@
+"""Real `ray start` in containers on two hosts: started, found again, asked, ended; and nothing else touched."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.real.walks import down
+from tests.real_docker.podman import IMAGE, WITHOUT_RAY, Podman
+from tests.real_docker.walking import CONTAINERS, TO_RAY, walk
+from wizard_steps import docker
+from wizard_steps.cluster import load
+
+pytestmark = [pytest.mark.real_hosts, pytest.mark.timeout(300)]
+
+
+def ended(podman: Podman, file: Path) -> subprocess.CompletedProcess[str]:
+    return down(file, podman.bed.home)
+
+
+async def test_two_hosts_to_ray_status_then_again_and_down(podman: Podman, tmp_path: Path) -> None:
+    file = podman.cluster_file(tmp_path / "milepost.toml")
+    podman.docker("b", f"run -d --name stranger {IMAGE} sleep 600")
+    try:
+        first = await walk(file, tmp_path / "first", TO_RAY)
+        told = first.told("docker_ray_status")
+        assert first.verdicts["docker_ray_status"].passed, told
+        assert "2 nodes, 4 GPUs, stable for 4 s" in told
+        line = 'run_cluster.sh localhost/milepost-test:ray {} --worker "$HOME"/.cache/huggingface'
+        head_ip = podman.bed.network.fabric_ip("a")
+        assert line.format(head_ip) not in told
+        assert f'--worker "$HOME"/.cache/huggingface -e VLLM_HOST_IP={podman.bed.network.fabric_ip("b")}' in (
+            first.told("docker_workers")
+        )
+        # Every SSH connection of that walk is closed: what it started goes on.
+        names = [podman.docker(name, "ps --format '{{.Names}}'").split() for name in ("a", "b")]
+        assert "milepost-real-hosts-node-a" in names[0]
+        assert {"stranger", "milepost-real-hosts-node-b"} <= set(names[1])
+
+        again = await walk(file, tmp_path / "again", TO_RAY)
+        assert again.verdicts["docker_ray_status"].passed, again.told("docker_ray_status")
+        assert [what for what in again.ran if what[2] == "launch"] == []
+        assert "already running, and ours" in again.told("docker_head")
+
+        other = podman.cluster_file(tmp_path / "milepost.toml", image=WITHOUT_RAY, ray="none")
+        changed = await walk(other, tmp_path / "changed", ("docker_head",))
+        assert changed.failing("docker_head") == {"container@node-a"}
+        assert "milepost down" in changed.told("docker_head")
+
+        done = ended(podman, file)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stdout.count("removed 1 container(s)") == 2
+        assert podman.docker("a", "ps -aq") == ""
+        assert podman.docker("b", "ps -a --format '{{.Names}}'").split() == ["stranger"]
+        assert ended(podman, file).stdout.count("removed") == 0
+    finally:
+        ended(podman, file)
+        podman.docker("b", "rm -f stranger", check=False)
+
+
+async def test_a_name_that_is_taken_is_left_alone(podman: Podman, tmp_path: Path) -> None:
+    file = podman.cluster_file(tmp_path / "milepost.toml")
+    cluster = load(file)
+    name = docker.container(cluster, cluster.head)
+    podman.docker("a", f"run -d --name {name} {IMAGE} sleep 600")
+    try:
+        walked = await walk(file, tmp_path / "walk", ("docker_head",))
+        assert walked.failing("docker_head") == {"container@node-a"}
+        assert "milepost did not start it" in walked.told("docker_head")
+        assert ended(podman, file).returncode == 0
+        assert podman.docker("a", "ps --format '{{.Names}}'").split() == [name]
+    finally:
+        podman.docker("a", f"rm -f {name}", check=False)
+
+
+async def test_an_image_without_ray_in_spite_of_the_gate(podman: Podman, tmp_path: Path) -> None:
+    """The container ends at once; its log says why, and the next start removes what is left of it."""
+    file = podman.cluster_file(tmp_path / "milepost.toml", image=WITHOUT_RAY)
+    try:
+        walked = await walk(file, tmp_path / "walk", ("docker_head",))
+        assert walked.failing("docker_head") == {"Ray@node-a"}
+        assert "this image has no ray" in walked.told("docker_head")
+        good = podman.cluster_file(tmp_path / "good.toml")
+        after = await walk(good, tmp_path / "after", ("docker_head",))
+        assert after.verdicts["docker_head"].passed, after.told("docker_head")
+    finally:
+        ended(podman, file)
+
+
+async def test_without_ray_containers_wait_and_are_found_again(podman: Podman, tmp_path: Path) -> None:
+    file = podman.cluster_file(tmp_path / "milepost.toml", image=WITHOUT_RAY, ray="none")
+    try:
+        first = await walk(file, tmp_path / "first", (*CONTAINERS, "docker_ray_status"))
+        assert first.verdicts["docker_ray_status"].passed, first.told("docker_workers")
+        again = await walk(file, tmp_path / "again", CONTAINERS)
+        assert again.verdicts["docker_workers"].passed
+        assert [what for what in again.ran if what[2] == "launch"] == []
+    finally:
+        assert ended(podman, file).stdout.count("removed 1 container(s)") == 2

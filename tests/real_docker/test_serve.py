@@ -1,0 +1,54 @@
+"""Real vLLM (CPU) inside the containers of two hosts: over Ray, and with vLLM's own launcher without Ray."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.real.walks import down
+from tests.real_docker.podman import IMAGE, WITHOUT_RAY, Podman
+from tests.real_docker.walking import walk
+
+pytestmark = [pytest.mark.real_vllm, pytest.mark.timeout(600)]
+
+STEPS = ("ip", "docker_ready", "docker_head", "docker_workers", "docker_ray_status", "docker_serve", "curl")
+#: A made-up token that looks like a real one: it must be in vLLM's environment, and nowhere else.
+TOKEN = "hf_" + "milepostmilepostmilepostmilepost01"
+
+
+@pytest.mark.parametrize("way", ["ray", "none"])
+async def test_two_containers_serve_one_model(
+    podman: Podman, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    image, ray = (IMAGE, "ask") if way == "ray" else (WITHOUT_RAY, "none")
+    file = podman.cluster_file(
+        tmp_path / "milepost.toml", image, serve={"pipeline_parallel": 2, "ready_timeout": 400}, ray=ray
+    )
+    try:
+        walked = await walk(file, tmp_path / "walk", STEPS)
+        assert walked.verdicts["docker_serve"].passed, walked.told("docker_serve")
+        assert walked.verdicts["curl"].passed, walked.told("curl")
+        nodes = {node for step, node, key in walked.ran if (step, key) == ("docker_serve", "launch")}
+        assert nodes == ({"node-a"} if way == "ray" else {"node-a", "node-b"})
+        _token_is_in_the_process_alone(podman)
+        assert TOKEN.encode() not in walked.recorded()
+
+        again = await walk(file, tmp_path / "again", STEPS)
+        assert again.verdicts["curl"].passed, again.told("docker_serve")
+        assert [what for what in again.ran if what[2] in ("launch", "clear", "stop")] == []
+    finally:
+        done = down(file, podman.bed.home)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [podman.docker(name, "ps -aq") for name in ("a", "b")] == ["", ""]
+
+
+def _token_is_in_the_process_alone(podman: Podman) -> None:
+    name = "milepost-real-hosts-node-a"
+    has = f"grep -lszF {TOKEN} /proc/[0-9]*/environ | wc -l"
+    assert int(podman.docker("a", f"exec {name} sh -c '{has}'")) > 0
+    assert TOKEN not in podman.docker("a", f"container inspect {name}")
+    for host in ("a", "b"):
+        lines = podman.bed.run(host, "cat /proc/[0-9]*/cmdline | tr '\\0' ' '").stdout
+        assert TOKEN not in lines

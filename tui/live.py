@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +13,6 @@ from wizard_steps.clock import RealClock
 from wizard_steps.cluster import Cluster
 from wizard_steps.decide import Decider
 from wizard_steps.engine import Engine, OnEvent
-from wizard_steps.model import Node
 from wizard_steps.plan import plan_for
 from wizard_steps.redact import Redactor
 from wizard_steps.session import State
@@ -23,7 +21,6 @@ from wizard_steps.transport.secrets import WithSecrets
 from wizard_steps.walk import WalkFolder, new_meta
 
 if TYPE_CHECKING:
-    from wizard_steps.transport.ssh import SshTransport
     from wizard_steps.transport.ssh_ask import Asker
 
 
@@ -53,9 +50,8 @@ class LiveWalk:
 
     def engine(self, decider: Decider, asker: Asker, on_event: OnEvent) -> Engine:
         """The engine of this walk; ``asker`` answers for host keys and passwords."""
-        from wizard_steps.transport.ssh import SshTransport
-
         from wizard_steps.transport.dry import Dry
+        from wizard_steps.transport.ssh import SshTransport
 
         ssh = SshTransport(self.cluster, asker)
         self._transport = Cleaned(WithSecrets(ssh), self.redactor)
@@ -68,18 +64,7 @@ class LiveWalk:
             journal=self.journal,
             on_event=on_event,
             redactor=self.redactor,
-            prepare=lambda: self._log_in(ssh),
         )
-
-    async def _log_in(self, ssh: SshTransport) -> None:
-        """Open every connection. What fails is told by the first milestone; a changed host key raises."""
-        limit = asyncio.Semaphore(self.cluster.ssh.limit)
-
-        async def one(node: Node) -> None:
-            async with limit:
-                await ssh.reach(node)
-
-        await asyncio.gather(*(one(node) for node in self.cluster.node_list))
 
     def evidence(self, event: ev.AnyEvent, state: State) -> None:
         """Keeps the text of a gate that just passed; the wizard's screen adds its picture."""

@@ -17,7 +17,8 @@ WHOAMI = Cmd(
         'echo "python3: $(python3 -V 2>/dev/null || echo missing)"\n'
     ),
     show="id -un; uname -n; uname -sr; . /etc/os-release; python3 -V",
-    timeout=60,
+    # Logging in may take as long as a person needs to compare a fingerprint or find a password.
+    timeout=600,
 )
 
 

@@ -8,13 +8,13 @@ import json
 import os
 import secrets
 import shlex
+import shutil
 import sys
 import tempfile
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 
@@ -29,6 +29,7 @@ from wizard_steps.lab.reaper import LIMIT, MARKER
 START_LIMIT = 60.0
 #: Seconds a lab's node count must hold: both raylets are on this machine, nothing is lost in a network.
 SETTLE = 8
+_KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH")
 
 
 class LabError(MilepostError):
@@ -42,20 +43,33 @@ class Lab:
     is gone, even by SIGKILL.
     """
 
-    def __init__(self, layout: Layout, process: Process, ports: dict[str, int]) -> None:
+    def __init__(self, layout: Layout, ports: dict[str, int]) -> None:
         self.layout = layout
         self.id = layout.id
         self.folder = layout.path
         self.cluster = make_cluster(layout, ports)
-        self._process = process
 
     @classmethod
-    def start(cls, *, real_vllm: bool | None = None) -> _Start:
+    @contextlib.asynccontextmanager
+    async def start(cls, *, real_vllm: bool | None = None) -> AsyncIterator[Self]:
         """``async with Lab.start() as lab``. Raises UsageError without Ray, LabError if it does not start.
 
         real_vllm: True or False to force it; None takes real vLLM when this Python has it.
         """
-        return _Start(real_vllm)
+        layouts.require_ray()
+        folder = private_folder()
+        try:
+            lab_id = f"lab-{secrets.token_hex(4)}"
+            layout = layouts.plan(folder, lab_id, real_vllm=real_vllm)
+            process = await _spawn(layout)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        try:
+            yield cls(layout, await _ready(process, folder))
+        finally:
+            # Closing the pipe is what ends the lab; a second Ctrl-C only stops the wait for its end.
+            await asyncio.shield(_end(process))
 
     def write(self, path: Path) -> Path:
         """Write the cluster file, readable for its owner only, and return its path."""
@@ -70,45 +84,6 @@ class Lab:
         words = ["ssh", "-F", self.cluster.ssh.config, "-i", self.cluster.ssh.identity[0]]
         words += ["-o", f"UserKnownHostsFile={self.cluster.ssh.known_hosts}", "-o", "IdentitiesOnly=yes"]
         return shlex.join([*words, "-p", str(entry.port), f"{entry.user}@{entry.host}"])
-
-    async def close(self) -> None:
-        """End every process of the lab and remove its folder. Returns when they are gone."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._process.wait(), LIMIT + 5)
-
-
-class _Start:
-    """Starts on entry, ends on exit, and ends too when starting is cancelled half-way."""
-
-    def __init__(self, real_vllm: bool | None) -> None:
-        self._real_vllm = real_vllm
-        self._stack = contextlib.AsyncExitStack()
-
-    async def __aenter__(self) -> Lab:
-        return await self._stack.enter_async_context(_lab(self._real_vllm))
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._stack.__aexit__(kind, error, trace)
-
-
-@contextlib.asynccontextmanager
-async def _lab(real_vllm: bool | None) -> AsyncIterator[Lab]:
-    lab_id = f"lab-{secrets.token_hex(4)}"
-    layouts.require_ray()
-    folder = private_folder()
-    layout = layouts.plan(folder, lab_id, real_vllm=real_vllm)
-    plan = folder / "layout.json"
-    plan.write_bytes(msgspec.json.encode(layout))
-    process = await _spawn(layout, plan)
-    try:
-        lab = Lab(layout, process, await _ready(process, folder))
-        yield lab
-    finally:
-        await asyncio.shield(_end(process))
 
 
 async def _end(process: Process) -> None:
@@ -125,10 +100,13 @@ def private_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="ml-", dir=base))
 
 
-async def _spawn(layout: Layout, plan: Path) -> Process:
+async def _spawn(layout: Layout) -> Process:
+    plan = layout.path / "layout.json"
+    plan.write_bytes(msgspec.json.encode(layout))
     reaper = Path(__file__).with_name("reaper.py")
     servers = [sys.executable, "-P", "-m", "wizard_steps.lab.servers", str(plan)]
-    env = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    # No secret and no agent of the wizard's environment is seen in the lab's.
+    env = {name: os.environ[name] for name in _KEPT if name in os.environ}
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     with (layout.path / "lab.log").open("wb") as log:
         return await asyncio.create_subprocess_exec(

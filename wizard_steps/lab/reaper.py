@@ -139,7 +139,8 @@ def wait(server: int) -> None:
 def main(argv: Sequence[str]) -> int:
     lab_id, folder, command = argv[0], Path(argv[1]), list(argv[2:])
     become_subreaper()
-    server = subprocess.Popen(command, stdin=subprocess.DEVNULL, env={**os.environ, MARKER: lab_id})
+    # The pipe is never written to: its end tells the servers that this process was killed.
+    server = subprocess.Popen(command, stdin=subprocess.PIPE, env={**os.environ, MARKER: lab_id})
     # Only the servers say when they are ready: the wizard must see their end as end of file.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     wait(server.pid)

@@ -10,14 +10,17 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import json
+import shutil
 import signal
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import asyncssh
 import msgspec
 
+from wizard_steps.lab import reaper
 from wizard_steps.lab.layout import LabNode, Layout, build
 from wizard_steps.lab.session import CommandSession
 
@@ -101,10 +104,29 @@ async def run(layout: Layout) -> None:
     servers = await listen(layout)
     ports = {name: server.get_port() for name, server in servers.items()}
     print(json.dumps({"ports": ports}), flush=True)
-    stop = asyncio.Event()
+    stop: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+    def end(told: bool) -> None:
+        if not stop.done():
+            stop.set_result(told)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await stop.wait()
+        asyncio.get_running_loop().add_signal_handler(number, end, True)
+    # The reaper writes nothing and closes nothing: end of file means that it was killed.
+    asyncio.get_running_loop().add_reader(0, end, False)
+    if not await stop:
+        orphaned(layout)
+
+
+def orphaned(layout: Layout) -> None:
+    """Somebody has killed the reaper: do its work by the mark, which every process of the lab carries."""
+    for _ in range(20):
+        left = reaper.marked(layout.id)
+        if not left:
+            break
+        reaper.send(left, signal.SIGKILL)
+        time.sleep(0.1)
+    shutil.rmtree(layout.path, ignore_errors=True)
 
 
 def main(argv: list[str]) -> int:

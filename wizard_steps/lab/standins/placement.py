@@ -21,13 +21,16 @@ def bundles(world: int, ip: str) -> list[dict[str, float]]:
     return specs
 
 
-def place(world: int, log: Callable[..., None]) -> Any:
-    """Connect to RAY_ADDRESS and return the ready placement group.
+def connect() -> None:
+    """Join RAY_ADDRESS as a driver. Raises ConnectionError when there is no cluster.
 
-    Raises ConnectionError when there is no cluster, ValueError when the GPUs do not come free in LIMIT s.
+    An address, and "auto" too, never starts a cluster of its own.
     """
     ray.init(address=os.environ.get("RAY_ADDRESS") or "auto", log_to_driver=False)
-    # A stand-in that lost its cluster must not start one of its own: "auto" and an address never do.
+
+
+def place(world: int, log: Callable[..., None]) -> Any:
+    """The ready placement group. Raises ValueError when the GPUs do not come free within LIMIT seconds."""
     log("No current placement group found. Creating a new placement group.")
     total: float = ray.cluster_resources().get("GPU", 0)  # type: ignore[no-untyped-call]
     if world > total:
@@ -69,7 +72,10 @@ def _wait(group: Any, specs: list[dict[str, float]], log: Callable[..., None]) -
 
 def intact(group: Any) -> bool:
     """Whether all GPUs of the group are still there."""
-    return bool(placement_group_table(group).get("state") == "CREATED")
+    try:
+        return bool(placement_group_table(group).get("state") == "CREATED")
+    except Exception as error:  # Ray raises several kinds when its head is gone; any of them means no.
+        raise RuntimeError(f"EngineDeadError: Ray does not answer: {error}") from None
 
 
 def free(group: Any) -> None:

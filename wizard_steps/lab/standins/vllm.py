@@ -20,6 +20,8 @@ from wizard_steps import versions
 SIMULATED = f"SIMULATED vLLM stand-in for {versions.VLLM} (milepost lab)"
 #: Seconds each simulated stage of loading takes, long enough to be seen on a screen.
 STAGE = 0.3
+#: Seconds between looks at the placement group: a server whose node is gone must not look healthy.
+WATCH = 5.0
 
 
 def log(text: str, level: str = "INFO") -> None:
@@ -57,48 +59,47 @@ def flags(words: Sequence[str]) -> str:
     return " ".join(word.partition("=")[0] for word in words if word.startswith("-"))
 
 
-def serve(options: argparse.Namespace, unknown: Sequence[str]) -> int:
+def serve(options: argparse.Namespace, unknown: Sequence[str]) -> None:
+    """Runs until SIGTERM or SIGINT. Raises OSError, ConnectionError or ValueError where vLLM would."""
     world = options.tensor_parallel_size * options.pipeline_parallel_size
     log(f"{SIMULATED}: no model, no GPU; Ray and the API are real")
     log(f"model {options.model}, TP {options.tensor_parallel_size}, PP {options.pipeline_parallel_size}")
     if unknown:
         log(f"accepted and passed over: {flags(unknown)}", "WARNING")
     sock = bind(options.host, options.port)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: _stop(stop))
-    if options.distributed_executor_backend == "ray":
-        from wizard_steps.lab.standins import placement
+    if options.distributed_executor_backend != "ray":
+        _fits_one_node(world)
+        leave_on_signal()
+        _run(options, sock, lambda: True)
+        return
+    from wizard_steps.lab.standins import placement
 
-        group = placement.place(world, log)
-        try:
-            _run(options, sock, stop, lambda: placement.intact(group))
-        finally:
-            placement.free(group)
-        return 0
+    placement.connect()
+    # Only now: ray.init puts a handler of its own in place.
+    leave_on_signal()
+    group = placement.place(world, log)
+    try:
+        _run(options, sock, lambda: placement.intact(group))
+    finally:
+        placement.free(group)
+
+
+def leave_on_signal() -> None:
+    """SIGTERM and SIGINT unwind the stack, so that the GPUs are given back on the way."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
+
+
+def _fits_one_node(world: int) -> None:
     available = int(os.environ.get("LAB_GPUS", "8"))
     if world > available:
         raise ValueError(
             f"World size ({world}) is larger than the number of available GPUs ({available}) in this node. "
             "If this is intentional and you are using: - ray, set '--distributed-executor-backend ray'."
         )
-    _run(options, sock, stop, lambda: True)
-    return 0
 
 
-def _stop(stop: threading.Event) -> None:
-    """Before the API is up nothing waits for the event: leave at once, the group is freed on the way out."""
-    if stop.is_set() or not _serving.is_set():
-        raise SystemExit(0)
-    stop.set()
-
-
-_serving = threading.Event()
-
-
-def _run(
-    options: argparse.Namespace, sock: socket.socket, stop: threading.Event, intact: Callable[[], bool]
-) -> None:
+def _run(options: argparse.Namespace, sock: socket.socket, intact: Callable[[], bool]) -> None:
     from wizard_steps.lab.standins import openai_api
 
     for stage in ("Loading weights (none: simulated)", "torch.compile (nothing to compile: simulated)"):
@@ -109,22 +110,25 @@ def _run(
     server = openai_api.make(sock, model, options.api_key)
     host = f"[{options.host}]" if ":" in options.host else options.host
     log(f"Starting vLLM server on http://{host}:{options.port}")
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    _serving.set()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
     log("Application startup complete.")
-    while not stop.wait(5.0):
-        if not intact():
-            log("EngineDeadError: a node of the placement group is gone (real Ray says so)", "ERROR")
-            server.shutdown()
-            raise SystemExit(1)
-    log("Shutting down")
-    server.shutdown()
+    try:
+        while intact():
+            time.sleep(WATCH)
+    finally:
+        log("Shutting down")
+        server.shutdown()
+    raise RuntimeError("EngineDeadError: a node of the placement group is gone (real Ray says so)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     options, unknown = parser().parse_known_args(argv)
-    return serve(options, unknown)
+    try:
+        serve(options, unknown)
+    except (OSError, ValueError, RuntimeError) as error:
+        log(f"{type(error).__name__}: {error}", "ERROR")
+        return 1
+    return 0
 
 
 if __name__ == "__main__":

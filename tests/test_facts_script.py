@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import os
+import shlex
 import shutil
 import subprocess
 import threading
@@ -94,7 +95,7 @@ def test_hostile_names_stay_words(tmp_path: Path) -> None:
     one = cluster(venv=f"/{evil}", serve=Serve(model=f"~/{evil}"), env={"HF_HOME": evil})
     for path in ("bare-metal", "docker"):
         two = cluster(path=path, venv=f"/{evil}", serve=Serve(model=evil),
-                      docker=Docker(image=evil, command=evil, hf_home=evil))  # fmt: skip
+                      docker=Docker(image=evil, command=shlex.quote(evil), hf_home=evil))  # fmt: skip
         for which in (one, two):
             for cmd in commands(which.head, which):
                 done = subprocess.run(
@@ -259,7 +260,7 @@ def test_no_way_to_the_hub(tmp_path: Path) -> None:
 
 def test_a_model_folder_needs_no_hub() -> None:
     one = cluster(serve=Serve(model="/models/x"))
-    assert [cmd.key for cmd in commands(one.head, one)] == ["facts", "clock"]
+    assert [cmd.key for cmd in commands(one.head, one)] == ["facts", "clock", "config"]
     assert len(script(one)) < 16_000, "must fit into one ssh command line"
 
 

@@ -12,6 +12,7 @@ from wizard_steps.milestones.docker_workers import DockerWorkers
 from wizard_steps.milestones.head import Head
 from wizard_steps.milestones.install import Install
 from wizard_steps.milestones.ip import Ip
+from wizard_steps.milestones.preflight import Preflight
 from wizard_steps.milestones.probe import Probe
 from wizard_steps.milestones.ray_status import RayStatus
 from wizard_steps.milestones.reach import Reach
@@ -23,6 +24,7 @@ from wizard_steps.step import Step
 PATHS: dict[str, tuple[type[Step], ...]] = {
     "bare-metal": (
         Reach,
+        Preflight,
         Ip,
         Smi,
         Install,
@@ -35,6 +37,7 @@ PATHS: dict[str, tuple[type[Step], ...]] = {
     ),
     "docker": (
         Reach,
+        Preflight,
         Ip,
         Smi,
         DockerReady,

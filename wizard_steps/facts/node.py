@@ -53,9 +53,13 @@ class NodeFacts(Struct, frozen=True):
     processes_known: bool = False
     listeners: tuple[on_node.Listener, ...] = ()
     listeners_known: bool = False
+    ours: on_node.Ours = on_node.Ours()
     token: on_node.Token = on_node.Token()
     model: on_node.Model = on_node.Model()
     access: on_node.Access | None = None
+    #: The model's config.json as text and the bytes of its safetensors files, as the head has them.
+    config: str = ""
+    weight_bytes: int = 0
 
 
 def parse_node(answers: dict[str, Answer]) -> NodeFacts:
@@ -68,6 +72,7 @@ def parse_node(answers: dict[str, Answer]) -> NodeFacts:
     shm = on_host.parse_df(pick(found, "shm"))
     gpu = _gpu(pick(found, "nvidia"), pick(found, "gpus"))
     processes, proc_tcp = pick(found, "processes"), pick(found, "listeners")
+    weights, config = _config(answers.get("config"))
     listeners = on_node.parse_listeners(proc_tcp, pick(found, "sockets"))
     return NodeFacts(
         cut_after="" if END in found else list(found)[-1],
@@ -94,9 +99,12 @@ def parse_node(answers: dict[str, Answer]) -> NodeFacts:
         processes_known=not processes.missing and "not found" not in processes.text,
         listeners=tuple(listeners),
         listeners_known=proc_tcp.code in (0, 1) or pick(found, "sockets").ok,
+        ours=on_node.parse_ours(pick(found, "ours")),
         token=on_node.parse_token(pick(found, "ray-token")),
         model=on_node.parse_model(pick(found, "model")),
         access=_access(access),
+        config=config,
+        weight_bytes=weights,
     )
 
 
@@ -116,6 +124,13 @@ def _access(answer: Answer | None) -> on_node.Access | None:
     if answer.problem:
         return on_node.Access(error=answer.problem)
     return on_node.parse_access(answer.text)
+
+
+def _config(answer: Answer | None) -> tuple[int, str]:
+    """``weights N`` and then the file itself."""
+    first, _, rest = (answer.text if answer else "").replace("\r\n", "\n").partition("\n")
+    name, _, number = first.partition(" ")
+    return (int(number), rest) if name == "weights" and number.isdigit() else (0, "")
 
 
 def _first(text: str) -> str:

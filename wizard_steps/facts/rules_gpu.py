@@ -9,6 +9,7 @@ from wizard_steps.facts import needs as wanted
 from wizard_steps.facts.finding import Finding, ok
 from wizard_steps.facts.gpu import remedy
 from wizard_steps.facts.node import NodeFacts
+from wizard_steps.facts.rules_software import is_ours
 from wizard_steps.model import Node
 
 #: Share of a GPU that others may hold while vLLM still gets its default 0.92.
@@ -97,7 +98,11 @@ def _capability(node: str, facts: NodeFacts, need: wanted.Needs | None) -> Itera
 
 def _busy(node: str, facts: NodeFacts) -> Finding:
     busy = [gpu for gpu in facts.gpu.gpus if gpu.memory_mib and gpu.used_mib > BUSY_SHARE * gpu.memory_mib]
-    holders = ", ".join(f"{p.name.rsplit('/', 1)[-1]} (pid {p.pid})" for p in facts.gpu_processes[:3])
+    others = [p for p in facts.gpu_processes if not is_ours(facts, p.pid)]
+    holders = ", ".join(f"{p.name.rsplit('/', 1)[-1]} (pid {p.pid})" for p in others[:3])
+    # In a container nvidia-smi names no processes: what is busy while ours run is taken to be theirs.
+    if not others and (facts.ours.pids or (facts.docker and facts.docker.ours)):
+        return ok("GPU use", node, "in use by what milepost started" if busy else "free")
     if busy:
         found = ", ".join(f"GPU {gpu.index}: {gpu.used_mib} of {gpu.memory_mib} MiB" for gpu in busy[:3])
         more = f" and {len(busy) - 3} more" if len(busy) > 3 else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from wizard_steps.cluster import Cluster
+from wizard_steps.docker import image_of
 from wizard_steps.facts import needs as wanted
 from wizard_steps.facts.finding import Finding, ok
 from wizard_steps.facts.node import NodeFacts
@@ -22,7 +23,7 @@ def judge(node: Node, facts: NodeFacts, cluster: Cluster) -> Iterator[Finding]:
     else:
         yield _python(node.name, facts, cluster)
         yield from _packages(node.name, facts, cluster)
-    yield _processes(node.name, facts)
+    yield _processes(node.name, facts, cluster)
     yield _ports(node, facts, cluster)
     yield _token(node.name, facts)
     yield _model(node.name, facts, cluster)
@@ -77,23 +78,44 @@ def _docker(node: Node, facts: NodeFacts, cluster: Cluster) -> Finding:
             "docker", node.name, "fail", docker.server, "has no NVIDIA runtime: --gpus all fails", hint
         )
     if not docker.image:
-        hint = f"{cluster.docker.command} pull {cluster.docker.image}"
+        hint = f"{cluster.docker.command} pull {image_of(cluster)}"
         return Finding("docker", node.name, "warn", docker.server, "the image is not here yet", hint)
     return ok("docker", node.name, f"{docker.server}, image {docker.image[7:19]}")
 
 
-def _processes(node: str, facts: NodeFacts) -> Finding:
+def _processes(node: str, facts: NodeFacts, cluster: Cluster) -> Finding:
     if not facts.processes_known:
         return Finding("Ray, vLLM", node, "unknown", "not read", "`ps` is not installed")
+    others = [one for one in facts.processes if not is_ours(facts, one.pid)]
     if not facts.processes:
         return ok("Ray, vLLM", node, "none running")
-    kinds = sorted({one.kind.rstrip(":") for one in facts.processes})
-    users = sorted({one.user for one in facts.processes})
-    found = f"{len(facts.processes)} process(es): {', '.join(kinds)} of {', '.join(users)}"
+    if not others:
+        return ok("Ray, vLLM", node, "running, started by milepost")
+    kinds = sorted({one.kind.rstrip(":") for one in others})
+    users = sorted({one.user for one in others})
+    found = f"{len(others)} process(es): {', '.join(kinds)} of {', '.join(users)}"
+    if cluster.simulated:
+        message = "not the lab's: something else on this machine; the lab has ports of its own"
+        return Finding("Ray, vLLM", node, "warn", found, message)
     hint = "`milepost down` ends what milepost started; end others only if they are yours"
     return Finding(
         "Ray, vLLM", node, "fail", found, "already running: a second start collides or counts twice", hint
     )
+
+
+def is_ours(facts: NodeFacts, pid: int) -> bool:
+    """Whether milepost started this process for this cluster. A container's processes may belong to root,
+    whose environment others cannot read: there the running container says it."""
+    return pid in facts.ours.pids or bool(facts.docker and facts.docker.ours)
+
+
+def _client_port(cluster: Cluster) -> int:
+    name = "--ray-client-server-port="
+    return next(
+        (int(flag[len(name) :]) for flag in cluster.ray.head_flags
+         if flag.startswith(name) and flag[len(name) :].isdigit()),
+        10001,
+    )  # fmt: skip
 
 
 def _ports(node: Node, facts: NodeFacts, cluster: Cluster) -> Finding:
@@ -105,10 +127,12 @@ def _ports(node: Node, facts: NodeFacts, cluster: Cluster) -> Finding:
     mine = {
         cluster.ray.port: "Ray GCS",
         cluster.ray.dashboard_port: "Ray dashboard",
-        10001: "Ray client",
+        _client_port(cluster): "Ray client",
         cluster.serve.port: "vLLM",
     }
-    taken = [one for one in facts.listeners if node.role == "head" and one.port in mine]
+    held = bool(facts.docker and facts.docker.ours)
+    others = [one for one in facts.listeners if one.inode not in facts.ours.sockets and not held]
+    taken = [one for one in others if node.role == "head" and one.port in mine]
     if taken:
         found = ", ".join(
             f"{port} ({mine[port]}){' by ' + program if program else ''}"
@@ -116,12 +140,13 @@ def _ports(node: Node, facts: NodeFacts, cluster: Cluster) -> Finding:
         )
         hint = "end what listens there (ss -ltnp), or choose other ports in the cluster file"
         return Finding("ports", node.name, "fail", found, "already taken", hint)
-    inside = sorted({one.port for one in facts.listeners if one.port in WORKER_PORTS})
-    if inside:
+    inside = sorted({one.port for one in others if one.port in WORKER_PORTS})
+    # The lab shares one machine's ports; its Ray takes free ones.
+    if inside and not cluster.simulated:
         found = ", ".join(map(str, inside[:5])) + (" ..." if len(inside) > 5 else "")
         message = "listen inside Ray's worker range 10002-19999; Ray skips them, firewalls may not"
         return Finding("ports", node.name, "warn", found, message)
-    return ok("ports", node.name, "free")
+    return ok("ports", node.name, "free" if len(others) == len(facts.listeners) else "free, or ours")
 
 
 def _token(node: str, facts: NodeFacts) -> Finding:

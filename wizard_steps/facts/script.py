@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 
+from wizard_steps import docker as containers
 from wizard_steps.cluster import Cluster
 from wizard_steps.facts.gpu import APPS_QUERY, QUERY
 from wizard_steps.model import Cmd, Node
@@ -19,6 +20,9 @@ PACKAGES = (
 
 #: Seconds after which one section is ended (where the node has a ``timeout`` tool).
 SECTION_LIMIT = 15
+
+#: Bytes of a model's config.json that are read; quantised ones list many layers.
+CONFIG_LIMIT = 262144
 
 #: The last section: without it the output was cut off.
 END = "end"
@@ -82,6 +86,7 @@ def sections(cluster: Cluster) -> dict[str, str]:
     """Section name -> sh text, for one cluster: the fixed ones, its software and its model."""
     return {
         **_SECTIONS,
+        "ours": _ours(cluster),
         "python": _python(cluster),
         **({"docker": _docker(cluster)} if cluster.path == "docker" else {"packages": _packages(cluster)}),
         "disk": _UP + f'for d in {_weights_path(cluster)} "${{TMPDIR:-/tmp}}"; do df -Pk "$(up "$d")"; done',
@@ -89,21 +94,28 @@ def sections(cluster: Cluster) -> dict[str, str]:
     }
 
 
+CLOCK = Cmd(key="clock", text="date +%s.%N", timeout=20, quiet=True)
+
+
+def facts_command(cluster: Cluster) -> Cmd:
+    return Cmd(
+        key="facts",
+        text=script(cluster),
+        # Five nvidia-smi calls and three looks at disks may each take their whole limit.
+        timeout=150,
+        quiet=True,
+        show="a read-only look at OS, GPUs, network, limits, software and model",
+    )
+
+
 def commands(node: Node, cluster: Cluster) -> list[Cmd]:
-    """The read-only commands for one node, to be run at the same time: facts, clock, access to the model."""
-    del node  # the same questions for every node
-    work = [
-        Cmd(
-            key="facts",
-            text=script(cluster),
-            # Five nvidia-smi calls and three looks at disks may each take their whole limit.
-            timeout=150,
-            quiet=True,
-            show="a read-only look at OS, GPUs, network, limits, software and model",
-        ),
-        Cmd(key="clock", text="date +%s.%N", timeout=20, quiet=True),
-    ]
-    if not is_path(cluster.serve.model):
+    """The read-only commands for one node, to be run at the same time: facts, clock, access to the model;
+    on the head also the model's config.json."""
+    work = [facts_command(cluster), CLOCK]
+    if node.role == "head":
+        work.append(Cmd(key="config", text=_config(cluster), timeout=30, quiet=True, show="cat config.json"))
+    # The embedded lab serves a stand-in: nobody outside is asked about its model's name.
+    if not is_path(cluster.serve.model) and not cluster.simulated:
         work.append(
             Cmd(
                 key="access",
@@ -176,31 +188,69 @@ def _packages(cluster: Cluster) -> str:
 
 
 def _docker(cluster: Cluster) -> str:
-    docker, image = shlex.quote(cluster.docker.command), shlex.quote(cluster.docker.image)
+    docker, image = containers.docker(cluster), shlex.quote(containers.image_of(cluster))
+    mine = shlex.quote(f"label={containers.LABEL}={cluster.name}")
     return (
         f"{docker} version --format '{{{{.Server.Version}}}}' && "
         f"{docker} info --format 'runtimes {{{{range $k, $v := .Runtimes}}}}{{{{$k}}}} {{{{end}}}}'; "
+        f"[ -z \"$({docker} ps -q --filter {mine} 2>/dev/null)\" ] || echo 'ours running'; "
         f"{docker} image inspect --format 'image {{{{.Id}}}}' {image}"
     )
 
 
 def _model(cluster: Cluster) -> str:
     """Size and a checksum of config.json: enough to see whether all nodes have the same model."""
-    model = cluster.serve.model
-    if is_path(model):
-        place = f"p={quoted_path(model)}; c=$p/config.json; "
-    else:
-        hub = _HUB if cluster.path != "docker" else quoted_path(cluster.docker.hf_home) + "/hub"
-        folder = "models--" + model.replace("/", "--")
-        place = (
-            f'p={hub}/{shlex.quote(folder)}; r=$(cat "$p/refs/main" 2>/dev/null); '
-            '[ -z "$r" ] || echo "revision $r"; c=$p/snapshots/$r/config.json; '
+    partial = ""
+    if not is_path(cluster.serve.model):
+        partial = (
+            '[ -z "$r" ] || echo "revision $r"; '
             'for i in "$p"/blobs/*.incomplete; do [ -e "$i" ] && { echo partial; break; }; done; '
         )
     return (
-        f'{place}[ -d "$p" ] || {{ echo "absent $p"; exit 3; }}; echo "folder $p"; '
+        f'{_place(cluster)}{partial}[ -d "$p" ] || {{ echo "absent $p"; exit 3; }}; echo "folder $p"; '
         '[ -f "$c" ] && echo "config $(cksum < "$c")"; '
         'echo "kib $(du -sk "$p/" | cut -f1)"'
+    )
+
+
+def _place(cluster: Cluster) -> str:
+    """Sets ``p`` to the model's folder, ``c`` to its config.json; in a hub cache ``r`` to the revision."""
+    model = cluster.serve.model
+    if is_path(model):
+        return f"p={quoted_path(model)}; c=$p/config.json; "
+    hub = _HUB if cluster.path != "docker" else quoted_path(cluster.docker.hf_home) + "/hub"
+    folder = "models--" + model.replace("/", "--")
+    return (
+        f'p={hub}/{shlex.quote(folder)}; r=$(cat "$p/refs/main" 2>/dev/null); c=$p/snapshots/$r/config.json; '
+    )
+
+
+def _config(cluster: Cluster) -> str:
+    """The model's config.json and the bytes of its weights, where this node has them."""
+    return (
+        f"{exports(cluster)}{_place(cluster)}d=${{c%/*}}; n=0\n"
+        'for f in "$d"/*.safetensors; do [ -f "$f" ] && n=$((n + $(wc -c < "$f"))); done\n'
+        f'[ ! -f "$c" ] || {{ echo "weights $n"; head -c {CONFIG_LIMIT} "$c"; }}\n'
+    )
+
+
+def _ours(cluster: Cluster) -> str:
+    """Processes that milepost started for this cluster, and which listening sockets are theirs.
+
+    They are told by MILEPOST_ID in their environment (see remote.py), never by name.
+    """
+    wanted = shlex.quote(f"MILEPOST_ID={cluster.name}/")
+    return (
+        'L=; while read -r _ _ _ s _ _ _ _ _ i _; do [ "$s" = 0A ] && L="$L $i"; done <<E\n'
+        "$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null)\nE\n"
+        f"for f in $(grep -slzF {wanted} /proc/[0-9]*/environ); do\n"
+        "p=${f#/proc/}; p=${p%/environ}; "
+        # What merely holds the words somewhere else in its environment is not ours.
+        f'tr "\\0" "\\n" < "$f" 2>/dev/null | grep -q ^{wanted} || continue\n'
+        'echo "pid $p"\n'
+        'for n in $(ls -l "/proc/$p/fd" 2>/dev/null | sed -n "s/.*socket:\\[\\([0-9]*\\)\\]$/\\1/p"); do '
+        'case "$L " in *" $n "*) echo "socket $n";; esac; done\n'
+        "done; true"
     )
 
 

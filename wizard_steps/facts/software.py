@@ -23,6 +23,8 @@ class Docker(Struct, frozen=True):
     runtimes: tuple[str, ...] = ()
     image: str = ""
     problem: str = ""
+    #: A container that milepost started for this cluster is running.
+    ours: bool = False
 
 
 class Process(Struct, frozen=True):
@@ -34,11 +36,19 @@ class Process(Struct, frozen=True):
 
 
 class Listener(Struct, frozen=True):
-    """A listening TCP port; ``program`` is empty unless ``ss`` told it."""
+    """A listening TCP port; ``program`` is empty unless ``ss`` told it, ``inode`` 0 unless /proc did."""
 
     ip: str
     port: int
     program: str = ""
+    inode: int = 0
+
+
+class Ours(Struct, frozen=True):
+    """What milepost itself runs on the node: pids, and inodes of sockets they listen on."""
+
+    pids: frozenset[int] = frozenset()
+    sockets: frozenset[int] = frozenset()
 
 
 class Token(Struct, frozen=True):
@@ -92,7 +102,18 @@ def parse_docker(section: Section) -> Docker:
         tuple(runtimes[1].split()) if runtimes else (),
         image[1] if image else "",
         problem,
+        re.search(r"^ours running$", section.text, re.MULTILINE) is not None,
     )
+
+
+def parse_ours(section: Section) -> Ours:
+    """``pid N`` and ``socket N`` lines."""
+    rows = [line.split() for line in section.lines]
+
+    def numbers(name: str) -> frozenset[int]:
+        return frozenset(int(row[1]) for row in rows if len(row) == 2 and row[0] == name and row[1].isdigit())
+
+    return Ours(numbers("pid"), numbers("socket"))
 
 
 def parse_processes(section: Section) -> list[Process]:
@@ -110,10 +131,12 @@ def parse_listeners(proc: Section, sockets: Section) -> list[Listener]:
     }
     found: dict[tuple[str, int], Listener] = {}
     for line in proc.lines:
-        row = re.match(r"\s*\d+: ([0-9A-F]{8}|[0-9A-F]{32}):([0-9A-F]{4}) \S+ 0A", line)
+        row = re.match(
+            r"\s*\d+: ([0-9A-F]{8}|[0-9A-F]{32}):([0-9A-F]{4}) \S+ 0A(?: \S+ \S+ \S+ +\d+ +\d+ (\d+))?", line
+        )
         if row:
             ip, port = _hex_ip(row[1]), int(row[2], 16)
-            found[ip, port] = Listener(ip, port, programs.get(port, ""))
+            found[ip, port] = Listener(ip, port, programs.get(port, ""), int(row[3] or 0))
     for line in sockets.lines if not proc.lines else []:
         row = re.match(r"LISTEN\s+\d+\s+\d+\s+(\S+):(\d+)\s", line)
         if row:

@@ -10,13 +10,18 @@ from xml.etree import ElementTree as Xml
 
 import msgspec
 import pytest
-from walk_maker import make
+from walk_maker import make, steps
 
 from tui.cli import main
 from tui.replays import Options, run_replays
 from wizard_steps import events as ev
 from wizard_steps import walk as walks
 from wizard_steps.decide import Answer
+
+TOTAL = len(steps())
+AFTER_SMI = TOTAL - steps().index("smi") - 1
+#: The command of the smi step, and another one.
+SMI = ('"text":"nvidia-smi"', '"text":"nvidia-smi -L"')
 
 
 @pytest.fixture(scope="module")
@@ -70,11 +75,11 @@ def test_a_recorded_failure_is_right_when_asked_for(recorded: Path) -> None:
 
 
 def test_a_changed_command_is_drift(copies: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rewrite(copies / "good", "nvidia-smi", "nvidia-smi -L")
+    rewrite(copies / "good", *SMI)
     (walk,) = report(capsys, copies / "good", code=3, as_recorded=True)
     assert (walk["status"], walk["kind"]) == ("drift", "command")
     assert [m["step"] for m in walk["milestones"] if m["status"] == "drift"] == ["smi"]
-    assert [m["status"] for m in walk["milestones"]].count("skipped") == 7
+    assert [m["status"] for m in walk["milestones"]].count("skipped") == AFTER_SMI
 
 
 def test_an_expectation_that_no_longer_matches_is_drift(
@@ -145,14 +150,14 @@ def test_an_interrupted_walk_is_told_so_and_is_no_drift(
 
 
 def test_junit(copies: Path, tmp_path: Path) -> None:
-    rewrite(copies / "mended", "nvidia-smi", "nvidia-smi -L")
+    rewrite(copies / "mended", *SMI)
     file = tmp_path / "junit.xml"
     assert run_replays([copies], Options(quiet=True, junit=file)) == 3
     suites = {Path(s.get("name", "")).name: s for s in Xml.parse(file).getroot()}
     counts = {n: [s.get(k) for k in ("tests", "failures", "errors", "skipped")] for n, s in suites.items()}
-    assert counts["good"] == ["10", "0", "0", "0"]
-    assert counts["bad"] == ["10", "1", "0", "2"]
-    assert counts["mended"] == ["10", "0", "1", "7"]
+    assert counts["good"] == [str(TOTAL), "0", "0", "0"]
+    assert counts["bad"] == [str(TOTAL), "1", "0", "2"]
+    assert counts["mended"] == [str(TOTAL), "0", "1", str(AFTER_SMI)]
     failure = suites["bad"].find("testcase[@name='serve']/failure")
     assert failure is not None
     assert "taken" in (failure.text or "")
@@ -180,7 +185,7 @@ def test_annotations(
     copies: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
-    rewrite(copies / "mended", "nvidia-smi", "nvidia-smi -L")
+    rewrite(copies / "mended", *SMI)
     run_replays([copies], Options(quiet=True))
     assert "::" not in capsys.readouterr().out
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
@@ -195,7 +200,7 @@ def test_annotations(
 
 def test_the_command_line(recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--replay", str(recorded / "good"), "--quiet"]) == 0
-    assert "replayed: 10 of 10 verdicts passed, all as recorded" in capsys.readouterr().out
+    assert f"replayed: {TOTAL} of {TOTAL} verdicts passed, all as recorded" in capsys.readouterr().out
     assert main(["--replay", str(recorded), str(recorded / "none"), "--quiet", "--as-recorded"]) == 2
     assert main(["--headless", "--json"]) == 2
     assert "go with --replay" in capsys.readouterr().err

@@ -25,7 +25,6 @@ CASES = Path(__file__).parent / "cases"
 HEALTHY = {
     "reach": "two-nodes",
     "preflight": "nothing-in-the-way",
-    "preflight": "nothing-in-the-way",
     "ip": "both-ways",
     "smi": "eight-and-eight",
     "install": "already-there",

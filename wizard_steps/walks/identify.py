@@ -23,8 +23,8 @@ _MAC = re.compile(r"(?<![A-Fa-f0-9:])(?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}(?![A-F
 _GPU = re.compile(r"\bGPU-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 _MAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 _HOME = re.compile(r"(?:/home|/Users)/([A-Za-z0-9_][\w.-]*)")
-_WHO = re.compile(r"^user: (\S+)$", re.M)
-_HOST = re.compile(r"^host: (\S+)$", re.M)
+_WHO = re.compile(r"^user: ([A-Za-z_][\w.-]*)$", re.M)
+_HOST = re.compile(r"^host: ([A-Za-z0-9][\w.-]*)$", re.M)
 _PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?-----END [A-Z ]*PRIVATE KEY-----")
 #: Addresses that are the same on every machine, or stand in every manual.
 _KEPT = tuple(

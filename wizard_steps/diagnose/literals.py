@@ -38,8 +38,13 @@ def _best(sequence: Iterable[Any]) -> frozenset[str] | None:
             choices.append(inner)
     if run:
         choices.append(frozenset([run]))
-    # The longest shortest word is the rarest; fewer words break a tie.
-    return max(choices, key=lambda words: (min(12, *map(len, words), 12), -len(words)), default=None)
+    return max(choices, key=_rarity, default=None)
+
+
+def _rarity(words: frozenset[str]) -> tuple[bool, int, int]:
+    """A guess: long words are rare, those with digits more so; of two sets the one with fewer words."""
+    scores = [len(word) + 8 * any(map(str.isdigit, word)) for word in words]
+    return min(map(len, words)) >= MIN, min(12, *scores, 12), -len(words)
 
 
 def _inside(code: Any, value: Any) -> frozenset[str] | None:

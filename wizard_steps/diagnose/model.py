@@ -32,8 +32,8 @@ FAMILIES: tuple[str, ...] = get_args(Family)
 
 #: How near to the root a rule's line is. cause: it names what is wrong. effect: it has a cause of its own,
 #: which may be elsewhere. hint: so general that any other finding is better. wrapper: it only says that
-#: something failed.
-Kind = Literal["cause", "effect", "hint", "wrapper"]
+#: something failed. unknown: an error of which no rule knows more than that it is one.
+Kind = Literal["cause", "effect", "hint", "wrapper", "unknown"]
 KINDS: tuple[str, ...] = get_args(Kind)
 
 

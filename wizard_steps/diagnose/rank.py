@@ -10,11 +10,12 @@ from msgspec.structs import replace
 
 from wizard_steps.diagnose.lines import unix
 from wizard_steps.diagnose.model import KINDS, Action, Evidence, Finding, Source
-from wizard_steps.diagnose.rules import Compiled
 from wizard_steps.diagnose.scan import KEEP, Hit
 
 #: What is found after the first failure is probably its consequence.
 LATER = 0.6
+#: A line of source code in a traceback shows only what the program could say.
+WEAK = 0.5
 _YEAR = 2000
 _PLACEHOLDER = re.compile(r"\{(\w+)(?:\|([^{}]*))?\}")
 
@@ -37,14 +38,14 @@ class Scanned(Struct, frozen=True):
 
 
 def findings(scanned: Sequence[Scanned]) -> list[Finding]:
-    """All findings, best first. Hints appear when nothing is better, wrappers when there is no hint."""
+    """All findings, best first. Hints appear when nothing is better, then unknown errors, then wrappers."""
     placed = _one_per_line(_place(scanned))
     groups: dict[tuple[str, str], list[Placed]] = {}
     for item in placed:
         groups.setdefault((item.hit.rule.rule.id, item.node), []).append(item)
     ordered = sorted(groups.values(), key=lambda group: _key(group[0]))
-    for kinds in (("cause", "effect"), ("hint",)):
-        real = [group for group in ordered if group[0].hit.rule.rule.kind in kinds]
+    for kinds in (("cause", "effect"), ("hint",), ("unknown",)):
+        real = [group for group in ordered if group[0].hit.kind in kinds]
         if real:
             return _with_confidence([_finding(group) for group in real])
     return [_wrapper(ordered[0], scanned)] if ordered else []
@@ -70,7 +71,7 @@ def _place(scanned: Sequence[Scanned]) -> list[Placed]:
 def _key(item: Placed) -> tuple[int, bool, float, tuple[int, int], float]:
     rule = item.hit.rule.rule
     late = item.time is None
-    return (KINDS.index(rule.kind), late, item.time or 0.0, item.order, -rule.confidence)
+    return (KINDS.index(item.hit.kind), late, item.time or 0.0, item.order, -rule.confidence)
 
 
 def _one_per_line(placed: Iterable[Placed]) -> list[Placed]:
@@ -79,13 +80,13 @@ def _one_per_line(placed: Iterable[Placed]) -> list[Placed]:
     for item in placed:
         line = (item.order[0], item.hit.number)
         have = best.get(line)
-        if have is None or _strength(item.hit.rule) < _strength(have.hit.rule):
+        if have is None or _strength(item.hit) < _strength(have.hit):
             best[line] = item
     return sorted(best.values(), key=_key)
 
 
-def _strength(compiled: Compiled) -> tuple[int, float]:
-    return (KINDS.index(compiled.rule.kind), -compiled.rule.confidence)
+def _strength(hit: Hit) -> tuple[int, float]:
+    return (KINDS.index(hit.kind), -hit.rule.rule.confidence)
 
 
 def _finding(group: list[Placed]) -> Finding:
@@ -94,12 +95,12 @@ def _finding(group: list[Placed]) -> Finding:
     return Finding(
         rule=rule.id,
         family=rule.family,
-        kind=rule.kind,
+        kind=first.hit.kind,
         cause=fill(rule.cause, values),
         node=first.node,
         evidence=tuple(Evidence(i.file, i.hit.number, i.hit.text) for i in group[:KEEP]),
         try_=tuple(Action(fill(a.text, values), fill(a.command, values)) for a in rule.try_),
-        confidence=rule.confidence,
+        confidence=rule.confidence if first.hit.kind == rule.kind else min(rule.confidence, WEAK),
         source=rule.source,
         since=rule.since,
         until=rule.until,

@@ -48,5 +48,4 @@ def _versions(finding: Finding) -> str:
 
 def as_json(found: Sequence[Finding]) -> list[dict[str, Any]]:
     """Plain JSON values; the keys are the field names of Finding, with ``try`` for ``try_``."""
-    built: list[dict[str, Any]] = msgspec.to_builtins(list(found))
-    return built
+    return msgspec.json.decode(msgspec.json.encode(list(found)), type=list[dict[str, Any]])

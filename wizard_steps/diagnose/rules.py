@@ -46,6 +46,10 @@ class _File(Struct, frozen=True, forbid_unknown_fields=True):
     rule: tuple[Rule, ...]
 
 
+#: What stands for digits in an expression without being one.
+_NO_DIGIT = re.compile(r"\\[dDx]|\{\d*,?\d*\}|\[[^\]]*\]|\(\?P<\w+>")
+
+
 class Compiled:
     """A rule ready to match. ``match`` takes a message and what stands around it."""
 
@@ -55,6 +59,9 @@ class Compiled:
         self.near = re.compile(rule.near, re.IGNORECASE | re.MULTILINE) if rule.near else None
         self.unless = re.compile(rule.unless, re.IGNORECASE | re.MULTILINE) if rule.unless else None
         self.words = tuple(sorted(frozenset().union(*(required(p) for p in rule.patterns))))
+        numbers = [p for p in rule.patterns if re.search(r"\d", _NO_DIGIT.sub("", p))]
+        #: Words of the patterns that look for certain numbers.
+        self.digit_words = frozenset().union(*(required(p) for p in numbers))
 
     def fits_level(self, level: str) -> bool:
         if level == "info":
@@ -76,6 +83,10 @@ class RuleSet:
         self.compiled = [_compile(rule) for rule in rules]
         self.whole = [rule for rule in self.compiled if not rule.rule.tail]
         self.tail = [rule for rule in self.compiled if rule.rule.tail]
+
+    @cached_property
+    def digit_words(self) -> tuple[str, ...]:
+        return tuple(sorted(frozenset().union(*(rule.digit_words for rule in self.whole))))
 
     @cached_property
     def scanner(self) -> re.Pattern[str]:

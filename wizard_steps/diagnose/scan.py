@@ -1,30 +1,35 @@
 """One pass over a text, of any size, in bounded memory: which rule matched on which line.
 
-A block of whole lines is searched with one expression for the words that the rules need. Only lines that
-hold one are taken apart. Lines that differ only in digits are looked at once.
+Logs repeat themselves: of lines that differ only in digits the first is looked at, the others are passed
+over at the speed of a set (but for the rules that look at digits, such as those for error numbers). A new
+line is searched with one expression for the words that the rules need, and only when it holds one is it
+taken apart and tried against those rules.
 """
 
 from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec import Struct
 
-from wizard_steps.diagnose.lines import Line, Stamp, parse, stamp_of, strip_codes
+from wizard_steps.diagnose.around import Around
+from wizard_steps.diagnose.lines import Line, Stamp, parse, strip_codes
 from wizard_steps.diagnose.rules import Compiled, RuleSet
 
-#: Characters that one block aims at, and how much of the text before and after it is kept at hand.
+#: Characters that one block aims at, and how much of the text after it is kept at hand.
 BLOCK = 1 << 19
-AROUND = 1 << 14
-#: Of a longer line only this much around a word is looked at and shown.
+AFTER = 1 << 13
+#: Lines before a block that are kept at hand.
+BEFORE = 100
+#: Of a longer line only pieces of this size are looked at and shown; they overlap by OVERLAP.
 WINDOW = 4096
+OVERLAP = 512
 #: Evidence lines kept for one rule on one node.
 KEEP = 3
-_SEEN = 20_000
-_DIGITS = str.maketrans("", "", "0123456789")
-_LOWER = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
+_SEEN = 200_000
+_DIGITS = b"0123456789"
 #: A line of source code in a traceback: what it would say, not what was said.
 _CODE = re.compile(r"(?:^|\]|\))\s*raise \w[\w.]*\(")
 _ADDRESS = re.compile(r"\bip=([\w.:-]+)")
@@ -40,6 +45,7 @@ class Hit(Struct, frozen=True):
     stamp: Stamp | None
     groups: dict[str, str]
     order: int
+    kind: str
 
 
 class Scanner:
@@ -48,118 +54,141 @@ class Scanner:
     def __init__(self, rules: RuleSet) -> None:
         self._rules = rules
         self._raw = ""
-        self._before = ""
+        self._tail: list[str] = []
         self._number = 1
-        self._seen: set[str] = set()
+        self._seen: set[int] = set()
         self._kept: dict[tuple[str, str], int] = {}
         self._stamp: Stamp | None = None
         self.hits: list[Hit] = []
-        self._left = 0
 
     def feed(self, text: str) -> None:
         self._raw = self._raw + text if self._raw else text
-        while len(self._raw) >= BLOCK + AROUND:
+        while len(self._raw) >= BLOCK + AFTER:
             self._take(self._cut())
 
     def end(self) -> list[Hit]:
-        while len(self._raw) > BLOCK + AROUND:
+        while len(self._raw) > BLOCK + AFTER:
             self._take(self._cut())
         self._take(len(self._raw))
-        self._raw = ""
         self._last_lines()
         return self.hits
 
-    def _last_lines(self) -> None:
-        """Rules about where a text ends: a hang shows only by what does not follow."""
-        if not self._rules.tail:
-            return
-        lines = self._before.rstrip().split("\n")
-        first = self._number - self._before.count("\n")
-        longest = max(rule.rule.tail for rule in self._rules.tail)
-        start = max(0, len(lines) - longest)
-        place = sum(len(line) + 1 for line in lines[:start])
-        for index in range(start, len(lines)):
-            line = lines[index]
-            around = _Around("", self._before, "", place, place + len(line))
-            self._left = len(lines) - index
-            self._match(line[:WINDOW], first + index, around, tail=True)
-            place += len(line) + 1
-
     def _cut(self) -> int:
         """Where the next block ends: behind a line end, or in the middle of a line longer than a block."""
-        cut = self._raw.rfind("\n", 0, BLOCK) + 1
-        return cut or BLOCK
+        return self._raw.rfind("\n", 0, BLOCK) + 1 or BLOCK
 
     def _take(self, cut: int) -> None:
-        block = strip_codes(self._raw[:cut])
-        after = self._raw[cut : cut + AROUND]
+        block, after = self._raw[:cut], self._raw[cut : cut + AFTER]
         self._raw = self._raw[cut:]
-        self._scan(block, after)
-        self._number += block.count("\n")
-        self._before = (self._before + block)[-AROUND:] if len(block) < AROUND else block[-AROUND:]
-
-    def _scan(self, block: str, after: str) -> None:
-        low = block.lower()
-        if len(low) != len(block):
-            low = block.translate(_LOWER)
-        counted, number, done = 0, self._number, 0
-        search = self._rules.scanner.search
-        while match := search(low, done):
-            start, end = _bounds(block, match.start(), match.end())
-            number += block.count("\n", counted, start)
-            counted = start
-            self._line(block, low, start, end, number, after)
-            done = max(end, match.end())
-
-    def _line(self, block: str, low: str, start: int, end: int, number: int, after: str) -> None:
-        raw = block[start:end]
-        key = raw.translate(_DIGITS)
-        if "ip=" in raw and (found := _ADDRESS.search(raw)):
-            key = f"{found[1]} {key}"
-        if key in self._seen:
+        if not block:
             return
-        if len(self._seen) >= _SEEN:
-            self._seen.clear()
-        self._seen.add(key)
-        around = _Around(self._before, block, after, start, end)
-        for part in raw.split("\r"):
-            if part.strip() and not part.startswith("$ "):
-                self._match(part, number, around)
+        lines = block.split("\n")
+        for index in self._worth(block, lines):
+            self._line(lines, index, after)
+        self._number += len(lines) - 1
+        ended = lines[-1] == ""
+        self._tail = (self._tail + [line[:WINDOW] for line in (lines[:-1] if ended else lines)[-BEFORE:]])[
+            -BEFORE:
+        ]
 
-    def _match(self, text: str, number: int, around: _Around, tail: bool = False) -> None:
+    def _worth(self, block: str, lines: list[str]) -> list[int]:
+        """Lines of a shape not seen before, and those that hold a word whose digits matter."""
+        if len(self._seen) > _SEEN:
+            self._seen.clear()
+        seen, keys = self._seen, _keys(block, lines)
+        fresh = []
+        for index, key in enumerate(keys):
+            if key not in seen:
+                seen.add(key)
+                fresh.append(index)
+        return sorted({*fresh, *self._with_digits(block, lines)})
+
+    def _with_digits(self, block: str, lines: list[str]) -> Iterator[int]:
+        low = _lower(block)
+        places = sorted({place for word in self._rules.digit_words for place in _find(low, word)})
+        index = position = 0
+        for place in places:
+            index += block.count("\n", position, place)
+            position = place
+            key = hash(lines[index])
+            if key not in self._seen:
+                self._seen.add(key)
+                yield index
+
+    def _line(self, lines: list[str], index: int, after: str) -> None:
+        line = strip_codes(lines[index])
+        search = self._rules.scanner.search
+        around = Around(self._tail, lines, index, after)
+        for start in range(0, max(1, len(line) - OVERLAP), WINDOW - OVERLAP):
+            piece = line[start : start + WINDOW]
+            if search(_lower(piece)):
+                for part in piece.split("\r"):
+                    if part.strip() and not part.startswith("$ "):
+                        self._match(part, self._number + index, around, self._rules.whole)
+
+    def _match(self, text: str, number: int, around: Around, rules: Sequence[Compiled]) -> None:
         low = text.lower()
         line: Line | None = None
-        for rule in self._rules.tail if tail else self._rules.whole:
+        for rule in rules:
             if not any(word in low for word in rule.words):
                 continue
             line = line or parse(text)
-            if _CODE.search(line.message):
-                return
-            if not rule.fits_level(line.level) or (tail and self._left > rule.rule.tail):
+            if not rule.fits_level(line.level):
                 continue
             match = rule.search(line.message)
-            if match is None or not around.fits(rule):
-                continue
-            groups = {k: v for k, v in match.groupdict().items() if v}
-            self._add(rule, number, text, groups.pop("node", "") or line.node, line.stamp, groups, around)
+            if match is not None and around.fits(rule):
+                self._add(rule, number, text, line, match, around)
 
     def _add(
-        self,
-        rule: Compiled,
-        number: int,
-        text: str,
-        node: str,
-        stamp: Stamp | None,
-        groups: dict[str, str],
-        around: _Around,
+        self, rule: Compiled, number: int, text: str, line: Line, match: re.Match[str], around: Around
     ) -> None:
+        groups = {name: value for name, value in match.groupdict().items() if value}
+        node = groups.pop("node", "") or line.node
         key = (rule.rule.id, node)
         count = self._kept.get(key, 0)
         if count >= KEEP:
             return
         self._kept[key] = count + 1
-        self._stamp = stamp or _later(around.stamp(), self._stamp)
-        self.hits.append(Hit(rule, number, text.strip()[:WINDOW], node, self._stamp, groups, len(self.hits)))
+        self._stamp = line.stamp or _later(around.stamp(), self._stamp)
+        kind = rule.rule.kind
+        if kind in ("cause", "effect") and _CODE.search(line.message):
+            kind = "hint"
+        shown = text.strip()[:WINDOW]
+        self.hits.append(Hit(rule, number, shown, node, self._stamp, groups, len(self.hits), kind))
+
+    def _last_lines(self) -> None:
+        """Rules about where a text ends: a hang shows only by what does not follow."""
+        lines = list(self._tail)
+        while lines and not lines[-1].strip():
+            lines.pop()
+        first = self._number - len(self._tail)
+        for index, line in enumerate(map(strip_codes, lines)):
+            left = len(lines) - index
+            rules = [rule for rule in self._rules.tail if left <= rule.rule.tail]
+            if rules:
+                self._match(line, max(1, first + index), Around([], lines, index, ""), rules)
+
+
+def _keys(block: str, lines: list[str]) -> list[int]:
+    """What stands for each line: its text without digits, and the address that Ray put before it."""
+    bare = block.encode("utf-8", "replace").translate(None, _DIGITS).split(b"\n")
+    if "ip=" not in block:
+        return [hash(line) for line in bare]
+    found = (_ADDRESS.search(line, 0, 200) if "ip=" in line else None for line in lines)
+    return [hash((line, match[1])) if match else hash(line) for line, match in zip(bare, found, strict=True)]
+
+
+def _lower(text: str) -> str:
+    """Lower case of the same length (that of a dotted capital I is longer, and no rule needs it)."""
+    low = text.lower()
+    return low if len(low) == len(text) else text.replace("\u0130", "i").lower()
+
+
+def _find(text: str, word: str) -> Iterator[int]:
+    place = text.find(word)
+    while place >= 0:
+        yield place
+        place = text.find(word, place + len(word))
 
 
 def _later(one: Stamp | None, other: Stamp | None) -> Stamp | None:
@@ -167,45 +196,6 @@ def _later(one: Stamp | None, other: Stamp | None) -> Stamp | None:
     if one is None or other is None:
         return one or other
     return max(one, other, key=lambda stamp: stamp.seconds)
-
-
-class _Around:
-    """The lines before and after one line, cut out only when a rule asks."""
-
-    def __init__(self, before: str, block: str, after: str, start: int, end: int) -> None:
-        self._parts = (before, block, after)
-        self._start, self._end = start, end
-
-    def before(self, size: int) -> str:
-        have = self._parts[1][max(0, self._start - size) : self._start]
-        return self._parts[0][-(size - len(have)) :] + have if len(have) < size else have
-
-    def after(self, size: int) -> str:
-        have = self._parts[1][self._end : self._end + size]
-        return have + strip_codes(self._parts[2][: size - len(have)]) if len(have) < size else have
-
-    def text(self, lines: int) -> str:
-        before = self.before(AROUND // 2).split("\n")[-lines - 1 :]
-        after = self.after(AROUND // 2).split("\n")[: lines + 1]
-        return "\n".join(before) + self._parts[1][self._start : self._end] + "\n".join(after)
-
-    def fits(self, rule: Compiled) -> bool:
-        if rule.near is None and rule.unless is None:
-            return True
-        text = self.text(rule.rule.within)
-        if rule.unless is not None and rule.unless.search(text):
-            return False
-        return rule.near is None or bool(rule.near.search(text))
-
-    def stamp(self) -> Stamp | None:
-        """The nearest time before a line that has none: a traceback belongs to the record above it."""
-        return stamp_of(self.before(AROUND // 2), last=True)
-
-
-def _bounds(block: str, start: int, end: int) -> tuple[int, int]:
-    first = block.rfind("\n", max(0, start - WINDOW // 2), start) + 1
-    last = block.find("\n", end, start + WINDOW // 2)
-    return first or max(0, start - WINDOW // 2), last if last >= 0 else min(len(block), start + WINDOW // 2)
 
 
 def scan_text(text: str, rules: RuleSet) -> Scanner:

@@ -1,0 +1,55 @@
+"""What stands around a line: for rules that look there, and for the time of a line that has none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from wizard_steps.diagnose.lines import Stamp, stamp_of, strip_codes
+from wizard_steps.diagnose.rules import Compiled
+
+#: How far back a time is looked for: a traceback belongs to the record above it.
+_BACK = 80
+#: A longer line is cut before a rule looks at it.
+_LONG = 4096
+
+
+class Around:
+    """The lines before and after one line, put together only when somebody asks.
+
+    ``tail`` are the last lines before the block, ``after`` is the beginning of the text behind it.
+    """
+
+    def __init__(self, tail: Sequence[str], lines: Sequence[str], index: int, after: str) -> None:
+        self._tail, self._lines, self._index, self._after = tail, lines, index, after
+
+    def before(self, count: int) -> list[str]:
+        lines = list(self._lines[max(0, self._index - count) : self._index])
+        if len(lines) < count and self._tail:
+            lines = [*self._tail[len(lines) - count :], *lines]
+        return [line[:_LONG] for line in lines]
+
+    def after(self, count: int) -> list[str]:
+        lines = list(self._lines[self._index + 1 : self._index + 1 + count])
+        if len(lines) < count and self._after:
+            lines += self._after.split("\n")[: count - len(lines)]
+        return [line[:_LONG] for line in lines]
+
+    def text(self, count: int) -> str:
+        own = self._lines[self._index][:_LONG]
+        return strip_codes("\n".join([*self.before(count), own, *self.after(count)]))
+
+    def fits(self, rule: Compiled) -> bool:
+        """Whether what stands around is as the rule's ``near`` and ``unless`` want it."""
+        if rule.near is None and rule.unless is None:
+            return True
+        text = self.text(rule.rule.within)
+        if rule.unless is not None and rule.unless.search(text):
+            return False
+        return rule.near is None or bool(rule.near.search(text))
+
+    def stamp(self) -> Stamp | None:
+        """The nearest time before the line."""
+        for line in reversed(self.before(_BACK)):
+            if (stamp := stamp_of(line[:400])) is not None:
+                return stamp
+        return None

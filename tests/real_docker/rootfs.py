@@ -19,9 +19,9 @@ from tests.real import vllm_env
 
 TOOLS = re.findall(
     r"\w+",
-    "bash cat chmod cp cut date df dirname du env find getconf grep head hostname id ln ls lscpu mkdir mktemp "
-    "mv nohup nproc ps readlink rm rmdir sed seq setsid sleep sort stat tail tee touch tr true uname uniq wc "
-    "xargs",
+    "bash cat chmod cp cut date df dirname du env find getconf grep head hostname id ln ls lscpu mkdir "
+    "mktemp mv nohup nproc ps readlink rm rmdir sed seq setsid sleep sort stat tail tee touch tr true uname "
+    "uniq wc xargs",
 )
 #: Names in the image -> what they are; `sh` of Debian is dash.
 _LINKS = {
@@ -34,8 +34,6 @@ _LINKS = {
 _FOLDERS = re.findall(
     r"[\w/]+",
     "usr/bin usr/sbin usr/lib usr/lib64 usr/local/bin etc tmp proc sys dev root opt run var home",
-)
-    "usr/bin usr/sbin usr/lib usr/lib64 usr/local/bin etc tmp proc sys dev root opt run var home".split()
 )
 
 

@@ -306,13 +306,15 @@ async def test_ctrl_c_while_it_starts_leaves_nothing(monkeypatch: pytest.MonkeyP
     assert await until_gone(ids[0]) == []
 
 
-async def test_servers_that_fail_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lab_module, "ROOT", Path("/nonexistent"))
-    monkeypatch.setattr(lab_module, "_KEPT", ())
+async def test_servers_that_fail_say_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sys, "executable", "/usr/bin/false")
+    folder = tmp_path / "lab"
+    folder.mkdir()
+    monkeypatch.setattr(lab_module, "private_folder", lambda: folder)
     with pytest.raises(LabError, match="did not start"):
         async with Lab.start():
             pass
+    assert not folder.exists()
 
 
 async def test_without_ray_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

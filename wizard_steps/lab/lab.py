@@ -9,6 +9,7 @@ import os
 import secrets
 import shlex
 import shutil
+import signal
 import sys
 import tempfile
 from asyncio.subprocess import Process
@@ -22,8 +23,8 @@ from wizard_steps import cluster as clusters
 from wizard_steps.cluster import Cluster, NodeEntry, Ray, Serve, Ssh
 from wizard_steps.errors import MilepostError
 from wizard_steps.lab import layout as layouts
+from wizard_steps.lab import reaper
 from wizard_steps.lab.layout import ROOT, Layout
-from wizard_steps.lab.reaper import LIMIT, MARKER
 
 #: Seconds for the servers to listen; generous, for a machine that is busy.
 START_LIMIT = 60.0
@@ -69,7 +70,7 @@ class Lab:
             yield cls(layout, await _ready(process, folder))
         finally:
             # Closing the pipe is what ends the lab; a second Ctrl-C only stops the wait for its end.
-            await asyncio.shield(_end(process))
+            await asyncio.shield(_end(process, layout))
 
     def write(self, path: Path) -> Path:
         """Write the cluster file, readable for its owner only, and return its path."""
@@ -86,11 +87,14 @@ class Lab:
         return shlex.join([*words, "-p", str(entry.port), f"{entry.user}@{entry.host}"])
 
 
-async def _end(process: Process) -> None:
+async def _end(process: Process, layout: Layout) -> None:
     assert process.stdin is not None
     process.stdin.close()
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(process.wait(), LIMIT + 5)
+        await asyncio.wait_for(process.wait(), reaper.LIMIT + 5)
+    # The reaper has done all this already, unless it could not start or was killed itself.
+    reaper.send(reaper.marked(layout.id), signal.SIGKILL)
+    shutil.rmtree(layout.path, ignore_errors=True)
 
 
 def private_folder() -> Path:
@@ -103,18 +107,18 @@ def private_folder() -> Path:
 async def _spawn(layout: Layout) -> Process:
     plan = layout.path / "layout.json"
     plan.write_bytes(msgspec.json.encode(layout))
-    reaper = Path(__file__).with_name("reaper.py")
+    script = Path(__file__).with_name("reaper.py")
     servers = [sys.executable, "-P", "-m", "wizard_steps.lab.servers", str(plan)]
     # No secret and no agent of the wizard's environment is seen in the lab's.
     env = {name: os.environ[name] for name in _KEPT if name in os.environ}
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     with (layout.path / "lab.log").open("wb") as log:
         return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-S", str(reaper), layout.id, layout.folder, *servers),
+            *(sys.executable, "-I", "-S", str(script), layout.id, layout.folder, *servers),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=log,
-            env={**env, "PYTHONPATH": path, MARKER: layout.id, "SPT_NOENV": "1"},
+            env={**env, "PYTHONPATH": path, reaper.MARKER: layout.id, "SPT_NOENV": "1"},
             cwd=layout.folder,
             start_new_session=True,
         )

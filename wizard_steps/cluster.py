@@ -222,8 +222,9 @@ def _duplicates(cluster: Cluster) -> Iterator[tuple[str, str]]:
 
 def _node_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
     for i, entry in enumerate(cluster.nodes):
-        if entry.host.startswith("-") or re.search(r"[\s\x00-\x1f\x7f]", entry.host):
-            yield f"nodes[{i}].host", "must not begin with - or hold blanks or control characters"
+        # An ssh config may hand the name to a shell (Match exec, ProxyCommand).
+        if entry.host.startswith("-") or re.search(r"[^\w.:%@+~/-]", entry.host):
+            yield f"nodes[{i}].host", "must not begin with - or hold blanks, quotes or shell characters"
         if entry.user and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.@\\-]*", entry.user):
             yield f"nodes[{i}].user", "is not a user name"
         if entry.fabric_ip:

@@ -7,6 +7,7 @@ which vLLM and Ray use, from writing over the environment that /proc shows.) Nee
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 
@@ -39,6 +40,11 @@ def environment(values: Mapping[str, str]) -> str:
 
 def command(argv: Sequence[str]) -> str:
     return " ".join(shlex.quote(word) for word in argv)
+
+
+def in_double_quotes(text: str) -> str:
+    """``text`` for a place between double quotes, where shlex.quote protects nothing."""
+    return re.sub(r'([\\"$`])', r"\\\1", text)
 
 
 def launch(

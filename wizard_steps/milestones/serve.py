@@ -68,10 +68,11 @@ def environment(known: Known) -> dict[str, str]:
 
 def model_command(known: Known) -> Cmd:
     """A model given as a path must be on every node: each loads its own part from its own disk."""
-    path = shlex.quote(known.cluster.serve.model)
+    model = known.cluster.serve.model
+    path, said = shlex.quote(model), remote.in_double_quotes(model)
     text = (
-        f'if [ -f {path}/config.json ]; then echo "model: {path}, $(du -sh {path} 2>/dev/null | cut -f1)"\n'
-        f'else echo "model: no config.json in {path}"; exit 1; fi\n'
+        f'if [ -f {path}/config.json ]; then echo "model: {said}, $(du -sh {path} 2>/dev/null | cut -f1)"\n'
+        f'else echo "model: no config.json in {said}"; exit 1; fi\n'
     )
     return Cmd(key="model", text=text, quiet=True, show=f"ls {path}/config.json; du -sh {path}")
 

@@ -18,6 +18,8 @@ from wizard_steps.transport.base import Transport
 Emit = Callable[[ev.AnyEvent], None]
 #: A Result keeps this many bytes of each end of an output; all of it is in the spool.
 KEEP = 512 * 1024
+#: Bytes one use of a command may print; a node that never stops must not fill the person's disk.
+MOST = 4 * 2**30
 
 
 class Tail:
@@ -127,12 +129,16 @@ class Runner:
         return Result(node, cmd.key, text_out, end.code, reason, started, ended)
 
     async def _stream(self, run: int, node: Node, cmd: Cmd, tail: Tail, spool: str) -> Exit:
-        watch = _LineWatch(cmd.stop)
+        watch, size = _LineWatch(cmd.stop), 0
         async with aclosing(self._transport.run(node, cmd)) as stream:  # type: ignore[type-var]
             async for item in stream:
                 if isinstance(item, Exit):
                     return item
                 self._keep(run, node, item, tail, spool)
+                size += len(item.data)
+                if size > MOST:
+                    detail = f"printed more than {MOST / 2**30:.3g} GiB, and was ended for that"
+                    return Exit(-1, "lost", detail)
                 if watch.seen(item.data):
                     return Exit(code=0, reason="stopped")
         return Exit(code=-1, reason="lost", detail="the transport ended without an exit status")

@@ -26,6 +26,9 @@ Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 EnvName = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Path_ = Literal["bare-metal", "docker"]
 
+#: The name of a container image: registry, path, tag or digest.
+IMAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,254}")
+
 #: Environment variables that hold secrets; refused in the file.
 SECRET_NAMES = re.compile(r"(TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY)", re.IGNORECASE)
 
@@ -256,7 +259,7 @@ def _serve_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
 
 def _docker_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
     docker = cluster.docker
-    if docker.image and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,254}", docker.image):
+    if docker.image and not IMAGE_NAME.fullmatch(docker.image):
         yield "docker.image", f"{docker.image!r} is not the name of an image"
     if not docker.hf_home.startswith(("/", "~/")):
         yield "docker.hf_home", "must be an absolute path, or begin with ~/"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from wizard_steps import docker
+from wizard_steps.cluster import IMAGE_NAME
 from wizard_steps.milestones import docker_probe as probe
 from wizard_steps.milestones.common import everywhere, failure, same_everywhere
 from wizard_steps.milestones.docker_probe import Image, Inside
@@ -45,9 +46,14 @@ class DockerReady(Step):
             return Round(questions=(_question(image),))
         if way == "image" and WAY in done.answers and OTHER not in done.answers:
             return Round(questions=(_which(image),))
-        return _stage(known, done, nodes, _image(known, done), "-2") if _second(known, done) else None
+        if not _second(known, done) or _unfit(known, done):
+            return None
+        return _stage(known, done, nodes, _image(known, done), "-2")
 
     def judge(self, known: Known, done: Results) -> Verdict:
+        unfit = _unfit(known, done)
+        if unfit:
+            return Verdict(False, "this way is not open", tuple(unfit))
         checks: list[Check] = []
         for node in known.nodes:
             checks += _node(known, done, node)
@@ -124,6 +130,21 @@ def _image(known: Known, done: Results) -> str:
 
 def _executor(known: Known, done: Results) -> str:
     return "mp" if _way(known, done) == "none" else "ray"
+
+
+def _unfit(known: Known, done: Results) -> list[Check]:
+    """What an answer asks for and cannot be; the cluster file's own values were checked when it was read."""
+    other, it, nodes = done.answers.get(OTHER, ""), known.cluster.serve, len(known.nodes)
+    checks = []
+    if other and not IMAGE_NAME.fullmatch(other):
+        checks.append(
+            Check("image", False, f"{other!r}", "the name of an image", hint="name:tag, or name@digest")
+        )
+    if _way(known, done) == "none" and it.world_size % nodes:
+        hint = "choose TP x PP so that every node runs the same number of ranks"
+        found = f"TP x PP = {it.world_size} ranks"
+        checks.append(Check("ranks", False, found, f"a multiple of {nodes} nodes", hint=hint))
+    return checks
 
 
 def _question(image: str) -> Question:

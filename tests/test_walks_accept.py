@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from walk_maker import make
+from walk_maker import make, settled_plan
 
 from tui.cli import main
 from wizard_steps.expect import compare, fill, parse_line
 from wizard_steps.expected import SNAPSHOTS
 from wizard_steps.walks.accept import Seen, accept, literal, missing
+
+__all__ = ["settled_plan"]
 
 VARIABLES = {"node": "gpu-a", "ip": "10.0.0.1", "head_ip": "10.0.0.1", "gpus": "8", "host": "gpu-a.example"}
 

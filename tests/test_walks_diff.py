@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 from case_runner import CLUSTER
-from walk_maker import make
+from walk_maker import make, settled_plan
 
 from tui.cli import main
 from wizard_steps import events as ev
 from wizard_steps.walk import Walk
 from wizard_steps.walks.diff import Change, as_lines, diff
+
+__all__ = ["settled_plan"]
 
 
 @pytest.fixture(scope="module")

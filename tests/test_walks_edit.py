@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from walk_maker import make, steps
+from walk_maker import make, settled_plan, steps
 
 from tui.cli import main
 from tui.replays import Options, run_replays
@@ -31,6 +31,8 @@ SWAP = (
     ("gpu-b", "dgx08.hpc.acme.com"),
     ("fe80::2", "fe80::9aee:cbff:fe01:2"),
 )
+
+__all__ = ["settled_plan"]
 NAMES = ("dgx07", "dgx08")
 TELLING = ("dgx0", "10.84", "172.20", "jdoe", "acme", "9aee")
 

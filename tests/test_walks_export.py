@@ -12,13 +12,15 @@ from xml.etree import ElementTree as Xml
 
 import asciicast
 import pytest
-from walk_maker import make, steps
+from walk_maker import make, settled_plan, steps
 
 from tui.cli import main
 from wizard_steps import walk as walks
 from wizard_steps.decide import Answer
 from wizard_steps.walks import notes
 from wizard_steps.walks.story import story
+
+__all__ = ["settled_plan"]
 
 EVIL = "<script>alert(1)</script> ``` | $(touch pwned) `touch pwned`"
 

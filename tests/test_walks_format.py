@@ -13,13 +13,15 @@ import time
 from pathlib import Path
 
 import pytest
-from walk_maker import make
+from walk_maker import make, settled_plan
 
 from wizard_steps import events as ev
 from wizard_steps import walk as walks
 from wizard_steps.errors import WalkError
 from wizard_steps.spool import DiskSpool
 from wizard_steps.walks import bgzf, notes
+
+__all__ = ["settled_plan"]
 
 ROOT = Path(__file__).parent.parent
 

@@ -10,13 +10,15 @@ from xml.etree import ElementTree as Xml
 
 import msgspec
 import pytest
-from walk_maker import make, steps
+from walk_maker import make, settled_plan, steps
 
 from tui.cli import main
 from tui.replays import Options, run_replays
 from wizard_steps import events as ev
 from wizard_steps import walk as walks
 from wizard_steps.decide import Answer
+
+__all__ = ["settled_plan"]
 
 TOTAL = len(steps())
 AFTER_SMI = TOTAL - steps().index("smi") - 1

@@ -21,6 +21,7 @@ examples:
   milepost cluster.toml --dry-run    every command, on which node; runs only those that read
   milepost cluster.toml --headless   no screen: a plain log, answers from the cluster file
   milepost --replay WALK [WALK ...]  replay recordings against today's steps (for CI)
+  milepost --watch WALK              watch a recording: pause, speed, jump, the author's notes
   milepost down cluster.toml         end what milepost started on the nodes, and only that
   milepost completion bash           shell completion (bash, zsh, tcsh)
 
@@ -49,6 +50,7 @@ def walk_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--replay", nargs="+", type=Path, metavar="WALK", help="replay recorded walks against today's steps"
     )
+    parser.add_argument("--watch", type=Path, metavar="WALK", help="watch a recording in the wizard's screen")
     parser.add_argument(
         "--walk", type=Path, metavar="DIR", help="where to record (default: milepost-walks/…)"
     )
@@ -139,6 +141,8 @@ def run_walk(args: argparse.Namespace) -> int:
         return run_replays(args.replay, options)
     if args.junit or args.json or args.annotations or args.as_recorded:
         raise UsageError("--junit, --json, --annotations and --as-recorded go with --replay WALK")
+    if args.watch:
+        return run_watch(args.watch)
     if args.lab and args.cluster:
         raise UsageError("--lab brings its own cluster file; leave the file out")
     if args.headless or args.dry_run:
@@ -153,6 +157,16 @@ def run_walk(args: argparse.Namespace) -> int:
     from tui.interactive import run_interactive
 
     return run_interactive(args)
+
+
+def run_watch(folder: Path) -> int:
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError(
+            "--watch needs a terminal; `milepost export` makes a page, a cast or pictures of a walk"
+        )
+    from tui.screens.watch_app import run_watch as watch
+
+    return watch(folder)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,70 @@
+"""`milepost --watch WALK`: the wizard's own screen, showing a recording."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tui.app import MilepostApp
+from tui.screens.watch_screen import WatchScreen
+from tui.tui_life import Life
+from tui.tui_log import LogStore
+from tui.tui_phase import PhaseWatch
+from tui.tui_session import WalkSession
+from tui.watching import Playback
+from wizard_steps.walk import load
+
+
+class WatchLife(Life):
+    """Nothing was started, so nothing is left behind to tell of."""
+
+    def _last_words(self) -> str:
+        return "That was a recording; nothing was run."
+
+
+class WatchApp(MilepostApp):
+    """Plays ``playback``. Keys of a gate do nothing: the recording has the answers."""
+
+    CSS_PATH = str(Path(__file__).parent.parent / "wizard.tcss")
+
+    def __init__(self, playback: Playback) -> None:
+        super().__init__(playback, None, linger=0.0)
+        self.playback = playback
+        playback.rewound = self._rewound
+        self._walk_screen = WatchScreen()
+        self._life = WatchLife(self, playback, False, None, self._no_engine, None)
+
+    @staticmethod
+    def _no_engine(*_: object) -> Playback:
+        raise RuntimeError("a recording needs no engine of its own")
+
+    def _rewound(self) -> None:
+        """The walk starts anew: what the screen has gathered of it is forgotten."""
+        session = self.session
+        if session is None:
+            return
+        session.logs = LogStore(session.spool)
+        session.phases = PhaseWatch(session.spool)
+        session.findings.clear()
+        session.notices.clear()
+        self._drop_pictures(session)
+        self._walk_screen.pinned = ""
+
+    def _take_picture(self, session: WalkSession, now: float) -> None:
+        """A recording has its pictures; none is taken."""
+        self._drop_pictures(session)
+
+    def _drop_pictures(self, session: WalkSession) -> None:
+        while session.evidence.held:
+            session.evidence.drop()
+
+    def action_ask_quit(self) -> None:
+        self.leave()
+
+    def action_debugging(self) -> None:
+        self.notify("This is a recording: nothing is started.", markup=False)
+
+
+def run_watch(folder: Path) -> int:
+    """Play a walk on the terminal. Exit status 0 when the person leaves. Raises WalkError, DriftError."""
+    code = WatchApp(Playback(load(folder))).start()
+    return 0 if code == 130 else code

@@ -1,0 +1,309 @@
+"""Plays a recording where a live walk would be: at a pace, with pauses capped, forwards and backwards.
+
+The recorded events themselves are played, not today's steps against recorded hosts: what a person watches is
+what happened then, also when the steps have changed since. (`milepost --replay` tells such drift.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from wizard_steps import events as ev
+from wizard_steps.clock import ZeroClock
+from wizard_steps.cluster import Cluster
+from wizard_steps.decide import Decider
+from wizard_steps.engine import Engine, OnEvent
+from wizard_steps.plan import plan_for
+from wizard_steps.redact import Redactor
+from wizard_steps.replaying import cluster_of
+from wizard_steps.session import State, apply
+from wizard_steps.spool import Spool
+from wizard_steps.transport.replay import RecordedDecider, Replay
+from wizard_steps.walk import MemoryJournal, Walk
+from wizard_steps.walks.notes import of_step
+
+if TYPE_CHECKING:
+    from wizard_steps.transport.ssh_ask import Asker
+
+SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+#: A recorded pause is never played longer than this (seconds, at speed 1).
+CAP = 2.0
+#: What is asked before the verdict of a gate that stays shut, when the author asks nothing.
+QUESTION = "This gate is about to be judged, and it stays shut. Where would you look? What would you try?"
+
+
+class Timeline:
+    """Recorded times to playing times: the same but for pauses, which are capped."""
+
+    def __init__(self, events: Sequence[ev.AnyEvent], cap: float = CAP) -> None:
+        self.recorded: list[float] = []
+        self.played: list[float] = []
+        before = at = 0.0
+        for event in events:
+            t = max(event.t, before)
+            at += min(t - before, cap)
+            self.recorded.append(t)
+            self.played.append(at)
+            before = t
+
+    @property
+    def length(self) -> float:
+        """Seconds at speed 1."""
+        return self.played[-1] if self.played else 0.0
+
+    def recorded_at(self, played: float) -> float:
+        """The recorded time that a playing time stands for."""
+        after = bisect_right(self.played, played)
+        if after == 0:
+            return 0.0
+        if after == len(self.played):
+            return self.recorded[-1]
+        low, high = self.played[after - 1], self.played[after]
+        share = (played - low) / (high - low)
+        start = self.recorded[after - 1]
+        return start + share * (self.recorded[after] - start)
+
+
+class Player:
+    """Where the playing stands and how it goes on. Every method may be called at any time by a key."""
+
+    def __init__(self, timeline: Timeline, now: Callable[[], float] = time.monotonic) -> None:
+        self.timeline = timeline
+        self.speed = 1.0
+        self.paused = False
+        self.question = ""
+        self._now = now
+        self._at = 0.0
+        self._since = now()
+        self._changed = asyncio.Event()
+        self.target: int | None = None
+
+    @property
+    def running(self) -> bool:
+        return not self.paused and not self.question
+
+    @property
+    def at(self) -> float:
+        """Playing seconds from the beginning, at speed 1."""
+        gone = (self._now() - self._since) * self.speed if self.running else 0.0
+        return min(self._at + gone, self.timeline.length)
+
+    def toggle(self) -> None:
+        """Play or pause; at a question: show the answer."""
+        if self.question:
+            self.answer()
+        else:
+            self._set(paused=not self.paused)
+
+    def answer(self) -> None:
+        """The person has thought about it; go on."""
+        self._set(question="", paused=False)
+
+    def faster(self, by: int) -> None:
+        """One step up or down the list of speeds."""
+        place = SPEEDS.index(self.speed) + by
+        self._set(speed=SPEEDS[max(0, min(place, len(SPEEDS) - 1))])
+
+    def seek(self, index: int) -> None:
+        """Go to an event of the recording; playing or paused as before."""
+        self._set(question="")
+        self.target = index
+
+    def hold(self, question: str) -> None:
+        self._set(question=question)
+
+    def _set(self, **changes: object) -> None:
+        self._at, self._since = self.at, self._now()
+        for name, value in changes.items():
+            setattr(self, name, value)
+        self._changed.set()
+
+    def arrived(self, played: float) -> None:
+        """The playing stands at ``played`` seconds now."""
+        self._at, self._since = played, self._now()
+
+    async def until(self, played: float) -> bool:
+        """Wait until the playing gets there. False when a seek came first."""
+        while self.target is None:
+            left = (played - self.at) / self.speed
+            if self.running and left <= 0:
+                return True
+            self._changed.clear()
+            await self._wait(left if self.running else None)
+        return False
+
+    async def while_held(self) -> None:
+        """Wait until the question is answered, or a seek."""
+        while self.question and self.target is None:
+            self._changed.clear()
+            await self._wait(None)
+
+    async def for_seek(self) -> None:
+        """Wait for a seek: the recording is over."""
+        while self.target is None:
+            self._changed.clear()
+            await self._wait(None)
+
+    async def _wait(self, seconds: float | None) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
+        except TimeoutError:
+            return
+
+
+class PlayClock:
+    """The recorded time the playing stands at: what the screen shows as elapsed is what elapsed then."""
+
+    def __init__(self, player: Player) -> None:
+        self._player = player
+
+    def now(self) -> float:
+        return self._player.timeline.recorded_at(self._player.at)
+
+
+class _Output:
+    """The recorded output, as a spool that nothing is written to."""
+
+    def __init__(self, walk: Walk) -> None:
+        self._walk = walk
+
+    def append(self, name: str, data: bytes) -> tuple[int, int]:
+        raise RuntimeError("a recording is not written to")
+
+    def read(self, name: str, start: int = 0, end: int | None = None) -> bytes:
+        return self._walk.read(name, start, start if end is None else end)
+
+    def close(self) -> None: ...
+
+
+class _Journal(MemoryJournal):
+    def __init__(self, walk: Walk) -> None:
+        super().__init__()
+        self.spool: Spool = _Output(walk)
+
+
+class Playback:
+    """What the app takes instead of a live walk. ``rewound`` is called before it starts all over."""
+
+    dry = False
+
+    def __init__(self, walk: Walk, player: Player | None = None) -> None:
+        self.walk = walk
+        self.cluster: Cluster = cluster_of(walk)
+        self.folder: Path = walk.folder
+        self.journal = _Journal(walk)
+        self.redactor = Redactor()
+        self.player = player or Player(Timeline(walk.events))
+        self.clock = PlayClock(self.player)
+        self.label = "RECORDED"
+        self.rewound: Callable[[], None] = lambda: None
+        #: How many events were told.
+        self.told = 0
+        self.milestones = [n for n, e in enumerate(walk.events) if isinstance(e, ev.StepStarted)]
+
+    def engine(self, decider: Decider, asker: Asker, on_event: OnEvent) -> PlaybackEngine:
+        """Nobody is asked anything: the recording has the answers."""
+        return PlaybackEngine(self, on_event)
+
+    async def close(self) -> None:
+        pass
+
+    def move(self, by: int) -> None:
+        """To the start of the next (+1) or the present or previous (-1) milestone."""
+        at = self.told if self.player.target is None else self.player.target
+        if by > 0:
+            later = [n for n in self.milestones if n >= at]
+            self.player.seek(later[0] + 1 if later else len(self.walk.events))
+            return
+        earlier = [n for n in self.milestones if n < at]
+        # Shortly after a start, back means the milestone before.
+        near = len(earlier) > 1 and self.player.at - self.player.timeline.played[earlier[-1]] < 1.0
+        self.player.seek((earlier[-2] if near else earlier[-1]) + 1 if earlier else 0)
+
+    def titles(self) -> list[str]:
+        """What each of ``milestones`` is called."""
+        first = self.walk.events[0]
+        names = dict(first.steps) if isinstance(first, ev.WalkStarted) else {}
+        started = [e for e in self.walk.events if isinstance(e, ev.StepStarted)]
+        again = [f" (attempt {e.attempt})" if e.attempt > 1 else "" for e in started]
+        return [names.get(e.step, e.step) + more for e, more in zip(started, again, strict=True)]
+
+    def jump(self, number: int) -> None:
+        """To the start of an attempt at a milestone, by its place in ``milestones``."""
+        self.player.seek(self.milestones[number] + 1)
+
+    def notes(self, step: str, attempt: int) -> list[str]:
+        return [note.text for note in of_step(self.walk.notes, step, attempt)]
+
+    def ask(self, event: ev.Judged) -> str:
+        asked = of_step(self.walk.notes, event.step, event.attempt, "ask")
+        return "\n".join(note.text for note in asked) or QUESTION
+
+
+class PlaybackEngine(Engine):
+    """An engine that runs nothing: it tells the recorded events at the player's pace, until cancelled."""
+
+    def __init__(self, playback: Playback, on_event: OnEvent) -> None:
+        walk = playback.walk
+        super().__init__(
+            plan=plan_for(playback.cluster),
+            cluster=playback.cluster,
+            transport=Replay((), walk.read, ZeroClock()),
+            decider=RecordedDecider(()),
+            clock=ZeroClock(),
+            journal=playback.journal,
+            on_event=on_event,
+        )
+        self._playback = playback
+        self._tell = on_event
+
+    def emit(self, event: ev.AnyEvent) -> None:
+        """Nothing is added to a recording."""
+
+    async def walk(self, gated: bool = True) -> ev.Outcome:
+        """Never returns by itself: a person may go back after the end."""
+        player, events = self._playback.player, self._playback.walk.events
+        at = 0
+        while True:
+            if player.target is not None:
+                at = self._sought(at, min(player.target, len(events)))
+            elif at >= len(events):
+                await player.for_seek()
+            elif await player.until(player.timeline.played[at]):
+                event = events[at]
+                if isinstance(event, ev.Judged) and not event.verdict.passed:
+                    player.hold(self._playback.ask(event))
+                    await player.while_held()
+                    if player.target is not None:
+                        continue
+                self._play(event)
+                at += 1
+                self._playback.told = at
+
+    def _sought(self, at: int, target: int) -> int:
+        """Tell all events up to the target at once; backwards means from the beginning."""
+        player, events = self._playback.player, self._playback.walk.events
+        player.target = None
+        if target < at:
+            at, self.state = 0, State()
+            self.cluster = self._playback.cluster
+            self._playback.rewound()
+        for event in events[at:target]:
+            self._play(event)
+        self._playback.told = target
+        player.arrived(player.timeline.played[target - 1] if target else 0.0)
+        return target
+
+    def _play(self, event: ev.AnyEvent) -> None:
+        if isinstance(event, ev.ClusterEdited):
+            self.cluster = msgspec.convert(event.cluster, Cluster)
+        self.state = apply(self.state, event)
+        self._tell(event, self.state)

@@ -58,7 +58,7 @@ def _place(scanned: Sequence[Scanned]) -> list[Placed]:
         Placed(
             hit,
             one.source.name,
-            hit.node or one.source.node,
+            hit.node or one.source.node or hit.groups.get("self", ""),
             unix(hit.stamp, year) if hit.stamp else one.source.start_time,
             (number, hit.order),
         )

@@ -9,6 +9,7 @@ from wizard_steps.milestones.docker_ray_status import DockerRayStatus
 from wizard_steps.milestones.docker_ready import DockerReady
 from wizard_steps.milestones.docker_serve import DockerServe
 from wizard_steps.milestones.docker_workers import DockerWorkers
+from wizard_steps.milestones.fabric import Fabric
 from wizard_steps.milestones.head import Head
 from wizard_steps.milestones.install import Install
 from wizard_steps.milestones.ip import Ip
@@ -28,6 +29,7 @@ PATHS: dict[str, tuple[type[Step], ...]] = {
         Ip,
         Smi,
         Install,
+        Fabric,
         Head,
         Workers,
         RayStatus,

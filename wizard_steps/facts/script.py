@@ -131,18 +131,30 @@ def commands(node: Node, cluster: Cluster) -> list[Cmd]:
 
 def script(cluster: Cluster, limit: int = SECTION_LIMIT) -> str:
     """The whole script as one sh text. ``limit``: seconds a section may take."""
+    return _joined({**sections(cluster), END: "true"}, exports(cluster), limit)
+
+
+def only(*names: str) -> str:
+    """A script of these fixed sections alone."""
+    return _joined({name: _SECTIONS[name] for name in names}, "", SECTION_LIMIT)
+
+
+def _joined(wanted: dict[str, str], setting: str, limit: int) -> str:
     head = (
         "LC_ALL=C; export LC_ALL\n"
         "PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/cuda/bin; export PATH\n"
-        f"{exports(cluster)}"
+        f"{setting}"
         "fact() {\n"
         f'  if command -v timeout >/dev/null 2>&1; then timeout {limit} sh -c "$2"; '
         'else sh -c "$2"; fi </dev/null 2>&1\n'
         '  printf \'\\n@@fact %s exit %s\\n\' "$1" "$?"\n'
         "}\n"
     )
-    body = (f"fact {shlex.quote(name)} {shlex.quote(text)}\n" for name, text in sections(cluster).items())
-    return head + "".join(body) + f"fact {END} true\nexit 0\n"
+    return (
+        head
+        + "".join(f"fact {shlex.quote(name)} {shlex.quote(text)}\n" for name, text in wanted.items())
+        + "exit 0\n"
+    )
 
 
 def exports(cluster: Cluster) -> str:

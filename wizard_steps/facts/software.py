@@ -122,6 +122,12 @@ def parse_processes(section: Section) -> list[Process]:
     return [Process(int(row[1]), row[2], row[3]) for row in rows if row]
 
 
+#: A listening socket: address, port and, behind queues, timers, retransmits, user and timeout, its inode.
+_SOCKET = re.compile(
+    r"\s*\d+: ([0-9A-F]{8}|[0-9A-F]{32}):([0-9A-F]{4}) \S+ 0A(?: \S+ \S+ \S+ +\d+ +\d+ (\d+))?"
+)
+
+
 def parse_listeners(proc: Section, sockets: Section) -> list[Listener]:
     """Rows of ``/proc/net/tcp{,6}`` in state 0A; the program's name from ``ss -Hltnp`` when it is there."""
     programs = {
@@ -131,9 +137,7 @@ def parse_listeners(proc: Section, sockets: Section) -> list[Listener]:
     }
     found: dict[tuple[str, int], Listener] = {}
     for line in proc.lines:
-        row = re.match(
-            r"\s*\d+: ([0-9A-F]{8}|[0-9A-F]{32}):([0-9A-F]{4}) \S+ 0A(?: \S+ \S+ \S+ +\d+ +\d+ (\d+))?", line
-        )
+        row = _SOCKET.match(line)
         if row:
             ip, port = _hex_ip(row[1]), int(row[2], 16)
             found[ip, port] = Listener(ip, port, programs.get(port, ""), int(row[3] or 0))

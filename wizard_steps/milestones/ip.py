@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from wizard_steps.facts.network import Candidate, candidates, parse_interfaces
+from wizard_steps.milestones import ip_measure
 from wizard_steps.milestones.common import everywhere, failure
+from wizard_steps.milestones.raystart import environment
 from wizard_steps.milestones.tcp import connect, listen
-from wizard_steps.model import Check, Cmd, Node, Option, Question, Result, Results, Round, Verdict, Work
+from wizard_steps.model import Check, Cmd, Node, Question, Result, Results, Round, Verdict, Work
 from wizard_steps.step import Known, Step
 
-#: Head to worker is tried on a port of the range Ray's workers listen in (10002-19999).
-BACK_PORT = 19998
+#: Head to worker is tried on a port of the range Ray's workers listen in.
+BACK_PORT = ip_measure.PORT
 
 ADDRESSES = Cmd(
     key="addr",
@@ -19,15 +21,8 @@ ADDRESSES = Cmd(
     ),
     show="ip -brief addr",
 )
-SPEEDS = Cmd(
-    key="speed",
-    text=(
-        "for d in /sys/class/net/*; do n=${d##*/}; s=$(cat $d/speed 2>/dev/null)\n"
-        'r=$(ls $d/device/infiniband 2>/dev/null); echo "$n ${s:-?} ${r}"; done\n'
-    ),
-    quiet=True,
-    show="cat /sys/class/net/*/speed; ls /sys/class/net/*/device/infiniband",
-)
+#: What a choice of address sets on a node, of all that Ray and vLLM are started with.
+SETS = ("VLLM_HOST_IP", "NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME")
 
 
 class Ip(Step):
@@ -37,9 +32,13 @@ class Ip(Step):
 
     def rounds(self, known: Known, done: Results) -> Round | None:
         if not done.has("addr"):
-            looks = everywhere(known.nodes, ADDRESSES).work + everywhere(known.nodes, SPEEDS).work
+            looks = everywhere(known.nodes, ADDRESSES).work + everywhere(known.nodes, ip_measure.LINKS).work
             return Round(work=looks)
         missing = [node for node in known.nodes if not self._chosen(node, done)]
+        if missing and not done.has("measure"):
+            measuring = ip_measure.measure(known, done)
+            if measuring:
+                return measuring
         unasked = [node for node in missing if f"ip-{node.name}" not in done.answers]
         questions = tuple(q for node in unasked if (q := self._question(known, node, done)))
         if questions:
@@ -55,9 +54,19 @@ class Ip(Step):
         chosen = {node.name: self._chosen(node, done) for node in known.nodes}
         ok = all(check.ok for check in checks)
         names = {node.name: self._interface(node, done) for node in known.nodes}
+        if ok:
+            checks = [*checks, *self._settings(known, chosen, names)]
         pairs = ", ".join(f"{n}={ip}" for n, ip in chosen.items())
         summary = f"GPU traffic uses {pairs}" if ok else "the chosen addresses do not carry traffic both ways"
         return Verdict(ok, summary, tuple(checks), {"fabric_ips": chosen, "interfaces": names})
+
+    def _settings(self, known: Known, ips: dict[str, str], interfaces: dict[str, str]) -> list[Check]:
+        """What this choice sets, shown before anything is started with it."""
+        checks = []
+        for node in known.nodes:
+            env = _sets(known, node, ips[node.name], interfaces[node.name])
+            checks.append(Check("sets", True, " ".join(f"{k}={v}" for k, v in env.items()), node=node.name))
+        return checks
 
     def _candidates(self, node: Node, done: Results) -> list[Candidate]:
         result = done.get("addr", node)
@@ -85,20 +94,8 @@ class Ip(Step):
         found = self._candidates(node, done)
         if not found:
             return None
-        speeds = _speeds(done, node)
-        options = tuple(
-            Option(c.ip, f"{c.ip} on {c.interface}{speeds.get(c.interface, '')}", c.why) for c in found
-        )
-        index = known.nodes.index(node)
-        return Question(
-            id=f"ip-{node.name}",
-            text=f"Which address of {node.name} carries GPU traffic?",
-            kind="choice",
-            options=options,
-            default=options[0].value,
-            field=f"nodes[{index}].fabric_ip",
-            why="NCCL, Gloo and Ray all use it. Take the fastest network all nodes share, not management.",
-        )
+        env = {one.ip: _sets(known, node, one.ip, one.interface) for one in found}
+        return ip_measure.question(known, node, found, ip_measure.choice(known, done), env)
 
     def _wrong(self, known: Known, done: Results) -> list[Check]:
         """What needs no network to be seen: no address, an address of another machine, one used twice."""
@@ -174,11 +171,8 @@ def _hint(line: str) -> str:
     return "is the address right, and is the interface up on both nodes?"
 
 
-def _speeds(done: Results, node: Node) -> dict[str, str]:
-    result = done.get("speed", node)
-    found = {}
-    for line in result.lines if result else []:
-        name, speed, *rdma = [*line.split(), "?"][:3] if line.split() else ("", "?")
-        text = f", {int(speed) / 1000:g} Gbit/s" if speed.isdigit() and int(speed) > 0 else ""
-        found[name] = text + (f", RDMA {rdma[0]}" if rdma and rdma[0] != "?" else "")
-    return found
+def _sets(known: Known, node: Node, ip: str, interface: str) -> dict[str, str]:
+    """What Ray and vLLM will be started with on this node; the cluster file's own env wins."""
+    facts = {**known.facts, "fabric_ips": {node.name: ip}, "interfaces": {node.name: interface}}
+    env = environment(Known(known.cluster, facts), node)
+    return {name: env[name] for name in SETS if name in env}

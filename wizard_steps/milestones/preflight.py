@@ -1,8 +1,9 @@
-"""preflight: what `milepost check` finds, as a gate: look at every node before anything is installed or started."""
+"""preflight: what `milepost check` finds, as a gate, before anything is installed or started."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -92,7 +93,7 @@ def _epoch(wizard: Result | None) -> float | None:
 
 
 def _for_the_gate(one: Finding, cluster: Cluster) -> Finding:
-    """Nothing is installed yet: unlike packages close no gate here, the step that installs them looks again."""
+    """Nothing is installed yet: unlike packages close no gate here; a later step looks again."""
     later = _LATER[cluster.path].get(one.fact)
     if one.verdict != "fail" or later is None:
         return one
@@ -133,10 +134,8 @@ def _learnt(known: Known, facts: Mapping[str, NodeFacts]) -> dict[str, Any]:
     topology = topology_of(known.cluster, told)
     head = facts[known.head.name]
     config: Any = None
-    try:
+    with suppress(msgspec.DecodeError):
         config = msgspec.json.decode(head.config) if head.config else None
-    except msgspec.DecodeError:
-        pass
     return {
         "gpu_bytes": topology.gpu_bytes,
         "gpu_name": topology.gpu_name,

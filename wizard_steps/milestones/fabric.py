@@ -1,0 +1,257 @@
+"""fabric: prove the way between the nodes before Ray needs it: TCP, then a real all_reduce."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+from wizard_steps import remote
+from wizard_steps.milestones import collective, mesh, raystart
+from wizard_steps.milestones.common import everywhere, failure, fields
+from wizard_steps.model import Check, Cmd, Node, Results, Round, Verdict, Work
+from wizard_steps.remote import Look
+from wizard_steps.step import Known, Step
+
+#: One port for each kind a firewall may forget: Ray's workers (both ends of their range), where the ranks
+#: meet, and one of the high ports that Ray's node managers, NCCL and Gloo take at random.
+PORTS = (10002, 19999, collective.PORT, 45123)
+#: Each node tries this many neighbours on both sides, and the head.
+NEIGHBOURS = 8
+#: Pairs that are tried at the same time, and in all, after all nodes together have failed.
+AT_ONCE, MOST = 8, 64
+
+
+class Fabric(Step):
+    id = "fabric"
+    title = "Prove the GPU network"
+
+    def rounds(self, known: Known, done: Results) -> Round | None:
+        if not done.has("look"):
+            port = known.cluster.ray.port
+            looks = everywhere(known.nodes, lambda n: remote.look(known.cluster, n, raystart.ROLE, port))
+            return Round(work=looks.work + everywhere(known.nodes, collective.look(known.cluster)).work)
+        if _running(known, done):
+            return None
+        if len(known.nodes) > 1 and not done.has("mesh"):
+            return Round(work=tuple(_mesh(known)))
+        if not all(check.ok for check in _tcp(known, done)) or _backend(known, done) is None:
+            return None
+        if not done.has("allreduce"):
+            return Round(work=tuple(_all(known, done)))
+        return _next_pairs(known, done)
+
+    def judge(self, known: Known, done: Results) -> Verdict:
+        running = _running(known, done)
+        if running:
+            found = f"not proved again: Ray of this cluster runs on {', '.join(running)} and uses the network"
+            return Verdict(True, found, (Check("all_reduce", True, found),))
+        checks = _tcp(known, done)
+        facts: dict[str, object] = {}
+        if all(check.ok for check in checks):
+            more, facts = _proved(known, done)
+            checks += more
+        failed = [check for check in checks if not check.ok]
+        if failed:
+            names = list(dict.fromkeys(check.name for check in failed))
+            few = ", ".join(names[:4]) + (" ..." if len(names) > 4 else "")
+            return Verdict(False, f"the nodes cannot work together yet: {few}", tuple(checks))
+        return Verdict(True, checks[-1].found, tuple(checks), {"fabric": facts} if facts else {})
+
+
+def _running(known: Known, done: Results) -> list[str]:
+    return [n.name for n in known.nodes if (r := done.get("look", n)) and r.ok and Look(r.text).ours]
+
+
+# ---- TCP
+
+
+def _peers(nodes: tuple[Node, ...], place: int) -> list[Node]:
+    """The head and the nearest neighbours on both sides, the same seen from either end."""
+    count = len(nodes)
+    near = {(place + step) % count for step in range(-NEIGHBOURS, NEIGHBOURS + 1)}
+    wanted = set(range(count)) if place == 0 else near | {0}
+    return [nodes[i] for i in sorted(wanted - {place})]
+
+
+def _mesh(known: Known) -> list[Work]:
+    nodes = tuple(sorted(known.nodes, key=lambda node: node.role != "head"))
+    work = []
+    for place, node in enumerate(nodes):
+        mine, peers = known.ip(node), _peers(nodes, place)
+        listen = [(mine, port, len(peers)) for port in PORTS]
+        to = [(peer.name, mine, known.ip(peer), port, 0) for peer in peers for port in PORTS]
+        shown = f"(connect to {len(peers)} other node(s) on ports {', '.join(map(str, PORTS))})"
+        work.append((node, mesh.command(known.cluster, "mesh", listen, to, shown)))
+    return work
+
+
+def _tcp(known: Known, done: Results) -> list[Check]:
+    if len(known.nodes) == 1:
+        return [Check("TCP", True, "one node: nothing leaves it")]
+    bad, count, slowest = [], 0, 0.0
+    for node in known.nodes:
+        result = done.get("mesh", node)
+        found = mesh.ways(result)
+        if result is None or not result.ok or not found:
+            bad.append(failure(result, node))
+            continue
+        count += len(found)
+        slowest = max([slowest, *(way.ms for way in found)])
+        for name in dict.fromkeys(way.name for way in found if not way.open):
+            closed = [way for way in found if way.name == name and not way.open]
+            ports = ", ".join(str(way.port) for way in closed)
+            hint = f"open all TCP from {node.name} to {name} on this network (ufw, nft, security group)"
+            found_ = f"port {ports}: {closed[0].why}"
+            bad.append(Check(f"{node.name} reaches {name}", False, found_, "open", node.name, hint))
+    if bad:
+        return bad
+    text = f"{count} connections among {len(known.nodes)} nodes open, the slowest took {slowest:.1f} ms"
+    return [Check("TCP", True, text)]
+
+
+# ---- all_reduce
+
+
+def _torch(known: Known, done: Results) -> dict[str, dict[str, str]]:
+    return {n.name: fields(r.text) if (r := done.get("torch", n)) and r.ok else {} for n in known.nodes}
+
+
+def _missing(known: Known, done: Results) -> list[str]:
+    return [name for name, said in _torch(known, done).items() if said.get("torch", "missing") == "missing"]
+
+
+def _backend(known: Known, done: Results) -> str | None:
+    """nccl, gloo, or None where no all_reduce is possible: no torch, unlike nodes, one node of one rank."""
+    if _missing(known, done):
+        return None
+    cuda = [said.get("cuda", "0") != "0" for said in _torch(known, done).values()]
+    if any(cuda) and not all(cuda):
+        return None
+    backend = "nccl" if all(cuda) else "gloo"
+    world = sum(rank.procs for rank in collective.ranks(known.nodes, backend))
+    return backend if world > 1 else None
+
+
+def _run(known: Known, nodes: tuple[Node, ...], backend: str, key: str, port: int) -> list[Work]:
+    ranks = collective.ranks(nodes, backend)
+    world = sum(rank.procs for rank in ranks)
+    master = known.ip(nodes[0])
+
+    def one(rank: collective.Rank) -> Cmd:
+        env = raystart.environment(known, rank.node)
+        return collective.command(known.cluster, rank, world, master, backend, env, key, port)
+
+    return [(rank.node, one(rank)) for rank in ranks]
+
+
+def _all(known: Known, done: Results) -> list[Work]:
+    nodes = (known.head, *known.workers)
+    return _run(known, nodes, _backend(known, done) or "gloo", "allreduce", collective.PORT)
+
+
+def _failed(known: Known, done: Results) -> list[Node]:
+    return [node for node in known.nodes if collective.told(done.get("allreduce", node)).problem]
+
+
+def _pairs(known: Known) -> list[tuple[int, int]]:
+    """Indexes into (head, workers...): the head with each, then workers, neighbours first."""
+    count = len(known.nodes)
+    others = sorted(combinations(range(1, count), 2), key=lambda pair: pair[1] - pair[0])
+    return [*((0, i) for i in range(1, count)), *others][:MOST]
+
+
+def _key(pair: tuple[int, int]) -> str:
+    return f"pair-{pair[0]}-{pair[1]}"
+
+
+def _next_pairs(known: Known, done: Results) -> Round | None:
+    """After all together have failed: the head with each worker; where those work, the workers."""
+    if not _failed(known, done) or len(known.nodes) < 3:
+        return None
+    nodes = (known.head, *known.workers)
+    tried = [pair for pair in _pairs(known) if done.has(_key(pair))]
+    with_head = [pair for pair in tried if pair[0] == 0]
+    broken = [pair for pair in with_head if _problem(nodes, pair, done)]
+    left = [pair for pair in _pairs(known) if pair not in tried and (pair[0] == 0 or not broken)]
+    # The head's own pairs first: they tell whether the others need a look at all.
+    batch = [pair for pair in left if (pair[0] == 0) == (left[0][0] == 0)][:AT_ONCE]
+    work: list[Work] = []
+    for place, (a, b) in enumerate(batch):
+        two = (nodes[a], nodes[b])
+        backend = _backend(known, done) or "gloo"
+        work += _run(known, two, backend, _key((a, b)), collective.PORT + 1 + place)
+    return Round(work=tuple(work)) if work else None
+
+
+def _problem(nodes: tuple[Node, ...], pair: tuple[int, int], done: Results) -> str:
+    said = [collective.told(done.get(_key(pair), nodes[i])) for i in pair]
+    return next((one.problem for one in said if one.problem), "")
+
+
+def _proved(known: Known, done: Results) -> tuple[list[Check], dict[str, object]]:
+    missing = _missing(known, done)
+    torch = _torch(known, done)
+    if missing:
+        some = len(missing) < len(known.nodes)
+        found = f"not proved: no torch in this venv ({known.cluster.venv}) on {', '.join(missing)}"
+        hint = "go back to install: the other nodes have it" if some else ""
+        return [Check("all_reduce", not some, found, node=missing[0] if some else "", hint=hint)], {}
+    without = [name for name, said in torch.items() if said.get("cuda", "0") == "0"]
+    if without and len(without) < len(torch):
+        hint = "CUDA must work on every node: look at nvidia-smi and the driver there"
+        return [
+            Check("CUDA", False, f"torch sees no GPU on {', '.join(without)}", node=without[0], hint=hint)
+        ], {}
+    backend = _backend(known, done)
+    if backend is None:
+        return [Check("all_reduce", True, "one node with one rank: there is nothing to reduce with")], {}
+    if _failed(known, done):
+        return _broken(known, done), {}
+    first = collective.told(done.get("allreduce", known.head))
+    checks = []
+    if first.network or first.channels:
+        between = f"between nodes {first.network}; channels of the head: {first.channels or 'none told'}"
+        checks.append(Check("transport", True, f"NCCL chose {between}"))
+    kind = "one process a node on CPU" if backend == "gloo" else "one process a GPU"
+    checks.append(Check("all_reduce", True, f"{first.speed} ({kind})"))
+    return checks, {"backend": backend, "bus_gbytes": first.gbytes, "network": first.network}
+
+
+def _broken(known: Known, done: Results) -> list[Check]:
+    nodes = (known.head, *known.workers)
+    problems = {n.name: collective.told(done.get("allreduce", n)).problem for n in _failed(known, done)}
+    where, what = next(iter(problems.items()))
+    tried = [pair for pair in _pairs(known) if done.has(_key(pair))]
+    pairs = [(pair, text) for pair in tried if (text := _problem(nodes, pair, done))]
+    checks = [
+        Check(
+            f"pair {nodes[a].name} - {nodes[b].name}",
+            False,
+            text,
+            "an all_reduce of these two",
+            nodes[b].name,
+            _hint(text),
+        )
+        for (a, b), text in pairs
+    ]
+    if len(nodes) == 2:
+        return [Check(f"pair {nodes[0].name} - {nodes[1].name}", False, what, "", where, _hint(what))]
+    alone = "" if pairs or not tried else f"; {len(tried)} pairs work alone, only all together fail"
+    return [
+        Check("all_reduce", False, f"{what}{alone}", "the right sum on every rank", where, _hint(what)),
+        *checks,
+    ]
+
+
+def _hint(text: str) -> str:
+    if "out of memory" in text.lower():
+        return "somebody uses these GPUs: see nvidia-smi"
+    if "address" in text.lower() and "use" in text.lower():
+        return f"a port from {collective.PORT} on is taken on the head"
+    if "no end of all_reduce" in text or "imed out" in text or "timeout" in text.lower():
+        return (
+            "small packets pass and large ones do not, or a firewall drops random ports: compare the MTU of "
+            "both interfaces (`ip link`), try `ping -M do -s 8972`, open all TCP between the nodes"
+        )
+    if "no end of meet" in text:
+        return "a rank has not come: look at its node's output"
+    return "read this node's output; NCCL_SOCKET_IFNAME and GLOO_SOCKET_IFNAME name the interface it took"

@@ -15,11 +15,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tui import cli, cmd_diagnose
-from wizard_steps.diagnose import Source, as_json, as_text, diagnose, diagnose_files, diagnose_streams
+from wizard_steps.diagnose import (
+    Fix,
+    Source,
+    as_json,
+    as_text,
+    diagnose,
+    diagnose_files,
+    diagnose_streams,
+    sources_of,
+)
 from wizard_steps.diagnose.lines import parse, stamp_of, strip_codes, unix
 from wizard_steps.diagnose.literals import any_of, required
-from wizard_steps.diagnose.rules import RuleError, load
+from wizard_steps.diagnose.rules import RuleError, default_rules, load
 from wizard_steps.diagnose.scan import BLOCK
+from wizard_steps.model import Node, Result
 
 NOISE = "INFO 11-24 08:00:00 [loggers.py:1] Avg generation throughput: 12.3 tokens/s, Running: 3 reqs\n"
 FAILURE = "ERROR 11-24 08:01:00 [core.py:1] torch.OutOfMemoryError: CUDA out of memory.\n"
@@ -148,6 +158,54 @@ def test_start_time_orders_text_without_times() -> None:
 def test_code_of_a_traceback_is_weaker_than_what_was_said() -> None:
     text = '    raise ValueError("CUDA out of memory")\nOSError: [Errno 98] Address already in use\n'
     assert [f.family for f in diagnose([Source("x", text)])] == ["ports"]
+
+
+def test_results_of_a_walk_are_sources() -> None:
+    results = [
+        Result(Node("a", "gpu-a"), "serve", "OSError: [Errno 98] Address already in use", 1, started=9.0),
+        Result(Node("b", "gpu-b"), "join", "OSError: [Errno 28] No space left on device", 1, started=3.0),
+        Result(Node("b", "gpu-b"), "nothing", "  ", 1),
+    ]
+    assert [f.node for f in diagnose(sources_of(results, began=1000.0))] == ["b", "a"]
+    assert [f.node for f in diagnose(sources_of(results))] == ["a", "b"]
+    assert diagnose(sources_of(results))[0].evidence[0].file == "serve"
+
+
+def test_a_fix_is_quoted_and_never_half_filled() -> None:
+    fix = Fix("x", "{venv}/bin/pip install ray=={ray_version}")
+    assert (
+        fix.filled({"venv": "/opt/my env", "ray_version": "2.60.0"})
+        == "'/opt/my env'/bin/pip install ray==2.60.0"
+    )
+    assert fix.filled({"venv": "/opt/v; rm -rf /", "ray_version": "$(x)"}) == (
+        "'/opt/v; rm -rf /'/bin/pip install ray=='$(x)'"
+    )
+    assert fix.filled({"venv": "/opt/v"}) is None
+
+
+def test_every_fix_of_a_rule_can_be_filled() -> None:
+    values = {"venv": "/opt/v", "ray_version": "2.60.0"}
+    for rule in default_rules().rules:
+        for fix in rule.fixes:
+            filled = fix.filled(values)
+            assert filled
+            assert "{" not in filled
+
+
+def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "s3cret-token")
+    text = "CUDA out of memory hf_ABCDEFGHIJKLMNOPQRSTUVWX s3cret-token"
+    shown = diagnose([Source("x", text)])[0].evidence[0].text
+    assert "hf_ABC" not in shown
+    assert "s3cret" not in shown
+
+
+def test_no_rule_is_slow_on_long_lines() -> None:
+    """Not a timing: an expression that needs seconds would run into the time limit of the test."""
+    for rule in default_rules().compiled:
+        for word in rule.words[:3]:
+            for filler in ("a", "/", "1.", f"{word} "):
+                rule.search((word + filler * 4096)[:4096])
 
 
 def test_rendering() -> None:

@@ -81,7 +81,7 @@ def main() -> None:
             seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
             size = path.stat().st_size / (1 << 20)
-            rate = f"{size:.0f} MB in {seconds:.1f} s = {size / seconds:.0f} MB/s ({size / cpu:.0f} by CPU time)"
+            rate = f"{size:.0f} MB in {seconds:.1f} s = {size / seconds:.0f} MB/s (CPU: {size / cpu:.0f})"
             print(f"{name}: {rate}, peak {peak} MB, found {found[0].family}")
     for size in (1, 2, 4, 8):
         text = "x" * (size << 20) + END

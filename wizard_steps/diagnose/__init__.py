@@ -15,6 +15,7 @@ from wizard_steps.diagnose.rank import Scanned, findings
 from wizard_steps.diagnose.render import as_json, as_text
 from wizard_steps.diagnose.rules import RuleSet, default_rules
 from wizard_steps.diagnose.scan import BLOCK, scan_bytes, scan_text
+from wizard_steps.model import Result
 
 __all__ = [
     "FAMILIES",
@@ -28,6 +29,7 @@ __all__ = [
     "diagnose",
     "diagnose_files",
     "diagnose_streams",
+    "sources_of",
 ]
 
 
@@ -39,6 +41,17 @@ def diagnose(sources: Sequence[Source], rules: RuleSet | None = None) -> list[Fi
         for s in sources
     ]
     return findings(scanned)
+
+
+def sources_of(results: Sequence[Result], began: float | None = None) -> list[Source]:
+    """What commands of a walk printed, as sources named after the command's key. ``began`` is the Unix time
+    at which the walk began; without it the order of ``results`` orders what holds no times itself.
+    """
+    return [
+        Source(r.key, r.text, r.node.name, None if began is None else began + r.started)
+        for r in results
+        if r.text.strip()
+    ]
 
 
 def diagnose_streams(streams: Sequence[tuple[Source, Callable[[], BinaryIO]]]) -> list[Finding]:

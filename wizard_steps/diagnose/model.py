@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Mapping
 from typing import Literal, get_args
 
@@ -37,6 +39,9 @@ Kind = Literal["cause", "effect", "hint", "wrapper", "unknown"]
 KINDS: tuple[str, ...] = get_args(Kind)
 
 
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+
+
 class Source(Struct, frozen=True):
     """One output to diagnose. ``start_time`` is Unix seconds; it orders text that holds no times itself."""
 
@@ -64,6 +69,15 @@ class Fix(Struct, frozen=True, omit_defaults=True):
     command: str
     mutates: bool = True
     where: Literal["node", "head", "all", "wizard"] = "node"
+
+    def filled(self, values: Mapping[str, str]) -> str | None:
+        """The command with every placeholder replaced by its value, quoted for a shell. None when a value
+        is missing or empty: a fix that is only half known is not offered.
+        """
+        names = set(_PLACEHOLDER.findall(self.command))
+        if not all(values.get(name) for name in names):
+            return None
+        return _PLACEHOLDER.sub(lambda match: shlex.quote(values[match[1]]), self.command)
 
 
 class Evidence(Struct, frozen=True):

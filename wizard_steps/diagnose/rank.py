@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from wizard_steps.diagnose.lines import unix
 from wizard_steps.diagnose.model import KINDS, Action, Evidence, Finding, Source
 from wizard_steps.diagnose.scan import KEEP, Hit
+from wizard_steps.redact import Redactor
 
 #: What is found after the first failure is probably its consequence.
 LATER = 0.6
@@ -44,11 +45,12 @@ def findings(scanned: Sequence[Scanned]) -> list[Finding]:
     for item in placed:
         groups.setdefault((item.hit.rule.rule.id, item.node), []).append(item)
     ordered = sorted(groups.values(), key=lambda group: _key(group[0]))
+    redactor = Redactor.from_environment()
     for kinds in (("cause", "effect"), ("hint",), ("unknown",)):
         real = [group for group in ordered if group[0].hit.kind in kinds]
         if real:
-            return _with_confidence([_finding(group) for group in real])
-    return [_wrapper(ordered[0], scanned)] if ordered else []
+            return _with_confidence([_finding(group, redactor) for group in real])
+    return [_wrapper(ordered[0], scanned, redactor)] if ordered else []
 
 
 def _place(scanned: Sequence[Scanned]) -> list[Placed]:
@@ -89,7 +91,7 @@ def _strength(hit: Hit) -> tuple[int, float]:
     return (KINDS.index(hit.kind), -hit.rule.rule.confidence)
 
 
-def _finding(group: list[Placed]) -> Finding:
+def _finding(group: list[Placed], redactor: Redactor) -> Finding:
     first, rule = group[0], group[0].hit.rule.rule
     values = {**first.hit.groups, **({"node": first.node} if first.node else {})}
     return Finding(
@@ -98,7 +100,7 @@ def _finding(group: list[Placed]) -> Finding:
         kind=first.hit.kind,
         cause=fill(rule.cause, values),
         node=first.node,
-        evidence=tuple(Evidence(i.file, i.hit.number, i.hit.text) for i in group[:KEEP]),
+        evidence=tuple(Evidence(i.file, i.hit.number, redactor.text(i.hit.text)) for i in group[:KEEP]),
         try_=tuple(Action(fill(a.text, values), fill(a.command, values)) for a in rule.try_),
         confidence=rule.confidence if first.hit.kind == rule.kind else min(rule.confidence, WEAK),
         source=rule.source,
@@ -127,9 +129,9 @@ def _with_confidence(found: list[Finding]) -> list[Finding]:
     return result
 
 
-def _wrapper(group: list[Placed], scanned: Sequence[Scanned]) -> Finding:
+def _wrapper(group: list[Placed], scanned: Sequence[Scanned], redactor: Redactor) -> Finding:
     """Only wrappers: say so, and where the cause can be."""
-    finding = _finding(group)
+    finding = _finding(group, redactor)
     first = group[0]
     where = [f"above line {first.hit.number} of {first.file}"]
     if first.node:

@@ -14,10 +14,11 @@ from walk_maker import make, record, settled_plan
 from tests.tui_fakes import plain, until
 from tui.screens.watch_app import WatchApp
 from tui.screens.watch_screen import JumpScreen
-from tui.watching import CAP, QUESTION, SPEEDS, Playback, Player, Timeline
+from tui.watching import CAP, FAILED, PASSED, QUESTION, SPEEDS, Playback, Player, Timeline
 from wizard_steps import events as ev
 from wizard_steps import walk as walks
 from wizard_steps.decide import Answer
+from wizard_steps.model import Verdict
 from wizard_steps.session import State, fold
 from wizard_steps.walks import notes
 
@@ -51,6 +52,13 @@ def test_pauses_are_capped_and_all_else_keeps_its_pace() -> None:
     # The screen's clock runs through a capped pause faster, and arrives on time.
     assert line.recorded_at(0.5 + CAP / 2) == 50.5
     assert line.recorded_at(99) == 101.0
+
+
+def test_a_shut_gate_stays_on_show_even_where_a_script_answered_at_once() -> None:
+    shut, opened = (ev.Judged(1.0, "s", 1, Verdict(ok, "")) for ok in (False, True))
+    line = Timeline([ev.StepStarted(0.0, "s", 1), shut, ev.StepStarted(1.0, "s", 2), opened, shut])
+    assert line.played == [0, 1, 1 + FAILED, 1 + FAILED, 1 + FAILED + PASSED]
+    assert line.recorded_at(3) == 1.0
 
 
 @given(TIMES)
@@ -192,9 +200,14 @@ async def test_the_screen(folder: Path, size: tuple[int, int]) -> None:
         await until(pilot, lambda: player.question)
         await until(pilot, lambda: "What would you try?" in plain(app))
         assert "YOUR TURN" in plain(app)
-        assert "7 GPUs" not in plain(app)
+        assert "✗ failed" not in plain(app)
+        player.speed = SPEEDS[0]
         await pilot.press("space")
-        await until(pilot, lambda: "7 GPUs" in plain(app))
+        session = app.session
+        await until(pilot, lambda: session.state.step("smi").status == "failed")
+        player.toggle()
+        await until(pilot, lambda: "✗ failed" in plain(app))
+        player.toggle()
         player.seek(len(walk.events))
         await until(pilot, lambda: "THE END" in plain(app))
         await pilot.press("comma")

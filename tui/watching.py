@@ -39,19 +39,30 @@ CAP = 2.0
 QUESTION = "This gate is about to be judged, and it stays shut. Where would you look? What would you try?"
 
 
+#: How long a verdict stays on show at least (seconds, at speed 1): what a script answered at once, a person
+#: must have the time to read.
+PASSED, FAILED = 0.8, 5.0
+
+
+def _linger(event: ev.AnyEvent) -> float:
+    if isinstance(event, ev.Judged):
+        return PASSED if event.verdict.passed else FAILED
+    return 0.0
+
+
 class Timeline:
-    """Recorded times to playing times: the same but for pauses, which are capped."""
+    """Recorded times to playing times: the same, but pauses are capped and verdicts linger."""
 
     def __init__(self, events: Sequence[ev.AnyEvent], cap: float = CAP) -> None:
         self.recorded: list[float] = []
         self.played: list[float] = []
-        before = at = 0.0
+        before = at = linger = 0.0
         for event in events:
             t = max(event.t, before)
-            at += min(t - before, cap)
+            at += max(min(t - before, cap), linger)
             self.recorded.append(t)
             self.played.append(at)
-            before = t
+            before, linger = t, _linger(event)
 
     @property
     def length(self) -> float:

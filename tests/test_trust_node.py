@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gzip
 import os
 import re
 import stat
-import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -16,11 +14,11 @@ from pathlib import Path
 import asyncssh
 import psutil
 import pytest
+from headless_help import files_below, headless, plain_bytes
 from sshd import Answers, Bed, bed_fixture, free_port, needs_sshd
 
 from wizard_steps import cluster as clusters
 from wizard_steps.clock import RealClock
-from wizard_steps.cluster import Cluster
 from wizard_steps.model import Cmd
 from wizard_steps.redact import Redactor
 from wizard_steps.runner import Runner
@@ -31,7 +29,6 @@ from wizard_steps.transport.ssh_ask import NoAsker
 
 __all__ = ["bed_fixture"]
 pytestmark = needs_sshd
-ROOT = Path(__file__).parents[1]
 
 #: Title, colours, clipboard (OSC 52), a link, a device query, a printer, C1 forms, bidi, NUL, backspace.
 EVIL = (
@@ -93,31 +90,6 @@ async def evil_server(
         yield server.get_port()
     finally:
         server.close()
-
-
-def files_below(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
-
-
-def plain_bytes(path: Path) -> bytes:
-    data = path.read_bytes()
-    return gzip.decompress(data) if path.suffix == ".gz" else data
-
-
-async def headless(cluster: Cluster, folder: Path, **env: str) -> tuple[int, str]:
-    """`milepost FILE --headless` as a person would run it: exit status, and all it printed."""
-    file = folder / "milepost.toml"
-    file.write_text(clusters.dump(cluster))
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tui.cli", str(file), "--headless", "--walk", str(folder / "walk")),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **env},
-    )
-    out, _ = await process.communicate()
-    return process.returncode or 0, out.decode()
 
 
 async def test_nothing_active_reaches_the_terminal_or_a_file(ssh_bed: Bed, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ examples:
   milepost --replay WALK [WALK ...]  replay recordings against today's steps (for CI)
   milepost --watch WALK              watch a recording: pause, speed, jump, the author's notes
   milepost down cluster.toml         end what milepost started on the nodes, and only that
+  milepost dashboard cluster.toml    Ray's dashboard here, through an SSH tunnel
   milepost completion bash           shell completion (bash, zsh, tcsh)
 
 exit status: 0 passed, 1 a gate failed, 2 usage or cluster file, 3 drift (a recording does not fit
@@ -31,6 +32,7 @@ today's steps), 130 interrupted
 #: Commands that live in a module of their own: each has add(subparsers) and run(args) -> exit status.
 MODULES = (
     "tui.cmd_down",
+    "tui.cmd_dashboard",
     "tui.cmd_diagnose",
     "tui.cmd_bundle",
     "tui.cmd_check",

@@ -18,6 +18,7 @@ from wizard_steps.redact import Redactor
 from wizard_steps.session import State
 from wizard_steps.transport.cleaned import Cleaned
 from wizard_steps.transport.secrets import WithSecrets
+from wizard_steps.transport.token import WithRayToken
 from wizard_steps.walk import WalkFolder, new_meta
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ class LiveWalk:
         from wizard_steps.transport.ssh import SshTransport
 
         ssh = SshTransport(self.cluster, asker)
-        self._transport = Cleaned(WithSecrets(ssh), self.redactor)
+        inner = WithRayToken(WithSecrets(ssh), self.cluster, self.redactor)
+        self._transport = Cleaned(inner, self.redactor)
         return Engine(
             plan=plan_for(self.cluster),
             cluster=self.cluster,

@@ -68,11 +68,14 @@ class Serve(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Ray(Struct, frozen=True, forbid_unknown_fields=True):
+    """``auth``: "token" gives every node the same Ray token, made by the wizard; "off" leaves that to Ray."""
+
     port: Port = 6379
     dashboard_port: Port = 8265
     dashboard_host: str = "127.0.0.1"
     version: str = versions.RAY
     settle: Annotated[int, Meta(ge=0, le=600)] = 45
+    auth: Literal["off", "token"] = "off"
     head_flags: tuple[str, ...] = ()
     worker_flags: tuple[str, ...] = ()
 

@@ -15,14 +15,16 @@ from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
+from wizard_steps import ray_token
 from wizard_steps.cluster import Cluster
 from wizard_steps.model import Cmd, Node
-from wizard_steps.remote import command, identity
+from wizard_steps.remote import command, identity, state_dir
 
 LABEL = "milepost.cluster"
 OFFICIAL = "vllm/vllm-openai"
 #: Where vLLM's images look for models, and where the nodes' cache is mounted.
-HF_IN_CONTAINER = "/root/.cache/huggingface"
+HOME_IN_CONTAINER = "/root"
+HF_IN_CONTAINER = f"{HOME_IN_CONTAINER}/.cache/huggingface"
 #: The first process of a container: runs its words, passes TERM on, reaps what is left to it, ends with them.
 FIRST_PROCESS = (
     '"$@" & p=$!; trap \'kill -TERM "$p" 2>/dev/null\' TERM INT; '
@@ -82,6 +84,8 @@ def run_line(cluster: Cluster, node: Node, image: str, env: Mapping[str, str], m
     own = {**env, "MILEPOST_ID": identity(cluster, node, "ray")}
     for key, value in own.items():
         rest += ["-e", shlex.quote(f"{key}={value}")]
+    if tuple(main) != HOLD:
+        rest += ray_token.container_flags(cluster)
     rest += [shlex.quote(image), "-c", shlex.quote(FIRST_PROCESS), "milepost"]
     rest += [shlex.quote(word) for word in main]
     for key, value in {**_labels(cluster, node), "milepost.spec": _digest(rest)}.items():
@@ -114,7 +118,8 @@ def launch(cluster: Cluster, node: Node, line: str) -> Cmd:
     state = shlex.quote('{{index .Config.Labels "milepost.cluster"}} {{.State.Running}}')
     text = (
         f"state=$({it} container inspect -f {state} {name} 2>/dev/null)\n"
-        f'if [ "$state" = {shlex.quote(cluster.name + " false")} ]; then {it} rm {name} >/dev/null; fi\n'
+        f'if [ "$state" = {shlex.quote(cluster.name + " false")} ]; then\n'
+        f"ids={name}\n{_keep_logs(cluster)}{it} rm {name} >/dev/null; fi\n"
         f"mkdir -p {hf_home(cluster)} || exit 1\n"
         f"id=$({line}) || exit 1\n"
         f'echo "started container {name} $(echo "$id" | tail -n 1 | cut -c1-12)"\n'
@@ -168,6 +173,16 @@ def inside_if_running(cluster: Cluster, node: Node, cmd: Cmd) -> Cmd:
     return replace(wrapped, text=text)
 
 
+def _keep_logs(cluster: Cluster) -> str:
+    """sh text: what the containers $ids said goes to the node's own log folder; removing them loses it."""
+    it, d = docker(cluster), state_dir(cluster)
+    inner = shlex.quote(f"{HOME_IN_CONTAINER}/.milepost/{cluster.name}/serve.log")
+    return (
+        f"mkdir -p {d}; for id in $ids; do {it} logs $id > {d}/container.log 2>&1\n"
+        f"{it} cp $id:{inner} {d}/serve.log >/dev/null 2>&1; done\n"
+    )
+
+
 def remove(cluster: Cluster, node: Node) -> Cmd:
     """Stop and remove this node's containers of ours, found by label alone."""
     it = docker(cluster)
@@ -176,7 +191,7 @@ def remove(cluster: Cluster, node: Node) -> Cmd:
     text = (
         f"ids=$({it} ps -aq {filters}) || exit 1\n"
         'if [ -z "$ids" ]; then echo "nothing of ours runs"; exit 0; fi\n'
-        f"{it} stop -t 15 $ids >/dev/null; {it} rm -f $ids >/dev/null\n"
+        f"{it} stop -t 15 $ids >/dev/null\n{_keep_logs(cluster)}{it} rm -f $ids >/dev/null\n"
         f"left=$({it} ps -aq {filters}) || exit 1\n"
         'if [ -n "$left" ]; then echo "still there:" $left; exit 1; fi\n'
         'echo "removed" $(echo "$ids" | wc -w) "container(s)"\n'

@@ -48,9 +48,18 @@ def in_double_quotes(text: str) -> str:
 
 
 def launch(
-    cluster: Cluster, node: Node, role: str, argv: Sequence[str], env: Mapping[str, str], key: str = "launch"
+    cluster: Cluster,
+    node: Node,
+    role: str,
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    key: str = "launch",
+    setup: str = "",
 ) -> Cmd:
-    """Start ``argv`` in a session of its own, output to <role>.log on the node. Returns at once."""
+    """Start ``argv`` in a session of its own, output to <role>.log on the node. Returns at once.
+
+    ``setup`` is sh text that runs before it.
+    """
     ident = identity(cluster, node, role)
     own = {**env, "MILEPOST_ID": ident, "SPT_NOENV": "1", "PYTHONUNBUFFERED": "1"}
     shown = f"{environment(env)} {command(argv)}".strip()
@@ -64,7 +73,7 @@ def launch(
         f"echo writable 2>/dev/null > {role}.pid\n"
         f'[ -s {role}.pid ] || {{ echo "cannot write in $d:"; df -Pk "$d"; '
         'echo "No space left on device, or no permission"; exit 1; }\n'
-        f"{environment(own)} setsid nohup {command(argv)} > {role}.log 2>&1 < /dev/null &\n"
+        f"{setup}{environment(own)} setsid nohup {command(argv)} > {role}.log 2>&1 < /dev/null &\n"
         f"echo $! > {role}.pid\n"
         f'echo "started process $!, log $d/{role}.log"\n'
     )

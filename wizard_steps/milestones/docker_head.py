@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from wizard_steps import docker
 from wizard_steps.milestones import docker_start, head
 from wizard_steps.model import Results, Round, Verdict, Work
 from wizard_steps.step import Known, Step
@@ -13,7 +12,7 @@ from wizard_steps.step import Known, Step
 class DockerHead(Step):
     id = "docker_head"
     title = "Start the head's container"
-    owns = (r"ray\.(port|dashboard_port|dashboard_host|head_flags)",)
+    owns = (r"ray\.(port|dashboard_port|dashboard_host|head_flags|auth)",)
 
     def rounds(self, known: Known, done: Results) -> Round | None:
         node = known.head
@@ -30,7 +29,8 @@ class DockerHead(Step):
         address = f"{known.head_ip}:{known.cluster.ray.port}"
         summary = f"the head listens at {address}" if ok else f"no head of ours at {address}"
         checks += docker_start.script_checks(known, [node])
-        return Verdict(ok, summary, tuple(checks), {"ray_address": address} if ok else {})
+        checks += head.dashboard_checks(known)
+        return Verdict(ok, summary, tuple(checks), head.facts(known, done) if ok else {})
 
     def undo(self, known: Known) -> Sequence[Work]:
-        return [(known.head, docker.remove(known.cluster, known.head))]
+        return [(known.head, cmd) for cmd in docker_start.undo(known, known.head)]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from wizard_steps import docker
+from wizard_steps import docker, ray_token
 from wizard_steps.milestones import docker_probe, raystart
 from wizard_steps.milestones.common import failure, fields
 from wizard_steps.model import Check, Cmd, Node, Result, Results, Round
@@ -40,8 +40,12 @@ def rounds(known: Known, done: Results, lines: dict[str, str], nodes: Sequence[N
         return None
     free = [n for n in nodes if blocked(known, done, n) is None]
     todo = [n for n in free if not _look(done, n).leader]
+    if raystart.wants_token(known) and free and not done.has("token"):
+        return raystart.tokens(known, free, todo)
+    todo = [n for n in todo if raystart.has_token(known, done, n)]
     if todo and not done.has("launch"):
         return Round(work=tuple((n, docker.launch(cluster, n, lines[n.name])) for n in todo))
+    free = [n for n in free if raystart.has_token(known, done, n)]
     ready = [n for n in free if n not in todo or _ok(done.get("launch", n))]
     return Round(work=tuple((n, _last(known, n)) for n in ready)) if ready else None
 
@@ -50,6 +54,12 @@ def _last(known: Known, node: Node) -> Cmd:
     if without_ray(known):
         return up_command(known, node)
     return docker.logs(known.cluster, node, raystart.START_LIMIT, raystart.ended)
+
+
+def undo(known: Known, node: Node) -> list[Cmd]:
+    """Removes our container on a node; the token goes as well."""
+    remove = docker.remove(known.cluster, node)
+    return [remove, ray_token.forget(known.cluster)] if ray_token.wanted(known.cluster) else [remove]
 
 
 def up_command(known: Known, node: Node) -> Cmd:
@@ -83,7 +93,8 @@ def blocked(known: Known, done: Results, node: Node) -> Check | None:
 
 
 def judge(known: Known, done: Results, nodes: Sequence[Node]) -> list[Check]:
-    return [_one(known, done, node) for node in nodes]
+    free = [node for node in nodes if blocked(known, done, node) is None]
+    return [_one(known, done, node) for node in nodes] + raystart.token_checks(known, done, free)
 
 
 def _one(known: Known, done: Results, node: Node) -> Check:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from wizard_steps import docker
 from wizard_steps.milestones import docker_start, workers
 from wizard_steps.model import Results, Round, Verdict, Work
 from wizard_steps.step import Known, Step
@@ -25,11 +24,11 @@ class DockerWorkers(Step):
         if not known.workers:
             return Verdict(True, "one node only: there is no worker to join")
         checks = docker_start.judge(known, done, known.workers)
-        bad = [check.node for check in checks if not check.ok]
+        bad = list(dict.fromkeys(check.node for check in checks if not check.ok))
         did = "containers wait for vLLM" if docker_start.without_ray(known) else "workers joined"
-        summary = f"{len(checks) - len(bad)} of {len(known.workers)} {did}"
+        summary = f"{len(known.workers) - len(bad)} of {len(known.workers)} {did}"
         checks += docker_start.script_checks(known, known.workers)
         return Verdict(not bad, summary + (f"; not: {', '.join(bad)}" if bad else ""), tuple(checks))
 
     def undo(self, known: Known) -> Sequence[Work]:
-        return [(node, docker.remove(known.cluster, node)) for node in known.workers]
+        return [(node, cmd) for node in known.workers for cmd in docker_start.undo(known, node)]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from wizard_steps import remote
+from wizard_steps import ray_token
 from wizard_steps.milestones import raystart
-from wizard_steps.model import Results, Round, Verdict, Work
+from wizard_steps.model import Check, Results, Round, Verdict, Work
 from wizard_steps.step import Known, Step
 
 
@@ -27,7 +27,7 @@ def argv(known: Known) -> list[str]:
 class Head(Step):
     id = "head"
     title = "Start the head"
-    owns = (r"ray\.(port|dashboard_port|dashboard_host|head_flags)",)
+    owns = (r"ray\.(port|dashboard_port|dashboard_host|head_flags|auth)",)
 
     def rounds(self, known: Known, done: Results) -> Round | None:
         return raystart.rounds(known, done, [known.head], {known.head.name: argv(known)})
@@ -37,7 +37,29 @@ class Head(Step):
         ok = all(check.ok for check in checks)
         address = f"{known.head_ip}:{known.cluster.ray.port}"
         summary = f"the head listens at {address}" if ok else f"no head of ours at {address}"
-        return Verdict(ok, summary, tuple(checks), {"ray_address": address} if ok else {})
+        checks += dashboard_checks(known)
+        return Verdict(ok, summary, tuple(checks), facts(known, done) if ok else {})
 
     def undo(self, known: Known) -> Sequence[Work]:
-        return [(known.head, remote.stop(known.cluster, known.head, raystart.ROLE))]
+        return [(known.head, cmd) for cmd in raystart.undo(known, known.head)]
+
+
+def facts(known: Known, done: Results) -> dict[str, str]:
+    """What the gate of the head teaches: where it listens, and the hash of its token where it has one."""
+    token = ray_token.hash_of(done.get("token", known.head))
+    address = f"{known.head_ip}:{known.cluster.ray.port}"
+    return {"ray_address": address, **({"ray_token": token} if token else {})}
+
+
+def dashboard_checks(known: Known) -> list[Check]:
+    """A warning, never a failure: the file asked for it."""
+    ray, head = known.cluster.ray, known.head
+    if ray.dashboard_host in ("127.0.0.1", "localhost", "::1"):
+        return []
+    lock = "behind the Ray token" if ray_token.wanted(known.cluster) else "WITHOUT any lock"
+    found = (
+        f"warning: it listens on {ray.dashboard_host}:{ray.dashboard_port} {lock}; whoever reaches it can "
+        "run commands on the nodes (ShadowRay, CVE-2023-48022)"
+    )
+    hint = 'set ray.dashboard_host = "127.0.0.1"; `milepost dashboard` opens it through SSH'
+    return [Check("dashboard", True, found, "127.0.0.1", head.name, hint)]

@@ -11,7 +11,7 @@ import re
 import shlex
 from typing import Any
 
-from wizard_steps import remote
+from wizard_steps import ray_token, remote
 from wizard_steps.milestones import raystart
 from wizard_steps.milestones.common import failure
 from wizard_steps.model import Check, Cmd, Node, Result, Results, Round, Verdict
@@ -60,7 +60,7 @@ def status_command(known: Known) -> Cmd:
 
     return Cmd(
         key="status",
-        text=f"{ray} status --address={shlex.quote(address)}",
+        text=f"{ray_token.setup(cluster)}{ray} status --address={shlex.quote(address)}",
         until=whole,
         every=3.0,
         settle=float(cluster.ray.settle),
@@ -80,7 +80,8 @@ def list_command(known: Known, whole: bool = True) -> Cmd:
     wanted = len(known.nodes)
     return Cmd(
         key="nodes",
-        text=f"{ray} list nodes --limit=10000 --format=json --address={shlex.quote(address)}",
+        text=ray_token.setup(cluster)
+        + f"{ray} list nodes --limit=10000 --format=json --address={shlex.quote(address)}",
         until=(lambda result: result.ok and len(nodes_of(result.text)) >= wanted) if whole else None,
         every=2.0,
         timeout=30.0,

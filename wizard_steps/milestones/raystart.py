@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from wizard_steps import remote
+from wizard_steps import ray_token, remote
 from wizard_steps.milestones.common import failure
 from wizard_steps.model import Check, Cmd, Node, Result, Results, Round
 from wizard_steps.remote import Look
@@ -70,11 +70,51 @@ def rounds(known: Known, done: Results, nodes: Sequence[Node], argv: Mapping[str
         return None if done.has("space") or not failed else Round(work=tuple((n, SPACE) for n in failed))
     free = [node for node in nodes if blocked(known, done, node) is None]
     todo = [node for node in free if not Look(_text(done, node)).leader]
+    if wants_token(known) and free and not done.has("token"):
+        return tokens(known, free, todo)
+    todo = [node for node in todo if has_token(known, done, node)]
     if todo and not done.has("launch"):
-        work = [(n, remote.launch(cluster, n, ROLE, argv[n.name], environment(known, n))) for n in todo]
+        setup = ray_token.setup(cluster)
+        envs = {n.name: environment(known, n) for n in todo}
+        work = [(n, remote.launch(cluster, n, ROLE, argv[n.name], envs[n.name], setup=setup)) for n in todo]
         return Round(work=tuple(work))
+    free = [node for node in free if has_token(known, done, node)]
     ready = [n for n in free if n not in todo or _ok(done.get("launch", n))]
     return Round(work=tuple((n, follow(known)) for n in ready)) if ready else None
+
+
+def wants_token(known: Known) -> bool:
+    """Not where vLLM runs without Ray."""
+    cluster = known.cluster
+    plain = known.facts.get("executor", "") == "mp" or (
+        cluster.path == "docker" and cluster.docker.ray == "none"
+    )
+    return ray_token.wanted(cluster) and not plain
+
+
+def tokens(known: Known, nodes: Sequence[Node], todo: Sequence[Node]) -> Round:
+    """The token onto the nodes that start; a Ray that runs keeps its own, which is only looked at."""
+    put, look = ray_token.put(known.cluster), ray_token.look(known.cluster)
+    return Round(work=tuple((node, put if node in todo else look) for node in nodes))
+
+
+def has_token(known: Known, done: Results, node: Node) -> bool:
+    return not wants_token(known) or _ok(done.get("token", node))
+
+
+def token_checks(known: Known, done: Results, nodes: Sequence[Node]) -> list[Check]:
+    """Every node has the head's token, and nobody else on the machine can read it."""
+    if not wants_token(known):
+        return []
+    head = ray_token.hash_of(done.get("token", known.head)) or str(known.facts.get("ray_token", ""))
+    found = [(node, done.get("token", node)) for node in nodes]
+    return [ray_token.check(r, node, head) for node, r in found if r is None or r.reason != "dry"]
+
+
+def undo(known: Known, node: Node) -> list[Cmd]:
+    """Ends our Ray on a node; the token goes as well."""
+    stop = remote.stop(known.cluster, node, ROLE)
+    return [stop, ray_token.forget(known.cluster)] if ray_token.wanted(known.cluster) else [stop]
 
 
 def follow(known: Known) -> Cmd:
@@ -108,11 +148,13 @@ def judge(known: Known, done: Results, nodes: Sequence[Node]) -> list[Check]:
         launch = done.get("launch", node)
         if problem is not None:
             checks.append(problem)
+        elif not has_token(known, done, node):
+            checks.append(failure(done.get("token", node), node))
         elif launch is not None and not launch.ok:
             checks.append(failure(launch, node))
         else:
             checks.append(_started(done, node))
-    return checks
+    return checks + token_checks(known, done, [n for n in nodes if blocked(known, done, n) is None])
 
 
 def _started(done: Results, node: Node) -> Check:

@@ -10,7 +10,7 @@ import re
 import shlex
 from collections.abc import Sequence
 
-from wizard_steps import remote
+from wizard_steps import ray_token, remote
 from wizard_steps.milestones import raystart
 from wizard_steps.milestones.common import failure
 from wizard_steps.model import Check, Cmd, Node, Result, Results, Round, Verdict, Work
@@ -92,7 +92,9 @@ class Serve(Step):
         if _blocked(known, done) or done.has("stop"):
             return None
         if not _look(done, head).leader and not done.has("launch"):
-            return Round(work=((head, remote.launch(cluster, head, ROLE, argv(known), environment(known))),))
+            setup = ray_token.setup(cluster)
+            launch = remote.launch(cluster, head, ROLE, argv(known), environment(known), setup=setup)
+            return Round(work=((head, launch),))
         if not done.has("log"):
             limit = float(cluster.serve.ready_timeout)
             return Round(work=((head, remote.follow(cluster, ROLE, "log", limit, over)),))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from wizard_steps import remote
 from wizard_steps.milestones import raystart
 from wizard_steps.model import Node, Results, Round, Verdict, Work
 from wizard_steps.step import Known, Step
@@ -34,12 +33,12 @@ class Workers(Step):
         if not known.workers:
             return Verdict(True, "one node only: there is no worker to join")
         checks = raystart.judge(known, done, known.workers)
-        good = sum(check.ok for check in checks)
-        bad = [check.node for check in checks if not check.ok]
+        bad = list(dict.fromkeys(check.node for check in checks if not check.ok))
+        good = len(known.workers) - len(bad)
         summary = f"{good} of {len(known.workers)} workers joined" + (
             f"; not: {', '.join(bad)}" if bad else ""
         )
         return Verdict(not bad, summary, tuple(checks))
 
     def undo(self, known: Known) -> Sequence[Work]:
-        return [(node, remote.stop(known.cluster, node, raystart.ROLE)) for node in known.workers]
+        return [(node, cmd) for node in known.workers for cmd in raystart.undo(known, node)]

@@ -10,7 +10,7 @@ from tests.real.walks import down
 from tests.real_docker.podman import IMAGE, WITHOUT_RAY, Podman
 from tests.real_docker.walking import walk
 
-pytestmark = [pytest.mark.real_vllm, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real_vllm, pytest.mark.timeout(900)]
 
 STEPS = ("ip", "docker_ready", "docker_head", "docker_workers", "docker_ray_status", "docker_serve", "curl")
 #: A made-up token that looks like a real one: it must be in vLLM's environment, and nowhere else.
@@ -41,6 +41,8 @@ async def test_two_containers_serve_one_model(
     finally:
         done = down(file, podman.bed.home)
     assert done.returncode == 0, done.stdout + done.stderr
+    kept = podman.bed.run("a", "cat /root/.milepost/real-hosts/serve.log").stdout
+    assert "Application startup complete." in kept
     assert [podman.docker(name, "ps -aq") for name in ("a", "b")] == ["", ""]
 
 

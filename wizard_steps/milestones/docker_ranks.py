@@ -16,8 +16,8 @@ from wizard_steps.step import Known
 
 #: Every rank prints this once all of them have met.
 _JOINED = re.compile(r"rank \d+ in world size \d+")
-#: Seconds for all ranks to meet: vLLM reads the model's configuration first.
-JOIN_LIMIT = 600.0
+#: Seconds for all ranks to meet. Weights are loaded later; only imports and the configuration come before.
+JOIN_LIMIT = 300.0
 
 
 def joined(line: str) -> bool:

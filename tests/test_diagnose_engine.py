@@ -57,6 +57,28 @@ def test_line_is_taken_apart(line: str, level: str, node: str, message: str | No
     assert parsed.message == (message or line)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        '"\\u001b[31mINFO 11-24 08:00:00 [a.py:1] x\\u001b[0m\\r\\nCUDA out of memory\\n",',
+        '{"log":"CUDA out of memory\\n","stream":"stderr","time":"2026-11-24T08:00:00.1Z"}',
+        '{"label": "X", "message": "CUDA out of memory", "severity": "ERROR"}',
+    ],
+)
+def test_lines_inside_json_are_found(line: str) -> None:
+    finding = diagnose([Source("x", f"one\n{line}\n")])[0]
+    assert finding.family == "gpu-memory"
+    assert finding.evidence[0].line == 2
+    assert finding.evidence[0].text == "CUDA out of memory"
+
+
+@pytest.mark.parametrize(
+    "line", ['"', '{"', '{"log": 1}', '"unfinished', "{}", '{"a": [}', '"\\ud800"', '{"a":' * 800 + "}"]
+)
+def test_what_looks_like_json_is_not_minded(line: str) -> None:
+    assert diagnose([Source("x", line)]) == []
+
+
 def test_times_of_all_writers_compare() -> None:
     texts = [
         "[2026-11-24 08:44:30,673 W 9 9] x",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from calendar import timegm
 
@@ -27,6 +28,23 @@ def strip_codes(text: str) -> str:
     return _CONTROL.sub("", text)
 
 
+def unwrapped(line: str) -> list[str]:
+    """The lines inside a line that is itself JSON: a string, as recordings have them, or an object with the
+    output in ``log`` or ``message``, as Docker's log files have. Otherwise the parts between returns.
+    """
+    text = line.strip().rstrip(",")
+    if text[:1] in ('"', "{") and text[-1:] in ('"', "}"):
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError):
+            value = None
+        if isinstance(value, dict):
+            value = value.get("log", value.get("message"))
+        if isinstance(value, str):
+            return strip_codes(value).replace("\r", "\n").split("\n")
+    return line.split("\r")
+
+
 # (RayWorkerProc pid=2183, ip=10.10.10.2)  (EngineCore_DP0 pid=504)  (APIServer pid=1)  [repeated 3x ...]
 _ACTOR = re.compile(r"\s*\((?P<who>[\w.:<>-]+)(?: rank=\d+)? pid=\d+(?:, ip=(?P<ip>[\w.:-]+))?\)\s?")
 _HOST_PREFIX = re.compile(r"\s*(?:[\w.-]+\s+)?\|\s")
@@ -47,6 +65,8 @@ _LEVELS = (
     re.compile(r"^(?:\[rank\d+\]:)?\[?(?P<l>[IWEF])\d{4} \d\d:\d\d:\d\d"),
     re.compile(r"^(?:\[rank\d+\]:)?\[(?P<l>[IWEF]) [\w.]+:\d+\]"),
     re.compile(r"\bNCCL (?P<l>INFO|TRACE|VERSION)\b"),
+    # The warnings module of Python: FILE:LINE: UserWarning: TEXT
+    re.compile(r"\b(?:[A-Z]\w*)?(?P<l>Warning): "),
     re.compile(r"\blevel=\"?(?P<l>debug|info|warn(?:ing)?|error|fatal)\b"),
 )
 _QUIET = {"DEBUG", "INFO", "SUCC", "D", "I", "TRACE", "VERSION"}

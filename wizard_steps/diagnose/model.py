@@ -34,8 +34,8 @@ FAMILIES: tuple[str, ...] = get_args(Family)
 
 #: How near to the root a rule's line is. cause: it names what is wrong. effect: it has a cause of its own,
 #: which may be elsewhere. hint: so general that any other finding is better. wrapper: it only says that
-#: something failed. unknown: an error of which no rule knows more than that it is one.
-Kind = Literal["cause", "effect", "hint", "wrapper", "unknown"]
+#: something failed. guess: no rule knows the message, its words only point somewhere. unknown: not even that.
+Kind = Literal["cause", "effect", "hint", "wrapper", "guess", "unknown"]
 KINDS: tuple[str, ...] = get_args(Kind)
 
 

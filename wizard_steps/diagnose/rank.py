@@ -39,14 +39,14 @@ class Scanned(Struct, frozen=True):
 
 
 def findings(scanned: Sequence[Scanned]) -> list[Finding]:
-    """All findings, best first. Hints appear when nothing is better, then unknown errors, then wrappers."""
+    """All findings, best first. Each kind appears when there is none of a better kind."""
     placed = _one_per_line(_place(scanned))
     groups: dict[tuple[str, str], list[Placed]] = {}
     for item in placed:
         groups.setdefault((item.hit.rule.rule.id, item.node), []).append(item)
     ordered = sorted(groups.values(), key=lambda group: _key(group[0]))
     redactor = Redactor.from_environment()
-    for kinds in (("cause", "effect"), ("hint",), ("unknown",)):
+    for kinds in (("cause", "effect"), ("hint",), ("guess",), ("unknown",)):
         real = [group for group in ordered if group[0].hit.kind in kinds]
         if real:
             return _with_confidence([_finding(group, redactor) for group in real])

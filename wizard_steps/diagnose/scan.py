@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from msgspec import Struct
 
 from wizard_steps.diagnose.around import Around
-from wizard_steps.diagnose.lines import Line, Stamp, parse, strip_codes
+from wizard_steps.diagnose.lines import Line, Stamp, parse, strip_codes, unwrapped
 from wizard_steps.diagnose.rules import Compiled, RuleSet
 
 #: Characters that one block aims at, and how much of the text after it is kept at hand.
@@ -122,7 +122,7 @@ class Scanner:
         for start in range(0, max(1, len(line) - OVERLAP), WINDOW - OVERLAP):
             piece = line[start : start + WINDOW]
             if search(_lower(piece)):
-                for part in piece.split("\r"):
+                for part in unwrapped(piece):
                     if part.strip() and not part.startswith("$ "):
                         self._match(part, self._number + index, around, self._rules.whole)
 

@@ -200,6 +200,17 @@ def test_annotations(
     assert "%0A" in lines[0]
 
 
+def test_many_walks_are_replayed_by_several_processes_in_their_order(
+    recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tui.replays._MANY", 3)
+    (tmp_path / "none").mkdir()
+    folders = [recorded / "good", tmp_path / "none", recorded / "bad", recorded / "mended"] * 3
+    walks_ = report(capsys, *folders, code=2)
+    assert [Path(w["walk"]) for w in walks_] == folders
+    assert [w["status"] for w in walks_] == ["passed", "unreadable", "failed", "passed"] * 3
+
+
 def test_the_command_line(recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--replay", str(recorded / "good"), "--quiet"]) == 0
     assert f"replayed: {TOTAL} of {TOTAL} verdicts passed, all as recorded" in capsys.readouterr().out

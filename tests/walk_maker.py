@@ -48,7 +48,7 @@ class Hosts:
 
     def started(self, event: ev.AnyEvent, state: object) -> None:
         if isinstance(event, ev.StepStarted):
-            names = self._cases[event.step]
+            names = self._cases.setdefault(event.step, [_passing(event.step)])
             name = names.pop(0) if len(names) > 1 else names[0]
             case = Case(CASES / event.step / f"{name}.toml")
             self._now = CaseTransport(case.data.get("result", []), 1.0, self._clock)
@@ -58,6 +58,12 @@ class Hosts:
             yield item
 
     async def close(self) -> None: ...
+
+
+def _passing(step: str) -> str:
+    """For a milestone that is new in the plan: its first case that passes."""
+    paths = sorted((CASES / step).glob("*.toml"))
+    return next(path.stem for path in paths if Case(path).data["passed"])
 
 
 class Script:

@@ -33,6 +33,6 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(diff.as_json(found), indent=1))
     else:
-        print(f"A  {heading(before)}\nB  {heading(after)}\n")
+        print(f"A  {heading(before.folder, before.meta)}\nB  {heading(after.folder, after.meta)}\n")
         print("\n".join(diff.as_lines(found, len(found.changes) if args.all else 20)))
     return 0 if found.empty else 1

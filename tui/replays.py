@@ -12,11 +12,14 @@ from pathlib import Path
 from msgspec import Struct
 
 from tui.plain import PlainReport
-from wizard_steps.errors import MilepostError, UsageError, WalkError
+from wizard_steps.errors import MilepostError, UsageError
 from wizard_steps.replaying import replay
-from wizard_steps.walk import Walk, is_walk, load
+from wizard_steps.walk import Meta, is_walk, load
 from wizard_steps.walks import verdicts as vs
 from wizard_steps.walks.verdicts import WalkVerdict
+
+#: From this many walks on they are replayed by several processes.
+_MANY = 24
 
 
 class Options(Struct, frozen=True):
@@ -34,11 +37,10 @@ def run_replays(folders: Sequence[Path], options: Options | None = None) -> int:
     options = options or Options()
     lines = not options.json
     found = []
-    with asyncio.Runner() as runner:
-        for folder in expand(folders):
-            found.append(runner.run(_one(folder, options)))
-            if lines:
-                _told(found[-1])
+    for verdict in _verdicts(list(expand(folders)), options):
+        found.append(verdict)
+        if lines:
+            _told(verdict, options)
     code = vs.exit_status(v.as_recorded if options.as_recorded else v.code for v in found)
     if options.json:
         print(json.dumps(vs.as_json(found, code), indent=1))
@@ -60,27 +62,38 @@ def expand(folders: Sequence[Path]) -> Iterator[Path]:
         yield from walks or [folder]
 
 
-async def _one(folder: Path, options: Options) -> WalkVerdict:
+def _verdicts(folders: Sequence[Path], options: Options) -> Iterator[WalkVerdict]:
+    """In the order of the folders; many at once where they are many and nothing is printed on the way."""
+    if len(folders) < _MANY or not (options.quiet or options.json):
+        yield from (_one(folder, options) for folder in folders)
+        return
+    from concurrent.futures import ProcessPoolExecutor
+
+    with ProcessPoolExecutor() as pool:
+        yield from pool.map(_one, folders, [Options(json=True)] * len(folders), chunksize=8)
+
+
+def _one(folder: Path, options: Options) -> WalkVerdict:
     try:
         walk = load(folder)
-        if not options.json:
-            print(heading(walk))
         if options.quiet or options.json:
-            return vs.of_replay(walk, await replay(walk))
-        return vs.of_replay(walk, await replay(walk, PlainReport(None)))
-    except (WalkError, MilepostError) as error:
+            return vs.of_replay(walk, asyncio.run(replay(walk)))
+        print(heading(folder, walk.meta))
+        return vs.of_replay(walk, asyncio.run(replay(walk, PlainReport(None))))
+    except MilepostError as error:
         return vs.of_error(folder, error)
 
 
-def heading(walk: Walk) -> str:
+def heading(folder: Path, meta: Meta) -> str:
     """Where a recording comes from, in one line."""
-    meta = walk.meta
     kind = "RECORDED, SIMULATED" if meta.simulated else "RECORDED"
     edited = f", edited: {'; '.join(meta.edited)}" if meta.edited else ""
-    return f"{walk.folder}: {kind} {meta.recorded} on {meta.machine} by milepost {meta.milepost}{edited}"
+    return f"{folder}: {kind} {meta.recorded} on {meta.machine} by milepost {meta.milepost}{edited}"
 
 
-def _told(verdict: WalkVerdict) -> None:
+def _told(verdict: WalkVerdict, options: Options) -> None:
+    if options.quiet and verdict.meta:
+        print(heading(verdict.folder, verdict.meta))
     for note in verdict.notes:
         print(f"milepost: {verdict.folder}: note: {note}", file=sys.stderr)
     if verdict.status == "drift":

@@ -56,6 +56,9 @@ def walk_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--walk", type=Path, metavar="DIR", help="where to record (default: milepost-walks/…)"
     )
+    parser.add_argument(
+        "--take-over", action="store_true", help="walk although another wizard holds this cluster"
+    )
     parser.add_argument("--quiet", action="store_true", help="headless: verdicts and failures only")
     add_replay_options(parser)
 

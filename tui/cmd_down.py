@@ -23,25 +23,32 @@ def add(subparsers: Any) -> None:
     )
     parser.add_argument("cluster", nargs="?", type=Path, default=Path("milepost.toml"))
     parser.add_argument("--dry-run", action="store_true", help="only list what would be ended")
+    parser.add_argument(
+        "--take-over", action="store_true", help="even while another wizard holds this cluster"
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    return asyncio.run(down(load(args.cluster), dry=args.dry_run))
+    return asyncio.run(down(load(args.cluster), dry=args.dry_run, take_over=args.take_over))
 
 
-async def down(cluster: Cluster, dry: bool = False) -> int:
-    """Undo each milestone, last first. Returns 1 when something could not be ended or reached."""
-    from wizard_steps.transport.ssh import SshTransport
+async def down(cluster: Cluster, dry: bool = False, take_over: bool = False) -> int:
+    """Undo each milestone, last first. Returns 1 when something could not be ended or reached.
 
+    Raises LockHeld while another wizard walks this cluster.
+    """
     from wizard_steps.plan import plan_for
     from wizard_steps.redact import Redactor
     from wizard_steps.step import Known
     from wizard_steps.transport.cleaned import Cleaned
+    from wizard_steps.transport.locked import Locked
+    from wizard_steps.transport.ssh import SshTransport
     from wizard_steps.transport.ssh_ask import NoAsker
 
     known = Known(cluster)
-    transport = Cleaned(SshTransport(cluster, NoAsker()), Redactor.from_environment())
+    cleaned = Cleaned(SshTransport(cluster, NoAsker()), Redactor.from_environment())
+    transport = Locked(cleaned, cluster, take_over)
     failed = False
     try:
         for step in reversed(plan_for(cluster)):

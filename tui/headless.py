@@ -53,7 +53,7 @@ async def cluster_of(args: argparse.Namespace) -> AsyncIterator[Cluster]:
 async def _walk(cluster: Cluster, args: argparse.Namespace) -> int:
     from wizard_steps.transport.ssh_ask import NoAsker
 
-    walk = LiveWalk(cluster, args.walk, dry=args.dry_run)
+    walk = LiveWalk(cluster, args.walk, dry=args.dry_run, take_over=args.take_over)
     report = PlainReport(walk.journal.spool, verbose=not args.quiet)
     print(f"recording to {walk.folder}", flush=True)
 

@@ -31,4 +31,4 @@ def run_interactive(args: argparse.Namespace) -> int:
     path = args.cluster or Path("milepost.toml")
     if not path.exists():
         return MilepostApp(None, path, folder=args.walk, diagnose=why).start()
-    return MilepostApp(LiveWalk(load(path), args.walk), path, diagnose=why).start()
+    return MilepostApp(LiveWalk(load(path), args.walk, take_over=args.take_over), path, diagnose=why).start()

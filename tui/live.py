@@ -16,7 +16,9 @@ from wizard_steps.engine import Engine, OnEvent
 from wizard_steps.plan import plan_for
 from wizard_steps.redact import Redactor
 from wizard_steps.session import State
+from wizard_steps.transport.base import Transport
 from wizard_steps.transport.cleaned import Cleaned
+from wizard_steps.transport.locked import Locked
 from wizard_steps.transport.secrets import WithSecrets
 from wizard_steps.transport.token import WithRayToken
 from wizard_steps.walk import WalkFolder, new_meta
@@ -38,16 +40,26 @@ def default_folder(cluster: Cluster) -> Path:
 
 
 class LiveWalk:
-    """A walk over SSH that records itself. ``dry`` lists what would change something and does not run it."""
+    """A walk over SSH that records itself. ``dry`` lists what would change something and does not run it.
 
-    def __init__(self, cluster: Cluster, folder: Path | None = None, dry: bool = False) -> None:
+    ``take_over`` takes the cluster's lock from a wizard that holds it.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        folder: Path | None = None,
+        dry: bool = False,
+        take_over: bool = False,
+    ) -> None:
         self.cluster = cluster
         self.folder = folder or default_folder(cluster)
         self.dry = dry
+        self.take_over = take_over
         self.redactor = Redactor.from_environment()
         self.clock = RealClock()
         self.journal = WalkFolder(self.folder, new_meta(title=cluster.name, simulated=cluster.simulated))
-        self._transport: Cleaned | None = None
+        self._transport: Transport | None = None
 
     def engine(self, decider: Decider, asker: Asker, on_event: OnEvent) -> Engine:
         """The engine of this walk; ``asker`` answers for host keys and passwords."""
@@ -56,7 +68,8 @@ class LiveWalk:
 
         ssh = SshTransport(self.cluster, asker)
         inner = WithRayToken(WithSecrets(ssh), self.cluster, self.redactor)
-        self._transport = Cleaned(inner, self.redactor)
+        cleaned = Cleaned(inner, self.redactor)
+        self._transport = cleaned if self.dry else Locked(cleaned, self.cluster, self.take_over)
         return Engine(
             plan=plan_for(self.cluster),
             cluster=self.cluster,

@@ -25,7 +25,7 @@ def judge(node: Node, facts: NodeFacts, cluster: Cluster) -> Iterator[Finding]:
         yield from _packages(node.name, facts, cluster)
     yield _processes(node.name, facts, cluster)
     yield _ports(node, facts, cluster)
-    yield _token(node.name, facts)
+    yield _token(node.name, facts, cluster)
     yield _model(node.name, facts, cluster)
     if facts.access:
         yield _access(node.name, facts, facts.access)
@@ -149,8 +149,11 @@ def _ports(node: Node, facts: NodeFacts, cluster: Cluster) -> Finding:
     return ok("ports", node.name, "free" if len(others) == len(facts.listeners) else "free, or ours")
 
 
-def _token(node: str, facts: NodeFacts) -> Finding:
+def _token(node: str, facts: NodeFacts, cluster: Cluster) -> Finding:
     token = facts.token
+    if cluster.ray.auth == "token":
+        # Ray is then told to read milepost's own file: the user's ~/.ray/auth_token plays no part.
+        return ok("Ray token", node, "milepost brings one")
     if token.digest:
         return ok("Ray token", node, f"sha256 {token.digest}")
     if token.source == "absent":

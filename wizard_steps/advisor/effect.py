@@ -1,0 +1,100 @@
+"""What the TP and PP of a cluster file mean, as text: for a screen that shows it while they are edited."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from wizard_steps.advisor.memory import UTILISATION
+from wizard_steps.advisor.picture import WIDTH, picture
+from wizard_steps.advisor.plan import Box, Topology, Wanted, consider
+from wizard_steps.advisor.reasons import illegal
+from wizard_steps.advisor.render import split_text
+from wizard_steps.advisor.shape import ModelShape, parse_config
+from wizard_steps.cluster import Cluster
+from wizard_steps.errors import UsageError
+
+
+def effect_of(cluster: Cluster, facts: Mapping[str, Any]) -> list[str]:
+    """The picture of machines, GPUs and stages, and what is known of memory and legality.
+
+    ``facts`` are those of a walk (``State.facts``): the preflight gate puts what it saw of GPUs and of the
+    model's config.json under ``machines``. With none of it there is still the picture. Never raises for
+    what the facts hold; lines have at most 76 columns.
+    """
+    seen = facts.get("machines")
+    machines: Mapping[str, Any] = seen if isinstance(seen, Mapping) else {}
+    topology = topology_of(cluster, machines)
+    tp, pp = cluster.serve.tensor_parallel, cluster.serve.pipeline_parallel
+    head = ["SIMULATED GPUs"] if cluster.simulated or "SIMULATED" in topology.gpu_name else []
+    shape, why = _shape(machines)
+    if shape is None:
+        title = f"TP {tp} x PP {pp} = {tp * pp} of {topology.total} GPUs"
+        return [*head, title, "", *picture(topology, tp, pp), "", *_wrap(why)]
+    if topology.gpu_bytes:
+        return head + split_text(shape, topology, consider(shape, topology, tp, pp, _wanted(cluster)))
+    against = [reason.text for reason in illegal(shape, topology.total, tp, pp)]
+    title = f"TP {tp} x PP {pp} = {tp * pp} GPUs: {against[0] if against else 'legal for this model'}"
+    why = "How much memory a GPU has is not known yet: nvidia-smi of the nodes tells it."
+    return [*head, *_wrap(title), "", *picture(topology, tp, pp, shape.layers), "", *_wrap(why)]
+
+
+def topology_of(cluster: Cluster, machines: Mapping[str, Any]) -> Topology:
+    """The cluster file's machines in rank order, with the GPU memory that preflight saw (0: none)."""
+    nodes = sorted(cluster.node_list, key=lambda node: node.role != "head")
+    memory, name, nvlink = (machines.get(key) for key in ("gpu_bytes", "gpu_name", "nvlink"))
+    return Topology(
+        boxes=tuple(Box(node.name, node.gpus) for node in nodes if node.gpus),
+        gpu_bytes=memory if isinstance(memory, int) else 0,
+        gpu_name=name if isinstance(name, str) else "",
+        nvlink=nvlink if isinstance(nvlink, bool) else None,
+    )
+
+
+def _shape(machines: Mapping[str, Any]) -> tuple[ModelShape | None, str]:
+    config, weights = machines.get("config"), machines.get("weight_bytes")
+    if not isinstance(config, Mapping):
+        return None, (
+            "Memory and legality are judged when the model's config.json is on the head: a local folder, or "
+            "a model that was downloaded there. `milepost advise CONFIG.JSON` does it from a copy of that file."
+        )
+    size = weights if isinstance(weights, int) else 0
+    try:
+        return parse_config(config, weight_bytes=size, weights_from="safetensors on the head"), ""
+    except UsageError as error:
+        return None, f"Memory and legality are not judged: {error}"
+
+
+def _wanted(cluster: Cluster) -> Wanted:
+    """Those of vLLM's own flags that change the arithmetic."""
+    flags = cluster.serve.extra_flags
+    length, share = _flag(flags, "--max-model-len"), _flag(flags, "--gpu-memory-utilization")
+    return Wanted(
+        max_len=int(length) if length.isdigit() else 0,
+        utilisation=_share(share),
+        kv_dtype_bytes=1.0 if _flag(flags, "--kv-cache-dtype").startswith("fp8") else 0.0,
+    )
+
+
+def _flag(flags: Sequence[str], name: str) -> str:
+    """``--name=value`` or ``--name value``; the last one counts, as in vLLM."""
+    found = ""
+    for place, flag in enumerate(flags):
+        if flag.startswith(f"{name}="):
+            found = flag.partition("=")[2]
+        elif flag == name and place + 1 < len(flags):
+            found = flags[place + 1]
+    return found
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        return UTILISATION
+    return share if 0 < share <= 1 else UTILISATION
+
+
+def _wrap(text: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, subsequent_indent="  ")

@@ -57,7 +57,7 @@ def _shape(machines: Mapping[str, Any]) -> tuple[ModelShape | None, str]:
     if not isinstance(config, Mapping):
         return None, (
             "Memory and legality are judged when the model's config.json is on the head: a local folder, or "
-            "a model that was downloaded there. `milepost advise CONFIG.JSON` does it from a copy of that file."
+            "a model that was downloaded there. `milepost advise` does it from a copy of that file."
         )
     size = weights if isinstance(weights, int) else 0
     try:

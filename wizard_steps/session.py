@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from wizard_steps import events as ev
 from wizard_steps.model import Question, Reason, Verdict
+from wizard_steps.runs import Runs
 
 StepStatus = Literal["pending", "running", "asking", "passed", "failed", "listed"]
 
@@ -61,7 +62,7 @@ class StepState(Struct, frozen=True):
 class State(Struct, frozen=True):
     path: str = ""
     steps: tuple[StepState, ...] = ()
-    runs: Mapping[int, Run] = field(default_factory=dict)
+    runs: Runs[Run] = field(default_factory=Runs)
     cluster: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     question: Question | None = None
@@ -93,7 +94,7 @@ def fold(events: Iterable[ev.AnyEvent], state: State | None = None) -> State:
 
 
 def apply(state: State, event: ev.AnyEvent) -> State:
-    """The state after one more event. O(1) but for the runs of very long walks (the dict is shared)."""
+    """The state after one more event. Costs little, also in walks of many thousand runs."""
     state = replace(state, t=max(state.t, event.t))
     match event:
         case ev.WalkStarted():
@@ -180,4 +181,4 @@ def _run(state: State, event: ev.CommandStarted | ev.Output | ev.CommandEnded) -
                 started=event.started,
                 ended=event.ended,
             )
-    return replace(state, runs={**state.runs, run.number: run})
+    return replace(state, runs=state.runs.plus(run.number, run))

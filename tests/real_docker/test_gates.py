@@ -19,7 +19,8 @@ async def ready(
     podman: Podman, tmp_path: Path, answers: dict[str, str] | None = None, **docker: object
 ) -> Walked:
     image = str(docker.pop("image", IMAGE))
-    file = podman.cluster_file(tmp_path / "milepost.toml", image, **docker)
+    serve: dict[str, object] = {"pipeline_parallel": 2}
+    file = podman.cluster_file(tmp_path / "milepost.toml", image, serve, **docker)
     return await walk(file, tmp_path / "walk", ("docker_ready",), answers)
 
 

@@ -13,7 +13,6 @@ from wizard_steps.model import Question, Verdict
 from wizard_steps.transport.ssh_ask import NoAsker
 
 TO_RAY = ("ip", "smi", "docker_ready", "docker_head", "docker_workers", "docker_ray_status")
-CONTAINERS = ("docker_ready", "docker_head", "docker_workers")
 
 
 class Scripted:

@@ -244,6 +244,12 @@ def test_a_version_is_no_address() -> None:
     assert [a for a in identify._V4.findall(text) if identify._tells(a)] == ["10.1.2.3"]
 
 
+def test_an_ipv4_address_in_ipv6_notation_and_a_login_are_not_taken_for_something_else() -> None:
+    assert identify._V6.findall("[::ffff:127.0.0.1]:80 fe80::1%eth0 08:27:36") == ["fe80::1", "08:27:36"]
+    assert not identify._tells6("08:27:36")
+    assert identify._MAIL.findall("root@10.0.0.1 root@gpu-a a.b@example.com") == ["a.b@example.com"]
+
+
 def test_pictures_of_renamed_walks_are_left_out_and_texts_are_renamed(private: Path) -> None:
     walk = walks.load(private)
     item = Draft(walk, {"01-reach.txt": "dgx07$ id", "01-reach.svg": "<svg>dgx07</svg>"})

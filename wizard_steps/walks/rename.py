@@ -37,7 +37,7 @@ _AROUND: dict[Kind, tuple[str, str]] = {
     "name": (r"(?<![A-Za-z0-9_-])", r"(?![A-Za-z0-9_-])"),
     "weak": ("", ""),
     "address": (r"(?<![A-Za-z0-9.])", r"(?![A-Za-z0-9]|\.\d)"),
-    "long": (r"(?<![A-Za-z0-9:.])", r"(?![A-Za-z0-9:])"),
+    "long": (r"(?<![A-Za-z0-9:.])", r"(?![A-Za-z0-9:]|\.\d)"),
     "user": ("", ""),
     "cluster": (r"(?:(?<=MILEPOST_ID=)|(?<=\.milepost/))", r"(?![A-Za-z0-9_.-])"),
 }

@@ -10,6 +10,7 @@ from wizard_steps.redact import Redactor
 from wizard_steps.replaying import outcome_of, replay
 from wizard_steps.walk import is_walk, load
 from wizard_steps.walks.identify import secrets
+from wizard_steps.walks.shipped import find
 from wizard_steps.walks.texts import draft
 
 ROOT = Path(__file__).parent.parent / "snapshots" / "walks"
@@ -25,6 +26,15 @@ async def test_it_replays_as_it_was_recorded(folder: Path) -> None:
     assert result.drift == ""
     assert result.outcome == outcome_of(walk.events)
     assert result.notes == ()
+
+
+def test_a_shipped_walk_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in WALKS:
+        assert find(Path(folder.name)) == folder
+        (tmp_path / folder.name).mkdir()
+        assert find(Path(folder.name)) == Path(folder.name)
+    assert find(Path("no-such-walk")) == Path("no-such-walk")
 
 
 @pytest.mark.parametrize("folder", WALKS, ids=lambda path: path.name)

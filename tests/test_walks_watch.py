@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import os
+import pty
 import shutil
+import struct
+import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -12,6 +18,7 @@ from hypothesis import strategies as st
 from walk_maker import make, record, settled_plan
 
 from tests.tui_fakes import plain, until
+from tui.cli import main
 from tui.screens.watch_app import WatchApp
 from tui.screens.watch_screen import JumpScreen
 from tui.watching import CAP, FAILED, PASSED, QUESTION, SPEEDS, Playback, Player, Timeline
@@ -222,3 +229,30 @@ def walk_place(app: WatchApp, step: str) -> int:
     events = app.playback.walk.events
     started = [events[n] for n in app.playback.milestones]
     return next(n for n, e in enumerate(started) if isinstance(e, ev.StepStarted) and e.step == step)
+
+
+def test_watching_needs_a_terminal_and_a_walk(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--watch", str(folder)]) == 2
+    assert "needs a terminal" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a pseudo-terminal")
+def test_on_a_real_terminal_it_plays_and_q_leaves_with_status_0(folder: Path) -> None:
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(Path(__file__).parent.parent)
+        os.execv(sys.executable, [sys.executable, "-m", "tui.cli", "--watch", str(folder)])
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
+    seen = b""
+    asked = False
+    while True:
+        try:
+            seen += os.read(terminal, 65536)
+        except OSError:
+            break
+        if b"PLAYING" in seen and not asked:
+            os.write(terminal, b"q")
+            asked = True
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert b"nothing was run" in seen
+    assert b"Traceback" not in seen

@@ -27,8 +27,9 @@ def run(args: argparse.Namespace) -> int:
     from tui.replays import heading
     from wizard_steps.walk import load
     from wizard_steps.walks import diff
+    from wizard_steps.walks.shipped import find
 
-    before, after = load(args.before), load(args.after)
+    before, after = load(find(args.before)), load(find(args.after))
     found = diff.diff(before, after)
     if args.json:
         print(json.dumps(diff.as_json(found), indent=1))

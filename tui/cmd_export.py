@@ -50,9 +50,10 @@ def run(args: argparse.Namespace) -> int:
     from wizard_steps.redact import Redactor
     from wizard_steps.walk import load
     from wizard_steps.walks.save import refuse_secrets
+    from wizard_steps.walks.shipped import find
     from wizard_steps.walks.texts import draft
 
-    walk = load(args.walk)
+    walk = load(find(args.walk))
     refuse_secrets(draft(walk), Redactor.from_environment())
     if args.to == "svg":
         return _svg(walk, args)

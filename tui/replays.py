@@ -16,6 +16,7 @@ from wizard_steps.errors import MilepostError, UsageError
 from wizard_steps.replaying import replay
 from wizard_steps.walk import Meta, is_walk, load
 from wizard_steps.walks import verdicts as vs
+from wizard_steps.walks.shipped import find
 from wizard_steps.walks.verdicts import WalkVerdict
 
 #: From this many walks on they are replayed by several processes.
@@ -56,7 +57,7 @@ def run_replays(folders: Sequence[Path], options: Options | None = None) -> int:
 
 def expand(folders: Sequence[Path]) -> Iterator[Path]:
     """Walk folders; a folder of walks stands for the walks in it, in the order of their names."""
-    for folder in folders:
+    for folder in map(find, folders):
         inner = [] if is_walk(folder) or not folder.is_dir() else sorted(folder.iterdir())
         walks = [path for path in inner if path.is_dir() and is_walk(path)]
         yield from walks or [folder]

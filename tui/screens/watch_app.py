@@ -12,6 +12,7 @@ from tui.tui_phase import PhaseWatch
 from tui.tui_session import WalkSession
 from tui.watching import Playback
 from wizard_steps.walk import load
+from wizard_steps.walks.shipped import find
 
 
 class WatchLife(Life):
@@ -66,5 +67,5 @@ class WatchApp(MilepostApp):
 
 def run_watch(folder: Path) -> int:
     """Play a walk on the terminal. Exit status 0 when the person leaves. Raises WalkError, DriftError."""
-    code = WatchApp(Playback(load(folder))).start()
+    code = WatchApp(Playback(load(find(folder)))).start()
     return 0 if code == 130 else code

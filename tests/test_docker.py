@@ -241,3 +241,12 @@ def test_the_first_process_passes_its_end_on(tmp_path: Path) -> None:
         first.terminate()
         assert first.wait(10) == 3
     assert mark.read_text() == "got\n"
+
+
+def test_a_look_mounts_no_model_and_makes_no_folder() -> None:
+    it = cluster("[docker]\n")
+    it = replace(it, serve=replace(it.serve, model="/models/llama"))
+    text = docker_probe.inside_command(it, "image", "inside").text
+    assert "/models/llama" not in text
+    assert ".cache" not in text
+    assert "--shm-size 10.24g --gpus all --ulimit memlock=-1" in text

@@ -64,14 +64,19 @@ def hf_home(cluster: Cluster) -> str:
     return f'"$HOME"/{shlex.quote(path[2:])}' if path.startswith("~/") else shlex.quote(path)
 
 
-def shared_flags(cluster: Cluster) -> list[str]:
-    """Flags, quoted, that decide what a container may use: the look before and the real run take the same."""
+def shared_flags(cluster: Cluster, models: bool = True) -> list[str]:
+    """Flags, quoted, that decide what a container may use: the look before and the real run take the same.
+
+    ``models=False`` leaves out the mounted model folders: a look must not have to make one first.
+    """
     flags = ["--network", "host", "--shm-size", cluster.docker.shm_size, *cluster.docker.gpu_flags]
     for limit in cluster.docker.ulimits:
         flags += ["--ulimit", limit]
-    words = [shlex.quote(flag) for flag in flags] + ["-v", f"{hf_home(cluster)}:{HF_IN_CONTAINER}"]
+    words = [shlex.quote(flag) for flag in flags]
     model = cluster.serve.model
-    if model.startswith("/"):
+    if models:
+        words += ["-v", f"{hf_home(cluster)}:{HF_IN_CONTAINER}"]
+    if models and model.startswith("/"):
         words += ["-v", shlex.quote(f"{model}:{model}:ro")]
     return words + [shlex.quote(flag) for flag in cluster.docker.extra_flags]
 

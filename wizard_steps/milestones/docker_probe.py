@@ -96,9 +96,9 @@ def image_command(cluster: Cluster, image: str, key: str) -> Cmd:
 def inside_command(cluster: Cluster, image: str, key: str) -> Cmd:
     """A container of the image for a moment, with the very limits and GPUs the real one will have."""
     it = docker.docker(cluster)
-    flags = " ".join(docker.shared_flags(cluster))
+    flags = " ".join(docker.shared_flags(cluster, models=False))
     words = f"run --rm --entrypoint /bin/bash {flags} {shlex.quote(image)}"
-    text = f"mkdir -p {docker.hf_home(cluster)} || exit 1\nexec {it} {words} -c {shlex.quote(_INSIDE)}\n"
+    text = f"exec {it} {words} -c {shlex.quote(_INSIDE)}\n"
     shown = f"{it} {words} -c 'ray --version; df /dev/shm; ulimit -a; nvidia-smi -L'"
     return Cmd(key, text, timeout=240, show=shown)
 

@@ -38,4 +38,8 @@ class DockerServe(Serve):
 
 def _placed(known: Known, work: Work) -> Cmd:
     node, cmd = work
-    return cmd if cmd.key in _ON_NODE else docker.inside(known.cluster, node, cmd)
+    if cmd.key in _ON_NODE:
+        return cmd
+    # A look at a container that is not there finds nothing; a dry run goes on and lists what would be started.
+    place = docker.inside_if_running if cmd.key == "look" else docker.inside
+    return place(known.cluster, node, cmd)

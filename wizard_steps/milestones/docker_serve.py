@@ -40,6 +40,6 @@ def _placed(known: Known, work: Work) -> Cmd:
     node, cmd = work
     if cmd.key in _ON_NODE:
         return cmd
-    # A look at a container that is not there finds nothing; a dry run goes on and lists what would be started.
+    # A look at a container that is not there finds nothing; a dry run goes on and lists the start.
     place = docker.inside_if_running if cmd.key == "look" else docker.inside
     return place(known.cluster, node, cmd)

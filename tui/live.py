@@ -58,7 +58,14 @@ class LiveWalk:
         self.take_over = take_over
         self.redactor = Redactor.from_environment()
         self.clock = RealClock()
-        self.journal = WalkFolder(self.folder, new_meta(title=cluster.name, simulated=cluster.simulated))
+        self.journal = WalkFolder(
+            self.folder,
+            new_meta(
+                title=cluster.name,
+                simulated=cluster.simulated,
+                versions={"vllm": cluster.serve.vllm_version, "ray": cluster.ray.version},
+            ),
+        )
         self._transport: Transport | None = None
 
     def engine(self, decider: Decider, asker: Asker, on_event: OnEvent) -> Engine:

@@ -135,6 +135,10 @@ def test_a_command_inside_keeps_its_text_and_its_input() -> None:
         cmd.text,
     ]
     assert (wrapped.stdin, wrapped.secrets) == ("in", ("HF_TOKEN",))
+    start = remote.launch(it, it.head, "serve", ["vllm", "serve"], {"A": "1"})
+    assert docker.inside(it, it.head, start).show == (
+        "sudo -n docker exec milepost-prod-gpu-a env A=1 vllm serve"
+    )
 
 
 def test_no_secret_is_asked_for_by_anything_the_engine_keeps(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -165,7 +165,9 @@ def inside(cluster: Cluster, node: Node, cmd: Cmd) -> Cmd:
     """``cmd`` run by a shell in the node's container. Standard input, and so every secret, goes along."""
     name = shlex.quote(container(cluster, node))
     line = f"{docker(cluster)} exec -i {name} /bin/sh -c"
-    shown = f"{docker(cluster)} exec {name} {cmd.show or cmd.text}".strip()
+    plain = cmd.show or cmd.text
+    env = "env " if re.match(r"\w+=", plain) else ""
+    shown = f"{docker(cluster)} exec {name} {env}{plain}".strip()
     return replace(cmd, text=f"exec {line} {shlex.quote(cmd.text)}\n", show=shown)
 
 

@@ -28,6 +28,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -47,9 +48,9 @@ SERVE = {
     "vllm_version": vllm_env.VLLM,
     "extra_flags": ["--enforce-eager", "--kv-cache-memory-bytes=67108864", "--max-model-len=512"],
 }
-#: The env table: eager PyTorch (the sampler would be compiled on the first chat, 25 s on two cores), and
-#: one thread for each of four workers that share those cores.
-ENV = {"TORCH_COMPILE_DISABLE": "1", "OMP_NUM_THREADS": "1"}
+#: The env table: eager PyTorch (the sampler would be compiled on the first chat, 25 s on two cores), one
+#: thread for each of four workers that share those cores, and a raylet that gets longer than Ray's 30 s.
+ENV = {"TORCH_COMPILE_DISABLE": "1", "OMP_NUM_THREADS": "1", "RAY_raylet_start_wait_time_s": "60"}
 
 
 class Hosts:
@@ -235,6 +236,17 @@ class Hosts:
             # With its first process the kernel ends every other; unshare returns when all are gone.
             os.kill(first, signal.SIGKILL)
         process.wait()
+
+    def clear(self, name: str) -> None:
+        """End every process that was started on the host, and forget Ray's sessions and milepost's logs."""
+        for _ in range(50):
+            for pid in self.processes(name):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            if not self.processes(name):
+                break
+            time.sleep(0.1)
+        self.run(name, "rm -rf /tmp/* /root/.milepost")
 
     def fill_disk(self, name: str, folder: str = "/tmp") -> None:
         """Write until the file system of ``folder`` (a tmpfs of this host) has no byte left."""

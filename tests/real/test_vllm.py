@@ -7,14 +7,14 @@ refuses Ray. The model is a tiny Llama with random weights. GPUs are SIMULATED: 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.real import vllm_env
-from tests.real.faults import gate_shut, there_before
+from tests.real.faults import Told, gate_shut, there_before
 from tests.real.hosts import MODEL_AT, SERVE, Hosts
 from tests.real.walks import HeadlessWalk, down, told
 from wizard_steps import remote
@@ -70,8 +70,9 @@ def test_health_says_200_but_the_chat_500(pair: Hosts, tmp_path: Path) -> None:
     request reaches its second pipeline stage."""
     stock = [*SERVE["extra_flags"], "--worker-cls=vllm.v1.worker.cpu_worker.CPUWorker"]
     cluster_file = cluster(pair, extra_flags=stock)
-    outcome = there_before(pair, cluster_file, tmp_path / "walk", "/health 200 but chat 500", "curl", 500)
+    outcome = there_before(pair, cluster_file, tmp_path / "walk", "/health 200 but chat 500", 500)
     end_vllm(pair, cluster_file)
+    assert outcome.gate == "curl"
     assert outcome.code == 1
     assert "chat: HTTP 500" in outcome.words
     assert "/health" not in outcome.words
@@ -94,8 +95,9 @@ def test_tp_x_pp_over_what_is_free_is_told_at_the_first_waiting_line(pair: Hosts
     with squatter(pair), HeadlessWalk(cluster_file, tmp_path / "again", pair.home) as walk:
         walk.until_started("serve", 200)
         since = wait_for_line(pair, walk, "Waiting for creating a placement group")
-        outcome = gate_shut(walk, "TP x PP too big", "serve", 120, since)
+        outcome = gate_shut(walk, "TP x PP too big", 120, since)
         left = vllm_processes(pair)
+    assert outcome.gate == "serve"
     assert outcome.code == 1
     assert "TP x PP = 2 x 2 = 4 free GPUs" in outcome.words
     assert outcome.after < 15
@@ -134,32 +136,45 @@ def wait_for_line(bed: Hosts, walk: HeadlessWalk, words: str, limit: float = 240
     raise AssertionError(f"{words!r} never came:\n{walk.output[-4000:]}")
 
 
+def planted_late(bed: Hosts, folder: Path, fault: str, plant: Callable[[], object]) -> Told:
+    """A walk over the running cluster; the fault comes once everything but vLLM has passed."""
+    with HeadlessWalk(cluster(bed), folder, bed.home) as walk:
+        walk.until_started("ray_status", 200)
+        plant()
+        return gate_shut(walk, fault, 200)
+
+
 def test_model_missing_on_one_node(pair: Hosts, tmp_path: Path) -> None:
-    pair.unmount("b", MODEL_AT)
+    fault = "model missing on one node"
     try:
-        outcome = there_before(
-            pair, cluster(pair), tmp_path / "walk", "model missing on one node", "serve", 120
-        )
+        late = planted_late(pair, tmp_path / "late", fault, lambda: pair.unmount("b", MODEL_AT))
+        early = there_before(pair, cluster(pair), tmp_path / "early", f"{fault}, from the start")
     finally:
         pair.mount_over("b", vllm_env.model(), MODEL_AT)
-    assert outcome.code == 1
-    assert f"node-b model: model: no config.json in {MODEL_AT}" in outcome.words
-    assert "node-a" not in outcome.words
-    assert outcome.after < 30
+    assert (late.gate, late.code) == ("serve", 1)
+    assert f"node-b model: model: no config.json in {MODEL_AT}" in late.words
+    assert "node-a" not in late.words
+    assert (early.gate, early.code) == ("preflight", 1)
+    assert "node-b" in early.words
+    assert late.after < 30
+    assert early.after < 30
     assert vllm_processes(pair) == []
 
 
 def test_port_8000_taken(pair: Hosts, tmp_path: Path) -> None:
     squatter = "setsid python3 -m http.server 8000 >/dev/null 2>&1 &"
-    pair.run("a", squatter)
     try:
-        outcome = there_before(pair, cluster(pair), tmp_path / "walk", "port 8000 taken", "serve", 120)
+        late = planted_late(pair, tmp_path / "late", "port 8000 taken", lambda: pair.run("a", squatter))
+        early = there_before(pair, cluster(pair), tmp_path / "early", "port 8000 taken, from the start")
     finally:
         ended = pair.kill("a", "http.server 8000")
     assert len(ended) == 1, "what milepost did not start must be left alone"
-    assert outcome.code == 1
-    assert "port 8000 is taken by a process milepost did not start" in outcome.words
-    assert outcome.after < 30
+    assert (late.gate, late.code) == ("serve", 1)
+    assert "port 8000 is taken by a process milepost did not start" in late.words
+    assert (early.gate, early.code) == ("preflight", 1)
+    assert "8000 (vLLM) by python3: already taken" in early.words
+    assert late.after < 30
+    assert early.after < 30
 
 
 def test_ssh_cut_while_vllm_loads_and_the_walk_resumed(pair: Hosts, tmp_path: Path) -> None:
@@ -169,7 +184,8 @@ def test_ssh_cut_while_vllm_loads_and_the_walk_resumed(pair: Hosts, tmp_path: Pa
         wait_for_line(pair, walk, "Initializing a V1 LLM engine")
         since = walk.now()
         assert pair.cut_ssh("a") >= 1
-        outcome = gate_shut(walk, "SSH cut while vLLM loads", "serve", 60, since)
+        outcome = gate_shut(walk, "SSH cut while vLLM loads", 60, since)
+    assert outcome.gate == "serve"
     assert outcome.code == 1
     assert "goes on without the wizard" in outcome.words
     assert outcome.after < 30

@@ -26,7 +26,7 @@ from typing import Any
 Event = dict[str, Any]
 
 
-def milepost(*arguments: str, home: Path, env: dict[str, str] | None = None) -> list[str]:
+def milepost(*arguments: str) -> list[str]:
     """The command line of the installed ``milepost`` beside this interpreter."""
     script = Path(sys.executable).with_name("milepost")
     found = str(script) if script.exists() else shutil.which("milepost")
@@ -54,7 +54,7 @@ class HeadlessWalk:
     ) -> None:
         self.folder = folder
         self.home = home
-        self._argv = milepost(str(cluster_file), "--headless", "--walk", str(folder), *arguments, home=home)
+        self._argv = milepost(str(cluster_file), "--headless", "--walk", str(folder), *arguments)
         self._env = environment(home, env)
         self._log = folder.with_suffix(".log")
         self._process: subprocess.Popen[bytes] | None = None
@@ -145,6 +145,12 @@ class HeadlessWalk:
         assert not event["verdict"]["passed"], f"{step} passed: {told(event)}"
         return event
 
+    def until_any_shut(self, limit: float) -> Event:
+        """The first verdict of a gate that stays shut, whichever gate that is."""
+        return self.until(
+            lambda e: e["event"] == "judged" and not e["verdict"]["passed"], limit, "gate that stays shut"
+        )
+
     # ---- how it ends
 
     def wait(self, limit: float) -> int:
@@ -182,7 +188,7 @@ def told(event: Event) -> str:
 
 def down(cluster_file: Path, home: Path, limit: float = 90.0) -> subprocess.CompletedProcess[str]:
     """``milepost down CLUSTER``."""
-    argv = milepost("down", str(cluster_file), home=home)
+    argv = milepost("down", str(cluster_file))
     return subprocess.run(
         argv, capture_output=True, text=True, timeout=limit, env=environment(home), stdin=subprocess.DEVNULL
     )

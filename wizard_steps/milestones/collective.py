@@ -55,7 +55,7 @@ def child(local):
         import torch.distributed as dist
         device = "cpu"
         if backend == "nccl":
-            torch.cuda.set_device(local); device = f"cuda:{local}"
+            at(f"take GPU {local}"); torch.cuda.set_device(local); device = f"cuda:{local}"
         at("meet the other ranks")
         dist.init_process_group(backend, init_method=spec["meet"], rank=rank, world_size=world,
                                 timeout=datetime.timedelta(seconds=spec["start"]))
@@ -97,7 +97,7 @@ def read(p):
             if "NCCL INFO" in line:
                 v = re.search(r"via (NET/[A-Za-z]+|P2P|SHM)", line)
                 n = re.search(r"Using network (\\S+)", line)
-                d = re.search(r"NET/(IB|Socket) : Using (.*)", line)
+                d = re.search(r"NET/(IB|Socket) : Using (\\[\\d.*)", line)
                 if v: vias[v[1]] += 1
                 if n: nets.add(n[1])
                 if not d: continue

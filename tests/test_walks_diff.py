@@ -86,6 +86,28 @@ def test_what_a_walk_never_came_to_has_not_changed(yesterday: Walk) -> None:
     assert not [c for c in found.changes if c.what == "driver"]
 
 
+FLAGS = """
+[ray]
+port = {port}
+worker_flags = ["--num-gpus={gpus}", "--num-cpus=1"]
+"""
+
+
+def test_another_address_and_port_do_not_hide_the_flag_that_did_it() -> None:
+    old, new = (CLUSTER + FLAGS.format(port=port, gpus=gpus) for port, gpus in ((6379, 8), (6380, 4)))
+    swap = (("10.0.0.", "10.0.7."),)
+    found = diff(
+        make(None, cluster=old), make(None, {"ray_status": "worker-missing"}, cluster=new, swap=swap)
+    )
+    told = [c.what for c in found.changes]
+    flag = next(c for c in found.changes if c.what == "ray.worker_flags --num-gpus")
+    assert (flag.before, flag.after) == ("8", "4")
+    assert "ray.port" in told
+    assert "fabric_ip" in told
+    # Commands that differ in nothing but the address and the port are not told again.
+    assert not [c for c in found.changes if c.kind == "command" and "--num-gpus" not in c.after]
+
+
 def test_times(yesterday: Walk) -> None:
     events = list(make(None).events)
     at = next(n for n, e in enumerate(events) if isinstance(e, ev.CommandEnded) and e.node == "b")

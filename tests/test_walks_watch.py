@@ -19,9 +19,10 @@ from walk_maker import make, record, settled_plan
 
 from tests.tui_fakes import plain, until
 from tui.cli import main
+from tui.player import CAP, FAILED, PASSED, SPEEDS, Player, Timeline
 from tui.screens.watch_app import WatchApp
 from tui.screens.watch_screen import JumpScreen
-from tui.watching import CAP, FAILED, PASSED, QUESTION, SPEEDS, Playback, Player, Timeline
+from tui.watching import QUESTION, Playback
 from wizard_steps import events as ev
 from wizard_steps import walk as walks
 from wizard_steps.decide import Answer

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from wizard_steps.session import fold
 from wizard_steps.walk import Walk
@@ -69,6 +70,7 @@ def diff(before: Walk, after: Walk) -> Difference:
     """What is different in ``after``. Nodes are paired by name, else by their place in the cluster file."""
     old = profile(before)
     new = profile(after, _aliases(before, after))
+    new = replace(new, facts=_in_old_words(old, new))
     changes = sorted(_changes(old, new), key=lambda c: (-c.score, c.kind, c.what, c.nodes))
     return Difference(tuple(changes), tuple(_verdicts(old, new)), tuple(_timings(old, new)))
 
@@ -80,6 +82,29 @@ def _aliases(before: Walk, after: Walk) -> dict[str, str]:
     return dict(zip(new, old, strict=True))
 
 
+def _in_old_words(old: Profile, new: Profile) -> Mapping[Key, str]:
+    """The new walk's texts with the old one's addresses, ports and paths: such a change is told once, where
+    it is set, and not again in every command."""
+    pairs: dict[str, str] = {}
+    for key, value in new.facts.items():
+        then = old.facts.get(key, value)
+        if key[0] in ("setting", "network") and then != value and _place(value) and _place(then):
+            pairs.setdefault(value, then)
+    if not pairs:
+        return new.facts
+    words = "|".join(re.escape(value) for value in sorted(pairs, key=len, reverse=True))
+    pattern = re.compile(rf"(?<![\w.])(?:{words})(?![\w]|\.\d)")
+    return {
+        key: value if key[0] in ("setting", "network") else pattern.sub(lambda m: pairs[m.group()], value)
+        for key, value in new.facts.items()
+    }
+
+
+def _place(value: str) -> bool:
+    """Whether it is an address, a port or a path: where something is, not what it is."""
+    return bool(re.fullmatch(r"[0-9a-f]*[.:][0-9a-f.:]+|\d{4,5}|/\S+", value))
+
+
 def _changes(old: Profile, new: Profile) -> Iterable[Change]:
     groups: dict[tuple[FactKind, str, str, str], list[str]] = {}
     for key in dict.fromkeys([*old.facts, *new.facts]):
@@ -88,9 +113,13 @@ def _changes(old: Profile, new: Profile) -> Iterable[Change]:
         if before == after or not _both(key, before, after, old, new):
             continue
         groups.setdefault((kind, what, before or "", after or ""), []).append(node)
+    changed: dict[tuple[FactKind, str], set[str]] = {}
+    for (kind, what, _, _), nodes in groups.items():
+        changed.setdefault((kind, what), set()).update(nodes)
     for (kind, what, before, after), nodes in groups.items():
         named = tuple(node for node in nodes if node)
-        score, why = _score(kind, what, named, before, after, old, new)
+        alone = changed[kind, what] == set(nodes)
+        score, why = _score(kind, what, named, before, after, old, new, alone)
         yield Change(kind, what, named, before or "(nothing)", after or "(nothing)", score, why)
 
 
@@ -106,9 +135,18 @@ def _both(key: Key, before: str | None, after: str | None, old: Profile, new: Pr
 
 
 def _score(
-    kind: FactKind, what: str, nodes: tuple[str, ...], before: str, after: str, old: Profile, new: Profile
+    kind: FactKind,
+    what: str,
+    nodes: tuple[str, ...],
+    before: str,
+    after: str,
+    old: Profile,
+    new: Profile,
+    alone: bool,
 ) -> tuple[int, tuple[str, ...]]:
     score, why = _RARELY.get(what, _WEIGHT[kind]), []
+    if kind == "setting" and _place(before) and _place(after):
+        score = 20
     bad = {c.node for c in new.verdicts[new.failed].failures if c.node} if new.failed else set()
     step = next((new.seen_at[k] for k in new.seen_at if k[:2] == (kind, what)), "")
     # What the failing step itself printed is always among its words.
@@ -117,7 +155,7 @@ def _score(
         score += 50
         why.append(f"the gate that failed ({new.failed}) names it")
     there = {node for k, w, node in new.facts if (k, w) == (kind, what)}
-    if nodes and len(nodes) < len(there) and kind != "command":
+    if nodes and alone and len(nodes) < len(there) and kind != "command":
         score += 15
         why.append(f"only {', '.join(nodes)} changed")
         if bad and bad <= set(nodes):
@@ -140,6 +178,8 @@ def _tokens(what: str, before: str, after: str) -> list[str]:
     """What to look for in the failing gate's words: new or old values, when they say enough to be found."""
     found = [value for value in (before, after) if len(value) >= 4 and "\n" not in value]
     found += [value for value in (before, after) if value.isdigit()]
+    if " --" in what:
+        return [*found, what.split()[-1]]
     name = what.split(".")[-1]
     return [*found, what, _SPOKEN.get(name, name.replace("_", "-"))] if "." in what else found
 

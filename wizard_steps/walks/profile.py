@@ -31,6 +31,10 @@ _IN_LOGS = (
     ("vLLM that started", re.compile(r"\bversion (\d+\.\d+\.\d+\S*)")),
     ("PyTorch CUDA", re.compile(r"\btorch[- ]\S*\+(cu\d+)")),
 )
+#: A line that speaks of trouble, and what follows it.
+_TROUBLE = re.compile(
+    r"(?i)^.*(?:error|fail|mismatch|refused|denied|missing|unable|cannot).*(?:\n.*){0,4}", re.M
+)
 #: Outputs longer than this are logs: their lines are no facts.
 _SHORT = 4000
 #: Set by hand and by chance, and no cause of anything.
@@ -104,6 +108,11 @@ def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
     if isinstance(value, Mapping):
         for key, inner in value.items():
             yield from _flat(f"{prefix}.{key}", inner)
+    elif prefix.endswith("_flags") and isinstance(value, list | tuple):
+        # Flag by flag: among many only one may have changed.
+        for flag in value:
+            name, _, text = str(flag).partition("=")
+            yield f"{prefix} {name}", text or "set"
     else:
         yield prefix, _text(value)
 
@@ -174,11 +183,11 @@ def _seconds(state: State) -> dict[tuple[str, str], float]:
 
 
 def _told(walk: Walk, state: State, failed: str) -> str:
-    """All that the failing gate says: its checks, and the end of what was printed there."""
+    """What the failing gate complains of: its failed checks, and the lines that speak of trouble."""
     if not failed:
         return ""
     verdict = state.step(failed).verdict
     checks = verdict.failures if verdict else ()
     said = [f"{c.node} {c.name} {c.found} {c.wanted} {c.hint}" for c in checks]
     printed = [data[-20_000:].decode("utf-8", "replace") for s, data in outputs(walk) if s.step == failed]
-    return "\n".join(said + printed)
+    return "\n".join(said + [part for text in printed for part in _TROUBLE.findall(text)])

@@ -62,8 +62,8 @@ def describe(path: Path) -> None:
         provenance=(
             "Recorded by tests/real/record.py on two hosts made of Linux namespaces, each with its own sshd. "
             "Real: SSH, Ray, vllm serve, the chat. SIMULATED: the GPUs (a stand-in nvidia-smi, and logical "
-            "GPUs of Ray). vLLM is the CPU build, with a platform plugin that lets Ray place it. The model is "
-            "a tiny Llama with random weights: its words are noise."
+            "GPUs of Ray). vLLM is the CPU build, with a platform plugin that lets Ray place it. The model "
+            "is a tiny Llama with random weights: its words are noise."
         ),
     )
     path.write_bytes(msgspec.json.format(msgspec.json.encode(meta), indent=2) + b"\n")

@@ -13,7 +13,7 @@ from tests.real_docker.walking import TO_RAY, walk
 from wizard_steps import docker
 from wizard_steps.cluster import load
 
-pytestmark = [pytest.mark.real_hosts, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.real_hosts, pytest.mark.timeout(600)]
 
 #: Without Ray every node runs as many ranks as the others.
 TWO: dict[str, object] = {"pipeline_parallel": 2}

@@ -27,24 +27,23 @@ SPLIT = {"tensor_parallel": 2, "pipeline_parallel": 2}
 
 
 def main(target: Path) -> None:
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as place:
-        folder = Path(place) / "walk"
-        with Hosts(names=("a", "b"), octet=OCTET) as bed:
-            # The settle time is the default of the cluster file: this is what a person would see.
-            cluster_file = bed.cluster_file(settle=45, serve=SPLIT)
-            with HeadlessWalk(cluster_file, folder, bed.home) as walk:
-                code = walk.wait(1800)
-            if code:
-                sys.exit(f"the walk did not pass (exit {code}):\n{walk.output[-4000:]}")
-        describe(folder / "meta.json")
-        replay = subprocess.run(
-            milepost("--replay", str(folder), "--quiet"), env=environment(Path(place)), check=False
-        )
-        if replay.returncode:
-            sys.exit(f"its replay does not pass (exit {replay.returncode})")
-        shutil.rmtree(target, ignore_errors=True)
-        shutil.copytree(folder, target)
-        print(f"recorded {target}")
+    folder = Path(tempfile.mkdtemp(prefix="milepost-recording-", dir="/var/tmp")) / "walk"
+    with Hosts(names=("a", "b"), octet=OCTET) as bed:
+        # The settle time is the default of the cluster file: this is what a person would see.
+        cluster_file = bed.cluster_file(settle=45, serve=SPLIT)
+        with HeadlessWalk(cluster_file, folder, bed.home) as walk:
+            code = walk.wait(1800)
+        if code:
+            sys.exit(f"the walk did not pass (exit {code}):\n{walk.output[-4000:]}")
+    describe(folder / "meta.json")
+    command = milepost("--replay", str(folder), "--quiet")
+    replay = subprocess.run(command, env=environment(folder.parent), check=False)
+    if replay.returncode:
+        sys.exit(f"its replay does not pass (exit {replay.returncode}); the recording is in {folder}")
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.move(folder, target)
+    shutil.rmtree(folder.parent)
+    print(f"recorded {target}")
 
 
 def describe(path: Path) -> None:

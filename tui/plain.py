@@ -15,6 +15,8 @@ from wizard_steps.spool import Spool
 
 #: A waiting line is printed at most this often (seconds of the walk).
 _EVERY = 10.0
+#: Characters of one line that are waited for.
+_LONGEST = 65536
 
 
 class PlainReport:
@@ -77,9 +79,13 @@ class PlainReport:
         data = self._spool.read(run.spool, event.start, event.end)
         text = self._rest.pop(event.run, "") + data.decode("utf-8", "replace")
         *lines, rest = text.split("\n")
+        # A line without an end goes on in pieces rather than fill the memory.
+        if len(rest) > _LONGEST:
+            lines, rest = [*lines, rest], ""
         self._rest[event.run] = rest
-        for line in lines:
-            self._say(f"   {event.node}| {line}")
+        if lines:
+            before = f"   {event.node}| "
+            self._say(before + f"\n{before}".join(lines))
 
     def _ended(self, event: ev.CommandEnded, state: State) -> None:
         if rest := self._rest.pop(event.run, ""):

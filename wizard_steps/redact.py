@@ -25,16 +25,24 @@ SECRET_VARIABLES = (
     "WANDB_API_KEY",
     "NGC_API_KEY",
 )
-_PATTERNS = re.compile(
-    r"hf_[A-Za-z0-9]{16,}"
-    r"|sk-[A-Za-z0-9_-]{16,}"
-    r"|nvapi-[A-Za-z0-9_-]{16,}"
-    r"|gh[pousr]_[A-Za-z0-9]{20,}"
-    r"|(?<=[Bb]earer )[A-Za-z0-9._~+/-]{8,}=*"
-    r"|(?<=--api-key[ =])\S+"
-    r"|(?<=://)[^\s/:@]+:[^\s/@]+(?=@)"
-    r"|(?<=TOKEN=)[^\s'\"]{6,}|(?<=PASSWORD=)[^\s'\"]+"
+#: (what every match has in or right before it, the match). A pattern is only tried where its word occurs: a
+#: flood of output passes ten times as fast. No match holds a blank.
+_PATTERNS = tuple(
+    (word, re.compile(pattern))
+    for word, pattern in (
+        ("hf_", r"hf_[A-Za-z0-9]{16,}"),
+        ("sk-", r"sk-[A-Za-z0-9_-]{16,}"),
+        ("nvapi-", r"nvapi-[A-Za-z0-9_-]{16,}"),
+        *((f"gh{kind}_", rf"gh{kind}_[A-Za-z0-9]{{20,}}") for kind in "pousr"),
+        ("earer ", r"(?<=[Bb]earer )[A-Za-z0-9._~+/-]{8,}=*"),
+        ("--api-key", r"(?<=--api-key[ =])\S+"),
+        ("@", r"(?<=://)[^\s/:@]+:[^\s/@]+(?=@)"),
+        ("TOKEN=", r"(?<=TOKEN=)[^\s'\"]{6,}"),
+        ("PASSWORD=", r"(?<=PASSWORD=)[^\s'\"]+"),
+    )
 )
+#: What a look-behind may need to see before a match, in characters.
+_BEFORE = 16
 
 _KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?-----END [A-Z ]*PRIVATE KEY-----")
 _KEY_BEGIN = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")
@@ -66,10 +74,14 @@ class Redactor:
         self._longest = len(ordered[0])
 
     def text(self, text: str) -> str:
-        if self._known is not None:
+        if self._known is not None and any(secret in text for secret in self._secrets):
             text = self._known.sub(MARK, text)
-        text = _KEY.sub(MARK, text)
-        return _PATTERNS.sub(MARK, text)
+        if "-----BEGIN" in text:
+            text = _KEY.sub(MARK, text)
+        for word, pattern in _PATTERNS:
+            if word in text:
+                text = pattern.sub(MARK, text)
+        return text
 
     def stream(self) -> RedactedStream:
         return RedactedStream(self)
@@ -78,8 +90,13 @@ class Redactor:
         """Where ``text`` can be parted: what follows may be, or become, part of a secret."""
         line = len(text) - (text.rfind("\n") + 1)
         cut = len(text) - max(min(line, _HOLD), self._partial(text))
-        for pattern in filter(None, (self._known, _PATTERNS)):
-            cut = next((m.start() for m in pattern.finditer(text) if m.start() < cut < m.end()), cut)
+        if self._known is not None:
+            begin = max(0, cut - self._longest)
+            cut = _before(self._known, text, begin, cut)
+        for word, pattern in _PATTERNS:
+            begin = _run_start(text, cut)
+            if text.find(word, max(0, begin - _BEFORE)) >= 0:
+                cut = _before(pattern, text, begin, cut)
         return cut if len(text) - cut <= _MAX_HELD else len(text)
 
     def _partial(self, text: str) -> int:
@@ -87,6 +104,16 @@ class Redactor:
         tail = text[-self._longest :] if self._longest else ""
         lengths = range(len(tail), 0, -1)
         return next((n for n in lengths if any(s.startswith(tail[-n:]) for s in self._secrets)), 0)
+
+
+def _run_start(text: str, at: int) -> int:
+    """Where the unbroken run of characters that ``at`` is in begins."""
+    return max(text.rfind(blank, 0, at) for blank in (" ", "\n", "\t")) + 1
+
+
+def _before(pattern: re.Pattern[str], text: str, begin: int, cut: int) -> int:
+    """``cut``, or the start of a match that it would part."""
+    return next((m.start() for m in pattern.finditer(text, begin) if m.start() < cut < m.end()), cut)
 
 
 class RedactedStream:

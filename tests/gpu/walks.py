@@ -51,6 +51,12 @@ def cluster(here: Here, args: argparse.Namespace, tp: int, pp: int, gpus: int) -
     return "\n".join(lines)
 
 
+def too_big(text: str) -> str:
+    """TP=8 PP=2 by extra flags: the cluster file would refuse it, and vLLM is to be asked for real."""
+    flags = '"--tensor-parallel-size=8", "--pipeline-parallel-size=2"'
+    return text.replace("extra_flags = [", f"extra_flags = [{flags}, ", 1)
+
+
 async def milepost(*words: str) -> int:
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", "tui.cli", *words)
     return await process.wait()
@@ -64,15 +70,9 @@ async def walk(args: argparse.Namespace) -> int:
         good.write_text(cluster(here, args, args.tp, args.pp, args.gpus))
         healthy = await milepost(str(good), "--headless", "--walk", str(out / args.healthy))
         await milepost("down", str(good))
-        # The file promises what the advisor would refuse, so that vLLM and Ray are asked for real.
-        text = cluster(here, args, 8, 2, args.gpus)
-        big.write_text(
-            text.replace("tensor_parallel = 8", f"tensor_parallel = {args.gpus}")
-            .replace("pipeline_parallel = 2", "pipeline_parallel = 1")
-            .replace(
-                "extra_flags = [", 'extra_flags = ["--tensor-parallel-size=8", "--pipeline-parallel-size=2", '
-            )
-        )
+        if not args.failing:
+            return healthy
+        big.write_text(too_big(cluster(here, args, args.tp, args.pp, args.gpus)))
         failing = await milepost(str(big), "--headless", "--walk", str(out / args.failing))
         await milepost("down", str(big))
     print(f"healthy walk: exit {healthy}; walk that must fail: exit {failing}", flush=True)

@@ -65,7 +65,7 @@ class HeadlessWalk:
     def __enter__(self) -> HeadlessWalk:
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                self._argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._env
+                self._argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._env, cwd=self.home
             )
         return self
 

@@ -135,7 +135,7 @@ class MilepostApp(App[int]):
     def _take_picture(self, session: WalkSession, now: float) -> None:
         """A passed step stays on show for two frames and the time to see it; then its picture is taken."""
         held = session.evidence.held
-        if not held or self.screen is not self._walk_screen:
+        if not held or self.screen is not self._walk_screen or not self._walk_screen.drawable:
             return
         name, since, frames = self._held_since
         if name != held:
@@ -218,6 +218,9 @@ class MilepostApp(App[int]):
         if isinstance(self.screen, QuitScreen):
             if self.screen.query("#choices"):
                 self.screen.action_sure()
+            return
+        if isinstance(self.screen, SetupScreen):
+            self.screen.action_leave()
             return
         session = self.session
         busy = session is None or session.state.outcome is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,10 +29,13 @@ FIELDS = (
 
 @dataclass
 class NodeForm:
+    """``base`` is the place in the cluster the form began with: what the form does not ask is kept."""
+
     host: str = ""
     role: str = "worker"
     gpus: str = "8"
     fabric_ip: str = ""
+    base: int | None = None
 
 
 @dataclass
@@ -47,7 +51,7 @@ def empty() -> Cluster:
 
 def form_of(cluster: Cluster) -> Form:
     """What the fields hold for a cluster."""
-    nodes = [NodeForm(n.host, n.role, str(n.gpus), n.fabric_ip) for n in cluster.nodes]
+    nodes = [NodeForm(n.host, n.role, str(n.gpus), n.fabric_ip, i) for i, n in enumerate(cluster.nodes)]
     plain: Any = msgspec.to_builtins(cluster)
     values = {}
     for where, _, _ in FIELDS:
@@ -64,8 +68,8 @@ def cluster_of(form: Form, base: Cluster) -> Cluster:
     Raises UsageError that begins with the field.
     """
     plain: Any = msgspec.to_builtins(base)
-    known = {entry["host"]: entry for entry in plain["nodes"]}
-    plain["nodes"] = [_node(n, node, known) for n, node in enumerate(form.nodes)]
+    before = plain["nodes"]
+    plain["nodes"] = [_node(n, node, before) for n, node in enumerate(form.nodes)]
     for where, text in form.values.items():
         *tables, key = where.split(".")
         target = plain
@@ -82,9 +86,9 @@ def cluster_of(form: Form, base: Cluster) -> Cluster:
     return cluster
 
 
-def _node(number: int, node: NodeForm, known: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _node(number: int, node: NodeForm, before: Sequence[dict[str, Any]]) -> dict[str, Any]:
     where = f"nodes[{number}]"
-    entry = dict(known.get(node.host.strip(), {}))
+    entry = {} if node.base is None else dict(before[node.base])
     entry.update(host=node.host.strip(), role=node.role, fabric_ip=node.fabric_ip.strip())
     entry["gpus"] = _typed(f"{where}.gpus", 0, node.gpus.strip())
     return entry

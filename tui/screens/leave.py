@@ -29,6 +29,14 @@ class QuitScreen(Dialog[bool]):
         self._busy = busy
         self._text = leave_text(command, running, folder, lab)
 
+    @classmethod
+    def of_form(cls) -> QuitScreen:
+        """Before there is a walk."""
+        screen = cls(False, False, (), "", False)
+        screen.heading = "Leave the set-up?"
+        screen._text = Text("What you typed is not saved. Nothing was run.\n")
+        return screen
+
     def body(self) -> ComposeResult:
         yield Static(self._text, id="dialog-text")
         stay = Option(Text("Stay"))

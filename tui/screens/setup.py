@@ -11,6 +11,7 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import Screen
 from textual.widgets import Button, Footer, Input, Label, Static
 
+from tui.screens.leave import QuitScreen
 from tui.tui_form import FIELDS, Form, NodeForm, cluster_of, empty, form_of, save
 from tui.tui_text import safe_block
 from wizard_steps.cluster import Cluster, load
@@ -36,7 +37,7 @@ class NodeRow(Horizontal):
         def text(name: str) -> str:
             return self.query_one(f".{name}", Input).value
 
-        return NodeForm(text("host"), self._node.role, text("gpus"), text("ip"))
+        return NodeForm(text("host"), self._node.role, text("gpus"), text("ip"), self._node.base)
 
     def set_role(self, role: str) -> None:
         self._node.role = role
@@ -50,7 +51,6 @@ class SetupScreen(Screen[Cluster | None]):
         Binding("ctrl+s", "save", "Save and start"),
         Binding("ctrl+n", "add", "Add a node"),
         Binding("escape", "leave", "Leave"),
-        Binding("ctrl+c,ctrl+q", "leave", "Leave", show=False, priority=True),
     ]
 
     def __init__(self, path: Path) -> None:
@@ -141,7 +141,7 @@ class SetupScreen(Screen[Cluster | None]):
         self.dismiss(cluster)
 
     def action_leave(self) -> None:
-        self.dismiss(None)
+        self.app.push_screen(QuitScreen.of_form(), lambda sure: self.dismiss(None) if sure else None)
 
     def _say(self, problem: str) -> None:
         line = self.query_one("#setup-error", Static)

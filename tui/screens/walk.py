@@ -71,6 +71,7 @@ class WalkScreen(Screen[None]):
         self.node = ""
         self._view = "compare"
         self._folded = True
+        self._whole = False
         self._compared: object = None
         self._compared_at = 0.0
         self._checked: object = None
@@ -94,6 +95,14 @@ class WalkScreen(Screen[None]):
         yield ProgressLine(id="progress")
         yield Footer(compact=True)
 
+    def on_mount(self) -> None:
+        self.call_after_refresh(setattr, self, "_whole", True)
+
+    @property
+    def drawable(self) -> bool:
+        """Whether all widgets are there: not before the first refresh, not when the app is closing."""
+        return self._whole and self.is_attached and bool(self.query("#progress"))
+
     # What is on show
 
     @property
@@ -110,7 +119,7 @@ class WalkScreen(Screen[None]):
 
     def tick_opening(self, words: str) -> None:
         """Before there is a walk: say what is awaited."""
-        if self.is_mounted:
+        if self.drawable:
             self.query_one(ProgressLine).show(words, time.monotonic(), busy=True)
 
     def redraw(self) -> None:
@@ -120,7 +129,7 @@ class WalkScreen(Screen[None]):
     def tick(self, session: WalkSession) -> None:
         """Draw what has changed since the last time."""
         state, now = session.state, session.now()
-        if not state.steps or not self.is_mounted:
+        if not state.steps or not self.drawable:
             return
         for notice in session.notices:
             self._notice(notice)

@@ -7,7 +7,7 @@ from typing import ClassVar
 from rich.segment import Segment
 from rich.style import Style
 from textual.binding import Binding, BindingType
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.scroll_view import ScrollView
 from textual.selection import Selection
 from textual.strip import Strip
@@ -39,6 +39,10 @@ class LineView(ScrollView, can_focus=True):
         "lines--hit",
     }
 
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._looks: dict[str, Style] = {}
+
     def line_total(self) -> int:
         raise NotImplementedError
 
@@ -55,9 +59,19 @@ class LineView(ScrollView, can_focus=True):
         numbers = range(first, min(first + count, self.line_total()))
         return ["".join(text for text, _ in self.pieces(y, width)) for y in numbers]
 
+    def render_lines(self, crop: Region) -> list[Strip]:
+        self._looks.clear()
+        return super().render_lines(crop)
+
     def look(self, name: str) -> Style:
-        """The style of a name."""
-        return self.get_component_rich_style(f"lines--{name}", partial=True) if name else Style.null()
+        """The style of a name on this widget; looked up once for every time the widget is drawn."""
+        style = self._looks.get(name)
+        if style is None:
+            style = self.rich_style
+            if name:
+                style += self.get_component_rich_style(f"lines--{name}", partial=True)
+            self._looks[name] = style
+        return style
 
     def resized(self, width: int) -> None:
         """Tell the scrollbars how much there is; call it when lines came or went."""
@@ -72,11 +86,11 @@ class LineView(ScrollView, can_focus=True):
     def render_line(self, y: int) -> Strip:
         width = self.size.width
         number = y + self.scroll_offset.y
-        base = self.rich_style
+        base = self.look("")
         if number >= self.line_total():
             return Strip.blank(width, base)
         left = self.page_left_edge()
-        strip = Strip([Segment(text, base + self.look(name)) for text, name in self.pieces(number, width)])
+        strip = Strip([Segment(text, self.look(name)) for text, name in self.pieces(number, width)])
         strip = self._selected(strip, number)
         return strip.crop_extend(left, left + width, base).apply_offsets(left, number)
 

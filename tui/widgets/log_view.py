@@ -53,7 +53,7 @@ class LogView(LineView):
         self._page.clear()
         self._own_scroll = True
         self.resized(self._width)
-        if self.following:
+        if self.following and not self.is_vertical_scrollbar_grabbed:
             self.scroll_to(y=self.max_scroll_y, animate=False, immediate=True)
         self._own_scroll = False
         self.refresh()
@@ -100,6 +100,26 @@ class LogView(LineView):
         elif new_value >= self.max_scroll_y:
             self.following = True
         self.post_message(self.Moved())
+
+    def _pause(self) -> None:
+        """The reader goes up: stop at once, or the next frame would pull them down again."""
+        if self.max_scroll_y > 0:
+            self.following = False
+
+    def action_scroll_up(self) -> None:
+        self._pause()
+        super().action_scroll_up()
+
+    def action_page_up(self) -> None:
+        self._pause()
+        super().action_page_up()
+
+    def action_scroll_home(self) -> None:
+        self._pause()
+        super().action_scroll_home()
+
+    def on_mouse_scroll_up(self) -> None:
+        self._pause()
 
     def action_follow(self) -> None:
         self.following = True

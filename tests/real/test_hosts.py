@@ -105,7 +105,10 @@ def test_a_full_disk_is_full_on_one_host_only(bed: Hosts) -> None:
 
 def test_processes_sees_what_a_login_starts_and_kill_ends_it(bed: Hosts) -> None:
     assert bed.processes("a") == {}
-    bed.run("a", "setsid sleep 321 >/dev/null 2>&1 &")
+    bed.run("a", "exec setsid --fork sleep 321 >/dev/null 2>&1")
+    deadline = time.monotonic() + 5
+    while list(bed.processes("a").values()) != ["sleep 321"] and time.monotonic() < deadline:
+        time.sleep(0.02)
     assert list(bed.processes("a").values()) == ["sleep 321"]
     assert len(bed.kill("a", "sleep 321")) == 1
     deadline = time.monotonic() + 5

@@ -22,6 +22,9 @@ from wizard_steps.transport.ssh_shell import GRACE, remote
 SESSIONS = 8
 #: Seconds a node gets to end a command after it was told to.
 ENDING = GRACE + 1.5
+#: Seconds between tries to open a session. OpenSSH counts one that was just closed until its next round, so a
+#: busy server refuses although no more than MaxSessions are open.
+REFUSED = (0.05, 0.1, 0.2, 0.4, 0.8)
 
 Process = asyncssh.SSHClientProcess[bytes]
 
@@ -170,15 +173,23 @@ async def _session(connection: Connection, command: str, opened: list[Process]) 
         opened.append(asyncssh.SSHClientProcess())
         return opened[0]
 
-    await connection.create_session(
-        factory,
-        command,
-        encoding=None,
-        request_pty=False,
-        x11_forwarding=False,
-        env=None,
-        send_env=None,
-    )
+    for pause in (*REFUSED, None):
+        try:
+            await connection.create_session(
+                factory,
+                command,
+                encoding=None,
+                request_pty=False,
+                x11_forwarding=False,
+                env=None,
+                send_env=None,
+            )
+        except asyncssh.ChannelOpenError:
+            if opened or pause is None:
+                raise
+            await asyncio.sleep(pause)
+        else:
+            break
     return opened[0]
 
 
@@ -193,15 +204,21 @@ def _dead(connection: Connection, error: BaseException) -> bool:
 
 
 async def _output(process: Process) -> AsyncIterator[Chunk]:
-    """All output until the channel ends, or until the command has ended and nothing comes any more."""
+    """All output until the channel ends, or until the command has ended and nothing comes any more.
+
+    OpenSSH tells the exit status before it sends what it read last, so the silence that counts begins
+    after the status: one that began before says nothing.
+    """
     reading: asyncio.Task[bytes] | None = None
+    ended = False
     try:
         while True:
             reading = reading or asyncio.create_task(process.stdout.read(READ))
             done, _ = await asyncio.wait([reading], timeout=LINGER)
             if not done:
-                if process.returncode is not None:
+                if ended:
                     return
+                ended = process.returncode is not None
                 continue
             try:
                 data = reading.result()

@@ -41,9 +41,11 @@ class Flood:
 
     def __init__(self, lines: int) -> None:
         self._lines = lines
+        self.go = asyncio.Event()
 
     async def run(self, node: Node, cmd: Cmd) -> AsyncIterator[Chunk | Exit]:
         if node.name == "gpu-a":
+            await self.go.wait()
             per = CHUNK // len(LINE % 0)
             for first in range(0, self._lines, per):
                 piece = b"".join(LINE % n for n in range(first, min(first + per, self._lines)))
@@ -78,8 +80,9 @@ async def measure(lines: int, folder: Path) -> None:
         await pilot.press("2")
         view, screen, session = app.screen.query_one(LogView), app.screen, app.session
         assert session is not None
-        await until(lambda: view.line_total() > 1000)
         begun, cpu = time.monotonic(), time.process_time()
+        flood.go.set()
+        await until(lambda: view.line_total() > 1000)
         while session.state.outcome is None:
             for key in took:
                 want = {"z": not screen.has_class("-zoom"), "up": False, "end": True}[key]

@@ -33,7 +33,7 @@ def effect_of(cluster: Cluster, facts: Mapping[str, Any]) -> list[str]:
         title = f"TP {tp} x PP {pp} = {tp * pp} of {topology.total} GPUs"
         return [*head, title, "", *picture(topology, tp, pp), "", *_wrap(why)]
     if topology.gpu_bytes:
-        return head + split_text(shape, topology, consider(shape, topology, tp, pp, _wanted(cluster)))
+        return head + split_text(shape, topology, consider(shape, topology, tp, pp, wanted_of(cluster)))
     against = [reason.text for reason in illegal(shape, topology.total, tp, pp)]
     title = f"TP {tp} x PP {pp} = {tp * pp} GPUs: {against[0] if against else 'legal for this model'}"
     why = "How much memory a GPU has is not known yet: nvidia-smi of the nodes tells it."
@@ -66,7 +66,7 @@ def _shape(machines: Mapping[str, Any]) -> tuple[ModelShape | None, str]:
         return None, f"Memory and legality are not judged: {error}"
 
 
-def _wanted(cluster: Cluster) -> Wanted:
+def wanted_of(cluster: Cluster) -> Wanted:
     """Those of vLLM's own flags that change the arithmetic."""
     flags = cluster.serve.extra_flags
     length, share = _flag(flags, "--max-model-len"), _flag(flags, "--gpu-memory-utilization")

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
 from msgspec import Struct
 
-from wizard_steps.advisor.plan import placement
+from wizard_steps.advisor.effect import wanted_of
+from wizard_steps.advisor.plan import Topology, consider, placement
+from wizard_steps.advisor.shape import parse_config
 from wizard_steps.cluster import Cluster
+from wizard_steps.errors import UsageError
 from wizard_steps.facts import compare, rules_gpu, rules_machine, rules_network, rules_software
 from wizard_steps.facts.boxes import topology_of
 from wizard_steps.facts.finding import Finding, Verdict, worst
@@ -145,4 +149,20 @@ def _split(cluster: Cluster, facts: Mapping[str, NodeFacts]) -> list[Finding]:
         return [
             Finding("TP x PP", "", "warn", found, message, "TP up to the GPUs of one box, PP between boxes")
         ]
+    against = _against(facts.get(cluster.head.name), topology, cluster)
+    if against:
+        return [Finding("TP x PP", "", "warn", found, against, "`milepost advise` lists the pairs that fit")]
     return [Finding("TP x PP", "", "ok", found)]
+
+
+def _against(head: NodeFacts | None, topology: Topology, cluster: Cluster) -> str:
+    """What vLLM will say of the pair, by the model's config.json on the head; empty: nothing, or unknown."""
+    if head is None or not head.config or not topology.gpu_bytes:
+        return ""
+    try:
+        shape = parse_config(msgspec.json.decode(head.config, type=dict), weight_bytes=head.weight_bytes)
+    except (UsageError, msgspec.DecodeError):
+        return ""
+    tp, pp = cluster.serve.tensor_parallel, cluster.serve.pipeline_parallel
+    split = consider(shape, topology, tp, pp, wanted_of(cluster))
+    return split.headline if split.grade == "no" else ""

@@ -72,7 +72,8 @@ def _docker(node: Node, facts: NodeFacts, cluster: Cluster) -> Finding:
         return Finding(
             "docker", node.name, "fail", why[:80], "no Docker engine answers", "install or start it"
         )
-    if node.gpus and not any("nvidia" in name for name in docker.runtimes):
+    needs_runtime = bool(node.gpus) and "--gpus" in cluster.docker.gpu_flags
+    if needs_runtime and not any("nvidia" in name for name in docker.runtimes):
         hint = "install nvidia-container-toolkit, run `nvidia-ctk runtime configure`, restart docker"
         return Finding(
             "docker", node.name, "fail", docker.server, "has no NVIDIA runtime: --gpus all fails", hint

@@ -26,7 +26,22 @@ ENDING = GRACE + 1.5
 #: busy server refuses although no more than MaxSessions are open.
 REFUSED = (0.05, 0.1, 0.2, 0.4, 0.8)
 
+#: Bytes of one command's output that wait to be read; more than twice asyncssh's window of 2 MiB.
+UNREAD = 6 * 2**20
+
 Process = asyncssh.SSHClientProcess[bytes]
+
+
+class _Bounded(asyncssh.SSHClientProcess[bytes]):
+    """Output that nobody has read yet stays below UNREAD, however fast a node sends.
+
+    asyncssh grants the server a whole new window as soon as reading resumes, even when it still holds the
+    last one; resuming with every read would pile up all that a node can send. So reading resumes only when
+    everything is read.
+    """
+
+    def _should_pause_reading(self) -> bool:
+        return self._recv_buf_len > 0 if self._read_paused else self._recv_buf_len >= UNREAD
 
 
 class SshTransport:
@@ -170,7 +185,7 @@ async def _session(connection: Connection, command: str, opened: list[Process]) 
     """``opened`` is filled once the server may know the command: it must not be sent again then."""
 
     def factory() -> Process:
-        opened.append(asyncssh.SSHClientProcess())
+        opened.append(_Bounded())
         return opened[0]
 
     for pause in (*REFUSED, None):

@@ -110,12 +110,11 @@ def report(lines: int, spent: float, busy: float, shown: int, jump: float, took:
         f"machine: {platform.processor() or platform.machine()}, {os.cpu_count()} CPUs, {platform.system()}, "
         f"Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}"
     )
-    print(
-        f"{lines:,} lines in {spent:.1f} s, {busy:.1f} s of CPU: {lines / busy / 1000:,.0f} thousand a CPU second"
-    )
+    rate = lines / busy / 1000
+    print(f"{lines:,} lines in {spent:.1f} s, {busy:.1f} s of CPU: {rate:,.0f} thousand a CPU second")
     print(f"{shown:,} lines on show; jump to the middle {jump * 1000:.0f} ms of CPU")
     print(f"memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB at most")
-    print("wall time is true on an idle machine only; CPU time is what a key waits for on its own core")
+    print("wall time is true on an idle machine only; CPU time is what a key waits for on an idle core")
     for name, values in [*took.items(), ("all", [v for some in took.values() for v in some])]:
         for kind, place in (("wall", 0), ("CPU", 1)):
             ordered = sorted(value[place] * 1000 for value in values)

@@ -299,7 +299,10 @@ class WalkScreen(Screen[None]):
         if selected:
             self.app.copy_text(selected, "the selection")
             return
-        runs = self.state.runs_of(self.shown, self.node) if self.state.steps else []
+        if not self.state.steps:
+            return
+        node = present.default_node(self.state, self.shown, self.node)
+        runs = self.state.runs_of(self.shown, node)
         plain = [run for run in runs if not run.quiet] or runs
         if plain:
             self.app.copy_text((plain[-1].show or plain[-1].text).strip(), command_line(plain[-1]))

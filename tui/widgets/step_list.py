@@ -85,9 +85,9 @@ class StepList(LineView):
         row, part = self._rows[y // pitch], y % pitch
         symbol, word, style = STEP_STATES[row.status]
         if pitch == 1:
-            tail = f"{word} {row.time:>5}" if row.time else word
-            room = width - len(tail) - 4
-            return [(f" {symbol} ", style), (f"{cut(row.title, room):<{room}}", ""), (f"{tail} ", style)]
+            tail = f"{word} {row.time}".rstrip()
+            room = width - len(tail) - 5
+            return [(f" {symbol} ", style), (f"{cut(row.title, room):<{room}} ", ""), (f"{tail} ", style)]
         if part == 0:
             return [(f" {symbol} ", style), (cut(row.title, width - 4), "")]
         if part == 1:

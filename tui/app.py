@@ -203,7 +203,7 @@ class MilepostApp(App[int]):
             session.desk.answer_gate(Answer(value))
             return
         step = next(s for s in session.engine.plan if s.id == session.state.current)
-        self.push_screen(EditScreen(session.engine.cluster, step.owns), self._edited)
+        self.push_screen(EditScreen(session.engine.cluster, step.owns, session.state.facts), self._edited)
 
     def _edited(self, edit: tuple[str, str] | None) -> None:
         if edit is not None and self.session is not None:

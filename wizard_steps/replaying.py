@@ -7,7 +7,7 @@ expected line that no longer matches the recorded output, another verdict, a sch
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
 import msgspec
@@ -90,10 +90,16 @@ async def replay(walk: Walk, on_event: OnEvent = lambda event, state: None) -> R
     """Never raises for a drift: it is in the answer. Raises WalkError for a damaged recording."""
     judged: list[ev.Judged] = []
     last = State()
+    switched = _switched(walk.events)
+    starts = 0
 
     def watch(event: ev.AnyEvent, state: State) -> None:
-        nonlocal last
+        nonlocal last, starts
         last = state
+        if isinstance(event, ev.StepStarted):
+            starts += 1
+            if starts in switched:
+                engine.cluster = switched[starts]
         if isinstance(event, ev.Judged):
             judged.append(event)
         on_event(event, state)
@@ -101,8 +107,9 @@ async def replay(walk: Walk, on_event: OnEvent = lambda event, state: None) -> R
     recorded = outcome_of(walk.events)
     outcome: ev.Outcome = "error"
     drifted: Drift | None = None
+    engine = engine_for(walk, ZeroClock(), watch)
     try:
-        outcome = await engine_for(walk, ZeroClock(), watch).walk(gated=recorded != "listed")
+        outcome = await engine.walk(gated=recorded != "listed")
     except EndOfRecording:
         outcome = "interrupted"
     except WalkError:
@@ -116,6 +123,21 @@ async def replay(walk: Walk, on_event: OnEvent = lambda event, state: None) -> R
         return Replayed("interrupted", recorded, now[: _verdicts(walk.events)], None, notes, last)
     drifted = drifted or differs or _count(now, _verdicts(walk.events), last)
     return Replayed(outcome, recorded, now, drifted, notes, last)
+
+
+def _switched(events: Iterable[ev.AnyEvent]) -> Mapping[int, Cluster]:
+    """The clusters that a person's switch (NCCL_DEBUG) led to, by the n-th step start they hold from.
+
+    A switch is no answer to a question, so the recorded decider does not bring it back.
+    """
+    found: dict[int, Cluster] = {}
+    starts = 0
+    for event in events:
+        if isinstance(event, ev.StepStarted):
+            starts += 1
+        if isinstance(event, ev.ClusterEdited) and event.where == "env":
+            found[starts + 1] = msgspec.convert(event.cluster, Cluster)
+    return found
 
 
 def outcome_of(events: Iterable[ev.AnyEvent]) -> ev.Outcome | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -16,15 +17,21 @@ from wizard_steps.cluster import Cluster
 from wizard_steps.edit import with_value
 from wizard_steps.errors import MilepostError
 
+#: Fields that decide how a model is split over the GPUs.
+SPLITS = ("serve.tensor_parallel", "serve.pipeline_parallel", "serve.extra_flags")
+
 
 class EditScreen(Dialog[tuple[str, str]]):
     """Answers (where, value)."""
 
     heading = "Edit an answer"
 
-    def __init__(self, cluster: Cluster, first: Sequence[str]) -> None:
+    def __init__(
+        self, cluster: Cluster, first: Sequence[str], facts: Mapping[str, Any] | None = None
+    ) -> None:
         super().__init__()
         self._cluster = cluster
+        self._facts = facts or {}
         self._fields = fields(cluster, first)
         self._shown = self._fields
         self._where = ""
@@ -34,6 +41,7 @@ class EditScreen(Dialog[tuple[str, str]]):
         yield OptionList(id="choices", compact=True)
         yield Static(id="where", markup=False)
         yield Input(id="answer", compact=True, disabled=True)
+        yield Static(id="effect", markup=False)
         yield self.error_line()
         hint = "Enter takes the field, Enter again takes the value; Esc goes back"
         yield Static(hint, id="dialog-hint", markup=False)
@@ -57,6 +65,19 @@ class EditScreen(Dialog[tuple[str, str]]):
             self._fill(event.value.strip())
         else:
             self.say_error("")
+            self._show_effect(event.value)
+
+    def _show_effect(self, value: str) -> None:
+        """A picture of machines, GPUs and stages while TP, PP or vLLM's flags are being typed."""
+        lines: list[str] = []
+        if self._where in SPLITS:
+            from wizard_steps.advisor import effect_of
+
+            try:
+                lines = effect_of(with_value(self._cluster, self._where, value), self._facts)
+            except MilepostError as error:
+                lines = [str(error)]
+        self.query_one("#effect", Static).update(Text(safe_block("\n".join(lines))))
 
     def on_key(self, event: object) -> None:
         key = getattr(event, "key", "")
@@ -78,6 +99,8 @@ class EditScreen(Dialog[tuple[str, str]]):
     def _take(self, index: int) -> None:
         self._where, value = self._shown[index]
         self.query_one("#where", Static).update(f"new value of {self._where}")
+        # The list makes room for the effect.
+        self.query_one(OptionList).display = False
         answer = self.query_one("#answer", Input)
         answer.disabled = False
         answer.value = value
@@ -97,6 +120,8 @@ class EditScreen(Dialog[tuple[str, str]]):
             self.dismiss(None)
             return
         answer.disabled = True
+        self.query_one(OptionList).display = True
         self.say_error("")
         self.query_one("#where", Static).update("")
+        self.query_one("#effect", Static).update("")
         self.query_one("#filter", Input).focus()

@@ -65,7 +65,8 @@ class Desk:
         return Answer(str(await self._show(QuestionScreen(title, question, check))))
 
     async def host_key(self, node: Node, host: str, port: int, key_type: str, fingerprint: str) -> bool:
-        return bool(await self._show(HostKeyScreen(node.name, host, port, key_type, fingerprint)))
+        screen: Screen[bool | None] = HostKeyScreen(node.name, host, port, key_type, fingerprint)
+        return await self._show(screen) is True
 
     async def password(self, node: Node, prompt: str) -> str | None:
         return await self._secret(f"Password for {safe(node.name)}", prompt)

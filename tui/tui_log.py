@@ -119,8 +119,8 @@ class LogDoc:
         """``count`` lines from number ``first``; fewer at the end."""
         found: list[LogLine] = []
         at = max(0, bisect_right(self._starts, first) - 1)
-        while len(found) < count and at < len(self.sections):
-            # A section may have grown since the starts were counted: take only what is numbered.
+        while len(found) < count and at + 1 < len(self._starts):
+            # Sections may have come or grown since the starts were counted: take only what is numbered.
             size = self._starts[at + 1] - self._starts[at]
             begin = first + len(found) - self._starts[at]
             found += self.sections[at].lines(begin, min(count - len(found), size - begin), self.spool)
@@ -132,7 +132,7 @@ class LogDoc:
         [first, before) that holds ``text`` (any case); nothing more when there is none."""
         wanted = text.lower()
         limit = len(self) if before is None else before
-        for at, section in enumerate(list(self.sections)):
+        for at, section in enumerate(self.sections[: len(self._starts) - 1]):
             begin = self._starts[at]
             if first >= begin + len(section) or begin >= limit:
                 continue

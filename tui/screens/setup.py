@@ -141,7 +141,11 @@ class SetupScreen(Screen[Cluster | None]):
         self.dismiss(cluster)
 
     def action_leave(self) -> None:
-        self.app.push_screen(QuitScreen.of_form(), lambda sure: self.dismiss(None) if sure else None)
+        self.app.push_screen(QuitScreen.of_form(), self._left)
+
+    def _left(self, sure: bool | None) -> None:
+        if sure:
+            self.dismiss(None)
 
     def _say(self, problem: str) -> None:
         line = self.query_one("#setup-error", Static)

@@ -38,7 +38,7 @@ class WalkScreen(Screen[None]):
     """All panes of the walk. ``tick`` is called by the app's timer when something may have changed."""
 
     app: MilepostApp
-    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [(0, "-narrow"), (110, "-wide")]
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012
     AUTO_FOCUS = "#compare"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("r", "gate('retry')", "Retry", show=False),

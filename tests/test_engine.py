@@ -24,6 +24,7 @@ from wizard_steps.session import fold
 from wizard_steps.spool import MemorySpool
 from wizard_steps.step import Known, Step
 from wizard_steps.transport.cleaned import Cleaned
+from wizard_steps.transport.dry import Dry
 
 NODE = Node("a", "gpu-a", "head", 8, "10.0.0.1")
 
@@ -97,6 +98,21 @@ async def test_a_confirmed_fix_runs_on_its_node_and_the_step_again() -> None:
         (e.node, e.text, e.mutates) for e in events if isinstance(e, ev.CommandStarted) and e.key == "fix"
     ]
     assert fixes == [("b", "echo mended", True)]
+
+
+async def test_a_dry_run_judges_what_only_reads_and_lists_the_rest() -> None:
+    class Changes(Second):
+        def rounds(self, known: Known, done: Results) -> Round | None:
+            return None if done.has("toy") else Round(work=((known.head, Cmd("toy", "x", mutates=True)),))
+
+    class After(Toy):
+        id = "curl"
+
+    made, events = engine(["yes"], plan=[Toy(), Changes(), After()])
+    made._runner._transport = Dry(made._runner._transport)
+    assert await made.walk(gated=False) == "listed"
+    assert [e.step for e in events if isinstance(e, ev.Judged)] == ["reach"]
+    assert [step.status for step in made.state.steps] == ["passed", "listed", "listed"]
 
 
 async def test_state_is_a_fold_of_the_events() -> None:

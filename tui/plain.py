@@ -51,6 +51,8 @@ class PlainReport:
                 self._say(f"   > {event.value}")
             case ev.Judged():
                 self._judged(event, state)
+            case ev.Listed():
+                self._say(f"LISTED {event.step}: not judged, for this is a dry run")
             case ev.WalkEnded():
                 self._say(f"\nwalk {event.outcome}" + (f": {event.detail}" if event.detail else ""))
             case _:

@@ -60,6 +60,7 @@ class Engine:
         self._runner = Runner(transport, clock, journal.spool, self.emit, self._redactor)
         self._limit = asyncio.Semaphore(cluster.ssh.limit)
         self._answers: dict[str, dict[str, str]] = {}
+        self._dry = False
 
     def emit(self, event: ev.AnyEvent) -> None:
         self._journal.append(event)
@@ -91,8 +92,8 @@ class Engine:
         at = 0
         while at < len(self.plan):
             step = self.plan[at]
-            verdict = await self._attempt(step)
-            if verdict.passed or not gated:
+            verdict = await self._attempt(step, gated)
+            if verdict is None or verdict.passed or not gated:
                 at += 1
                 continue
             answer = await self._gate(step, verdict)
@@ -131,11 +132,16 @@ class Engine:
         owners = (n for n, s in enumerate(self.plan) if any(re.fullmatch(o, where) for o in s.owns))
         return next(owners, default)
 
-    async def _attempt(self, step: Step) -> Verdict:
+    async def _attempt(self, step: Step, gated: bool) -> Verdict | None:
+        """One attempt's verdict; None where a dry run has left nothing to judge."""
         attempt = self.state.step(step.id).attempt + 1
         self.emit(ev.StepStarted(self._now(), step.id, attempt))
         known = Known(self.cluster, self.state.facts)
         done = await self._rounds(step, known)
+        self._dry = self._dry or any(result.reason == "dry" for result in done.items)
+        if self._dry and not gated:
+            self.emit(ev.Listed(self._now(), step.id))
+            return None
         verdict = self._judge(step, known, done)
         self.emit(ev.Judged(self._now(), step.id, attempt, verdict))
         return verdict

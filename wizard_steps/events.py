@@ -105,6 +105,12 @@ class Judged(Event, frozen=True, tag="judged"):
     verdict: Verdict
 
 
+class Listed(Event, frozen=True, tag="listed"):
+    """A dry run: the step's commands are listed; there is nothing to judge, for nothing was started."""
+
+    step: str
+
+
 class WalkEnded(Event, frozen=True, tag="walk-ended"):
     outcome: Outcome
     detail: str = ""
@@ -121,5 +127,6 @@ AnyEvent = (
     | CommandEnded
     | Waiting
     | Judged
+    | Listed
     | WalkEnded
 )

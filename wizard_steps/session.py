@@ -135,6 +135,8 @@ def _step(state: State, event: ev.AnyEvent) -> State:
             return replace(updated, question=None)
         case ev.Waiting():
             return _update(state, event.step, waiting=event)
+        case ev.Listed():
+            return _update(state, event.step, status="listed", ended=event.t, waiting=None)
         case ev.Judged():
             status = "passed" if event.verdict.passed else "failed"
             updated = _update(

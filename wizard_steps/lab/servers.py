@@ -110,6 +110,8 @@ async def run(layout: Layout) -> None:
         if not stop.done():
             stop.set_result(told)
 
+    # Under nohup SIGHUP is ignored, and every command of the lab would inherit that.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, end, True)
     # The reaper writes nothing and closes nothing: end of file means that it was killed.

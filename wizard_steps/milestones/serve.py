@@ -27,7 +27,10 @@ _PHASES = (
     ("starting the API", re.compile(r"Starting vLLM server on|Available routes are")),
     (
         "compiling",
-        re.compile(r"torch\.compile|Compiling a graph|Capturing CUDA graph|Dynamo bytecode|warm.?up", re.I),
+        re.compile(
+            r"torch\.compile (?:took|\()|Compiling a graph|Capturing CUDA graph|Dynamo bytecode|profiling/warmup run|Warming up",
+            re.I,
+        ),
     ),
     ("loading weights", re.compile(r"Loading (?:model|weights|safetensors)|Starting to load model", re.I)),
     ("placing", re.compile(r"placement group|rank \d+ in world size")),

@@ -28,7 +28,7 @@ _PHASES = (
     (
         "compiling",
         re.compile(
-            r"torch\.compile (?:took|\()|Compiling a graph|Capturing CUDA graph|Dynamo bytecode|profiling/warmup run|Warming up",
+            r"torch\.compile (?:took|\()|Compiling a graph|Capturing CUDA graph|Dynamo bytecode|warmup run",
             re.I,
         ),
     ),

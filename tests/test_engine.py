@@ -171,6 +171,34 @@ async def test_polling_ends_at_its_limit() -> None:
     assert 20 <= clock.now() <= 26
 
 
+async def test_what_held_and_then_broke_is_not_waited_for_to_the_end() -> None:
+    clock = ZeroClock()
+    made, _ = runner(Timed(clock, "good", "good", "bad"), clock)
+    result = await made.run("s", NODE, Cmd("k", "x", until=good, every=4, settle=30, timeout=500))
+    assert (result.text, result.reason) == ("bad", "timeout")
+    assert clock.now() < 45
+
+
+class Hangs(Timed):
+    """Its third use says nothing and does not end."""
+
+    async def run(self, node: Node, cmd: Cmd) -> AsyncIterator[Chunk | Exit]:
+        if self.uses == 2:
+            await asyncio.sleep(60)
+        async for item in super().run(node, cmd):
+            yield item
+
+
+async def test_a_poll_that_ends_in_a_hanging_use_keeps_what_the_use_before_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("wizard_steps.runner.LAST_USE", 0.2)
+    clock = ZeroClock()
+    made, _ = runner(Hangs(clock, "bad"), clock)
+    result = await made.run("s", NODE, Cmd("k", "x", until=good, every=4, timeout=6.1))
+    assert (result.text, result.reason) == ("bad", "timeout")
+
+
 class Endless:
     """Prints for ever; knows whether it was closed."""
 

@@ -15,6 +15,11 @@ from wizard_steps.redact import Redactor
 from wizard_steps.spool import Spool, file_name
 from wizard_steps.transport.base import Transport
 
+#: Seconds a poll goes on after what it waited for held and then broke: it may come back, or it may not.
+BROKEN = 20.0
+#: Seconds the last use of a poll gets at least.
+LAST_USE = 10.0
+
 Emit = Callable[[ev.AnyEvent], None]
 #: A Result keeps this many bytes of each end of an output; all of it is in the spool.
 KEEP = 512 * 1024
@@ -74,19 +79,27 @@ class Runner:
         deadline = first.started + cmd.timeout
         while True:
             held = until(result)
+            if since is not None and not held:
+                deadline = min(deadline, result.ended + BROKEN)
             since = None if not held else (result.ended if since is None else since)
             if since is not None and result.ended - since >= cmd.settle:
                 return result
             if result.ended >= deadline:
                 return _replaced(result, reason="timeout") if not held else result
-            what = (
-                f"holds; stable for {result.ended - since:.0f} of {cmd.settle:.0f} s" if since else "waiting"
-            )
-            self._emit(ev.Waiting(self._clock.now(), step, node.name, cmd.key, what, deadline))
+            self._emit(self._waiting(step, node, cmd, result, since, deadline))
             await self._clock.sleep(cmd.every)
-            left = max(deadline - result.ended, 5.0)
-            result = await self._once(step, node, cmd, left)
-            result = _replaced(result, started=first.started)
+            left = max(deadline - result.ended, LAST_USE)
+            latest = await self._once(step, node, cmd, left)
+            if latest.reason == "timeout":
+                # The time ran out in the midst of a use: what the use before it said is what is known.
+                return _replaced(result, reason="timeout", ended=latest.ended)
+            result = _replaced(latest, started=first.started)
+
+    def _waiting(
+        self, step: str, node: Node, cmd: Cmd, result: Result, since: float | None, deadline: float
+    ) -> ev.Waiting:
+        stable = f"holds; stable for {result.ended - since:.0f} of {cmd.settle:.0f} s" if since else "waiting"
+        return ev.Waiting(self._clock.now(), step, node.name, cmd.key, stable, deadline)
 
     async def _once(self, step: str, node: Node, cmd: Cmd, limit: float) -> Result:
         run = self._runs = self._runs + 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
@@ -31,10 +31,7 @@ FIX_LIMIT = 1800.0
 
 
 class Engine:
-    """One walk. ``on_event`` is called after an event was journalled, with the state it led to.
-
-    ``prepare`` is awaited before the first step: log-ins, whose questions no command's limit may cut off.
-    """
+    """One walk. ``on_event`` is called after an event was journalled, with the state it led to."""
 
     def __init__(
         self,
@@ -46,7 +43,6 @@ class Engine:
         journal: Journal,
         on_event: OnEvent = lambda event, state: None,
         redactor: Redactor | None = None,
-        prepare: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.plan = tuple(plan)
         self.cluster = cluster
@@ -55,7 +51,6 @@ class Engine:
         self._clock = clock
         self._journal = journal
         self._on_event = on_event
-        self._prepare = prepare
         self._redactor = redactor or Redactor()
         self._runner = Runner(transport, clock, journal.spool, self.emit, self._redactor)
         self._limit = asyncio.Semaphore(cluster.ssh.limit)
@@ -75,8 +70,6 @@ class Engine:
         outcome: ev.Outcome = "error"
         detail = ""
         try:
-            if self._prepare is not None:
-                await self._prepare()
             outcome = await self._steps(gated)
         except asyncio.CancelledError:
             outcome = "interrupted"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 
 from wizard_steps.diagnose import Finding, Fix, Source, diagnose
@@ -39,10 +38,7 @@ def fix_command(known: Known, finding: Finding, fix: Fix) -> str | None:
     """The fix with its placeholders filled in, each value quoted; None when one is not known."""
     node = next((n for n in known.nodes if n.name == finding.node), known.head)
     values: Mapping[str, str] = {**standard_variables(known, node), **finding.values}
-    try:
-        return fix.command.format_map({name: shlex.quote(str(value)) for name, value in values.items()})
-    except (KeyError, IndexError, ValueError):
-        return None
+    return fix.filled(values)
 
 
 def fix_nodes(known: Known, finding: Finding, fix: Fix) -> Sequence[str]:

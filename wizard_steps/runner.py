@@ -6,7 +6,8 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from contextlib import aclosing
-from typing import Any
+
+from msgspec.structs import replace
 
 from wizard_steps import events as ev
 from wizard_steps.clock import Clock
@@ -85,15 +86,15 @@ class Runner:
             if since is not None and result.ended - since >= cmd.settle:
                 return result
             if result.ended >= deadline:
-                return _replaced(result, reason="timeout") if not held else result
+                return replace(result, reason="timeout") if not held else result
             self._emit(self._waiting(step, node, cmd, result, since, deadline))
             await self._clock.sleep(cmd.every)
             left = max(deadline - result.ended, LAST_USE)
             latest = await self._once(step, node, cmd, left)
             if latest.reason == "timeout":
                 # The time ran out in the midst of a use: what the use before it said is what is known.
-                return _replaced(result, reason="timeout", ended=latest.ended)
-            result = _replaced(latest, started=first.started)
+                return replace(result, reason="timeout", ended=latest.ended)
+            result = replace(latest, started=first.started)
 
     def _waiting(
         self, step: str, node: Node, cmd: Cmd, result: Result, since: float | None, deadline: float
@@ -175,9 +176,3 @@ class _LineWatch:
         *lines, self._rest = (self._rest + data).split(b"\n")
         self._rest = self._rest[-65536:]
         return any(self._stop(line.decode("utf-8", "replace")) for line in lines)
-
-
-def _replaced(result: Result, **changes: Any) -> Result:
-    from msgspec.structs import replace
-
-    return replace(result, **changes)

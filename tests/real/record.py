@@ -36,6 +36,11 @@ def main(target: Path) -> None:
         if code:
             sys.exit(f"the walk did not pass (exit {code}):\n{walk.output[-4000:]}")
     describe(folder / "meta.json")
+    keep(folder, target)
+
+
+def keep(folder: Path, target: Path) -> None:
+    """Put a recording that replays in its place; what was there is replaced. Exits when it does not replay."""
     command = milepost("--replay", str(folder), "--quiet")
     replay = subprocess.run(command, env=environment(folder.parent), check=False)
     if replay.returncode:

@@ -5,7 +5,6 @@ FOLDER is snapshots/walks/healthy-docker by default. Needs root, Linux, .ci/setu
 
 from __future__ import annotations
 
-import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -14,7 +13,7 @@ import msgspec
 
 from tests.real import vllm_env
 from tests.real.hosts import Hosts
-from tests.real.record import OCTET
+from tests.real.record import OCTET, keep
 from tests.real.walks import HeadlessWalk, down
 from tests.real_docker.podman import IMAGE, Podman
 from wizard_steps.walk import Meta
@@ -36,10 +35,7 @@ def main(target: Path) -> None:
         if code:
             sys.exit(f"the walk did not pass (exit {code}):\n{walk.output[-4000:]}")
     describe(folder / "meta.json")
-    shutil.rmtree(target, ignore_errors=True)
-    shutil.move(folder, target)
-    shutil.rmtree(folder.parent)
-    print(f"recorded {target}")
+    keep(folder, target)
 
 
 def describe(path: Path) -> None:

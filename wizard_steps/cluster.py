@@ -9,6 +9,7 @@ import ipaddress
 import re
 import shlex
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -111,7 +112,7 @@ class Docker(Struct, frozen=True, forbid_unknown_fields=True):
     master_port: Port = 29501
 
 
-class Cluster(Struct, frozen=True, forbid_unknown_fields=True):
+class Cluster(Struct, frozen=True, dict=True, forbid_unknown_fields=True):
     nodes: Annotated[tuple[NodeEntry, ...], Meta(min_length=1)]
     name: Name = "milepost"
     path: Path_ = "bare-metal"
@@ -124,15 +125,15 @@ class Cluster(Struct, frozen=True, forbid_unknown_fields=True):
     #: Set by the embedded lab: every screen and recording of it says SIMULATED.
     simulated: bool = False
 
-    @property
+    @cached_property
     def node_list(self) -> tuple[Node, ...]:
         return tuple(_node(entry) for entry in self.nodes)
 
-    @property
+    @cached_property
     def head(self) -> Node:
         return next(node for node in self.node_list if node.role == "head")
 
-    @property
+    @cached_property
     def workers(self) -> tuple[Node, ...]:
         return tuple(node for node in self.node_list if node.role == "worker")
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import asyncssh
@@ -138,6 +139,7 @@ class KeyRing:
             return None
 
 
+@lru_cache(maxsize=16)
 def _encrypted(data: bytes) -> bool:
     try:
         asyncssh.import_private_key(data)

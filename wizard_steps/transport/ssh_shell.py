@@ -12,7 +12,7 @@ open while the channel does, and it reaches its end when the client sends EOF or
 
 from __future__ import annotations
 
-import base64
+import re
 import shlex
 
 #: Seconds between TERM and KILL on the node.
@@ -21,21 +21,26 @@ GRACE = 1.0
 # The watchdog is no child of the command (the double fork), so a command that waits for all its children
 # does not wait for it. It holds none of the output, so the channel closes when the command is done.
 _WATCHDOG = (
-    "( ( trap '' TERM HUP INT PIPE; cat <&3 >/dev/null; kill -0 $$ || exit 0; kill -TERM -$$; "
-    f"sleep {GRACE:g}; kill -KILL -$$ ) >/dev/null 2>&1 & )"
+    "( ( trap '' TERM HUP INT PIPE; while read -r _ <&3; do :; done; kill -0 $$ || exit 0; "
+    f"kill -TERM -$$; sleep {GRACE:g}; kill -KILL -$$ ) >/dev/null 2>&1 & )"
 )
+
+_SPECIAL = re.compile(rb"[^A-Za-z0-9 ./_:;,=<>&|(){}+-]")
 
 
 def remote(text: str, stdin_bytes: int = 0) -> str:
     """The exec request for the sh text ``text``, whose first ``stdin_bytes`` of input belong to the command.
 
-    The result holds no character that sh, csh or fish read differently inside single quotes.
+    The result holds no character that sh, csh or fish read differently inside single quotes: what they might
+    is written as ``\\0`` and three octal digits, which POSIX's ``printf %b`` reads. No other program is
+    started on the way to the command.
     """
-    packed = base64.b64encode(_supervised(text, stdin_bytes).encode()).decode()
+    plain = _supervised(text, stdin_bytes).encode()
+    packed = _SPECIAL.sub(lambda found: f"\\0{found[0][0]:03o}".encode(), plain)
     return (
-        f"exec /bin/sh -c 'w=$(echo {packed}|base64 -d)||exit 127;"
+        f'exec /bin/sh -c \'w=$(printf %b "{packed.decode()}")||exit 127;'
         'read -r a b c d g r </proc/$$/stat;if [ "$g" = $$ ];'
-        'then exec /bin/sh -c "$w";else exec setsid /bin/sh -c "$w";fi\''
+        'then eval "$w";else exec setsid /bin/sh -c "$w";fi\''
     )
 
 

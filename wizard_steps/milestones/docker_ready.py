@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from wizard_steps import docker
-from wizard_steps.cluster import IMAGE_NAME
+from wizard_steps.cluster_checks import IMAGE_NAME
 from wizard_steps.milestones import docker_probe as probe
 from wizard_steps.milestones.common import everywhere, failure, same_everywhere
 from wizard_steps.milestones.docker_probe import Image, Inside

@@ -82,6 +82,8 @@ def _locate(text: str, source: str, where: str, message: str) -> str:
     if unknown:
         where = f"{where}.{unknown.group(1)}" if where else unknown.group(1)
         message = "unknown field; see `milepost init --help` for the known ones"
+    if where == "serve.api_key":
+        message = "is true or false, never the key itself: that is asked for, or set in VLLM_API_KEY"
     line = line_of(text, where)
     place = f"{source}:{line}" if line else source
     return f"{place}: {where or 'file'}: {message}"

@@ -71,7 +71,10 @@ def _serve_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
     for i, flag in enumerate(serve.extra_flags):
         if flag.startswith("--api-key"):
             where = f"serve.extra_flags[{i}]"
-            yield where, "an API key is a secret; set VLLM_API_KEY in the wizard's environment"
+            yield (
+                where,
+                "an API key is a secret: set serve.api_key = true, and VLLM_API_KEY in your environment",
+            )
     ray = cluster.ray
     if 10002 <= ray.port <= 19999 or 10002 <= ray.dashboard_port <= 19999:
         where = "ray.port" if 10002 <= ray.port <= 19999 else "ray.dashboard_port"

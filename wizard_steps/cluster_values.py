@@ -28,7 +28,11 @@ class NodeEntry(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Serve(Struct, frozen=True, forbid_unknown_fields=True):
-    """``vllm serve``: what is served, and how it is split over the GPUs."""
+    """``vllm serve``: what is served, and how it is split over the GPUs.
+
+    ``api_key``: clients must give a key. The key itself is never in the file: VLLM_API_KEY of the wizard's
+    environment, else the person is asked. Without it vLLM takes VLLM_API_KEY where that is set.
+    """
 
     model: Annotated[str, Meta(min_length=1)] = "meta-llama/Llama-3.2-1B-Instruct"
     served_model_name: str = ""
@@ -36,6 +40,7 @@ class Serve(Struct, frozen=True, forbid_unknown_fields=True):
     pipeline_parallel: Count = 1
     host: str = "0.0.0.0"
     port: Port = 8000
+    api_key: bool = False
     extra_flags: tuple[str, ...] = ()
     vllm_version: str = versions.VLLM
     ready_timeout: Annotated[int, Meta(ge=10)] = 1800

@@ -1,5 +1,8 @@
 """curl: the API answers: health, the model list, and a real chat. Only the chat proves that it works:
-a server with a broken engine has answered /health with 200 and died at the first chat."""
+a server with a broken engine has answered /health with 200 and died at the first chat.
+
+Where clients must give a key, a request without one has to be refused.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,9 @@ import re
 import shlex
 from typing import Any
 
+from msgspec.structs import replace
+
+from wizard_steps import api_key
 from wizard_steps.milestones.common import failure
 from wizard_steps.model import Check, Cmd, Result, Results, Round, Verdict
 from wizard_steps.step import Known, Step
@@ -33,8 +39,14 @@ def _ask(key: str, url: str, *words: str, timeout: float = 20.0) -> Cmd:
         text=f"{_AUTH}ask {line}\n",
         timeout=timeout + 5,
         show=f"curl {shown}",
-        secrets=("VLLM_API_KEY",),
+        secrets=(api_key.NAME,),
     )
+
+
+def _keyless(url: str) -> Cmd:
+    """The same request as anybody could make it."""
+    asked = _ask("keyless", url)
+    return replace(asked, text=f"# no key\n{asked.text}", show=f"{asked.show}  # no key", secrets=())
 
 
 class Reply:
@@ -63,8 +75,10 @@ class Curl(Step):
         host = known.head_ip if serve.host in ("0.0.0.0", "::") else serve.host
         base = f"http://[{host}]:{serve.port}" if ":" in host else f"http://{host}:{serve.port}"
         if not done.has("health"):
-            work = ((head, _ask("health", f"{base}/health")), (head, _ask("models", f"{base}/v1/models")))
-            return Round(work=work)
+            work = [(head, _ask("health", f"{base}/health")), (head, _ask("models", f"{base}/v1/models"))]
+            if api_key.wanted(known.cluster):
+                work.append((head, _keyless(f"{base}/v1/models")))
+            return Round(work=tuple(work))
         if not done.has("chat"):
             body = {
                 "model": serve.name,
@@ -83,6 +97,8 @@ class Curl(Step):
             _models(replies["models"], known, name),
             _chat(replies["chat"], known),
         ]
+        if api_key.wanted(known.cluster):
+            checks.append(_refused(done.get("keyless", head), known))
         ok = all(check.ok for check in checks)
         return Verdict(
             ok, "the model answered a chat" if ok else "the API does not answer as it must", tuple(checks)
@@ -93,7 +109,8 @@ def _status(name: str, result: Result | None, known: Known) -> Check:
     if result is None or not result.ok:
         return failure(result, known.head, _hint(result))
     reply = Reply(result.text)
-    return Check(name, reply.status == 200, f"HTTP {reply.status}", "HTTP 200", known.head.name, _http(reply))
+    hint, found = _http(reply, known), f"HTTP {reply.status}"
+    return Check(name, reply.status == 200, found, "HTTP 200", known.head.name, hint)
 
 
 def _models(result: Result | None, known: Known, wanted: str) -> Check:
@@ -116,11 +133,24 @@ def _chat(result: Result | None, known: Known) -> Check:
     return Check("chat", ok, f"{tokens} tokens came back", "a reply of at least one token", known.head.name)
 
 
-def _http(reply: Reply) -> str:
+def _refused(result: Result | None, known: Known) -> Check:
+    if result is None or not result.ok:
+        return failure(result, known.head, _hint(result))
+    status = Reply(result.text).status
+    hint = "" if status == 401 else "vLLM was started without a key: `milepost down`, then walk again"
+    return Check("without a key", status == 401, f"HTTP {status}", "HTTP 401", known.head.name, hint)
+
+
+def _http(reply: Reply, known: Known) -> str:
     if reply.status == 200:
         return ""
     message = reply.json().get("error", {})
     said = message.get("message", "") if isinstance(message, dict) else str(message)
+    if reply.status == 401 and api_key.wanted(known.cluster):
+        return (
+            "vLLM was started with another API key: walk again and give that one, "
+            "or `milepost down` first to start it with yours"
+        )
     if reply.status == 401:
         return "the server wants an API key: set VLLM_API_KEY in the wizard's environment"
     if reply.status >= 500:

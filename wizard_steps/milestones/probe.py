@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 
+from wizard_steps import api_key
 from wizard_steps.expected import SNAPSHOTS
 from wizard_steps.milestones.common import failure, fields
 from wizard_steps.model import WIZARD, Check, Cmd, Forward, Results, Round, Verdict
@@ -39,7 +40,7 @@ def probe_command(known: Known) -> Cmd:
     )
     shown = f"python {SCRIPT} --base-url http://127.0.0.1:<tunnel>/v1 --model {model}"
     forward = Forward(known.head, host, serve.port)
-    return Cmd("probe", text, timeout=240, forward=forward, show=shown)
+    return Cmd("probe", text, timeout=240, forward=forward, show=shown, secrets=(api_key.NAME,))
 
 
 class Probe(Step):

@@ -11,9 +11,15 @@ from msgspec.structs import replace
 from wizard_steps.model import Chunk, Cmd, Exit, Node
 from wizard_steps.transport.base import Transport
 
+#: sh text: one line of standard input into the environment.
+_TAKE = 'IFS= read -r line; export "${line%%=*}=${line#*=}"\n'
+
 
 class WithSecrets:
-    """Wraps a live transport. A secret is never in a command line, an event or a file."""
+    """Wraps a live transport. A secret is never in a command line, an event or a file.
+
+    On the wizard's own machine a command finds them in its environment: a person would have them there too.
+    """
 
     def __init__(self, inner: Transport, environment: Mapping[str, str] | None = None) -> None:
         self._inner = inner
@@ -26,6 +32,8 @@ class WithSecrets:
             if (value := self._environment.get(name)) and "\n" not in value
         ]
         filled = replace(cmd, stdin="".join(lines) + cmd.stdin) if lines else cmd
+        if node.role == "wizard":
+            filled = replace(filled, text=_TAKE * len(lines) + filled.text)
         async with aclosing(self._inner.run(node, filled)) as stream:  # type: ignore[type-var]
             async for item in stream:
                 yield item

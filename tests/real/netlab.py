@@ -45,6 +45,10 @@ class Network:
         self.octet = free_second_octet() if octet is None else octet
         self.switch = f"{prefix}-switch"
 
+    @property
+    def wizard_ip(self) -> str:
+        return f"10.{self.octet}.0.254"
+
     def management_ip(self, host: str) -> str:
         return f"10.{self.octet}.0.{self.hosts.index(host) + 1}"
 
@@ -67,7 +71,7 @@ class Network:
         cable = f"{self.prefix}-w"
         run(IP, "link", "add", cable, "type", "veth", "peer", "name", "wizard", "netns", self.switch)
         self._batch(self.switch, "link set wizard master br-mgmt up")
-        run(IP, "addr", "add", f"10.{self.octet}.0.254/24", "dev", cable)
+        run(IP, "addr", "add", f"{self.wizard_ip}/24", "dev", cable)
         run(IP, "link", "set", cable, "up")
         for host in self.hosts:
             self._plug(host)

@@ -6,6 +6,7 @@ refuses Ray. The model is a tiny Llama with random weights. GPUs are SIMULATED: 
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,12 +17,14 @@ import pytest
 from tests.real import vllm_env
 from tests.real.faults import Told, gate_shut, there_before
 from tests.real.hosts import MODEL_AT, SERVE, Hosts
-from tests.real.walks import HeadlessWalk, down, told
+from tests.real.walks import Event, HeadlessWalk, down, told
 from wizard_steps import remote
 from wizard_steps.cluster import load
 
 pytestmark = [pytest.mark.real_vllm, pytest.mark.timeout(900)]
 
+#: Seconds the laptop sleeps.
+ASLEEP = 125.0
 SPLIT = {"tensor_parallel": 2, "pipeline_parallel": 2}
 
 
@@ -53,10 +56,35 @@ def servers(bed: Hosts) -> list[str]:
     return [line for line in vllm_processes(bed) if "vllm serve" in line]
 
 
-def test_the_whole_walk_to_the_python_probe_with_ssh_cut_on_the_way(pair: Hosts, tmp_path: Path) -> None:
-    """The line breaks while vLLM loads; the second walk finds all that runs and goes on to the probe."""
+def test_the_whole_walk_to_the_python_probe_with_ssh_cut_and_a_sleep_on_the_way(
+    pair: Hosts, tmp_path: Path
+) -> None:
+    """The line breaks while vLLM loads; the next walk follows that vLLM. Then the laptop sleeps for two minutes;
+    after it, a third walk finds everything and goes on to the probe."""
     cluster_file = cluster(pair)
-    with HeadlessWalk(cluster_file, tmp_path / "cut", pair.home) as walk:
+    cut_while_loading(pair, cluster_file, tmp_path / "cut")
+    asleep_while_loading(pair, cluster_file, tmp_path / "asleep")
+    with HeadlessWalk(cluster_file, tmp_path / "resumed", pair.home) as walk:
+        code = walk.wait(500)
+    verdicts = [e for e in walk.events() if e["event"] == "judged"]
+    for verdict in verdicts:
+        print(f"{verdict['t']:6.1f} s  {verdict['step']}: {told(verdict)}")
+    assert code == 0, walk.output[-6000:]
+    assert [v["step"] for v in verdicts][-3:] == ["serve", "curl", "probe"]
+    assert "the openai client got" in told(verdicts[-1])
+    assert launched(walk) == [], "nothing may be started twice"
+    assert len(servers(pair)) == 1
+    assert "4.0/4.0 GPU" in pair.run("a", "/opt/vllm-venv/bin/ray status").stdout
+    end_vllm(pair, cluster_file)
+    assert servers(pair) == []
+
+
+def launched(walk: HeadlessWalk) -> list[Event]:
+    return [e for e in walk.events() if e["event"] == "command-started" and e["key"] == "launch"]
+
+
+def cut_while_loading(pair: Hosts, cluster_file: Path, folder: Path) -> None:
+    with HeadlessWalk(cluster_file, folder, pair.home) as walk:
         walk.until_command("serve", "log", 400)
         wait_for_line(pair, walk, "Initializing a V1 LLM engine")
         since = walk.now()
@@ -67,20 +95,27 @@ def test_the_whole_walk_to_the_python_probe_with_ssh_cut_on_the_way(pair: Hosts,
     assert outcome.after < 30
     assert len(servers(pair)) == 1
 
-    with HeadlessWalk(cluster_file, tmp_path / "resumed", pair.home) as walk:
-        code = walk.wait(500)
-    verdicts = [e for e in walk.events() if e["event"] == "judged"]
-    for verdict in verdicts:
-        print(f"{verdict['t']:6.1f} s  {verdict['step']}: {told(verdict)}")
-    assert code == 0, walk.output[-6000:]
-    assert [v["step"] for v in verdicts][-3:] == ["serve", "curl", "probe"]
-    assert "the openai client got" in told(verdicts[-1])
-    launched = [e for e in walk.events() if e["event"] == "command-started" and e["key"] == "launch"]
-    assert launched == [], "nothing may be started twice"
-    assert len(servers(pair)) == 1
-    assert "4.0/4.0 GPU" in pair.run("a", "/opt/vllm-venv/bin/ray status").stdout
-    end_vllm(pair, cluster_file)
-    assert servers(pair) == []
+
+def asleep_while_loading(pair: Hosts, cluster_file: Path, folder: Path) -> None:
+    """The wizard is stopped and no packet of its machine gets through, longer than SSH's keepalives wait."""
+    wizard = pair.network.wizard_ip
+    with HeadlessWalk(cluster_file, folder, pair.home) as walk:
+        log = walk.until_command("serve", "log", 200)["run"]
+        walk.until(lambda e: e["event"] == "output" and e["run"] == log, 30, "a line of vLLM's log")
+        walk.signal(signal.SIGSTOP)
+        try:
+            for name in pair.names:
+                pair.network.drop(name, f"ip saddr {wizard}")
+                pair.network.drop(name, f"ip daddr {wizard}", "output")
+            time.sleep(ASLEEP)
+        finally:
+            for name in pair.names:
+                pair.network.heal(name)
+            walk.signal(signal.SIGCONT)
+        woke = walk.now()
+        code = walk.wait(300)
+        print(f"awake again: ended with {code} after {walk.now() - woke:.1f} s\n{walk.output[-1500:]}")
+    assert launched(walk) == []
 
 
 def test_health_says_200_but_the_chat_500(pair: Hosts, tmp_path: Path) -> None:

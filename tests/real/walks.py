@@ -153,6 +153,10 @@ class HeadlessWalk:
 
     # ---- how it ends
 
+    def signal(self, number: int) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def wait(self, limit: float) -> int:
         """Its exit code. AssertionError when it goes on for longer than ``limit`` seconds."""
         assert self._process is not None

@@ -164,7 +164,8 @@ class SshTransport:
         if isinstance(error, TimeoutError):
             return Unreachable(
                 f"{node.name}: logged in, but the command did not start within "
-                f"{self._ssh.connect_timeout:g} s. The machine may be overloaded or out of memory."
+                f"{self._ssh.connect_timeout:g} s. The machine may be overloaded or out of memory, or this "
+                "computer has slept. Retry."
             )
         return Unreachable(f"{node.name}: the connection broke before the command started: {error}. Retry.")
 
@@ -177,7 +178,8 @@ class SshTransport:
             code=-1,
             reason="lost",
             detail=f"The connection to {node.name} broke while the command ran; what it did until then "
-            "stands. Check the machine (rebooted? out of memory?) and the network, then retry.",
+            "stands. Check the machine (rebooted? out of memory?), the network, and whether this computer "
+            "has slept; then retry.",
         )
 
 

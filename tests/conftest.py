@@ -2,6 +2,9 @@ import os
 import sys
 from pathlib import Path
 
+from tests.ssh_fixtures import ssh_bed, ssh_either, ssh_node
+
+__all__ = ["ssh_bed", "ssh_either", "ssh_node"]
 # A colour switch of the developer's shell would change every screen snapshot.
 os.environ.pop("NO_COLOR", None)
 sys.path.insert(0, str(Path(__file__).parent))

@@ -1,27 +1,21 @@
-"""Real SSH servers on loopback for tests: OpenSSH's sshd, and asyncssh where sshd cannot do the case."""
+"""OpenSSH's sshd on loopback for tests, and the folder of keys, known_hosts and ssh config around it."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import getpass
 import os
 import shutil
-import signal
 import socket
 import subprocess
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import asyncssh
 import psutil
 import pytest
 
+from tests.waiting import listens, wait_for
 from wizard_steps.cluster import Cluster, NodeEntry, Ssh
-from wizard_steps.model import Chunk, Cmd, Exit, Node
-from wizard_steps.transport.base import Transport
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 needs_sshd = pytest.mark.skipif(
@@ -29,7 +23,6 @@ needs_sshd = pytest.mark.skipif(
     reason="needs OpenSSH's sshd and ssh-keygen (Debian: openssh-server, openssh-client)",
 )
 USER = getpass.getuser()
-
 CONFIG = """\
 ListenAddress 127.0.0.1
 Port {port}
@@ -130,36 +123,6 @@ class Sshd:
             self.process = None
 
 
-def listens(port: int) -> bool:
-    with socket.socket() as sock:
-        sock.settimeout(1)
-        return sock.connect_ex(("127.0.0.1", port)) == 0
-
-
-def wait_for(condition: Callable[[], bool], what: str, seconds: float = 10) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > until:
-            raise AssertionError(f"{what}: not within {seconds} s")
-        time.sleep(0.02)
-
-
-async def soon(condition: Callable[[], bool], what: str, seconds: float = 5) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > until:
-            raise AssertionError(f"{what}: not within {seconds} s")
-        await asyncio.sleep(0.02)
-
-
-def alive(pid: int) -> bool:
-    """Whether a process runs (a zombie does not)."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
-
-
 @dataclass
 class Bed:
     """A folder with user keys, known_hosts and ssh config, and the sshd servers made in it."""
@@ -208,129 +171,3 @@ class Bed:
             for n, port in enumerate(ports or (22,))
         )
         return Cluster(nodes=nodes, ssh=Ssh(**fields))  # type: ignore[arg-type]
-
-
-@pytest.fixture(name="ssh_bed")
-def bed_fixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bed]:
-    """No agent, no home of the real user: only what is in the folder."""
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-    made = Bed(tmp_path)
-    made.user_key = keygen(tmp_path / "user_key")
-    yield made
-    for server in made.servers:
-        server.stop()
-
-
-class Answers:
-    """An asker that says what it is told to and remembers what it was asked."""
-
-    def __init__(
-        self, trust: bool = False, password: str | None = None, passphrase: str | None = None
-    ) -> None:
-        self.trust = trust
-        self.words = password
-        self.phrase = passphrase
-        self.asked: list[tuple[str, ...]] = []
-
-    async def host_key(self, node: Node, host: str, port: int, key_type: str, fingerprint: str) -> bool:
-        self.asked.append(("host_key", node.name, host, str(port), key_type, fingerprint))
-        return self.trust
-
-    async def password(self, node: Node, prompt: str) -> str | None:
-        self.asked.append(("password", node.name, prompt))
-        return self.words
-
-    async def passphrase(self, node: Node, key_path: str) -> str | None:
-        self.asked.append(("passphrase", node.name, key_path))
-        return self.phrase
-
-
-@dataclass
-class Ran:
-    output: bytes
-    exit: Exit
-
-
-async def ran(transport: Transport, node: Node, text: str, **cmd: object) -> Ran:
-    """Run a command to its end. Checks that exactly one Exit comes, and that it comes last."""
-    chunks: list[bytes] = []
-    exits: list[Exit] = []
-    async for item in transport.run(node, Cmd(key="test", text=text, **cmd)):  # type: ignore[arg-type]
-        assert not exits, "something came after the Exit"
-        if isinstance(item, Chunk):
-            chunks.append(item.data)
-        else:
-            exits.append(item)
-    assert len(exits) == 1
-    return Ran(b"".join(chunks), exits[0])
-
-
-class _PasswordServer(asyncssh.SSHServer):
-    """Takes one password, by "password" or by keyboard-interactive."""
-
-    password = "correct horse"
-    methods = ("password",)
-
-    def begin_auth(self, username: str) -> bool:
-        return True
-
-    def password_auth_supported(self) -> bool:
-        return "password" in self.methods
-
-    def validate_password(self, username: str, password: str) -> bool:
-        return password == self.password
-
-    def kbdint_auth_supported(self) -> bool:
-        return "keyboard-interactive" in self.methods
-
-    def get_kbdint_challenge(self, username: str, lang: str, submethods: str) -> asyncssh.KbdIntChallenge:
-        if "one prompt" in self.methods:
-            return "", "", "", [("Password: ", False)]
-        return "Two\x1b[31m steps", "Answer both.", "", [("Password: ", False), ("One-time code: ", False)]
-
-    def validate_kbdint_response(self, username: str, responses: asyncssh.KbdIntResponse) -> bool:
-        return list(responses) == [self.password, "123456"][: 1 if "one prompt" in self.methods else 2]
-
-    def connection_requested(self, *args: object) -> bool:
-        return True
-
-
-async def _serve(process: asyncssh.SSHServerProcess[bytes]) -> None:
-    """Run the requested command with its standard input, as OpenSSH does, but in the server's own group."""
-    child = subprocess.Popen(  # noqa: ASYNC220  # asyncssh wants real pipes
-        ["/bin/sh", "-c", process.command or "exit 99"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,  # asyncssh would take the end of stderr for the end of all output
-    )
-    try:
-        await process.redirect(stdin=child.stdin, stdout=child.stdout)
-        code = await asyncio.to_thread(child.wait)
-        with contextlib.suppress(TimeoutError):  # somebody may still hold the pipes
-            await asyncio.wait_for(process.stdout.drain(), 1)
-        if code < 0:
-            process.exit_with_signal(_name(-code))
-        else:
-            process.exit(code)
-    finally:
-        await process.wait_closed()
-
-
-def _name(number: int) -> str:
-    return signal.Signals(number).name.removeprefix("SIG")
-
-
-@contextlib.asynccontextmanager
-async def asyncssh_server(*methods: str) -> AsyncIterator[tuple[int, str]]:
-    """An asyncssh server: its port and its public host key."""
-    key = asyncssh.generate_private_key("ssh-ed25519")
-    kind = type("Server", (_PasswordServer,), {"methods": methods or ("password",)})
-    server = await asyncssh.listen(
-        "127.0.0.1", 0, server_factory=kind, server_host_keys=[key], process_factory=_serve, encoding=None
-    )
-    try:
-        yield server.get_port(), key.export_public_key("openssh").decode().strip()
-    finally:
-        server.close()
-        await server.wait_closed()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sshd import Bed, needs_sshd
+from tests.sshd import Bed, free_port, needs_sshd
 from tui.cli import main
 from tui.cmd_check import check
 from wizard_steps.cluster import Cluster, NodeEntry, dump
@@ -17,8 +17,8 @@ from wizard_steps.errors import HostKeyChanged
 from wizard_steps.facts.gather import ask, gather
 from wizard_steps.facts.judge import judge
 from wizard_steps.model import Chunk, Cmd, Exit, Node
-
-pytest_plugins = ["tests.sshd"]
+from wizard_steps.transport.ssh import SshTransport
+from wizard_steps.transport.ssh_ask import NoAsker
 
 CONFIG = {
     "architectures": ["LlamaForCausalLM"], "num_hidden_layers": 80, "num_attention_heads": 64,
@@ -49,10 +49,6 @@ def test_check_over_real_ssh(ssh_bed: Bed, tmp_path: Path, capsys: pytest.Captur
 
 @needs_sshd
 def test_a_node_that_is_not_there_is_a_finding(ssh_bed: Bed) -> None:
-    from tests.sshd import free_port
-    from wizard_steps.transport.ssh import SshTransport
-    from wizard_steps.transport.ssh_ask import NoAsker
-
     async def go() -> None:
         cluster = ssh_bed.cluster(ssh_bed.sshd().port, free_port(), connect_timeout=3.0)
         transport = SshTransport(cluster, NoAsker())

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 
 import psutil
-from sshd import Bed, bed_fixture, needs_sshd
 
+from tests.sshd import Bed, needs_sshd
 from wizard_steps.model import Chunk, Cmd
 from wizard_steps.transport.ssh import SshTransport
 from wizard_steps.transport.ssh_ask import NoAsker
 
-__all__ = ["bed_fixture"]
 pytestmark = needs_sshd
 
 

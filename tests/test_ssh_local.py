@@ -9,7 +9,8 @@ import sys
 
 import pytest
 
-from tests.sshd import alive, ran, soon
+from tests.ssh_help import ran
+from tests.waiting import alive, soon
 from wizard_steps.cluster import Cluster, NodeEntry
 from wizard_steps.model import WIZARD, Chunk, Cmd, Exit
 from wizard_steps.transport.ssh import SshTransport

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.sshd import wait_for
+from tests.waiting import wait_for
 from wizard_steps.model import Node
 from wizard_steps.transport.ssh_ask import NoAsker
 from wizard_steps.transport.ssh_errors import Unreachable

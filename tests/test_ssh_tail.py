@@ -15,8 +15,6 @@ from wizard_steps.transport.local import LINGER
 from wizard_steps.transport.ssh import SshTransport
 from wizard_steps.transport.ssh_ask import NoAsker
 
-pytest_plugins = ["tests.sshd"]
-
 
 class Late(asyncssh.SSHServerSession[bytes]):
     """Writes ``head``, tells the exit status when the client has waited for nearly all of its patience,

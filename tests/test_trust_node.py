@@ -15,8 +15,9 @@ import asyncssh
 import psutil
 import pytest
 from headless_help import files_below, headless, plain_bytes
-from sshd import Answers, Bed, bed_fixture, free_port, needs_sshd
 
+from tests.ssh_help import Answers
+from tests.sshd import Bed, free_port, needs_sshd
 from wizard_steps import cluster as clusters
 from wizard_steps.clock import RealClock
 from wizard_steps.model import Cmd
@@ -27,7 +28,6 @@ from wizard_steps.transport.cleaned import Cleaned
 from wizard_steps.transport.ssh import SshTransport
 from wizard_steps.transport.ssh_ask import NoAsker
 
-__all__ = ["bed_fixture"]
 pytestmark = needs_sshd
 
 #: Title, colours, clipboard (OSC 52), a link, a device query, a printer, C1 forms, bidi, NUL, backspace.

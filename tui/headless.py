@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tui.live import LiveWalk
 from tui.plain import PlainReport
+from wizard_steps import api_key
 from wizard_steps import events as ev
 from wizard_steps.cluster import Cluster, load
 from wizard_steps.decide import FileDecider
@@ -53,6 +54,8 @@ async def cluster_of(args: argparse.Namespace) -> AsyncIterator[Cluster]:
 async def _walk(cluster: Cluster, args: argparse.Namespace) -> int:
     from wizard_steps.transport.ssh_ask import NoAsker
 
+    if not args.dry_run:
+        api_key.check(cluster)
     walk = LiveWalk(cluster, args.walk, dry=args.dry_run, take_over=args.take_over)
     report = PlainReport(walk.journal.spool, verbose=not args.quiet)
     print(f"recording to {walk.folder}", flush=True)

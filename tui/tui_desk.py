@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 from textual.screen import Screen
 
+from tui.screens.api_key import ApiKeyScreen
 from tui.screens.question import HostKeyScreen, QuestionScreen, SecretScreen
 from tui.tui_text import safe
 from wizard_steps.decide import Answer
@@ -69,13 +70,18 @@ class Desk:
         return await self._show(screen) is True
 
     async def password(self, node: Node, prompt: str) -> str | None:
-        return await self._secret(f"Password for {safe(node.name)}", prompt)
+        return await self._secret(SecretScreen(f"Password for {safe(node.name)}", prompt))
 
     async def passphrase(self, node: Node, key_path: str) -> str | None:
-        return await self._secret(f"Passphrase for {safe(node.name)}", f"The key {key_path} is locked.")
+        title = f"Passphrase for {safe(node.name)}"
+        return await self._secret(SecretScreen(title, f"The key {key_path} is locked."))
 
-    async def _secret(self, title: str, prompt: str) -> str | None:
-        value = await self._show(SecretScreen(title, prompt))
+    async def api_key(self) -> str | None:
+        """The key that clients of the server must give; None when the person gives none."""
+        return await self._secret(ApiKeyScreen())
+
+    async def _secret(self, screen: Screen[str | None]) -> str | None:
+        value = await self._show(screen)
         if value is not None:
             self._redactor.add(value)
         return value

@@ -11,8 +11,8 @@ import msgspec
 
 from wizard_steps.cluster import Cluster
 
-#: Not for a person to edit at a gate.
-_FIXED = ("simulated", "path")
+#: Not for a person to edit at a gate: settled before a walk begins.
+_FIXED = ("simulated", "path", "serve.api_key")
 
 
 def fields(cluster: Cluster, first: Sequence[str] = ()) -> list[tuple[str, str]]:

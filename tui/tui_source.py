@@ -22,8 +22,8 @@ class NowClock(Protocol):
 class WalkSource(Protocol):
     """Makes the engine the app shows, and owns what the engine writes to.
 
-    A source may also have ``clock`` (the times on the screen) and ``evidence(event, state)`` (keeps the text
-    of a passed gate; the app adds the picture).
+    A source may also have ``clock`` (the times on the screen), ``evidence(event, state)`` (keeps the text
+    of a passed gate; the app adds the picture) and ``settle(ask)`` (what is asked before the walk begins).
     """
 
     @property

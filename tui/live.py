@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections import ChainMap
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tui.evidence import gate_text
+from wizard_steps import api_key
 from wizard_steps import events as ev
 from wizard_steps.clock import RealClock
 from wizard_steps.cluster import Cluster
@@ -67,6 +70,17 @@ class LiveWalk:
             ),
         )
         self._transport: Transport | None = None
+        #: Secrets that a person typed, by the name of the environment variable: in memory only.
+        self._typed: dict[str, str] = {}
+
+    async def settle(self, ask: api_key.Ask) -> None:
+        """Before the walk: the API key, asked for where one is wanted and the environment has none.
+
+        Raises UsageError when the person gives none. A dry run starts nothing and asks for nothing.
+        """
+        if not self.dry and (key := await api_key.settle(self.cluster, os.environ, ask)):
+            self.redactor.add(key)
+            self._typed[api_key.NAME] = key
 
     def engine(self, decider: Decider, asker: Asker, on_event: OnEvent) -> Engine:
         """The engine of this walk; ``asker`` answers for host keys and passwords."""
@@ -74,7 +88,7 @@ class LiveWalk:
         from wizard_steps.transport.ssh import SshTransport
 
         ssh = SshTransport(self.cluster, asker)
-        inner = WithRayToken(WithSecrets(ssh), self.cluster, self.redactor)
+        inner = WithRayToken(WithSecrets(ssh, ChainMap(self._typed, os.environ)), self.cluster, self.redactor)
         cleaned = Cleaned(inner, self.redactor)
         self._transport = cleaned if self.dry else Locked(cleaned, self.cluster, self.take_over)
         return Engine(

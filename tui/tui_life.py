@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from tui import tui_present as present
 from tui.screens.leave import ErrorScreen, leave_text
+from tui.tui_desk import Desk
 from tui.tui_session import DiagnoseHook, WalkSession
 from tui.tui_source import WalkSource
 from wizard_steps import events as ev
@@ -76,6 +77,8 @@ class Life:
     ) -> None:
         try:
             source = await self._open(stack, cluster)
+            if (settle := getattr(source, "settle", None)) is not None:
+                await settle(Desk(self._app, source.redactor).api_key)
             self._app.session = session = WalkSession(source, self._app, file, self._diagnose)
             self._task = asyncio.create_task(session.engine.walk())
             self.code = CODES.get(await self._task, 1)

@@ -106,6 +106,12 @@ class MilepostApp(App[int]):
         self.push_screen(self._walk_screen)
         self.run_worker(self._life.run(cluster, self._path), name="walk", group="walk", exit_on_error=False)
 
+    def begin(self, session: WalkSession) -> None:
+        """Show this walk from now on; of one before it nothing stays on the screen."""
+        self.session = session
+        self._held_since = ("", 0.0, 0)
+        self._walk_screen.forget()
+
     def leave(self) -> None:
         """End what runs, close, exit."""
         self._life.leave()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +26,12 @@ def why(state: State, session: WalkSession) -> Sequence[Any]:
 def run_interactive(args: argparse.Namespace) -> int:
     """Run the Textual app and return its exit status."""
     from tui.app import MilepostApp
+    from tui.tui_life import live_walk
 
     if args.lab:
         return MilepostApp(None, None, lab=True, folder=args.walk, diagnose=why).start()
     path = args.cluster or Path("milepost.toml")
     if not path.exists():
-        return MilepostApp(None, path, folder=args.walk, diagnose=why).start()
+        factory = partial(live_walk, take_over=args.take_over)
+        return MilepostApp(None, path, folder=args.walk, engine_factory=factory, diagnose=why).start()
     return MilepostApp(LiveWalk(load(path), args.walk, take_over=args.take_over), path, diagnose=why).start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 from collections import ChainMap
@@ -16,6 +17,7 @@ from wizard_steps.clock import RealClock
 from wizard_steps.cluster import Cluster
 from wizard_steps.decide import Decider
 from wizard_steps.engine import Engine, OnEvent
+from wizard_steps.lock import LockHeld
 from wizard_steps.plan import plan_for
 from wizard_steps.redact import Redactor
 from wizard_steps.session import State
@@ -34,7 +36,11 @@ def default_folder(cluster: Cluster) -> Path:
     """A new folder for a recording: milepost-walks/<cluster>-<local time> below the current folder."""
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     name = re.sub(r"[^A-Za-z0-9_-]", "_", cluster.name)
-    base = Path("milepost-walks") / f"{name}-{stamp}"
+    return beside(Path("milepost-walks") / f"{name}-{stamp}")
+
+
+def beside(base: Path) -> Path:
+    """``base`` itself while nothing is there, else NAME-2, NAME-3 and so on."""
     folder, n = base, 1
     while folder.exists():
         n += 1
@@ -70,6 +76,7 @@ class LiveWalk:
             ),
         )
         self._transport: Transport | None = None
+        self._locked: Locked | None = None
         #: Secrets that a person typed, by the name of the environment variable: in memory only.
         self._typed: dict[str, str] = {}
 
@@ -90,7 +97,8 @@ class LiveWalk:
         ssh = SshTransport(self.cluster, asker)
         inner = WithRayToken(WithSecrets(ssh, ChainMap(self._typed, os.environ)), self.cluster, self.redactor)
         cleaned = Cleaned(inner, self.redactor)
-        self._transport = cleaned if self.dry else Locked(cleaned, self.cluster, self.take_over)
+        self._locked = None if self.dry else Locked(cleaned, self.cluster, self.take_over)
+        self._transport = self._locked or cleaned
         return Engine(
             plan=plan_for(self.cluster),
             cluster=self.cluster,
@@ -101,6 +109,19 @@ class LiveWalk:
             on_event=on_event,
             redactor=self.redactor,
         )
+
+    async def taken(self) -> LockHeld:
+        """Returns when another wizard has taken the cluster's lock from this walk."""
+        if self._locked is None:
+            await asyncio.Event().wait()
+        assert self._locked is not None
+        return await self._locked.taken()
+
+    def again(self, cluster: Cluster, take_over: bool) -> LiveWalk:
+        """Another walk of the cluster, recorded beside this one; secrets that were typed stay known."""
+        walk = LiveWalk(cluster, beside(self.folder), self.dry, take_over)
+        walk.redactor, walk._typed = self.redactor, self._typed
+        return walk
 
     def evidence(self, event: ev.AnyEvent, state: State) -> None:
         """Keeps the text of a gate that just passed; the wizard's screen adds its picture."""

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING
 
 from tui import tui_present as present
 from tui.screens.leave import ErrorScreen, leave_text
+from tui.screens.lock import LockAnswer, LockScreen
 from tui.tui_desk import Desk
+from tui.tui_lock import Lockable, ended, outcome_of
 from tui.tui_session import DiagnoseHook, WalkSession
 from tui.tui_source import WalkSource
 from wizard_steps import events as ev
 from wizard_steps.cluster import Cluster
 from wizard_steps.errors import MilepostError
+from wizard_steps.lock import LockHeld
 
 if TYPE_CHECKING:
     from tui.app import MilepostApp
@@ -26,11 +29,11 @@ CODES: dict[ev.Outcome, int] = {"passed": 0, "listed": 0, "failed": 1, "stopped"
 EngineFactory = Callable[[Cluster, Path | None], WalkSource]
 
 
-def live_walk(cluster: Cluster, folder: Path | None) -> WalkSource:
+def live_walk(cluster: Cluster, folder: Path | None, take_over: bool = False) -> WalkSource:
     """A real walk over SSH."""
     from tui.live import LiveWalk
 
-    return LiveWalk(cluster, folder)
+    return LiveWalk(cluster, folder, take_over=take_over)
 
 
 class Life:
@@ -50,7 +53,7 @@ class Life:
         self.leaving = asyncio.Event()
         self.note = ""
         self._app = app
-        self._given = given
+        self._source = given
         self._folder = folder
         self._factory = factory
         self._diagnose = diagnose
@@ -79,9 +82,9 @@ class Life:
             source = await self._open(stack, cluster)
             if (settle := getattr(source, "settle", None)) is not None:
                 await settle(Desk(self._app, source.redactor).api_key)
-            self._app.session = session = WalkSession(source, self._app, file, self._diagnose)
-            self._task = asyncio.create_task(session.engine.walk())
-            self.code = CODES.get(await self._task, 1)
+            again: WalkSource | None = source
+            while again is not None:
+                again = await self._once(again, file)
         except asyncio.CancelledError:
             if not self.leaving.is_set():
                 raise
@@ -93,18 +96,59 @@ class Life:
             self.code = 1
             await self._tell("Something went wrong in milepost itself", self._crashed(error))
 
+    async def _once(self, source: WalkSource, file: Path | None) -> WalkSource | None:
+        """One walk; the next one, where the person takes the cluster from another wizard or tries again."""
+        session = WalkSession(source, self._app, file, self._diagnose)
+        self._app.begin(session)
+        self._task = asyncio.create_task(session.engine.walk())
+        try:
+            self.code = CODES.get(await outcome_of(self._task, source), 1)
+            return None
+        except LockHeld as held:
+            self.code = held.code
+            answer = await self._ask_lock(held) if isinstance(source, Lockable) else "leave"
+            if answer == "leave" or not isinstance(source, Lockable):
+                self.leave()
+                return None
+            await ended(self._task)
+            await source.close()
+            self._source = source.again(session.engine.cluster, take_over=answer == "take")
+            return self._source
+        finally:
+            if not self._task.done():
+                await ended(self._task)
+
+    async def _ask_lock(self, held: LockHeld) -> LockAnswer:
+        answer: asyncio.Future[LockAnswer | None] = asyncio.get_running_loop().create_future()
+
+        def answered(value: LockAnswer | None) -> None:
+            if not answer.done():
+                answer.set_result(value)
+
+        assert self._source is not None
+        self._app.push_screen(LockScreen(self._source.cluster.name, held), answered)
+        leaving = asyncio.ensure_future(self.leaving.wait())
+        leaving.add_done_callback(lambda _: answered(None))
+        try:
+            return await answer or "leave"
+        finally:
+            leaving.cancel()
+
     async def _open(self, stack: contextlib.AsyncExitStack, cluster: Cluster | None) -> WalkSource:
-        source = self._given
-        if source is None and self.lab:
+        if self._source is None and self.lab:
             from wizard_steps.lab import Lab
 
             lab = await stack.enter_async_context(Lab.start())
             cluster = lab.cluster
-        if source is None:
+        if self._source is None:
             assert cluster is not None
-            source = self._factory(cluster, self._folder)
-        stack.push_async_callback(source.close)
-        return source
+            self._source = self._factory(cluster, self._folder)
+        stack.push_async_callback(self._close)
+        return self._source
+
+    async def _close(self) -> None:
+        if self._source is not None:
+            await self._source.close()
 
     def _crashed(self, error: Exception) -> str:
         """Keeps the traceback in the recording; what to tell the person."""

@@ -32,10 +32,6 @@ STALE = 120
 LIMIT = 20.0
 
 
-class LockHeld(MilepostError):
-    """Another wizard walks this cluster: exit status 1."""
-
-
 class Holder(Struct, frozen=True):
     """``where`` names a machine and its process space; ``born`` tells a pid used again from the first."""
 
@@ -51,6 +47,20 @@ class Holder(Struct, frozen=True):
 
     def __str__(self) -> str:
         return f"{self.who} (process {self.pid}, since {self.since})"
+
+    @property
+    def beside(self) -> bool:
+        """Whether its pid means the same here: on this machine, in this process space."""
+        return self.where == _where()
+
+
+class LockHeld(MilepostError):
+    """Another wizard walks this cluster: exit status 1. ``taken``: it was ours before."""
+
+    def __init__(self, message: str, holder: Holder, taken: bool = False) -> None:
+        super().__init__(message)
+        self.holder = holder
+        self.taken = taken
 
 
 def me() -> Holder:
@@ -91,7 +101,7 @@ def parse(text: str) -> Holder | None:
 
 def gone(holder: Holder) -> bool:
     """Whether that wizard ran beside us and has ended; False where this cannot be known from here."""
-    return holder.where == _where() and _born(holder.pid) != holder.born
+    return holder.beside and _born(holder.pid) != holder.born
 
 
 def acquire(cluster: Cluster, holder: Holder, over: str = "") -> Cmd:
@@ -134,8 +144,15 @@ def held(text: str) -> Holder | None:
     return parse(found[1]) if found else None
 
 
-def refusal(cluster: Cluster, holder: Holder) -> LockHeld:
-    return LockHeld(
-        f"another wizard holds the cluster {cluster.name!r}: {holder}. Wait for its end, or end it; a wizard "
-        f"that is gone loses its lock after {STALE} s. `--take-over` takes it now."
-    )
+def refusal(cluster: Cluster, holder: Holder, taken: bool = False) -> LockHeld:
+    if taken:
+        words = (
+            f"another wizard has taken over the cluster {cluster.name!r}: {holder}. This one stops here and "
+            "changes nothing more; what runs on the nodes keeps running."
+        )
+    else:
+        words = (
+            f"another wizard holds the cluster {cluster.name!r}: {holder}. Wait for its end, or end it; a "
+            f"wizard that is gone loses its lock after {STALE} s. `--take-over` takes it now."
+        )
+    return LockHeld(words, holder, taken)

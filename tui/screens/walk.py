@@ -103,6 +103,13 @@ class WalkScreen(Screen[None]):
         """Whether all widgets are there: not before the first refresh, not when the app is closing."""
         return self._whole and self.is_attached and bool(self.query("#progress"))
 
+    def forget(self) -> None:
+        """Another walk begins on this screen."""
+        self.pinned = self.node = ""
+        self._compared = self._checked = None
+        if self.drawable:
+            self._switch("compare")
+
     # What is on show
 
     @property

@@ -8,7 +8,7 @@ from contextlib import aclosing, suppress
 
 from wizard_steps import lock
 from wizard_steps.cluster import Cluster
-from wizard_steps.lock import Holder
+from wizard_steps.lock import Holder, LockHeld
 from wizard_steps.model import Chunk, Cmd, Exit, Node
 from wizard_steps.transport.base import Transport
 
@@ -32,16 +32,23 @@ class Locked:
         self._turn = asyncio.Lock()
         self._mine = False
         self._other: Holder | None = None
+        self._taken = asyncio.Event()
         self._alive: asyncio.Task[None] | None = None
 
     async def run(self, node: Node, cmd: Cmd) -> AsyncIterator[Chunk | Exit]:
         if node.name == self._cluster.head.name or cmd.mutates:
             await self._take(sure=cmd.mutates)
         if self._other is not None:
-            raise lock.refusal(self._cluster, self._other)
+            raise lock.refusal(self._cluster, self._other, self._taken.is_set())
         async with aclosing(self._inner.run(node, cmd)) as stream:  # type: ignore[type-var]
             async for item in stream:
                 yield item
+
+    async def taken(self) -> LockHeld:
+        """Returns when another wizard has taken the lock from this one: seen at the next sign of life."""
+        await self._taken.wait()
+        assert self._other is not None
+        return lock.refusal(self._cluster, self._other, taken=True)
 
     async def close(self) -> None:
         if self._alive is not None:
@@ -78,6 +85,8 @@ class Locked:
     async def _touch(self) -> None:
         self._other = lock.held(await self._on_head(lock.touch(self._cluster, self._me)))
         self._mine = self._other is None
+        if self._other is not None:
+            self._taken.set()
 
     async def _on_head(self, cmd: Cmd) -> str:
         said = b""

@@ -1,13 +1,31 @@
-"""What the lab's tests share: a login as milepost would make it, and a count of what is left of a lab."""
+"""What the lab's tests share: a login as milepost would make it, a wizard to kill, a count of what is left."""
 
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
+from pathlib import Path
 
 import asyncssh
 
 from wizard_steps.cluster import Cluster
 from wizard_steps.lab import reaper
+
+_WIZARD = """
+import asyncio, sys
+from tests.lab_help import login, sh
+from wizard_steps.lab import Lab
+
+async def main():
+    async with Lab.start() as lab:
+        async with await login(lab.cluster) as connection:
+            await sh(connection, sys.argv[1])
+            print(lab.id, lab.folder, flush=True)
+            await asyncio.sleep(600)
+
+asyncio.run(main())
+"""
 
 
 async def login(cluster: Cluster, index: int = 0) -> asyncssh.SSHClientConnection:
@@ -36,3 +54,16 @@ async def until_gone(lab_id: str, limit: float = 25) -> list[int]:
             return []
         await asyncio.sleep(0.1)
     return reaper.marked(lab_id)
+
+
+async def start_wizard(command: str) -> tuple[asyncio.subprocess.Process, str, Path]:
+    """A process with a lab whose head has run ``command``; the lab's mark and folder."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", _WIZARD, command),
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[1],
+    )
+    assert process.stdout is not None
+    line = await asyncio.wait_for(process.stdout.readline(), 60)
+    lab_id, folder = line.decode().split()
+    return process, lab_id, Path(folder)

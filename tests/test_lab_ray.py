@@ -14,8 +14,7 @@ import asyncssh
 import pytest
 import pytest_asyncio
 
-from tests.lab_help import login, sh, until_gone
-from tests.test_lab_servers import start_wizard
+from tests.lab_help import login, sh, start_wizard, until_gone
 from wizard_steps import remote
 from wizard_steps.lab import Lab, layout, reaper
 from wizard_steps.milestones import head, ray_status, raystart, serve, workers

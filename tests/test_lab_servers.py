@@ -1,14 +1,11 @@
-"""The lab without Ray: its SSH servers, its folder, and that nothing of it stays."""
+"""The lab without Ray: its SSH servers and its folder."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import re
-import signal
 import subprocess
-import sys
-import textwrap
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -16,11 +13,9 @@ import asyncssh
 import pytest
 import pytest_asyncio
 
-from tests.lab_help import login, sh, until_gone
+from tests.lab_help import login, sh
 from wizard_steps import cluster as clusters
-from wizard_steps.errors import UsageError
-from wizard_steps.lab import Lab, LabError, layout, reaper
-from wizard_steps.lab import lab as lab_module
+from wizard_steps.lab import Lab, reaper
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -227,107 +222,3 @@ async def test_a_second_lab_shares_nothing_with_the_first(lab: Lab) -> None:
     assert reaper.marked(lab.id) != []
     async with await login(lab.cluster) as connection:
         assert (await sh(connection, "true"))[0] == 0
-
-
-_WIZARD = """
-import asyncio, sys
-from tests.lab_help import login, sh
-from wizard_steps.lab import Lab
-
-async def main():
-    async with Lab.start() as lab:
-        async with await login(lab.cluster) as connection:
-            await sh(connection, sys.argv[1])
-            print(lab.id, lab.folder, flush=True)
-            await asyncio.sleep(600)
-
-asyncio.run(main())
-"""
-#: Ignores SIGTERM and SIGHUP, left its session twice, and has no parent.
-_ONE = "trap '' TERM HUP; setsid sleep 3199 & wait"
-_STUBBORN = f'for i in 1 2 3; do setsid nohup sh -c "{_ONE}" >/dev/null 2>&1 & done'
-
-
-async def start_wizard(command: str) -> tuple[asyncio.subprocess.Process, str, Path]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", textwrap.dedent(_WIZARD), command),
-        stdout=subprocess.PIPE,
-        cwd=Path(__file__).parents[1],
-    )
-    assert process.stdout is not None
-    line = await asyncio.wait_for(process.stdout.readline(), 60)
-    lab_id, folder = line.decode().split()
-    return process, lab_id, Path(folder)
-
-
-async def test_sigkill_of_the_wizard_leaves_nothing() -> None:
-    wizard, lab_id, folder = await start_wizard(_STUBBORN)
-    assert len(reaper.marked(lab_id)) >= 5
-    wizard.send_signal(signal.SIGKILL)
-    await wizard.wait()
-    assert await until_gone(lab_id) == []
-    assert not folder.exists()
-
-
-async def test_sigkill_of_the_reaper_leaves_nothing() -> None:
-    wizard, lab_id, folder = await start_wizard(_STUBBORN)
-    parents = reaper.parents()
-    mine = [pid for pid in reaper.marked(lab_id) if parents.get(pid) == wizard.pid]
-    assert len(mine) == 1
-    os.kill(mine[0], signal.SIGKILL)
-    assert await until_gone(lab_id) == []
-    wizard.send_signal(signal.SIGKILL)
-    await wizard.wait()
-    assert not folder.exists()
-
-
-async def test_ctrl_c_while_it_starts_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    ids: list[str] = []
-    real = lab_module._spawn
-
-    async def spy(plan: layout.Layout) -> asyncio.subprocess.Process:
-        ids.append(plan.id)
-        return await real(plan)
-
-    monkeypatch.setattr(lab_module, "_spawn", spy)
-
-    async def enter() -> None:
-        async with Lab.start():
-            await asyncio.sleep(600)
-
-    task = asyncio.create_task(enter())
-    for _ in range(1000):
-        if ids:
-            break
-        await asyncio.sleep(0.01)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert await until_gone(ids[0]) == []
-
-
-async def test_servers_that_fail_say_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(sys, "executable", "/usr/bin/false")
-    folder = tmp_path / "lab"
-    folder.mkdir()
-    monkeypatch.setattr(lab_module, "private_folder", lambda: folder)
-    with pytest.raises(LabError, match="did not start"):
-        async with Lab.start():
-            pass
-    assert not folder.exists()
-
-
-async def test_without_ray_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layout, "_version", lambda name: "")
-    with pytest.raises(UsageError, match=r"pip install 'ray\[default\]=="):
-        async with Lab.start():
-            pass
-
-
-async def test_a_long_temp_dir_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path / ("x" * 60)))
-    folder = lab_module.private_folder()
-    try:
-        assert len(str(folder)) <= layout.LONGEST
-    finally:
-        folder.rmdir()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from case_runner import CLUSTER
 
+from tests.waiting import alive
 from wizard_steps import remote
 from wizard_steps.cluster import Cluster, parse
 from wizard_steps.model import Cmd
@@ -50,14 +51,6 @@ class Host:
     def log(self) -> str:
         time.sleep(0.3)
         return (self.home / ".milepost" / self.cluster.name / "ray.log").read_text()
-
-
-def alive(pid: str) -> bool:
-    """A zombie that its parent has not reaped yet is dead."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 @pytest.fixture

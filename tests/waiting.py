@@ -31,7 +31,7 @@ async def soon(condition: Callable[[], bool], what: str, seconds: float = 5) -> 
         await asyncio.sleep(0.02)
 
 
-def alive(pid: int) -> bool:
+def alive(pid: int | str) -> bool:
     """Whether a process runs (a zombie does not)."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"

@@ -8,8 +8,8 @@ from wizard_steps.cluster import Cluster
 from wizard_steps.docker import image_of
 from wizard_steps.facts import needs as wanted
 from wizard_steps.facts.finding import Finding, ok
+from wizard_steps.facts.model_script import is_path
 from wizard_steps.facts.node import NodeFacts
-from wizard_steps.facts.script import is_path
 from wizard_steps.facts.software import Access
 from wizard_steps.model import Node
 

@@ -11,6 +11,7 @@ import shlex
 from wizard_steps import docker as containers
 from wizard_steps.cluster import Cluster
 from wizard_steps.facts.gpu import APPS_QUERY, QUERY
+from wizard_steps.facts.model_script import access, config, exports, is_path, weights, weights_path
 from wizard_steps.model import Cmd, Node
 
 #: Distributions whose versions matter to a cluster.
@@ -21,13 +22,8 @@ PACKAGES = (
 #: Seconds after which one section is ended (where the node has a ``timeout`` tool).
 SECTION_LIMIT = 15
 
-#: Bytes of a model's config.json that are read; quantised ones list many layers.
-CONFIG_LIMIT = 262144
-
 #: The last section: without it the output was cut off.
 END = "end"
-
-_HUB = '"${HF_HUB_CACHE:-${HF_HOME:-$HOME/.cache/huggingface}/hub}"'
 
 #: Prints the nearest existing parent of a path: a cache folder may not be there yet.
 _UP = (
@@ -89,8 +85,8 @@ def sections(cluster: Cluster) -> dict[str, str]:
         "ours": _ours(cluster),
         "python": _python(cluster),
         **({"docker": _docker(cluster)} if cluster.path == "docker" else {"packages": _packages(cluster)}),
-        "disk": _UP + f'for d in {_weights_path(cluster)} "${{TMPDIR:-/tmp}}"; do df -Pk "$(up "$d")"; done',
-        "model": _model(cluster),
+        "disk": _UP + f'for d in {weights_path(cluster)} "${{TMPDIR:-/tmp}}"; do df -Pk "$(up "$d")"; done',
+        "model": weights(cluster),
     }
 
 
@@ -98,6 +94,7 @@ CLOCK = Cmd(key="clock", text="date +%s.%N", timeout=20, quiet=True)
 
 
 def facts_command(cluster: Cluster) -> Cmd:
+    """The whole script as one command, which writes nothing on the node."""
     return Cmd(
         key="facts",
         text=script(cluster),
@@ -113,13 +110,13 @@ def commands(node: Node, cluster: Cluster) -> list[Cmd]:
     on the head also the model's config.json."""
     work = [facts_command(cluster), CLOCK]
     if node.role == "head":
-        work.append(Cmd(key="config", text=_config(cluster), timeout=30, quiet=True, show="cat config.json"))
+        work.append(Cmd(key="config", text=config(cluster), timeout=30, quiet=True, show="cat config.json"))
     # The embedded lab serves a stand-in: nobody outside is asked about its model's name.
     if not is_path(cluster.serve.model) and not cluster.simulated:
         work.append(
             Cmd(
                 key="access",
-                text=_access(cluster),
+                text=access(cluster),
                 timeout=45,
                 quiet=True,
                 show=f"HEAD request for config.json of {cluster.serve.model}",
@@ -157,31 +154,6 @@ def _joined(wanted: dict[str, str], setting: str, limit: int) -> str:
     )
 
 
-def exports(cluster: Cluster) -> str:
-    """The cluster file's environment, which the server will have too."""
-    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in cluster.env.items())
-
-
-def is_path(model: str) -> bool:
-    """A folder on the nodes, or a name on the hub."""
-    return model.startswith(("/", "./", "../", "~"))
-
-
-def quoted_path(path: str) -> str:
-    """For sh: quoted, but a leading ``~/`` still means the home folder."""
-    if path == "~":
-        return '"$HOME"'
-    if path.startswith("~/"):
-        return '"$HOME"/' + shlex.quote(path[2:])
-    return shlex.quote(path)
-
-
-def _weights_path(cluster: Cluster) -> str:
-    if is_path(cluster.serve.model):
-        return quoted_path(cluster.serve.model)
-    return quoted_path(cluster.docker.hf_home) if cluster.path == "docker" else _HUB
-
-
 def _python(cluster: Cluster) -> str:
     if cluster.path == "docker":
         return "python3 -V"
@@ -210,42 +182,6 @@ def _docker(cluster: Cluster) -> str:
     )
 
 
-def _model(cluster: Cluster) -> str:
-    """Size and a checksum of config.json: enough to see whether all nodes have the same model."""
-    partial = ""
-    if not is_path(cluster.serve.model):
-        partial = (
-            '[ -z "$r" ] || echo "revision $r"; '
-            'for i in "$p"/blobs/*.incomplete; do [ -e "$i" ] && { echo partial; break; }; done; '
-        )
-    return (
-        f'{_place(cluster)}{partial}[ -d "$p" ] || {{ echo "absent $p"; exit 3; }}; echo "folder $p"; '
-        '[ -f "$c" ] && echo "config $(cksum < "$c")"; '
-        'echo "kib $(du -sk "$p/" | cut -f1)"'
-    )
-
-
-def _place(cluster: Cluster) -> str:
-    """Sets ``p`` to the model's folder, ``c`` to its config.json; in a hub cache ``r`` to the revision."""
-    model = cluster.serve.model
-    if is_path(model):
-        return f"p={quoted_path(model)}; c=$p/config.json; "
-    hub = _HUB if cluster.path != "docker" else quoted_path(cluster.docker.hf_home) + "/hub"
-    folder = "models--" + model.replace("/", "--")
-    return (
-        f'p={hub}/{shlex.quote(folder)}; r=$(cat "$p/refs/main" 2>/dev/null); c=$p/snapshots/$r/config.json; '
-    )
-
-
-def _config(cluster: Cluster) -> str:
-    """The model's config.json and the bytes of its weights, where this node has them."""
-    return (
-        f"{exports(cluster)}{_place(cluster)}d=${{c%/*}}; n=0\n"
-        'for f in "$d"/*.safetensors; do [ -f "$f" ] && n=$((n + $(wc -c < "$f"))); done\n'
-        f'[ ! -f "$c" ] || {{ echo "weights $n"; head -c {CONFIG_LIMIT} "$c"; }}\n'
-    )
-
-
 def _ours(cluster: Cluster) -> str:
     """Processes that milepost started for this cluster, and which listening sockets are theirs.
 
@@ -263,41 +199,4 @@ def _ours(cluster: Cluster) -> str:
         'for n in $(ls -l "/proc/$p/fd" 2>/dev/null | sed -n "s/.*socket:\\[\\([0-9]*\\)\\]$/\\1/p"); do '
         'case "$L " in *" $n "*) echo "socket $n";; esac; done\n'
         "done; true"
-    )
-
-
-def _access(cluster: Cluster) -> str:
-    """Asks the hub for config.json with the token of this node or of the wizard; neither is ever shown.
-
-    The token travels on standard input: first from the wizard, then to curl or Python, never in argv.
-    """
-    code = (
-        "import sys, urllib.request as u, urllib.error as e\n"
-        "t = sys.stdin.read().strip()\n"
-        "q = u.Request(sys.argv[1], method='HEAD')\n"
-        "if t: q.add_unredirected_header('Authorization', 'Bearer ' + t)\n"
-        "try: r = u.urlopen(q, timeout=20); print('http', r.status)\n"
-        "except e.HTTPError as x: print('http', x.code, x.headers.get('x-error-code') or '')\n"
-        "except Exception as x: print('error', getattr(x, 'reason', x))\n"
-    )
-    return (
-        f"{exports(cluster)}"
-        "T=$HF_TOKEN; S=environment; F=${HF_TOKEN_PATH:-${HF_HOME:-$HOME/.cache/huggingface}/token}\n"
-        '[ -n "$T" ] || { [ -r "$F" ] && T=$(cat "$F") && S=file; }\n'
-        "while IFS= read -r line; do case $line in HF_TOKEN=*) T=${line#*=}; S=wizard;; esac; done\n"
-        # A token is one plain word: nothing else may reach curl's configuration.
-        "T=$(printf %s \"$T\" | tr -cd 'A-Za-z0-9_.=-')\n"
-        '[ -n "$T" ] || S=none\n'
-        'echo "token $S"; echo "offline ${HF_HUB_OFFLINE:-0}"\n'
-        f"U=${{HF_ENDPOINT:-https://huggingface.co}}/{shlex.quote(cluster.serve.model)}/resolve/main/config.json\n"
-        "if command -v curl >/dev/null 2>&1; then\n"
-        '  { if [ -n "$T" ]; then printf \'header = "Authorization: Bearer %s"\\n\' "$T"; fi; } |\n'
-        "  curl -sSI -m 20 --config - \"$U\" 2>&1 | tr -d '\\r' |\n"
-        "  sed -n 's/^HTTP[^ ]* \\([0-9]*\\).*/http \\1/p; s/^[Xx]-[Ee]rror-[Cc]ode: /code /p; "
-        "s/^curl: /error /p'\n"
-        "else\n"
-        "  P=python3; command -v python3 >/dev/null 2>&1 || "
-        f"P={shlex.quote(cluster.venv)}/bin/python\n"
-        f'  printf %s "$T" | "$P" -I -c {shlex.quote(code)} "$U" 2>&1\n'
-        "fi\n"
     )

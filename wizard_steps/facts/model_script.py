@@ -1,0 +1,111 @@
+"""The sh texts that look at the model on a node: its folder, its config.json, its access at the hub."""
+
+from __future__ import annotations
+
+import shlex
+
+from wizard_steps.cluster import Cluster
+
+#: Bytes of a model's config.json that are read; quantised ones list many layers.
+CONFIG_LIMIT = 262144
+
+_HUB = '"${HF_HUB_CACHE:-${HF_HOME:-$HOME/.cache/huggingface}/hub}"'
+
+
+def exports(cluster: Cluster) -> str:
+    """The cluster file's environment, which the server will have too."""
+    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in cluster.env.items())
+
+
+def is_path(model: str) -> bool:
+    """A folder on the nodes, or a name on the hub."""
+    return model.startswith(("/", "./", "../", "~"))
+
+
+def quoted_path(path: str) -> str:
+    """For sh: quoted, but a leading ``~/`` still means the home folder."""
+    if path == "~":
+        return '"$HOME"'
+    if path.startswith("~/"):
+        return '"$HOME"/' + shlex.quote(path[2:])
+    return shlex.quote(path)
+
+
+def weights_path(cluster: Cluster) -> str:
+    """For sh: the folder whose disk takes the weights, the model's own or the hub's cache."""
+    if is_path(cluster.serve.model):
+        return quoted_path(cluster.serve.model)
+    return quoted_path(cluster.docker.hf_home) if cluster.path == "docker" else _HUB
+
+
+def weights(cluster: Cluster) -> str:
+    """Size and a checksum of config.json: enough to see whether all nodes have the same model."""
+    partial = ""
+    if not is_path(cluster.serve.model):
+        partial = (
+            '[ -z "$r" ] || echo "revision $r"; '
+            'for i in "$p"/blobs/*.incomplete; do [ -e "$i" ] && { echo partial; break; }; done; '
+        )
+    return (
+        f'{_place(cluster)}{partial}[ -d "$p" ] || {{ echo "absent $p"; exit 3; }}; echo "folder $p"; '
+        '[ -f "$c" ] && echo "config $(cksum < "$c")"; '
+        'echo "kib $(du -sk "$p/" | cut -f1)"'
+    )
+
+
+def _place(cluster: Cluster) -> str:
+    """Sets ``p`` to the model's folder, ``c`` to its config.json; in a hub cache ``r`` to the revision."""
+    model = cluster.serve.model
+    if is_path(model):
+        return f"p={quoted_path(model)}; c=$p/config.json; "
+    hub = _HUB if cluster.path != "docker" else quoted_path(cluster.docker.hf_home) + "/hub"
+    folder = "models--" + model.replace("/", "--")
+    return (
+        f'p={hub}/{shlex.quote(folder)}; r=$(cat "$p/refs/main" 2>/dev/null); c=$p/snapshots/$r/config.json; '
+    )
+
+
+def config(cluster: Cluster) -> str:
+    """The model's config.json and the bytes of its weights, where this node has them."""
+    return (
+        f"{exports(cluster)}{_place(cluster)}d=${{c%/*}}; n=0\n"
+        'for f in "$d"/*.safetensors; do [ -f "$f" ] && n=$((n + $(wc -c < "$f"))); done\n'
+        f'[ ! -f "$c" ] || {{ echo "weights $n"; head -c {CONFIG_LIMIT} "$c"; }}\n'
+    )
+
+
+def access(cluster: Cluster) -> str:
+    """Asks the hub for config.json with the token of this node or of the wizard; neither is ever shown.
+
+    The token travels on standard input: first from the wizard, then to curl or Python, never in argv.
+    """
+    code = (
+        "import sys, urllib.request as u, urllib.error as e\n"
+        "t = sys.stdin.read().strip()\n"
+        "q = u.Request(sys.argv[1], method='HEAD')\n"
+        "if t: q.add_unredirected_header('Authorization', 'Bearer ' + t)\n"
+        "try: r = u.urlopen(q, timeout=20); print('http', r.status)\n"
+        "except e.HTTPError as x: print('http', x.code, x.headers.get('x-error-code') or '')\n"
+        "except Exception as x: print('error', getattr(x, 'reason', x))\n"
+    )
+    return (
+        f"{exports(cluster)}"
+        "T=$HF_TOKEN; S=environment; F=${HF_TOKEN_PATH:-${HF_HOME:-$HOME/.cache/huggingface}/token}\n"
+        '[ -n "$T" ] || { [ -r "$F" ] && T=$(cat "$F") && S=file; }\n'
+        "while IFS= read -r line; do case $line in HF_TOKEN=*) T=${line#*=}; S=wizard;; esac; done\n"
+        # A token is one plain word: nothing else may reach curl's configuration.
+        "T=$(printf %s \"$T\" | tr -cd 'A-Za-z0-9_.=-')\n"
+        '[ -n "$T" ] || S=none\n'
+        'echo "token $S"; echo "offline ${HF_HUB_OFFLINE:-0}"\n'
+        f"U=${{HF_ENDPOINT:-https://huggingface.co}}/{shlex.quote(cluster.serve.model)}/resolve/main/config.json\n"
+        "if command -v curl >/dev/null 2>&1; then\n"
+        '  { if [ -n "$T" ]; then printf \'header = "Authorization: Bearer %s"\\n\' "$T"; fi; } |\n'
+        "  curl -sSI -m 20 --config - \"$U\" 2>&1 | tr -d '\\r' |\n"
+        "  sed -n 's/^HTTP[^ ]* \\([0-9]*\\).*/http \\1/p; s/^[Xx]-[Ee]rror-[Cc]ode: /code /p; "
+        "s/^curl: /error /p'\n"
+        "else\n"
+        "  P=python3; command -v python3 >/dev/null 2>&1 || "
+        f"P={shlex.quote(cluster.venv)}/bin/python\n"
+        f'  printf %s "$T" | "$P" -I -c {shlex.quote(code)} "$U" 2>&1\n'
+        "fi\n"
+    )

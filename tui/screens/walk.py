@@ -1,45 +1,27 @@
-"""The walk: steps on the left, expected beside real in the middle, prose on the right. Draws the state."""
+"""The walk's screen and its keys: look, search, copy, note, answer a gate that stays shut."""
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
-from textual.screen import Screen
-from textual.widgets import ContentSwitcher, Footer, Input, Static
+from textual.widgets import Input, Static
 
 from tui import tui_present as present
 from tui.screens.nodes import NodesScreen
-from tui.tui_checks import checks_text
-from tui.tui_compare import command_line, compare_lines
-from tui.tui_session import WalkSession
-from tui.widgets.bars import HeaderBar, HeadingBar, NodeBar, ProgressLine, ViewBar
+from tui.screens.walk_view import WalkView
+from tui.tui_compare import command_line
 from tui.widgets.compare_view import CompareView
 from tui.widgets.find_bar import FindBar
 from tui.widgets.line_view import LineView
 from tui.widgets.log_view import LogView
-from tui.widgets.panes import ChecksPane, GateBar, InfoPanel
-from tui.widgets.step_list import StepList, step_rows
-from wizard_steps import events as ev
-from wizard_steps.session import State
-
-if TYPE_CHECKING:
-    from tui.app import MilepostApp
-
-VIEWS = (("compare", "Compare"), ("log", "Log"), ("checks", "Checks"))
-#: While a step runs, its output is compared at most this often (seconds).
-_LIVE_EVERY = 0.5
+from tui.widgets.panes import InfoPanel
+from tui.widgets.step_list import StepList
 
 
-class WalkScreen(Screen[None]):
-    """All panes of the walk. ``tick`` is called by the app's timer when something may have changed."""
+class WalkScreen(WalkView):
+    """What a key does. Everything else is drawn from the state."""
 
-    app: MilepostApp
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012
-    AUTO_FOCUS = "#compare"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("r", "gate('retry')", "Retry", show=False),
         Binding("e", "gate('edit')", "Edit", show=False),
@@ -65,166 +47,8 @@ class WalkScreen(Screen[None]):
         Binding("ctrl+c", "app.ask_quit", "Quit", show=False, priority=True),
     ]
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.pinned = ""
-        self.node = ""
-        self._view = "compare"
-        self._folded = True
-        self._whole = False
-        self._compared: object = None
-        self._compared_at = 0.0
-        self._checked: object = None
-
-    def compose(self) -> ComposeResult:
-        yield HeaderBar(id="header")
-        with Horizontal(id="body"):
-            yield StepList(id="steps")
-            with Vertical(id="main"):
-                yield HeadingBar(id="heading")
-                yield NodeBar(id="nodes")
-                yield ViewBar(id="views")
-                with ContentSwitcher(initial="compare", id="switch"):
-                    yield CompareView(id="compare")
-                    with Vertical(id="log"):
-                        yield LogView(id="log-view")
-                        yield FindBar(id="find")
-                    yield ChecksPane(id="checks")
-                yield GateBar(id="gate")
-            yield InfoPanel(id="info")
-        yield ProgressLine(id="progress")
-        yield Footer(compact=True)
-
-    def on_mount(self) -> None:
-        self.call_after_refresh(setattr, self, "_whole", True)
-
-    @property
-    def drawable(self) -> bool:
-        """Whether all widgets are there: not before the first refresh, not when the app is closing."""
-        return self._whole and self.is_attached and bool(self.query("#progress"))
-
-    def forget(self) -> None:
-        """Another walk begins on this screen."""
-        self.pinned = self.node = ""
-        self._compared = self._checked = None
-        if self.drawable:
-            self._switch("compare")
-
-    # What is on show
-
-    @property
-    def state(self) -> State:
-        session = self.app.session
-        return session.state if session is not None else State()
-
-    @property
-    def shown(self) -> str:
-        """One that has just passed, else the step a person looks at, else the present one."""
-        session, state = self.app.session, self.state
-        held = session.evidence.held if session is not None else ""
-        return held or self.pinned or state.current or (state.steps[0].id if state.steps else "")
-
-    def tick_opening(self, words: str) -> None:
-        """Before there is a walk: say what is awaited."""
-        if self.drawable:
-            self.query_one(ProgressLine).show(words, time.monotonic(), busy=True)
-
-    def redraw(self) -> None:
-        if self.app.session is not None:
-            self.tick(self.app.session)
-
-    def tick(self, session: WalkSession) -> None:
-        """Draw what has changed since the last time."""
-        state, now = session.state, session.now()
-        if not state.steps or not self.drawable:
-            return
-        for notice in session.notices:
-            self._notice(notice)
-        session.notices.clear()
-        shown = self.shown
-        self.node = present.default_node(state, shown, self.node)
-        self._bars(session, state, now, shown)
-        self._gate(session, shown)
-        self._panes(session, state, shown)
-
-    def _notice(self, event: ev.AnyEvent) -> None:
-        """A gate that stays shut brings its failed checks to the front; a new attempt takes them away."""
-        if isinstance(event, ev.Judged) and not event.verdict.passed:
-            nodes = [check.node for check in event.verdict.failures if check.node]
-            self.pinned = ""
-            self.node = nodes[0] if nodes else self.node
-            self._switch("checks" if event.verdict.checks else "compare")
-        elif isinstance(event, ev.StepStarted) and self._view == "checks":
-            self._switch("compare")
-
-    def _bars(self, session: WalkSession, state: State, now: float, shown: str) -> None:
-        step = state.step(shown)
-        done = sum(s.status == "passed" for s in state.steps)
-        name = str(state.cluster.get("name", ""))
-        self.query_one(HeaderBar).show(name, state.path, done, len(state.steps), session.badges())
-        self.query_one(StepList).show_rows(step_rows(state.steps, now), shown)
-        pinned = bool(self.pinned) and shown != state.current
-        self.query_one(HeadingBar).show(step.title, step.status, present.heading(step, now), pinned)
-        self.query_one(NodeBar).show(present.node_marks(state, shown), self.node)
-        self.query_one(ViewBar).show(VIEWS, self._view)
-        current = state.step(state.current) if state.current else step
-        phase = session.phases.phase(current.id, current.attempt, state.runs_of(current.id))
-        tone = {None: "", "passed": "good", "listed": ""}.get(state.outcome, "bad")
-        text = self.app.closing or present.progress(state, now, phase)
-        self.query_one(ProgressLine).show(text, now, session.busy or bool(self.app.closing), tone)
-
-    def _gate(self, session: WalkSession, shown: str) -> None:
-        verdict = session.state.step(shown).verdict
-        panel = self.query_one(GateBar)
-        panel.display = session.gate_open and shown == session.state.current
-        if panel.display and verdict is not None:
-            panel.show(len(verdict.failures), bool(session.offers()))
-
-    def _panes(self, session: WalkSession, state: State, shown: str) -> None:
-        if self._view == "compare":
-            self._compare(session, state, shown)
-        elif self._view == "log":
-            self.query_one(LogView).show_doc(session.logs.doc(shown, self.node))
-        else:
-            self._checks(session, state, shown)
-        info = self.query_one(InfoPanel)
-        if info.display:
-            info.want(shown)
-
-    def _compare(self, session: WalkSession, state: State, shown: str) -> None:
-        step, wall = state.step(shown), time.monotonic()
-        key = (shown, self.node, step.attempt, step.status, step.verdict is not None, self._folded)
-        fresh = step.verdict is not None or wall - self._compared_at < _LIVE_EVERY
-        if key == self._compared and fresh:
-            return
-        self._compared, self._compared_at = key, wall
-        lines = compare_lines(session.engine, state, shown, self.node, session.spool, self._folded)
-        self.query_one(CompareView).show_lines(lines)
-
-    def _checks(self, session: WalkSession, state: State, shown: str) -> None:
-        step = state.step(shown)
-        findings = session.findings.get(shown, ())
-        pane = self.query_one(ChecksPane)
-        width = pane.scrollable_content_region.width
-        key = (shown, step.attempt, step.verdict is not None, len(findings), self.app.theme, width)
-        if key != self._checked:
-            self._checked = key
-            pane.show_text(checks_text(step.verdict, findings, pane.styled.look, width))
-
-    # Keys
-
     def action_view(self, name: str) -> None:
         self.show_view(name)
-
-    def show_view(self, name: str) -> None:
-        self._switch(name)
-        self.redraw()
-
-    def _switch(self, name: str) -> None:
-        self._view = name
-        self.query_one(ContentSwitcher).current = name
-        self._compared = self._checked = None
-        self.query_one({"compare": "#compare", "log": "#log-view", "checks": "#checks"}[name]).focus()
 
     def action_info(self) -> None:
         info = self.query_one(InfoPanel)

@@ -118,7 +118,12 @@ class Podman:
         return made
 
     def cluster_file(
-        self, path: Path, image: str = IMAGE, serve: dict[str, object] | None = None, **docker: object
+        self,
+        path: Path,
+        image: str = IMAGE,
+        serve: dict[str, object] | None = None,
+        ray_auth: str = "none",
+        **docker: object,
     ) -> Path:
         """The bed's cluster file with ``path = "docker"``. ``docker`` adds to that table."""
         mounts = [vllm_env.MOUNTED_AT, "/usr/local/bin/nvidia-smi"]
@@ -132,7 +137,7 @@ class Podman:
             "extra_flags": [word for mount in mounts for word in ("-v", f"{mount}:{mount}:ro")],
             **docker,
         }
-        text = self.bed.cluster_file(path=path, settle=4, serve=serve).read_text()
+        text = self.bed.cluster_file(path=path, settle=4, serve=serve, ray={"auth": ray_auth}).read_text()
         lines = ["", "[docker]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]
         path.write_text('path = "docker"\n' + text + "\n".join(lines) + "\n")
         return path

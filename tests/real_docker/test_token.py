@@ -20,27 +20,30 @@ async def test_containers_share_a_token_that_only_their_users_can_read(
     podman: Podman, tmp_path: Path
 ) -> None:
     file = podman.cluster_file(tmp_path / "milepost.toml", ray_auth="token")
-    head = docker.container(load(file), load(file).head)
+    cluster = load(file)
+    names = [docker.container(cluster, node) for node in cluster.node_list]
     try:
         walked = await walk(file, tmp_path / "walk", TO_RAY)
         told = walked.told("docker_ray_status")
         assert walked.verdicts["docker_ray_status"].passed, told
         assert "2 nodes, 4 GPUs" in told
-        tokens = [podman.bed.run(name, f"stat -c %a {TOKEN}; cat {TOKEN}").stdout for name in podman.bed.names]
+        tokens = [
+            podman.bed.run(name, f"stat -c %a {TOKEN}; cat {TOKEN}").stdout for name in podman.bed.names
+        ]
         mode, token = tokens[0].split()
         assert tokens[0] == tokens[1]
         assert mode == "600"
         assert len(token) == 64
 
         assert token.encode() not in walked.recorded()
-        for name in podman.bed.names:
-            shown = podman.docker(name, "inspect $(podman ps -q)")
+        for name, container in zip(podman.bed.names, names, strict=True):
+            shown = podman.docker(name, f"inspect {container}")
             assert "RAY_AUTH_MODE=token" in shown
             assert token not in shown
             assert token not in "\n".join(podman.bed.processes(name).values())
-        stranger = f"exec -e RAY_AUTH_MODE=disabled {head} ray status"
+        stranger = f"exec -e RAY_AUTH_MODE=disabled {names[0]} ray status"
         assert "GPU" not in podman.docker("a", stranger, check=False)
-        assert "4.0 GPU" in podman.docker("a", f"exec {head} ray status")
+        assert "4.0 GPU" in podman.docker("a", f"exec {names[0]} ray status")
     finally:
         done = down(file, podman.bed.home)
     assert done.returncode == 0

@@ -1,22 +1,19 @@
-"""How long a walk over many hosts takes, beside plain OpenSSH with ControlMaster run by xargs -P.
+"""A whole walk over many hosts: how long it takes, what it holds in memory, how soon a dead host is named.
 
-    python -m tests.bench.bench_scale [--hosts 256] [--limit 64] [--rounds 2] [--skip-walk]
+    python -m tests.bench.bench_scale [--hosts 256] [--limit 64]
 
 The hosts are SIMULATED: real SSH servers on loopback in two processes; each command is a real subprocess; the
 GPUs, Ray and vLLM behind them are stand-ins. Everything shares one machine, so servers and clients compete
-for its cores. Both sides run the same commands (of the milestones reach, smi and install), log-in included,
-one after the other in turns; milepost records and judges as well.
+for its cores. The comparison with other ways of running the same commands is bench_fanout's.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import json
 import os
 import platform
-import shlex
 import shutil
 import signal
 import subprocess
@@ -32,23 +29,10 @@ import psutil
 from tests import scale_hosts
 from wizard_steps import cluster as clusters
 from wizard_steps import walk as walks
-from wizard_steps.clock import RealClock
 from wizard_steps.cluster import Cluster
-from wizard_steps.decide import FileDecider
-from wizard_steps.engine import Engine
 from wizard_steps.events import CommandEnded, CommandStarted, StepStarted, WalkEnded
-from wizard_steps.milestones.install import versions_command
-from wizard_steps.milestones.reach import WHOAMI
-from wizard_steps.milestones.smi import SMI
-from wizard_steps.plan import plan_for
-from wizard_steps.redact import Redactor
-from wizard_steps.transport.cleaned import Cleaned
-from wizard_steps.transport.ssh import SshTransport
-from wizard_steps.transport.ssh_ask import NoAsker
-from wizard_steps.walk import WalkFolder, new_meta
 
 ROOT = Path(__file__).parents[2]
-COMPARED = ("reach", "smi", "install")
 
 
 @contextlib.contextmanager
@@ -129,25 +113,6 @@ def walk(cluster: Cluster, folder: Path, name: str) -> tuple[float, float, str]:
     return time.monotonic() - began, peak.mib, out
 
 
-def by_milepost(cluster: Cluster, folder: Path) -> float:
-    """The compared milestones in the real engine, recorded; wall seconds."""
-    plan = [step for step in plan_for(cluster) if step.id in COMPARED]
-
-    async def go() -> str:
-        transport = Cleaned(SshTransport(cluster, NoAsker()), Redactor())
-        journal = WalkFolder(folder, new_meta())
-        engine = Engine(plan, cluster, transport, FileDecider(), RealClock(), journal)
-        try:
-            return await engine.walk()
-        finally:
-            await transport.close()
-
-    began = time.monotonic()
-    outcome = asyncio.run(go())
-    assert outcome == "passed", outcome
-    return time.monotonic() - began
-
-
 def first_bad(folder: Path, node: str) -> tuple[float, float]:
     """When a failing node was named, and when the last of the others was done, s after the step began."""
     began = named = last = 0.0
@@ -164,51 +129,6 @@ def first_bad(folder: Path, node: str) -> tuple[float, float]:
         elif isinstance(event, WalkEnded):
             break
     return named, last
-
-
-def by_ssh(cluster: Cluster, folder: Path, limit: int) -> float:
-    """The same commands with `ssh` and ControlMaster, ``limit`` at a time; wall seconds."""
-    texts = [WHOAMI.text, SMI.text, versions_command(cluster.venv).text]
-    sockets = Path(tempfile.mkdtemp(prefix="cm-", dir="/tmp"))
-    common = [
-        "ssh",
-        "-F",
-        "none",
-        "-i",
-        cluster.ssh.identity[0],
-        "-o",
-        f"UserKnownHostsFile={cluster.ssh.known_hosts}",
-    ]
-    common += [
-        "-o",
-        "IdentitiesOnly=yes",
-        "-o",
-        "BatchMode=yes",
-        "-o",
-        "ControlMaster=auto",
-        "-o",
-        "ControlPersist=60",
-    ]
-    common += ["-o", f"ControlPath={sockets}/%p", "-o", "LogLevel=ERROR"]
-    script = folder / "one.sh"
-    out = folder / "ssh-out"
-    out.mkdir(exist_ok=True)
-    began = time.monotonic()
-    for number, text in enumerate(texts):
-        (folder / "text").write_text(text)
-        ssh = f'{shlex.join(common)} -p "$1" {scale_hosts.USER}@127.0.0.1 "$(cat {folder}/text)"'
-        script.write_text(f'{ssh} > {out}/{number}-"$1" 2>&1 < /dev/null\n')
-        ports = "\n".join(str(entry.port) for entry in cluster.nodes)
-        subprocess.run(
-            ["xargs", "-P", str(limit), "-n", "1", "sh", str(script)], input=ports, text=True, check=False
-        )
-    took = time.monotonic() - began
-    good = sum(1 for path in out.iterdir() if path.stat().st_size > 50)
-    print(f"    ssh: {good} of {len(texts) * len(cluster.nodes)} outputs came")
-    for path in sockets.iterdir():
-        subprocess.run(["ssh", "-S", str(path), "-O", "exit", "x"], stderr=subprocess.DEVNULL, check=False)
-    shutil.rmtree(sockets, ignore_errors=True)
-    return took
 
 
 def machine() -> str:
@@ -233,8 +153,6 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--hosts", type=int, default=256)
     parser.add_argument("--limit", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--skip-walk", action="store_true")
     args = parser.parse_args()
     folder, bad = Path(tempfile.mkdtemp(prefix="scale-")), args.hosts // 2
     print(f"machine: {machine()}")
@@ -244,13 +162,7 @@ def main() -> None:
             cut = [9 if n == bad else port for n, port in enumerate(ports)]
             dead = scale_hosts.cluster(folder, cut, limit=args.limit)
             cluster = scale_hosts.cluster(folder, ports, limit=args.limit)
-            for number in range(args.rounds if shutil.which("ssh") else 0):
-                ours = by_milepost(cluster, folder / f"compared-{number}")
-                theirs = by_ssh(cluster, folder, args.limit)
-                ratio = ours / theirs
-                print(f"reach, smi, install: milepost {ours:.1f} s, ssh {theirs:.1f} s, ratio {ratio:.2f}")
-            if not args.skip_walk:
-                whole_walk(cluster, dead, folder, f"n{bad:03}")
+            whole_walk(cluster, dead, folder, f"n{bad:03}")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

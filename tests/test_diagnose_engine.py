@@ -11,12 +11,10 @@ from wizard_steps.diagnose import (
     Fix,
     Source,
     diagnose,
-    diagnose_files,
-    sources_of,
+    diagnose_streams,
 )
 from wizard_steps.diagnose.rules import RuleError, default_rules, load
 from wizard_steps.diagnose.scan import BLOCK
-from wizard_steps.model import Node, Result
 
 
 def test_place_is_file_and_line() -> None:
@@ -31,7 +29,7 @@ def test_line_numbers_are_those_of_the_file_over_blocks_and_progress_bars(tmp_pa
     lines = 3 * BLOCK // len(NOISE)
     path = tmp_path / "big.log"
     path.write_bytes(("10%\r20%\r\x1b[K30%\n" + NOISE * lines + FAILURE + NOISE * 9).encode())
-    finding = diagnose_files([path])[0]
+    finding = diagnose_streams([(Source("big.log", ""), lambda: path.open("rb"))])[0]
     assert finding.evidence[0].line == lines + 2
 
 
@@ -62,26 +60,19 @@ def test_the_same_failure_on_two_nodes_is_two_findings() -> None:
     assert [f.node for f in diagnose([Source("x", text)])] == ["10.0.0.2", "10.0.0.3"]
 
 
-def test_start_time_orders_text_without_times() -> None:
-    late = Source("late", "OSError: [Errno 98] Address already in use", "a", 200.0)
-    early = Source("early", "OSError: [Errno 28] No space left on device", "b", 100.0)
-    assert [f.node for f in diagnose([late, early])] == ["b", "a"]
+def test_text_without_times_comes_last_in_the_order_given() -> None:
+    lines = {
+        "a": "OSError: [Errno 98] Address already in use",
+        "b": "OSError: [Errno 28] No space left on device",
+        "c": FAILURE,
+    }
+    found = diagnose([Source(f"{node}.log", text, node) for node, text in lines.items()])
+    assert [f.node for f in found] == ["c", "a", "b"]
 
 
 def test_code_of_a_traceback_is_weaker_than_what_was_said() -> None:
     text = '    raise ValueError("CUDA out of memory")\nOSError: [Errno 98] Address already in use\n'
     assert [f.family for f in diagnose([Source("x", text)])] == ["ports"]
-
-
-def test_results_of_a_walk_are_sources() -> None:
-    results = [
-        Result(Node("a", "gpu-a"), "serve", "OSError: [Errno 98] Address already in use", 1, started=9.0),
-        Result(Node("b", "gpu-b"), "join", "OSError: [Errno 28] No space left on device", 1, started=3.0),
-        Result(Node("b", "gpu-b"), "nothing", "  ", 1),
-    ]
-    assert [f.node for f in diagnose(sources_of(results, began=1000.0))] == ["b", "a"]
-    assert [f.node for f in diagnose(sources_of(results))] == ["a", "b"]
-    assert diagnose(sources_of(results))[0].evidence[0].file == "serve"
 
 
 def test_a_fix_is_quoted_and_never_half_filled() -> None:

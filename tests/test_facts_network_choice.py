@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from wizard_steps.facts.netstate import Link, Rdma
+from wizard_steps.facts.netstate import Rdma
 from wizard_steps.facts.network import parse_ip_brief
 from wizard_steps.facts.recommend import Measurement, NodeNet, environment, recommend
 
 
 def net(text: str, ssh_ip: str = "", rdma: str = "", **speeds: int) -> NodeNet:
     ports = (Rdma("mlx5_0", True, 400.0, "InfiniBand", (rdma,)),) if rdma else ()
-    links = {name: Link(speed, 1500) for name, speed in speeds.items()}
-    return NodeNet(tuple(parse_ip_brief(text)), links, ports, ssh_ip)
+    return NodeNet(tuple(parse_ip_brief(text)), speeds, ports, ssh_ip)
 
 
 def two(a: str, b: str, **fields: int) -> dict[str, NodeNet]:

@@ -11,9 +11,10 @@ import resource
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
-from wizard_steps.diagnose import Source, diagnose, diagnose_files
+from wizard_steps.diagnose import Source, diagnose, diagnose_streams
 from wizard_steps.diagnose.rules import default_rules, load
 
 WORKER = "(EngineCore pid=7) \x1b[36m(RayWorkerProc pid={n}, ip=10.0.0.2)\x1b[0m "
@@ -77,7 +78,7 @@ def main() -> None:
             path = Path(folder) / "x.log"
             _write(path, template, megabytes << 20)
             start, cpu = time.perf_counter(), time.process_time()
-            found = diagnose_files([path])
+            found = diagnose_streams([(Source(name, ""), partial(path.open, "rb"))])
             seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
             size = path.stat().st_size / (1 << 20)

@@ -1,13 +1,12 @@
 """From any output to a cause: which node, which line, what to try.
 
-``diagnose`` takes texts, ``diagnose_files`` streams files of any size. Both return findings, best first; an
+``diagnose`` takes texts, ``diagnose_streams`` reads files of any size. Both return findings, best first; an
 empty list means that nothing in the text is a known failure. Rules are data: see ``rules/README.md``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import BinaryIO
 
 from wizard_steps.diagnose.model import FAMILIES, Action, Evidence, Finding, Fix, Source
@@ -15,7 +14,6 @@ from wizard_steps.diagnose.rank import Scanned, findings
 from wizard_steps.diagnose.render import as_json, as_text
 from wizard_steps.diagnose.rules import RuleSet, default_rules
 from wizard_steps.diagnose.scan import BLOCK, scan_bytes, scan_text
-from wizard_steps.model import Result
 
 __all__ = [
     "FAMILIES",
@@ -27,31 +25,15 @@ __all__ = [
     "as_json",
     "as_text",
     "diagnose",
-    "diagnose_files",
     "diagnose_streams",
-    "sources_of",
 ]
 
 
 def diagnose(sources: Sequence[Source], rules: RuleSet | None = None) -> list[Finding]:
     """Findings of several outputs at once, the first failure over all of them first."""
     rules = rules or default_rules()
-    scanned = [
-        Scanned(Source(s.name, "", s.node, s.start_time), tuple(scan_text(s.text, rules).hits))
-        for s in sources
-    ]
+    scanned = [Scanned(Source(s.name, "", s.node), tuple(scan_text(s.text, rules).hits)) for s in sources]
     return findings(scanned)
-
-
-def sources_of(results: Sequence[Result], began: float | None = None) -> list[Source]:
-    """What commands of a walk printed, as sources named after the command's key. ``began`` is the Unix time
-    at which the walk began; without it the order of ``results`` orders what holds no times itself.
-    """
-    return [
-        Source(r.key, r.text, r.node.name, None if began is None else began + r.started)
-        for r in results
-        if r.text.strip()
-    ]
 
 
 def diagnose_streams(streams: Sequence[tuple[Source, Callable[[], BinaryIO]]]) -> list[Finding]:
@@ -64,15 +46,6 @@ def diagnose_streams(streams: Sequence[tuple[Source, Callable[[], BinaryIO]]]) -
         with opened() as file:
             scanned.append(Scanned(source, tuple(scan_bytes(_pieces(file), rules).hits)))
     return findings(scanned)
-
-
-def diagnose_files(paths: Sequence[Path]) -> list[Finding]:
-    """``diagnose_streams`` for files by name, of unknown nodes."""
-    return diagnose_streams([(Source(str(path), ""), _opener(path)) for path in paths])
-
-
-def _opener(path: Path) -> Callable[[], BinaryIO]:
-    return lambda: path.open("rb")
 
 
 def _pieces(file: BinaryIO) -> Iterator[bytes]:

@@ -43,12 +43,11 @@ _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 
 class Source(Struct, frozen=True):
-    """One output to diagnose. ``start_time`` is Unix seconds; it orders text that holds no times itself."""
+    """One output to diagnose. Text without times ranks after text with them, in the order of the sources."""
 
     name: str
     text: str
     node: str = ""
-    start_time: float | None = None
 
 
 class Action(Struct, frozen=True, omit_defaults=True):

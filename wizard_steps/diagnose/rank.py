@@ -61,7 +61,7 @@ def _place(scanned: Sequence[Scanned]) -> list[Placed]:
             hit,
             one.source.name,
             hit.node or one.source.node or hit.groups.get("self", ""),
-            unix(hit.stamp, year) if hit.stamp else one.source.start_time,
+            unix(hit.stamp, year) if hit.stamp else None,
             (number, hit.order),
         )
         for number, one in enumerate(scanned)

@@ -25,7 +25,6 @@ class Limits(Struct, frozen=True):
 
     memlock_bytes: int | None = None
     open_files: int | None = None
-    open_files_hard: int | None = None
 
 
 class Disk(Struct, frozen=True):
@@ -70,13 +69,13 @@ def parse_host(os: Section, memory: Section, boot: Section) -> Host:
 def parse_limits(section: Section) -> Limits:
     """``/proc/self/limits``."""
 
-    def row(name: str, column: int) -> int | None:
-        found = re.search(rf"^{name}\s+(\S+)\s+(\S+)", section.text, re.MULTILINE)
+    def soft(name: str) -> int | None:
+        found = re.search(rf"^{name}\s+(\S+)", section.text, re.MULTILINE)
         if not found:
             return None
-        return UNLIMITED if found[column] == "unlimited" else int(found[column])
+        return UNLIMITED if found[1] == "unlimited" else int(found[1])
 
-    return Limits(row("Max locked memory", 1), row("Max open files", 1), row("Max open files", 2))
+    return Limits(soft("Max locked memory"), soft("Max open files"))
 
 
 def parse_df(section: Section) -> list[Disk]:

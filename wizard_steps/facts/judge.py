@@ -15,7 +15,6 @@ from wizard_steps.errors import UsageError
 from wizard_steps.facts import compare, rules_gpu, rules_machine, rules_network, rules_software
 from wizard_steps.facts.boxes import topology_of
 from wizard_steps.facts.finding import Finding, Verdict, worst
-from wizard_steps.facts.netstate import Link
 from wizard_steps.facts.network import candidates, excluded
 from wizard_steps.facts.node import NodeFacts
 from wizard_steps.facts.recommend import Choice, NodeNet, environment, recommend
@@ -82,8 +81,7 @@ def judge(facts: Mapping[str, NodeFacts], cluster: Cluster, weights_kib: int = 0
 
 
 def net_of(facts: NodeFacts) -> NodeNet:
-    links: dict[str, Link] = dict(facts.links)
-    return NodeNet(facts.interfaces, links, facts.rdma, facts.ssh_ip)
+    return NodeNet(facts.interfaces, facts.speeds, facts.rdma, facts.ssh_ip)
 
 
 def _talking(cluster: Cluster, network: Choice) -> list[str]:

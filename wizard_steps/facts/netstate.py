@@ -19,13 +19,6 @@ class Firewall(Struct, frozen=True):
     looked: bool = False
 
 
-class Link(Struct, frozen=True):
-    """``speed`` in Mbit/s, 0 when the driver does not say (virtual devices)."""
-
-    speed: int = 0
-    mtu: int = 0
-
-
 class Rdma(Struct, frozen=True):
     """One port of an RDMA device. ``rate`` in Gbit/s; ``interfaces`` are its network devices."""
 
@@ -73,14 +66,10 @@ def parse_proxies(section: Section) -> dict[str, str]:
     return {name.lower(): value for name, _, value in pairs if name.lower().endswith("_proxy")}
 
 
-def parse_links(section: Section) -> dict[str, Link]:
-    found = {}
-    for line in section.lines:
-        row = re.fullmatch(r"(\S+) speed (\S+) mtu (\S+)", line.strip())
-        if row:
-            speed = int(row[2]) if row[2].isdigit() else 0
-            found[row[1]] = Link(speed, int(row[3]) if row[3].isdigit() else 0)
-    return found
+def parse_speeds(section: Section) -> dict[str, int]:
+    """Mbit/s of each network device, 0 where the driver does not say (virtual devices)."""
+    rows = (re.fullmatch(r"(\S+) speed (\S+) mtu \S+", line.strip()) for line in section.lines)
+    return {row[1]: int(row[2]) if row[2].isdigit() else 0 for row in rows if row}
 
 
 def parse_rdma(section: Section) -> list[Rdma]:

@@ -60,10 +60,6 @@ class Interface(Struct, frozen=True):
     def v4(self) -> tuple[Address, ...]:
         return tuple(a for a in self.addresses if a.version == 4)
 
-    @property
-    def v6(self) -> tuple[Address, ...]:
-        return tuple(a for a in self.addresses if a.version == 6)
-
 
 class Candidate(Struct, frozen=True):
     """An address that could carry GPU traffic (or, from ``excluded``, one that could not) and why."""

@@ -43,7 +43,8 @@ class NodeFacts(Struct, frozen=True):
     topology: on_net.Topology = on_net.Topology()
     ssh_ip: str = ""
     interfaces: tuple[Interface, ...] = ()
-    links: dict[str, on_net.Link] = {}
+    #: Mbit/s by network device.
+    speeds: dict[str, int] = {}
     rdma: tuple[on_net.Rdma, ...] = ()
     firewall: on_net.Firewall = on_net.Firewall()
     proxies: dict[str, str] = {}
@@ -88,7 +89,7 @@ def parse_node(answers: dict[str, Answer]) -> NodeFacts:
         topology=on_net.parse_topology(pick(found, "gpu-topology")),
         ssh_ip=pick(found, "ssh").text.strip(),
         interfaces=tuple(parse_interfaces(pick(found, "interfaces").text)),
-        links=on_net.parse_links(pick(found, "links")),
+        speeds=on_net.parse_speeds(pick(found, "links")),
         rdma=tuple(on_net.parse_rdma(pick(found, "rdma"))),
         firewall=on_net.parse_firewall(found),
         proxies=on_net.parse_proxies(pick(found, "proxies")),

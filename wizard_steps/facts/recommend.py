@@ -6,15 +6,18 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
-from wizard_steps.facts.netstate import Link, Rdma
+from wizard_steps.facts.netstate import Rdma
 from wizard_steps.facts.network import Address, Candidate, Interface, candidates, excluded
 
 
 class NodeNet(Struct, frozen=True):
-    """What one node's network looks like. ``ssh_ip``: the address ssh came in on (management)."""
+    """What one node's network looks like.
+
+    ``speeds``: Mbit/s by network device. ``ssh_ip``: the address ssh came in on (management).
+    """
 
     interfaces: tuple[Interface, ...] = ()
-    links: dict[str, Link] = {}
+    speeds: dict[str, int] = {}
     rdma: tuple[Rdma, ...] = ()
     ssh_ip: str = ""
 
@@ -167,8 +170,7 @@ def _has_rdma(net: NodeNet, one: Candidate) -> bool:
 
 def _speed(net: NodeNet, one: Candidate) -> int:
     rates = [int(port.rate * 1000) for port in net.rdma if port.active and one.interface in port.interfaces]
-    link = net.links.get(one.interface)
-    return max([link.speed if link else 0, *rates])
+    return max([net.speeds.get(one.interface, 0), *rates])
 
 
 def _order(option: Option, fastest: float) -> tuple[float, ...]:

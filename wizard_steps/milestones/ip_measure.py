@@ -33,7 +33,7 @@ def nets(known: Known, done: Results) -> dict[str, NodeNet]:
         parts = split(links.text if links else "")
         found[node.name] = NodeNet(
             tuple(parse_interfaces(addresses.text)) if addresses else (),
-            netstate.parse_links(pick(parts, "links")),
+            netstate.parse_speeds(pick(parts, "links")),
             tuple(netstate.parse_rdma(pick(parts, "rdma"))),
             pick(parts, "ssh").text.strip(),
         )

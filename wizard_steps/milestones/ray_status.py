@@ -31,7 +31,6 @@ class Totals:
         gpus = re.search(r"^\s*([\d.]+)/([\d.]+) GPU", text, re.MULTILINE)
         self.used = float(gpus[1]) if gpus else 0.0
         self.gpus = float(gpus[2]) if gpus else 0.0
-        self.pending = "pending placement groups" in text
 
     def right(self, nodes: int, gpus: int) -> bool:
         return self.nodes == nodes and (gpus == 0 or self.gpus == gpus)

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from tui.tui_fields import as_text
 from wizard_steps.cluster import Cluster, NodeEntry, dump, load, problems
 from wizard_steps.errors import UsageError
 from wizard_steps.plan import PATHS
@@ -21,10 +22,18 @@ FIELDS = (
     ("venv", "Environment", "Python environment, at the same path on every node"),
     ("serve.model", "Model", "Hugging Face id, or a path that every node has"),
     ("serve.tensor_parallel", "TP", "GPUs each layer is cut over: stay inside a machine"),
-    ("serve.pipeline_parallel", "PP", "stages of whole layers: across machines. TP x PP GPUs per replica"),
+    ("serve.pipeline_parallel", "PP", "stages of whole layers, across machines: TP x PP GPUs in all"),
     ("serve.port", "Port", "of the API, on the head"),
+    ("serve.api_key", "API key", "without one, everybody who reaches the port may use the model"),
+    ("ray.auth", "Ray token", "without one, who reaches Ray may run code on the nodes"),
     ("serve.extra_flags", "More flags", "for vllm serve, as you would type them"),
 )
+
+#: Fields with a few answers: what the cluster file holds -> the words for it.
+CHOICES = {
+    "serve.api_key": {"false": "not asked for", "true": "clients must give one: you are asked for it"},
+    "ray.auth": {"off": "left to Ray", "token": "one for all nodes, made by milepost"},
+}
 
 
 @dataclass
@@ -58,7 +67,7 @@ def form_of(cluster: Cluster) -> Form:
         value = plain
         for key in where.split("."):
             value = value[key]
-        values[where] = shlex.join(value) if isinstance(value, list | tuple) else str(value)
+        values[where] = as_text(value)
     return Form(nodes, values)
 
 
@@ -95,6 +104,8 @@ def _node(number: int, node: NodeForm, before: Sequence[dict[str, Any]]) -> dict
 
 
 def _typed(where: str, old: Any, text: str) -> Any:
+    if isinstance(old, bool):
+        return {"true": True, "false": False}.get(text, text)
     if isinstance(old, int):
         if not text.isdigit():
             raise UsageError(f"{where}: {text!r} is not a whole number")

@@ -8,40 +8,16 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.events import DescendantFocus
 from textual.screen import Screen
 from textual.widgets import Button, Footer, Input, Label, Static
 
 from tui.screens.leave import QuitScreen
-from tui.tui_form import FIELDS, Form, NodeForm, cluster_of, empty, form_of, save
+from tui.screens.setup_widgets import Choice, NodeRow, SplitLine
+from tui.tui_form import CHOICES, FIELDS, Form, NodeForm, cluster_of, empty, form_of, save
 from tui.tui_text import safe_block
 from wizard_steps.cluster import Cluster, load
 from wizard_steps.errors import MilepostError
-
-
-class NodeRow(Horizontal):
-    """One machine: SSH host or alias, role, GPUs, address for GPU traffic."""
-
-    def __init__(self, node: NodeForm) -> None:
-        super().__init__(classes="node-row")
-        self._node = node
-
-    def compose(self) -> ComposeResult:
-        yield Input(self._node.host, placeholder="ssh host or alias", classes="host", compact=True)
-        yield Button(self._node.role, classes="role", compact=True)
-        yield Input(self._node.gpus, placeholder="GPUs", classes="gpus", compact=True)
-        yield Input(self._node.fabric_ip, placeholder="found in step 2", classes="ip", compact=True)
-        yield Button("remove", classes="remove", compact=True)
-
-    @property
-    def value(self) -> NodeForm:
-        def text(name: str) -> str:
-            return self.query_one(f".{name}", Input).value
-
-        return NodeForm(text("host"), self._node.role, text("gpus"), text("ip"), self._node.base)
-
-    def set_role(self, role: str) -> None:
-        self._node.role = role
-        self.query_one(".role", Button).label = role
 
 
 class SetupScreen(Screen[Cluster | None]):
@@ -85,8 +61,10 @@ class SetupScreen(Screen[Cluster | None]):
             for where, label, hint in FIELDS:
                 with Horizontal(classes="field"):
                     yield Label(label, classes="label")
-                    yield Input(form.values[where], id=_id(where), compact=True)
+                    yield _widget(where, form.values[where])
                 yield Label(hint, classes="hint")
+                if where == "serve.pipeline_parallel":
+                    yield SplitLine(id="split")
         yield Static(self._problem, id="setup-error", markup=False)
         with Horizontal(id="setup-keys"):
             yield Button("Save and start", id="save", variant="primary", compact=True)
@@ -97,16 +75,35 @@ class SetupScreen(Screen[Cluster | None]):
     def on_mount(self) -> None:
         self._say(self._problem)
         self.query(".host").filter("Input").first(Input).focus()
+        self._show_split()
 
     def form(self) -> Form:
         """What the person has typed."""
-        values = {where: self.query_one(f"#{_id(where)}", Input).value for where, _, _ in FIELDS}
+        values = {where: self._field(where).value for where, _, _ in FIELDS}
         return Form([row.value for row in self.query(NodeRow)], values)
+
+    def _field(self, where: str) -> Input | Choice:
+        found = self.query_one(f"#{_id(where)}")
+        assert isinstance(found, Input | Choice)
+        return found
+
+    def on_input_changed(self) -> None:
+        self._show_split()
+
+    def on_descendant_focus(self, event: DescendantFocus) -> None:
+        """What is said about TP and PP is in sight while they are typed, in a small terminal too."""
+        if event.widget.id in (_id("serve.tensor_parallel"), _id("serve.pipeline_parallel")):
+            self.query_one(SplitLine).scroll_visible(animate=False)
+
+    def _show_split(self) -> None:
+        self.query_one(SplitLine).show(self.form())
 
     async def on_button_pressed(self, event: Button.Pressed) -> None:
         button = event.button
         row = button.parent
-        if button.id == "save":
+        if isinstance(button, Choice):
+            button.next()
+        elif button.id == "save":
             self.action_save()
         elif button.id == "leave":
             self.action_leave()
@@ -117,6 +114,7 @@ class SetupScreen(Screen[Cluster | None]):
         elif isinstance(row, NodeRow):
             for other in self.query(NodeRow):
                 other.set_role("head" if other is row else "worker")
+            self._show_split()
 
     async def _remove(self, row: NodeRow) -> None:
         if len(self.query(NodeRow)) > 1:
@@ -124,11 +122,13 @@ class SetupScreen(Screen[Cluster | None]):
             await row.remove()
             if was_head:
                 self.query(NodeRow).first().set_role("head")
+            self._show_split()
 
     async def action_add(self) -> None:
         gpus = self.query(NodeRow).last().value.gpus
         row = NodeRow(NodeForm(gpus=gpus))
         await self.query_one("#node-rows").mount(row)
+        self._show_split()
         row.query_one(".host", Input).focus()
 
     def action_save(self) -> None:
@@ -157,13 +157,19 @@ class SetupScreen(Screen[Cluster | None]):
         where = problem.partition(":")[0]
         for known, _, _ in FIELDS:
             if where.startswith(known):
-                self.query_one(f"#{_id(known)}", Input).focus()
+                self._field(known).focus()
                 return
         number, _, name = where.removeprefix("nodes[").partition("].")
         rows = list(self.query(NodeRow))
         if where.startswith("nodes[") and number.isdigit() and int(number) < len(rows):
             css = {"gpus": ".gpus", "fabric_ip": ".ip"}.get(name, ".host")
             rows[int(number)].query_one(css, Input).focus()
+
+
+def _widget(where: str, value: str) -> Input | Choice:
+    if where in CHOICES:
+        return Choice(where, value, id=_id(where))
+    return Input(value, id=_id(where), compact=True)
 
 
 def _id(where: str) -> str:

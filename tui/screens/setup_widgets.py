@@ -1,0 +1,69 @@
+"""What the set-up form is made of: a machine's row, a field with a few answers, the word on TP x PP."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.containers import Horizontal
+from textual.widgets import Button, Input, Static
+
+from tui.tui_form import CHOICES, Form, NodeForm
+from tui.tui_split import split_line
+from tui.tui_text import safe_block
+
+
+class NodeRow(Horizontal):
+    """One machine: SSH host or alias, role, GPUs, address for GPU traffic."""
+
+    def __init__(self, node: NodeForm) -> None:
+        super().__init__(classes="node-row")
+        self._node = node
+
+    def compose(self) -> ComposeResult:
+        yield Input(self._node.host, placeholder="ssh host or alias", classes="host", compact=True)
+        yield Button(self._node.role, classes="role", compact=True)
+        yield Input(self._node.gpus, placeholder="GPUs", classes="gpus", compact=True)
+        yield Input(self._node.fabric_ip, placeholder="found in step 2", classes="ip", compact=True)
+        yield Button("remove", classes="remove", compact=True)
+
+    @property
+    def value(self) -> NodeForm:
+        def text(name: str) -> str:
+            return self.query_one(f".{name}", Input).value
+
+        return NodeForm(text("host"), self._node.role, text("gpus"), text("ip"), self._node.base)
+
+    def set_role(self, role: str) -> None:
+        self._node.role = role
+        self.query_one(".role", Button).label = role
+
+
+class Choice(Button):
+    """One of a field's few answers; Enter or a click goes to the next one."""
+
+    def __init__(self, where: str, value: str, **more: Any) -> None:
+        self._words = CHOICES[where]
+        super().__init__(self._label(value), compact=True, classes="choice", **more)
+        self.value = value
+        # While a button looks pressed it takes no key: a second answer would be lost.
+        self.active_effect_duration = 0
+
+    def next(self) -> None:
+        values = list(self._words)
+        self.value = values[(values.index(self.value) + 1) % len(values)]
+        self.label = self._label(self.value)
+
+    def _label(self, value: str) -> str:
+        return f"‹ {self._words[value]} ›"
+
+
+class SplitLine(Static):
+    """How TP x PP sits on the machines: in words, and in a colour."""
+
+    def show(self, form: Form) -> None:
+        found = split_line(form)
+        for grade in ("doubt", "bad"):
+            self.set_class(found.grade == grade, f"-{grade}")
+        self.update(Text(safe_block(found.text)))

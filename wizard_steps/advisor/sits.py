@@ -1,0 +1,130 @@
+"""How TP x PP sits on machines, in sentences, before anything is known of their GPUs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+from msgspec import Struct
+
+from wizard_steps.advisor.here import Known
+from wizard_steps.advisor.plan import Box, Topology, placement
+from wizard_steps.advisor.reasons import illegal
+from wizard_steps.advisor.shape import ModelShape
+
+#: Bytes of weights that a GPU of 80 GB holds with room for requests beside them.
+ROOM = 60e9
+#: good: do this; doubt: it may not start, or not be what is wanted; bad: it does not start, or crawls.
+Grade = Literal["good", "doubt", "bad"]
+Pair = tuple[int, int]
+
+
+class Sits(Struct, frozen=True):
+    grade: Grade
+    text: str
+
+
+def sits(boxes: Sequence[Box], tp: int, pp: int, model: Known | None = None) -> Sits:
+    """Judge a pair. ``boxes`` are the machines in rank order, the head first; names are shown as they are."""
+    model = model or Known()
+    total = sum(box.gpus for box in boxes)
+    against = _against(boxes, tp, pp, model.shape)
+    better = whole(boxes, model.shape)
+    if against:
+        try_ = f" Try {_pair(better)}: {_of(better, total)}." if better and better != (tp, pp) else ""
+        return Sits("bad", f"{against}.{try_}")
+    said = f"{_where(boxes, tp, pp)}: {_of((tp, pp), total)}."
+    if doubt := _doubt(boxes, tp, pp, model):
+        return Sits("doubt", f"{said} {doubt}")
+    if better and better[0] >= tp and better[0] * better[1] > tp * pp:
+        enough = "there" if tp * pp > 1 else "one GPU"
+        said += f" Enough when the model fits {enough}; {_pair(better)} takes {better[0] * better[1]}."
+    return Sits("good", f"{said} {_weights(model, tp * pp)}".strip())
+
+
+def whole(boxes: Sequence[Box], shape: ModelShape | None = None) -> Pair | None:
+    """The pair that takes the most GPUs with every stage inside one machine; the widest TP of those.
+
+    Without a model only powers of two: they divide the attention heads of nearly all. None: nothing legal.
+    """
+    common = math.gcd(*(box.gpus for box in boxes)) if boxes else 0
+    total = sum(box.gpus for box in boxes)
+    pairs = []
+    for tp in range(1, common + 1):
+        pp = total // tp if shape is None else min(total // tp, shape.layers)
+        legal = _power(tp) if shape is None else not any(illegal(shape, total, tp, pp))
+        if common % tp == 0 and legal:
+            pairs.append((tp, pp))
+    return max(pairs, key=lambda pair: (pair[0] * pair[1], pair[0]), default=None)
+
+
+def roomy(boxes: Sequence[Box], model: Known) -> Pair | None:
+    """The fewest GPUs, inside one machine if possible, with room for requests where each has 80 GB."""
+    largest = max((box.gpus for box in boxes), default=0)
+    pairs = [(1 << n, 1) for n in range(largest.bit_length()) if 1 << n <= largest]
+    if (most := whole(boxes, model.shape)) is not None:
+        pairs.append(most)
+    fitting = (p for p in pairs if model.weight_bytes / (p[0] * p[1]) <= ROOM)
+    return next((p for p in fitting if not _against(boxes, *p, model.shape)), None)
+
+
+def _against(boxes: Sequence[Box], tp: int, pp: int, shape: ModelShape | None) -> str:
+    """What is wrong with a pair, "" for nothing. The layout is looked at where there are GPUs enough."""
+    total = sum(box.gpus for box in boxes)
+    if tp < 1 or pp < 1:
+        return "TP and PP are at least 1"
+    if tp * pp > total:
+        return f"TP {tp} x PP {pp} needs {tp * pp} GPUs, the machines have {total}"
+    if shape is not None and (reason := next(illegal(shape, total, tp, pp), None)) is not None:
+        return reason.text
+    if any(len({box for box, _ in stage}) > 1 for stage in placement(Topology(tuple(boxes), 0), tp, pp)):
+        return f"TP {tp} reaches over more than one machine: every layer would wait for the network"
+    return ""
+
+
+def _doubt(boxes: Sequence[Box], tp: int, pp: int, model: Known) -> str:
+    if model.shape is None and not _power(tp):
+        return f"TP {tp} divides the attention heads of few models: vLLM may refuse it."
+    if model.weight_bytes / (tp * pp) <= ROOM:
+        return ""
+    way = roomy(boxes, model)
+    on = f"{_pair(way)} leaves room." if way else "Take more or larger GPUs, or a quantised model."
+    return f"{_weights(model, tp * pp)} One of 80 GB has little or no room for requests then. {on}"
+
+
+def _weights(model: Known, gpus: int) -> str:
+    if not model.weight_bytes:
+        return ""
+    a_gpu = f", {_gb(model.weight_bytes / gpus)} a GPU" if gpus > 1 else ""
+    return f"The weights are {_gb(model.weight_bytes)} ({model.source}){a_gpu}."
+
+
+def _where(boxes: Sequence[Box], tp: int, pp: int) -> str:
+    stages = placement(Topology(tuple(boxes), 0), tp, pp)
+    used = sorted({box for stage in stages for box, _ in stage})
+    one = boxes[used[0]].name
+    if tp * pp == 1:
+        return f"One GPU of {one}"
+    if len(used) == 1 and pp == 1:
+        return f"TP {tp} inside {one}"
+    if len(used) == 1:
+        return f"{pp} stages of TP {tp} inside {one}, where TP alone is mostly faster"
+    stages_ = f"{pp} stages" if pp != len(used) else f"PP {pp}"
+    return f"TP {tp} inside each machine, {stages_} across the {len(used)} machines"
+
+
+def _pair(pair: Pair) -> str:
+    return f"TP {pair[0]}, PP {pair[1]}"
+
+
+def _of(pair: Pair, total: int) -> str:
+    return f"{pair[0] * pair[1]} of {total} GPU{'s' if total != 1 else ''}"
+
+
+def _gb(size: float) -> str:
+    return f"{size / 1e9:.3g} GB"
+
+
+def _power(number: int) -> bool:
+    return number & (number - 1) == 0

@@ -7,8 +7,11 @@ import contextlib
 import signal
 import subprocess
 from collections.abc import AsyncIterator
+from typing import Any
 
 import asyncssh
+
+from tests.sshd import Bed
 
 
 class _PasswordServer(asyncssh.SSHServer):
@@ -67,15 +70,19 @@ def _name(number: int) -> str:
 
 
 @contextlib.asynccontextmanager
-async def asyncssh_server(*methods: str) -> AsyncIterator[tuple[int, str]]:
-    """An asyncssh server: its port and its public host key."""
+async def served(bed: Bed, **options: Any) -> AsyncIterator[int]:
+    """A server with these options of asyncssh.listen, its host key on the bed's record; its port."""
     key = asyncssh.generate_private_key("ssh-ed25519")
-    kind = type("Server", (_PasswordServer,), {"methods": methods or ("password",)})
-    server = await asyncssh.listen(
-        "127.0.0.1", 0, server_factory=kind, server_host_keys=[key], process_factory=_serve, encoding=None
-    )
+    server = await asyncssh.listen("127.0.0.1", 0, server_host_keys=[key], encoding=None, **options)
+    bed.know(server.get_port(), key.export_public_key("openssh").decode().strip())
     try:
-        yield server.get_port(), key.export_public_key("openssh").decode().strip()
+        yield server.get_port()
     finally:
         server.close()
         await server.wait_closed()
+
+
+def password_server(bed: Bed, *methods: str) -> contextlib.AbstractAsyncContextManager[int]:
+    """A server that takes its password by these methods; its port."""
+    kind = type("Server", (_PasswordServer,), {"methods": methods or ("password",)})
+    return served(bed, server_factory=kind, process_factory=_serve)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.asyncssh_server import asyncssh_server
+from tests.asyncssh_server import password_server
 from tests.ssh_help import Answers
 from tests.sshd import Bed, Sshd, keygen
 from wizard_steps.model import Node
@@ -49,8 +49,7 @@ async def ssh_either(request: pytest.FixtureRequest, ssh_bed: Bed) -> AsyncItera
         if request.param == "openssh":
             port = ssh_bed.sshd().port
         else:
-            port, key = await stack.enter_async_context(asyncssh_server())
-            ssh_bed.know(port, key)
+            port = await stack.enter_async_context(password_server(ssh_bed))
         cluster = ssh_bed.cluster(port)
         transport = SshTransport(cluster, Answers(password="correct horse"))
         yield transport, cluster.head

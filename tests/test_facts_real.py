@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 
 from tests.real.conftest import obstacle
 from tests.real.hosts import MODEL_AT, Hosts
+from tests.requirements import require
 from tui.cli import main
 
 pytestmark = pytest.mark.real_hosts
@@ -20,11 +20,7 @@ Findings = dict[tuple[str, str], dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def bed() -> Iterator[Hosts]:
-    reason = obstacle()
-    if reason and os.environ.get("MILEPOST_REQUIRE_REAL"):
-        pytest.fail(reason)
-    if reason:
-        pytest.skip(reason)
+    require(obstacle())
     with Hosts() as hosts:
         yield hosts
 

@@ -27,6 +27,7 @@ mlx5_0 port 1 state 4: ACTIVE rate 100 Gb/sec (4X EDR) layer Ethernet net /x/net
 
 @@fact ssh exit 0
 """
+SLOW = "192.168.7.1 -> b 192.168.7.2:19998 open, 0.30 ms, 941 Mbit/s there, 930 Mbit/s back"
 BACK = ("10.0.0.2 -> a 10.0.0.1:19998 open, 0.09 ms", "192.168.7.2 -> a 192.168.7.1:19998 open, 0.2 ms")
 
 
@@ -59,9 +60,7 @@ def test_the_recommended_address_comes_first_and_says_why() -> None:
         [
             *found,
             measured(
-                a,
-                "10.0.0.1 -> b 10.0.0.2:19998 open, 0.10 ms, 21000 Mbit/s there, 20000 Mbit/s back",
-                "192.168.7.1 -> b 192.168.7.2:19998 open, 0.30 ms, 941 Mbit/s there, 930 Mbit/s back",
+                a, "10.0.0.1 -> b 10.0.0.2:19998 open, 0.10 ms, 21000 Mbit/s there, 20000 Mbit/s back", SLOW
             ),
             measured(b, *BACK),
         ]
@@ -85,7 +84,7 @@ def test_a_network_blocked_one_way_is_not_recommended() -> None:
             measured(
                 a,
                 "10.0.0.1 -> b 10.0.0.2:19998 closed: no answer (dropped by a firewall, or no such host)",
-                "192.168.7.1 -> b 192.168.7.2:19998 open, 0.30 ms, 941 Mbit/s there, 930 Mbit/s back",
+                SLOW,
             ),
             measured(b, *BACK),
         ]

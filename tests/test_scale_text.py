@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.pieces import pieces
 from wizard_steps.redact import MARK, Redactor
 
 #: (before, secret): every kind of pattern, and two known values, one with a blank and one with a line end.
@@ -39,11 +40,7 @@ def test_every_kind_is_found_wherever_the_output_is_cut(
     filler = "z" * 700 + " " if long else ""
     text = f"{left} {filler}{before}{secret}{after} end\n{filler}\n"
     stream = Redactor(KNOWN).stream()
-    out, at = "", 0
-    for size in sizes:
-        out += stream.feed(text[at : at + size])
-        at += size
-    out += stream.feed(text[at:]) + stream.end()
+    out = "".join(stream.feed(piece) for piece in pieces(text, sizes)) + stream.end()
     assert secret not in out.replace(left, "", 1)
     assert f"{before}{MARK}{after} end" in out
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from tests.asyncssh_server import asyncssh_server
+from tests.asyncssh_server import password_server
 from tests.ssh_help import Answers, lost, once, ran, transport_to
 from tests.sshd import USER, Bed, needs_sshd
 from wizard_steps.cluster import Cluster
@@ -17,8 +17,7 @@ pytestmark = needs_sshd
 
 @asynccontextmanager
 async def by_password(bed: Bed, *methods: str, **ssh: object) -> AsyncIterator[Cluster]:
-    async with asyncssh_server(*methods) as (port, key):
-        bed.know(port, key)
+    async with password_server(bed, *methods) as port:
         yield bed.cluster(port, **ssh)
 
 

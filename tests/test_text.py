@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.pieces import pieces
 from wizard_steps.clean import Cleaner, clean
 from wizard_steps.expect import compare, fill, parse_line
 from wizard_steps.redact import MARK, Redactor
@@ -19,11 +20,9 @@ def test_escape_codes_controls_and_redraws_are_gone() -> None:
 
 @given(st.lists(st.integers(1, 9), max_size=40))
 def test_cleaning_does_not_depend_on_where_the_output_was_cut(sizes: list[int]) -> None:
-    raw, cleaner, out, at = SOUP.encode(), Cleaner(), "", 0
-    for size in sizes:
-        out += cleaner.feed(raw[at : at + size])
-        at += size
-    assert out + cleaner.feed(raw[at:]) + cleaner.end() == clean(SOUP)
+    cleaner = Cleaner()
+    out = "".join(cleaner.feed(piece) for piece in pieces(SOUP.encode(), sizes))
+    assert out + cleaner.end() == clean(SOUP)
 
 
 @given(st.binary(max_size=400))
@@ -41,11 +40,7 @@ SECRETS = ["hunter2-hunter2", "two\nlines-of-secret"]
 def test_a_secret_cut_in_two_is_still_taken_out(sizes: list[int]) -> None:
     text = f"a {SECRETS[0]} b\nx {SECRETS[1]} hf_abcdefghijklmnopqrstuvwx end\ntail"
     stream = Redactor(SECRETS).stream()
-    out, at = "", 0
-    for size in sizes:
-        out += stream.feed(text[at : at + size])
-        at += size
-    out += stream.feed(text[at:]) + stream.end()
+    out = "".join(stream.feed(piece) for piece in pieces(text, sizes)) + stream.end()
     assert out == f"a {MARK} b\nx {MARK} {MARK} end\ntail"
 
 

@@ -8,7 +8,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import asyncssh
@@ -16,7 +16,8 @@ import psutil
 import pytest
 from headless_help import files_below, headless, plain_bytes
 
-from tests.ssh_help import Answers
+from tests.asyncssh_server import served
+from tests.ssh_help import Answers, transport_to
 from tests.sshd import Bed, free_port, needs_sshd
 from wizard_steps import cluster as clusters
 from wizard_steps.clock import RealClock
@@ -70,26 +71,12 @@ async def _endless(process: asyncssh.SSHServerProcess[bytes]) -> None:
             await process.stdout.drain()
 
 
-@contextlib.asynccontextmanager
-async def evil_server(
+def evil_server(
     bed: Bed, factory: Callable[..., object] = _evil, banners: int = 1
-) -> AsyncIterator[int]:
+) -> contextlib.AbstractAsyncContextManager[int]:
     """A server with a host key on record; its port."""
-    key = asyncssh.generate_private_key("ssh-ed25519")
-    server = await asyncssh.listen(
-        "127.0.0.1",
-        0,
-        server_factory=type("Server", (EvilServer,), {"banners": banners}),
-        server_host_keys=[key],
-        process_factory=factory,
-        encoding=None,
-        server_version="evil",
-    )
-    bed.know(server.get_port(), key.export_public_key("openssh").decode().strip())
-    try:
-        yield server.get_port()
-    finally:
-        server.close()
+    kind = type("Server", (EvilServer,), {"banners": banners})
+    return served(bed, server_factory=kind, process_factory=factory, server_version="evil")
 
 
 async def test_nothing_active_reaches_the_terminal_or_a_file(ssh_bed: Bed, tmp_path: Path) -> None:
@@ -199,15 +186,11 @@ async def test_a_fake_prompt_is_only_ever_asked_in_plain_words(ssh_bed: Bed) -> 
         def get_kbdint_challenge(self, username: str, lang: str, submethods: str) -> asyncssh.KbdIntChallenge:
             return EVIL, EVIL, "", [("\x1b]52;c;eA==\x07Passphrase of /root/.ssh/id_rsa: ", False)]
 
-    key = asyncssh.generate_private_key("ssh-ed25519")
-    server = await asyncssh.listen("127.0.0.1", 0, server_factory=Prompts, server_host_keys=[key])
-    ssh_bed.know(server.get_port(), key.export_public_key("openssh").decode().strip())
-    cluster = ssh_bed.cluster(server.get_port())
     asker = Answers(password="secret-words")
-    transport = SshTransport(cluster, asker)
-    said = await transport.reach(cluster.head)
-    await transport.close()
-    server.close()
+    async with served(ssh_bed, server_factory=Prompts) as port:
+        cluster = ssh_bed.cluster(port)
+        async with transport_to(cluster, asker) as transport:
+            said = await transport.reach(cluster.head)
     prompts = [words[2] for words in asker.asked if words[0] == "password"]
     assert prompts
     assert not any(ACTIVE.search(prompt) for prompt in prompts)

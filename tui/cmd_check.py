@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tui.over_ssh import cleaned
 from wizard_steps.cluster import Cluster, load
 from wizard_steps.facts.judge import Report, judge
 from wizard_steps.facts.render import as_json, as_text
@@ -61,14 +62,7 @@ async def check(transport: Transport, cluster: Cluster, weights_kib: int = 0, qu
 
 async def over_ssh(cluster: Cluster, weights_kib: int = 0, quiet: bool = True) -> Report:
     """Gather from the nodes of a cluster file; nobody is asked for host keys or passwords."""
-    from wizard_steps.redact import Redactor
-    from wizard_steps.transport.cleaned import Cleaned
-    from wizard_steps.transport.secrets import WithSecrets
-    from wizard_steps.transport.ssh import SshTransport
-    from wizard_steps.transport.ssh_ask import NoAsker
-
-    ssh = SshTransport(cluster, NoAsker())
-    transport = Cleaned(WithSecrets(ssh), Redactor.from_environment())
+    transport = cleaned(cluster)
     try:
         return await check(transport, cluster, weights_kib, quiet)
     finally:

@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+from tui.over_ssh import bare
 from wizard_steps import ray_token
 from wizard_steps.cluster import Cluster, load
 from wizard_steps.errors import MilepostError
@@ -43,10 +44,7 @@ async def _until_told(cluster: Cluster) -> int:
 
 async def dashboard(cluster: Cluster, told: asyncio.Event) -> None:
     """Hold the tunnel until ``told``. Raises MilepostError when the head or its dashboard does not answer."""
-    from wizard_steps.transport.ssh import SshTransport
-    from wizard_steps.transport.ssh_ask import NoAsker
-
-    transport = SshTransport(cluster, NoAsker())
+    transport = bare(cluster)
     there = cluster.ray.dashboard_host
     host = "127.0.0.1" if there in ANY else there
     try:

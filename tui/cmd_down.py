@@ -9,6 +9,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from tui.over_ssh import cleaned
 from wizard_steps.cluster import Cluster, load
 from wizard_steps.model import Cmd, Exit, Node
 from wizard_steps.transport.base import Transport
@@ -39,16 +40,11 @@ async def down(cluster: Cluster, dry: bool = False, take_over: bool = False) -> 
     Raises LockHeld while another wizard walks this cluster.
     """
     from wizard_steps.plan import plan_for
-    from wizard_steps.redact import Redactor
     from wizard_steps.step import Known
-    from wizard_steps.transport.cleaned import Cleaned
     from wizard_steps.transport.locked import Locked
-    from wizard_steps.transport.ssh import SshTransport
-    from wizard_steps.transport.ssh_ask import NoAsker
 
     known = Known(cluster)
-    cleaned = Cleaned(SshTransport(cluster, NoAsker()), Redactor.from_environment())
-    transport = Locked(cleaned, cluster, take_over)
+    transport = Locked(cleaned(cluster), cluster, take_over)
     failed = False
     try:
         for step in reversed(plan_for(cluster)):

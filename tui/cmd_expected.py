@@ -7,6 +7,7 @@ import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tui.files import write_text
 from wizard_steps.errors import UsageError
 
 if TYPE_CHECKING:
@@ -77,10 +78,7 @@ def _step(walk: Walk, state: State, step: str, path: Path, write: bool) -> bool:
     lines = difflib.unified_diff(old.splitlines(), new.splitlines(), str(path), str(path), lineterm="", n=2)
     print("\n".join(lines))
     if write:
-        try:
-            path.write_text(new, encoding="utf-8")
-        except OSError as error:
-            raise UsageError(f"{path}: cannot be written: {error.strerror or error}") from None
+        write_text(path, new)
         print(f"{path}: written")
     return True
 

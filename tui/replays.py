@@ -11,8 +11,9 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from tui.files import write_text
 from tui.plain import PlainReport
-from wizard_steps.errors import MilepostError, UsageError
+from wizard_steps.errors import MilepostError
 from wizard_steps.replaying import replay
 from wizard_steps.walk import Meta, is_walk, load
 from wizard_steps.walks import verdicts as vs
@@ -51,7 +52,7 @@ def run_replays(folders: Sequence[Path], options: Options | None = None) -> int:
         for line in vs.as_annotations(found, options.as_recorded):
             print(line, file=sys.stderr if options.json else sys.stdout)
     if options.junit:
-        _write(options.junit, vs.as_junit(found, options.as_recorded))
+        write_text(options.junit, vs.as_junit(found, options.as_recorded))
     return code
 
 
@@ -112,10 +113,3 @@ def _totals(found: Sequence[WalkVerdict]) -> None:
     counts = {kind: sum(v.status == kind for v in found) for kind in kinds}
     said = ", ".join(f"{n} {kind}" for kind, n in counts.items() if n)
     print(f"\n{len(found)} walks: {said}")
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be written: {error.strerror or error}") from None

@@ -27,10 +27,15 @@ def state_dir(cluster: Cluster) -> str:
     return f'"$HOME"/.milepost/{shlex.quote(cluster.name)}'
 
 
-def _pids(ident: str) -> str:
-    """sh text of a function ``ours`` that prints the pids of all processes of an identity."""
-    wanted = shlex.quote(f"MILEPOST_ID={ident}")
-    return f"ours() {{ grep -slzxF {wanted} /proc/[0-9]*/environ | tr -dc '0-9\\n'; }}\n"
+def _ours(cluster: Cluster, node: Node, role: str) -> str:
+    """sh text that defines ``ours``, which prints the pids of a role's processes, ``d``, the folder of their
+    logs, and ``leader``, the pid of the one that was started."""
+    wanted = shlex.quote(f"MILEPOST_ID={identity(cluster, node, role)}")
+    return (
+        f"ours() {{ grep -slzxF {wanted} /proc/[0-9]*/environ | tr -dc '0-9\\n'; }}\n"
+        f"d={state_dir(cluster)}\n"
+        f'leader=$(cat "$d"/{role}.pid 2>/dev/null)\n'
+    )
 
 
 def environment(values: Mapping[str, str]) -> str:
@@ -98,11 +103,8 @@ def follow(cluster: Cluster, role: str, key: str, timeout: float, stop: object) 
 
 def look(cluster: Cluster, node: Node, role: str, port: int, key: str = "look") -> Cmd:
     """What is there already: our processes, who listens on ``port``, and Ray or vLLM that is not ours."""
-    ident = identity(cluster, node, role)
     text = (
-        _pids(ident)
-        + f"d={state_dir(cluster)}\n"
-        + f'leader=$(cat "$d"/{role}.pid 2>/dev/null)\n'
+        _ours(cluster, node, role)
         + "echo ours: $(ours)\n"
         + 'if [ -n "$leader" ] && ours | grep -qx "$leader"; then echo "leader: $leader"; fi\n'
         + f"hex=$(printf '%04X' {int(port)})\n"
@@ -124,11 +126,8 @@ def look(cluster: Cluster, node: Node, role: str, port: int, key: str = "look") 
 
 def stop(cluster: Cluster, node: Node, role: str, key: str = "stop", grace: int = 10) -> Cmd:
     """End every process of a role: TERM its leader, after ``grace`` seconds KILL what is left of ours."""
-    ident = identity(cluster, node, role)
     text = (
-        _pids(ident)
-        + f"d={state_dir(cluster)}\n"
-        + f'leader=$(cat "$d"/{role}.pid 2>/dev/null)\n'
+        _ours(cluster, node, role)
         + "all=$(ours); n=$(echo $all | wc -w)\n"
         + 'if [ "$n" -eq 0 ]; then echo "nothing of ours runs"; exit 0; fi\n'
         + 'if echo "$all" | grep -qx "$leader"; then kill -TERM "$leader" 2>/dev/null; '
@@ -147,7 +146,7 @@ def stop(cluster: Cluster, node: Node, role: str, key: str = "stop", grace: int 
         mutates=True,
         timeout=grace + 25,
         quiet=True,
-        show=f"(end the processes milepost started as {ident})",
+        show=f"(end the processes milepost started as {identity(cluster, node, role)})",
     )
 
 

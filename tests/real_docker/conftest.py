@@ -3,7 +3,6 @@ they fail instead."""
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from tests.real.conftest import obstacle
 from tests.real.hosts import Hosts
 from tests.real_docker.podman import SHIM, Podman
+from tests.requirements import require
 
 
 def _obstacle() -> str:
@@ -25,10 +25,6 @@ def _obstacle() -> str:
 
 @pytest.fixture(scope="session")
 def podman() -> Iterator[Podman]:
-    reason = _obstacle()
-    if reason and os.environ.get("MILEPOST_REQUIRE_REAL"):
-        pytest.fail(reason)
-    if reason:
-        pytest.skip(reason)
+    require(_obstacle())
     with Hosts(names=("a", "b")) as bed, Podman(bed) as ready:
         yield ready

@@ -5,24 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from tests.case_runner import CaseDecider
 from tui.live import LiveWalk
 from wizard_steps import events as ev
 from wizard_steps.cluster import load
-from wizard_steps.decide import Answer
 from wizard_steps.model import Question, Verdict
 from wizard_steps.transport.ssh_ask import NoAsker
 
 TO_RAY = ("ip", "smi", "docker_ready", "docker_head", "docker_workers", "docker_ray_status")
-
-
-class Scripted:
-    def __init__(self, answers: Mapping[str, str]) -> None:
-        self._answers = answers
-        self.asked: list[Question] = []
-
-    async def ask(self, step: str, question: Question) -> Answer:
-        self.asked.append(question)
-        return Answer("stop" if question.kind == "gate" else self._answers[question.id])
 
 
 class Walked:
@@ -57,7 +47,7 @@ async def walk(
     cluster_file: Path, folder: Path, steps: tuple[str, ...], answers: Mapping[str, str] | None = None
 ) -> Walked:
     """Walk ``steps`` of the file's path, stop at the first gate that stays shut."""
-    decider = Scripted(answers or {})
+    decider = CaseDecider(answers or {})
     live = LiveWalk(load(cluster_file), folder)
     walked = Walked(folder, decider.asked)
     engine = live.engine(decider, NoAsker(), lambda event, state: walked.keep(event))

@@ -8,6 +8,8 @@ from typing import Protocol
 
 
 class Clock(Protocol):
+    """Time as the engine sees it."""
+
     def now(self) -> float:
         """Seconds since the walk began."""
         ...
@@ -16,6 +18,8 @@ class Clock(Protocol):
 
 
 class RealClock:
+    """The wall clock, from when it was made."""
+
     def __init__(self) -> None:
         self._zero = time.monotonic()
 

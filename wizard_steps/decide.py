@@ -21,6 +21,8 @@ class Answer(Struct, frozen=True):
 
 
 class Decider(Protocol):
+    """Who answers: a person, an answers file or a recording."""
+
     async def ask(self, step: str, question: Question) -> Answer: ...
 
 

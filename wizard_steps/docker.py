@@ -51,6 +51,7 @@ def docker(cluster: Cluster) -> str:
 
 
 def container(cluster: Cluster, node: Node) -> str:
+    """The container's name on a node, of characters that Docker takes."""
     return re.sub(r"[^A-Za-z0-9_.-]", "-", f"milepost-{cluster.name}-{node.name}")
 
 

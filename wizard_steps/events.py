@@ -17,6 +17,8 @@ Outcome = Literal["passed", "failed", "stopped", "interrupted", "error", "listed
 
 
 class Event(Struct, frozen=True, tag_field="event"):
+    """``t``: seconds since the walk began."""
+
     t: float
 
 
@@ -73,6 +75,8 @@ class CommandStarted(Event, frozen=True, tag="command-started"):
 
 
 class Output(Event, frozen=True, tag="output"):
+    """Bytes ``start`` to ``end`` of the run's spool."""
+
     run: int
     node: str
     start: int
@@ -80,6 +84,8 @@ class Output(Event, frozen=True, tag="output"):
 
 
 class CommandEnded(Event, frozen=True, tag="command-ended"):
+    """``started``, ``ended``: seconds since the walk began. ``code`` is -1 where no exit status came."""
+
     run: int
     node: str
     code: int

@@ -29,6 +29,8 @@ _MAX_LINES = 20_000
 
 
 class ExpectedLine(Struct, frozen=True):
+    """A line to find; ``gap`` stands for any number of lines."""
+
     text: str
     kind: str = "literal"
     optional: bool = False
@@ -77,6 +79,7 @@ def _matcher(kind: str, text: str) -> Callable[[str], object]:
 
 
 def matches(line: ExpectedLine, real: str) -> bool:
+    """Whether a real line is this one, blanks at its ends aside."""
     return bool(_matcher(line.kind, line.text)(real.strip()))
 
 

@@ -33,12 +33,16 @@ _FENCE = re.compile(r"^```expect\s+(?P<key>[\w-]+)(?:\s+(?P<role>head|worker|wiz
 
 
 class Block(Struct, frozen=True):
+    """The expected lines of one command; ``role`` is empty where they hold for every node."""
+
     key: str
     role: str
     lines: tuple[ExpectedLine, ...]
 
 
 class Expected(Struct, frozen=True):
+    """An expected file: its sections by heading, and its blocks."""
+
     title: str
     sections: Mapping[str, str]
     blocks: tuple[Block, ...]
@@ -72,6 +76,7 @@ def load(step_id: str, folder: Path | None = None) -> Expected:
 
 
 def parse(text: str, source: str) -> Expected:
+    """An expected file. Raises MilepostError with ``source`` and the line."""
     title, section = "", "About"
     sections: dict[str, list[str]] = {}
     blocks: list[Block] = []

@@ -67,12 +67,14 @@ def read(cluster: Cluster) -> Cmd:
 
 
 def forget(cluster: Cluster) -> Cmd:
+    """Remove the token from the node's folder of this cluster."""
     text = f"rm -f {state_dir(cluster)}/ray_token && echo 'the Ray token is removed'\n"
     shown = f"rm -f ~/.milepost/{cluster.name}/ray_token"
     return Cmd("forget", text, mutates=True, timeout=30, quiet=True, show=shown)
 
 
 def hash_of(result: Result | None) -> str:
+    """The first 16 hex digits of SHA-256 of the token that a node has; empty when it told none."""
     found = re.search(r"^token: sha256 ([0-9a-f]{16})", result.text, re.MULTILINE) if result else None
     return found[1] if found else ""
 

@@ -19,6 +19,7 @@ SERVER_SECRETS = ("HF_TOKEN", "VLLM_API_KEY")
 
 
 def identity(cluster: Cluster, node: Node, role: str) -> str:
+    """What MILEPOST_ID says in the environment of the processes of a role on a node."""
     return f"{cluster.name}/{node.name}/{role}"
 
 
@@ -44,6 +45,7 @@ def environment(values: Mapping[str, str]) -> str:
 
 
 def command(argv: Sequence[str]) -> str:
+    """``argv`` for sh, each word quoted."""
     return " ".join(shlex.quote(word) for word in argv)
 
 

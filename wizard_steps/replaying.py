@@ -141,6 +141,7 @@ def _switched(events: Iterable[ev.AnyEvent]) -> Mapping[int, Cluster]:
 
 
 def outcome_of(events: Iterable[ev.AnyEvent]) -> ev.Outcome | None:
+    """How a walk ended; None where its recording was cut off."""
     return next((e.outcome for e in reversed(list(events)) if isinstance(e, ev.WalkEnded)), None)
 
 

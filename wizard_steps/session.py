@@ -60,6 +60,8 @@ class StepState(Struct, frozen=True):
 
 
 class State(Struct, frozen=True):
+    """A walk so far: the sum of its events. ``t``: when the last one came, seconds since the walk began."""
+
     path: str = ""
     steps: tuple[StepState, ...] = ()
     runs: Runs[Run] = field(default_factory=Runs)

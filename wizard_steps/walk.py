@@ -74,6 +74,7 @@ def new_meta(**changes: Any) -> Meta:
 
 
 def milepost_version() -> str:
+    """The installed version; "0+unknown" when run from a source tree that is not installed."""
     try:
         return metadata.version("milepost")
     except metadata.PackageNotFoundError:
@@ -204,6 +205,7 @@ def load(folder: Path) -> Walk:
 
 
 def is_walk(folder: Path) -> bool:
+    """Whether a folder looks like a walk, whole or not."""
     return (folder / "events.jsonl").is_file() or (folder / "meta.json").is_file()
 
 

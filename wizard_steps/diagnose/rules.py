@@ -118,4 +118,5 @@ def load(folder: Path = FOLDER) -> RuleSet:
 
 @lru_cache(maxsize=1)
 def default_rules() -> RuleSet:
+    """The rules that come with milepost, read once. Raises RuleError that names the file."""
     return load()

@@ -28,4 +28,5 @@ def ok(fact: str, node: str, found: str) -> Finding:
 
 
 def worst(verdicts: list[Verdict]) -> Verdict:
+    """The gravest of the verdicts; "ok" when there is none."""
     return max(verdicts, key=ORDER.index, default="ok")

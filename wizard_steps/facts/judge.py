@@ -81,6 +81,7 @@ def judge(facts: Mapping[str, NodeFacts], cluster: Cluster, weights_kib: int = 0
 
 
 def net_of(facts: NodeFacts) -> NodeNet:
+    """What the choice of a network needs of a node's facts."""
     return NodeNet(facts.interfaces, facts.speeds, facts.rdma, facts.ssh_ip)
 
 

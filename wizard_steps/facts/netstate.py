@@ -73,6 +73,7 @@ def parse_speeds(section: Section) -> dict[str, int]:
 
 
 def parse_rdma(section: Section) -> list[Rdma]:
+    """``/sys/class/infiniband``: a line a port, as the script prints it."""
     found = []
     for line in section.lines:
         row = re.match(

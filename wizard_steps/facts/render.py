@@ -29,6 +29,7 @@ def as_text(report: Report) -> list[str]:
 
 
 def summary(report: Report) -> list[str]:
+    """The verdict in a sentence, wrapped to the width of the report."""
     fails, warns, unknown = (len(report.of(verdict)) for verdict in ("fail", "warn", "unknown"))
     if not fails:
         text = f"Ready to start: nothing fails, {warns} warning(s), {unknown} unknown."
@@ -60,6 +61,7 @@ def network_lines(report: Report) -> list[str]:
 
 
 def as_json(report: Report) -> dict[str, Any]:
+    """The report as plain values, with its verdict."""
     data: dict[str, Any] = msgspec.to_builtins(report)
     return {"verdict": report.verdict, "passed": report.passed, **data}
 

@@ -48,4 +48,5 @@ def split(text: str) -> dict[str, Section]:
 
 
 def pick(found: Mapping[str, Section], name: str) -> Section:
+    """A section by name; an absent one where the output lacks it."""
     return found.get(name, ABSENT)

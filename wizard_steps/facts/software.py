@@ -19,6 +19,8 @@ class Software(Struct, frozen=True):
 
 
 class Docker(Struct, frozen=True):
+    """``problem`` is why the engine or the image is not there, in its own words."""
+
     server: str = ""
     runtimes: tuple[str, ...] = ()
     image: str = ""
@@ -93,6 +95,7 @@ def parse_software(python: Section, packages: Section) -> Software:
 
 
 def parse_docker(section: Section) -> Docker:
+    """``docker version``, ``info`` and ``image inspect``."""
     server = re.search(r"^(\d+\.\S+)$", section.text, re.MULTILINE)
     runtimes = re.search(r"^runtimes (.*)$", section.text, re.MULTILINE)
     image = re.search(r"^image (\S+)$", section.text, re.MULTILINE)
@@ -150,6 +153,7 @@ def parse_listeners(proc: Section, sockets: Section) -> list[Listener]:
 
 
 def parse_token(section: Section) -> Token:
+    """Where Ray would take its token from and the first 12 hex digits of its SHA-256, never the token."""
     mode = re.search(r"^mode (\S+)$", section.text, re.MULTILINE)
     name = "" if mode is None or mode[1] == "unset" else mode[1]
     found = re.search(r"^(file|environment) ([0-9a-f]{12})$", section.text, re.MULTILINE)
@@ -162,6 +166,8 @@ def parse_token(section: Section) -> Token:
 
 
 def parse_model(section: Section) -> Model:
+    """The model's folder as the script saw it; sizes in KiB."""
+
     def word(name: str) -> str:
         row = re.search(rf"^{name} (.+)$", section.text, re.MULTILINE)
         return row[1].strip() if row else ""

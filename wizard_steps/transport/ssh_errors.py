@@ -137,6 +137,7 @@ def _copy_id(place: Place) -> str:
 
 
 def untrusted(place: Place, ssh: Ssh, key: asyncssh.SSHKey) -> Unreachable:
+    """An unknown key that nobody accepted: its fingerprint, and how to accept it."""
     return Unreachable(
         f"The host key of {place} is not on record in {ssh.known_hosts} and was not accepted: "
         f"{describe(key)}. Compare this fingerprint with the machine's own (ssh-keygen -lf "
@@ -146,6 +147,7 @@ def untrusted(place: Place, ssh: Ssh, key: asyncssh.SSHKey) -> Unreachable:
 
 
 def revoked(place: Place, files: Sequence[Path]) -> Unreachable:
+    """A key marked @revoked, and in which files."""
     names = ", ".join(str(path) for path in files if path.exists())
     return Unreachable(
         f"The host key of {place} is marked @revoked in {names}: its owner says that it is not to be "

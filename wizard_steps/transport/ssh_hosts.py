@@ -34,6 +34,7 @@ class Keys(Struct, frozen=True):
 
 
 def describe(key: asyncssh.SSHKey) -> str:
+    """Algorithm and SHA256 fingerprint, as ssh-keygen -l prints it."""
     return f"{key.get_algorithm()} {key.get_fingerprint('sha256')}"
 
 

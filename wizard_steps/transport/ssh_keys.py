@@ -42,6 +42,7 @@ class Offer(Struct, frozen=True):
 
 
 def default_files() -> tuple[Path, ...]:
+    """OpenSSH's default key files, there or not."""
     return tuple(Path("~/.ssh", name).expanduser() for name in DEFAULT_NAMES)
 
 

@@ -94,6 +94,7 @@ def overrides(target: Target) -> dict[str, Any]:
 def login_options(
     settings: asyncssh.SSHClientConnectionOptions, hosts: KnownHosts, login: Login, ssh: Ssh
 ) -> dict[str, Any]:
+    """Options of asyncssh.connect. Its own limits are off: ssh_connect times what no person is asked for."""
     options: dict[str, Any] = {
         "client_factory": lambda: login,
         "known_hosts": login.known,

@@ -57,6 +57,8 @@ class Slower(Struct, frozen=True):
 
 
 class Difference(Struct, frozen=True):
+    """Two walks compared. ``timings``: what became slower or faster."""
+
     changes: tuple[Change, ...]
     verdicts: tuple[str, ...]
     timings: tuple[Slower, ...]

@@ -55,6 +55,7 @@ class Identity(Struct, frozen=True):
 
 
 def identity(item: Draft) -> Identity:
+    """What in a walk tells whose machines it was recorded on."""
     nodes, users = Counter(machines(item.walk)), Counter(accounts(item.walk))
     v4: Counter[str] = Counter()
     long: Counter[str] = Counter()
@@ -82,6 +83,7 @@ def machines(walk: Walk) -> list[str]:
 
 
 def accounts(walk: Walk) -> list[str]:
+    """The SSH accounts of the cluster file, root left out."""
     return [user for entry in _entries(walk) if (user := str(entry.get("user") or "")) not in ("", "root")]
 
 

@@ -84,6 +84,7 @@ Found = tuple[Key, str, str]
 
 
 def node_names(state: State) -> list[str]:
+    """The names of the nodes, of the cluster file that was recorded."""
     return [str(n.get("name") or n.get("host")) for n in state.cluster.get("nodes", ())]
 
 

@@ -44,6 +44,8 @@ _AROUND: dict[Kind, tuple[str, str]] = {
 
 
 class Rename(Struct, frozen=True):
+    """``kind`` says between which characters ``old`` counts as the whole name."""
+
     kind: Kind
     old: str
     new: str

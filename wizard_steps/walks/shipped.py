@@ -11,6 +11,7 @@ FOLDER = SNAPSHOTS / "walks"
 
 
 def names() -> list[str]:
+    """The walks that come with milepost, sorted."""
     return sorted(path.name for path in FOLDER.iterdir() if is_walk(path)) if FOLDER.is_dir() else []
 
 

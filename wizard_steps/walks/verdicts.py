@@ -72,6 +72,7 @@ def of_error(folder: Path, error: MilepostError) -> WalkVerdict:
 
 
 def of_replay(walk: Walk, result: Replayed) -> WalkVerdict:
+    """A replay's result as the status that CI acts on."""
     status: WalkStatus = "failed"
     if result.drifted:
         status = "drift"

@@ -25,6 +25,8 @@ def walk_commands(app: MilepostApp, screen: WalkScreen) -> Iterable[SystemComman
     yield command("Why this step", "What it is for, what happens, what if it fails (i)", screen.action_info)
     yield command("Find a node", "A list that can be filtered (f)", screen.action_nodes)
     yield command("Search the log", "Text in the log of this step and node (/)", screen.action_find)
+    yield command("Wrap long lines", "In the log, on or off (w)", screen.action_wrap)
+    yield command("Write a note", "Beside this step, for who watches the recording (m)", screen.action_note)
     yield command("Copy the command", "Or the selected text (c)", screen.action_copy)
     yield command("Copy the pane", "Everything in the view (y)", screen.action_copy_pane)
     yield command("Debugging switches", "NCCL_DEBUG=INFO on or off (d)", app.action_debugging)

@@ -10,6 +10,31 @@ from wizard_steps.session import State, StepState
 
 PHASES = ("connecting", "placing", "loading weights", "compiling", "starting the API", "ready")
 
+#: Names of the milestones for a narrow screen, at most 14 characters. One that is not here has its title cut.
+SHORT = {
+    "reach": "reach nodes",
+    "preflight": "look first",
+    "ip": "pick the IP",
+    "smi": "nvidia-smi",
+    "install": "install",
+    "fabric": "GPU network",
+    "head": "Ray head",
+    "workers": "Ray workers",
+    "ray_status": "ray status",
+    "serve": "vllm serve",
+    "curl": "curl",
+    "probe": "Python probe",
+    "docker_ready": "Docker, image",
+    "docker_head": "head container",
+    "docker_workers": "containers",
+    "docker_ray_status": "ray status",
+    "docker_serve": "vllm serve",
+}
+
+
+def short_title(step_id: str, title: str) -> str:
+    return SHORT.get(step_id, title)
+
 
 @dataclass(frozen=True, slots=True)
 class NodeMark:
@@ -85,27 +110,30 @@ def outcome_line(state: State) -> str:
     return f"The walk ended at {passed} of {total} milestones: {safe(state.detail or state.outcome or '')}"
 
 
-def progress(state: State, now: float, phase: str = "") -> str:
+def progress(state: State, now: float, phase: str = "", narrow: bool = False) -> str:
     """What goes on now, for how long, what is waited for and until when. Empty when nothing does."""
     step = next((s for s in state.steps if s.id == state.current), None)
     if state.outcome is not None:
         return outcome_line(state)
     if step is None:
         return "starting"
+    title = short_title(step.id, step.title) if narrow else step.title
     if state.question is not None:
-        return f"{step.title}: waits for you"
+        return f"{title}: waits for you"
     if step.status != "running" and not _running(state, step):
-        return f"{step.title}: {step.status}"
-    parts = [step.title, duration(step.elapsed(now))]
+        return f"{title}: {step.status}"
+    parts = [title, duration(step.elapsed(now))]
     parts += _waiting(state, step, now) or _running(state, step)
     if phase:
-        parts.append(phases(phase))
+        parts.append(phases(phase, narrow))
     return " · ".join(parts)
 
 
-def phases(now: str) -> str:
-    """The stages of start-up with the present one in brackets."""
+def phases(now: str, narrow: bool = False) -> str:
+    """The stages of start-up with the present one in brackets; only that one where there is little room."""
     names = PHASES if now in PHASES else (*PHASES, now)
+    if narrow:
+        return f"stage {names.index(now) + 1} of {len(names)}: {now}"
     return " > ".join(f"[{name}]" if name == now else name for name in names)
 
 

@@ -67,10 +67,19 @@ def wrapped(text: str, width: int) -> list[str]:
     return textwrap.wrap(text, width, replace_whitespace=False) or [""]
 
 
+_TABLE = ("|", "+", "│", "┌", "└", "├")
+
+
+def is_rule(text: str) -> bool:
+    """Whether a line is a rule by itself, no part of a table: its length means nothing."""
+    shown = text.strip()
+    return bool(shown) and shown[0] not in _TABLE and not any(c.isalnum() for c in shown)
+
+
 def is_picture(text: str) -> bool:
     """Whether a line is a rule or part of a drawn table, which wrapping would spoil."""
     shown = text.strip()
-    return shown[:1] in ("|", "+", "│", "┌", "└", "├") or not any(c.isalnum() for c in shown)
+    return shown[:1] in _TABLE or not any(c.isalnum() for c in shown)
 
 
 def spinner(now: float) -> str:

@@ -34,7 +34,8 @@ KEYS = (
             ("End", "follow again"),
             ("/ n N", "search, next hit, hit before"),
             ("g", "go to a line by its number"),
-            ("Left, Right", "long lines"),
+            ("w", "wrap long lines, or leave them whole"),
+            ("Left, Right", "along lines that are left whole"),
         ),
     ),
     (
@@ -42,6 +43,7 @@ KEYS = (
         (
             ("c", "copy the selection, or else the command"),
             ("y", "copy the whole pane"),
+            ("m", "write a note beside the step; milepost --watch shows it"),
             ("d", "debugging switches (NCCL_DEBUG) on or off, from the next start on"),
             ("Ctrl+P", "all commands, themes"),
             ("q, Ctrl+C", "stop or close; asks first, and says what keeps running"),

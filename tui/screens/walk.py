@@ -5,22 +5,29 @@ from __future__ import annotations
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
+from textual.notifications import SeverityLevel
 from textual.widgets import Input, Static
 
 from tui import tui_present as present
 from tui.screens.nodes import NodesScreen
+from tui.screens.note import NoteScreen
 from tui.screens.walk_view import WalkView
 from tui.tui_compare import command_line
+from tui.tui_note import earlier, keep, recorder
 from tui.widgets.compare_view import CompareView
 from tui.widgets.find_bar import FindBar
 from tui.widgets.line_view import LineView
 from tui.widgets.log_view import LogView
 from tui.widgets.panes import InfoPanel
 from tui.widgets.step_list import StepList
+from wizard_steps.errors import MilepostError
 
 
 class WalkScreen(WalkView):
     """What a key does. Everything else is drawn from the state."""
+
+    #: Said where no note can be written.
+    NO_NOTE = "There is no recording yet."
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("r", "gate('retry')", "Retry", show=False),
@@ -42,6 +49,8 @@ class WalkScreen(WalkView):
         Binding("y", "copy_pane", "Copy pane", show=False),
         Binding("x", "fold", "Fold", show=False),
         Binding("z", "zoom", "Zoom"),
+        Binding("m", "note", "Note"),
+        Binding("w", "wrap", "Wrap", show=False),
         Binding("d", "app.debugging", "Debug"),
         Binding("escape", "present", "Present step", show=False),
         Binding("ctrl+c", "app.ask_quit", "Quit", show=False, priority=True),
@@ -103,7 +112,43 @@ class WalkScreen(WalkView):
         elif self.app.gate_open:
             self.app.gate_key(value)
 
+    # Notes
+
+    def action_note(self) -> None:
+        """Beside the attempt on show; when it is written the walk may be further."""
+        folder = recorder(self.app.session)
+        if not self.state.steps or folder is None:
+            self._tell(self.NO_NOTE)
+            return
+        step = self.state.step(self.shown)
+
+        def written(text: str | None) -> None:
+            session = self.app.session
+            if text and session is not None:
+                try:
+                    self._tell(keep(session, folder, step.id, step.attempt, text))
+                except MilepostError as error:
+                    self._tell(str(error), "error")
+
+        try:
+            before = earlier(folder, step.id, step.attempt)
+        except MilepostError as error:
+            self._tell(str(error), "error")
+            return
+        self.app.push_screen(NoteScreen(step.title, before), written)
+
+    def _tell(self, words: str, severity: SeverityLevel = "information") -> None:
+        self.app.notify(words, title="Note", severity=severity, markup=False, timeout=5)
+
     # The log
+
+    def action_wrap(self) -> None:
+        """In the log: long lines on several rows, or each on one. Elsewhere: to the log."""
+        if self._view == "log":
+            view = self.query_one(LogView)
+            view.wrap = not view.wrap
+        else:
+            self.show_view("log")
 
     def action_find(self) -> None:
         self.show_view("log")

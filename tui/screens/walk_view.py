@@ -143,7 +143,7 @@ class WalkView(Screen[None]):
         current = state.step(state.current) if state.current else step
         phase = session.phases.phase(current.id, current.attempt, state.runs_of(current.id))
         tone = {None: "", "passed": "good", "listed": ""}.get(state.outcome, "bad")
-        text = self.app.closing or present.progress(state, now, phase)
+        text = self.app.closing or present.progress(state, now, phase, self.has_class("-narrow"))
         self.query_one(ProgressLine).show(text, now, session.busy or bool(self.app.closing), tone)
 
     def _gate(self, session: WalkSession, shown: str) -> None:

@@ -120,14 +120,16 @@ class WatchScreen(WalkScreen):
     """All panes of a walk, and the player."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("space", "play", "Play, pause", priority=True),
+        Binding("space", "play", "Play, pause", show=False, priority=True),
         Binding("enter", "answer", "Show the answer", show=False),
         Binding("full_stop", "milestone(1)", "Next", show=False),
         Binding("comma", "milestone(-1)", "Before", show=False),
         Binding("plus,equals_sign", "faster(1)", "Faster", show=False),
         Binding("minus", "faster(-1)", "Slower", show=False),
-        Binding("j", "jump", "Jump"),
+        Binding("j", "jump", "Jump", show=False),
+        Binding("m", "note", "Note", show=False),
     ]
+    NO_NOTE = "This is being played, not recorded: `milepost edit WALK --note STEP TEXT` adds a note."
 
     @property
     def playback(self) -> Playback:

@@ -1,4 +1,7 @@
-"""Expected | real, row beside row. A symbol and a word say how each row compares."""
+"""Expected | real, row beside row. A symbol and a word say how each row compares.
+
+In little room a real line that nothing is expected beside takes both columns, so that it can be read.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from rich.segment import Segment
 from textual.strip import Strip
 
 from tui.tui_compare import CompareLine
-from tui.tui_text import ROW_STATES, is_picture, wrapped
+from tui.tui_text import ROW_STATES, cut, is_picture, is_rule, wrapped
 from tui.widgets.line_view import LineView
 
 #: From this width on (columns) the word stands in a column of its own.
@@ -21,12 +24,16 @@ _ACROSS = {"command": ("$ ", "command"), "fold": ("· ", "quiet"), "note": ("", 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """One drawn line: a part of a row (the first carries the mark), its halves as they fit."""
+    """One drawn line: a part of a row (the first carries the mark), its halves as they fit.
+
+    ``across``: the real line stands over both columns, for nothing is expected beside it.
+    """
 
     line: CompareLine
     left: str
     right: str
     first: bool
+    across: bool = False
 
 
 class CompareView(LineView):
@@ -54,7 +61,7 @@ class CompareView(LineView):
             return
         column = self._column(width)
         self._parts = [part for line in self._rows for part in _parts(line, column, width)]
-        halves = [part for part in self._parts if part.line.state not in _ACROSS]
+        halves = [part for part in self._parts if part.line.state not in _ACROSS and not part.across]
         longest = max((max(cell_len(part.left), cell_len(part.right)) for part in halves), default=0)
         self.resized(width + max(longest - column, 0))
 
@@ -90,6 +97,8 @@ class CompareView(LineView):
         column, roomy = self._column(space), self._mark(space) > 2
         mark = (f"{symbol} {word:<11}" if roomy else f"{symbol} ") if part.first else " " * self._mark(space)
         left, right = part.left, part.right
+        if part.across:
+            return [(mark, style), (right, "quiet")]
         if part.first and not roomy and state != "between":
             # Where a half is empty, and there is no room for the word elsewhere, the word stands in it.
             left, right = left or f"({word})", right or f"({word})"
@@ -107,6 +116,9 @@ def _parts(line: CompareLine, column: int, width: int) -> list[_Part]:
     if line.state in _ACROSS:
         texts = wrapped(_ACROSS[line.state][0] + line.left, width)
         return [_Part(line, text, "", n == 0) for n, text in enumerate(texts)]
+    if width < _ROOMY and line.state == "between" and (is_rule(line.right) or not is_picture(line.right)):
+        texts = [cut(line.right, width - 2)] if is_rule(line.right) else wrapped(line.right, width - 2)
+        return [_Part(line, "", text, n == 0, across=True) for n, text in enumerate(texts)]
     halves = [[t] if is_picture(t) else wrapped(t, column) for t in (line.left, line.right)]
     pairs = zip_longest(*halves, fillvalue="")
     return [_Part(line, left, right, n == 0) for n, (left, right) in enumerate(pairs)]

@@ -37,8 +37,8 @@ class FindBar(Horizontal):
         if log.following:
             words = f"following  {total:,} lines"
         else:
-            last = min(total, log.scroll_offset.y + log.size.height)
-            words = f"paused at {last:,} of {total:,} lines  End follows"
+            words = f"paused at {log.last_shown():,} of {total:,} lines  End follows"
+        words += "   w unwraps" if log.wrap else "   w wraps"
         if self._note:
             words += f"   {self._note}"
         if words != self._told:

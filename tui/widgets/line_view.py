@@ -73,9 +73,9 @@ class LineView(ScrollView, can_focus=True):
             self._looks[name] = style
         return style
 
-    def resized(self, width: int) -> None:
-        """Tell the scrollbars how much there is; call it when lines came or went."""
-        size = Size(width, self.line_total())
+    def resized(self, width: int, height: int | None = None) -> None:
+        """Tell the scrollbars how much there is, by default a row a line; call it when lines came or went."""
+        size = Size(width, self.line_total() if height is None else height)
         if size != self.virtual_size:
             self.virtual_size = size
 

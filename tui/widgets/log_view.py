@@ -1,17 +1,32 @@
-"""The live log: follows the end until the reader scrolls up. Draws from the spool, keeps nothing."""
+"""The live log: follows the end until the reader scrolls up. Draws from the spool, keeps nothing.
+
+Scrolling goes by lines, also while long ones are wrapped: a log of any length is never broken as a whole.
+"""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
+from rich.segment import Segment
 from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.reactive import reactive
+from textual.strip import Strip
 
 from tui.tui_log import LogDoc, LogLine
 from tui.widgets.line_view import LineView
+from tui.widgets.rows import INDENT, breaks
 
 _STYLES = {"command": "command", "good": "good", "bad": "bad", "note": "quiet", "output": ""}
+
+
+class _Row(NamedTuple):
+    """Columns [start, end) of a line; ``last``: the line ends with it."""
+
+    line: int
+    start: int
+    end: int
+    last: bool
 
 
 class LogView(LineView):
@@ -21,6 +36,7 @@ class LogView(LineView):
 
     following: reactive[bool] = reactive(True)
     wanted: reactive[str] = reactive("")
+    wrap: reactive[bool] = reactive(True)
 
     class Moved(Message):
         """The log scrolled, grew, or began or ceased to follow."""
@@ -32,6 +48,9 @@ class LogView(LineView):
         self._page: dict[int, LogLine] = {}
         self._own_scroll = False
         self._hit = -1
+        self._rows: list[_Row] = []
+        self._rows_of: object = None
+        self._stamp = 0
 
     @property
     def doc(self) -> LogDoc | None:
@@ -51,8 +70,9 @@ class LogView(LineView):
             return
         self._doc.catch_up()
         self._page.clear()
+        self._stamp += 1
         self._own_scroll = True
-        self.resized(self._width)
+        self._measure()
         if self.following and not self.is_vertical_scrollbar_grabbed:
             self.scroll_to(y=self.max_scroll_y, animate=False, immediate=True)
         self._own_scroll = False
@@ -64,7 +84,8 @@ class LogView(LineView):
 
     def pieces(self, y: int, width: int) -> list[tuple[str, str]]:
         line = self._line(y)
-        self._widen(len(line.text) + 2)
+        if not self.wrap:
+            self._widen(len(line.text) + 2)
         if y == self._hit and self.wanted:
             at = line.text.lower().find(self.wanted.lower())
             if at >= 0:
@@ -91,12 +112,85 @@ class LogView(LineView):
             self._width = width
             self.call_later(self.resized, width)
 
+    # Long lines on several rows
+
+    def _measure(self) -> None:
+        """How far one can scroll: while lines are wrapped, until all rows from the top line on fit."""
+        space = self.scrollable_content_region.size
+        if not space.area:
+            return
+        if self.wrap:
+            self.resized(1, self._top_for(self.line_total(), space.height) + space.height)
+        else:
+            self.resized(self._width)
+
+    def _breaks(self, line: int) -> list[tuple[int, int]]:
+        width, height = self.scrollable_content_region.size
+        return breaks(self._line(line).text, width, max(1, height))
+
+    def _top_for(self, end: int, room: int) -> int:
+        """The first line of those before ``end`` whose rows fit together into ``room`` rows."""
+        top = end
+        while top > 0:
+            room -= len(self._breaks(top - 1))
+            if room < 0:
+                break
+            top -= 1
+        return top
+
+    def _shown(self) -> list[_Row]:
+        """The rows on the screen, from the line that is scrolled to on."""
+        top, height = self.scroll_offset.y, self.size.height
+        key = (top, self.scrollable_content_region.size, self._stamp)
+        if key != self._rows_of:
+            self._rows_of, self._rows, line = key, [], top
+            while len(self._rows) < height and line < self.line_total():
+                found = self._breaks(line)
+                self._rows += [_Row(line, a, b, n == len(found) - 1) for n, (a, b) in enumerate(found)]
+                line += 1
+        return self._rows
+
+    def render_line(self, y: int) -> Strip:
+        if not self.wrap:
+            return super().render_line(y)
+        width, base, rows = self.size.width, self.look(""), self._shown()
+        if y >= len(rows):
+            return Strip.blank(width, base)
+        row = rows[y]
+        strip = Strip([Segment(text, self.look(name)) for text, name in self.pieces(row.line, width)])
+        strip = self._selected(strip, row.line).crop(row.start, row.end).apply_offsets(row.start, row.line)
+        if row.start:
+            strip = Strip([Segment(INDENT, base), *strip])
+        return strip.adjust_cell_length(width, base)
+
+    def last_shown(self) -> int:
+        """How many lines of the log end above the lower edge, or at it."""
+        if not self.wrap:
+            return min(self.line_total(), self.scroll_offset.y + self.size.height)
+        rows = self._shown()[: self.size.height]
+        return next((row.line + 1 for row in reversed(rows) if row.last), self.scroll_offset.y)
+
+    def watch_wrap(self) -> None:
+        """The line at the top stays there. The room for lines must not hang on how they are broken."""
+        self.styles.overflow_x = "hidden" if self.wrap else "auto"
+        self.styles.scrollbar_gutter = "stable" if self.wrap else "auto"
+        self.scroll_to(x=0, animate=False, immediate=True)
+        self.refresh_doc()
+
+    def action_page_down(self) -> None:
+        if self.wrap:
+            y = max(self.last_shown(), self.scroll_offset.y + 1)
+            self.scroll_to(y=y, animate=False, immediate=True)
+        else:
+            super().action_page_down()
+
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         super().watch_scroll_y(old_value, new_value)
         if self._own_scroll or round(old_value) == round(new_value):
             return
         if new_value < old_value:
-            self.following = False
+            # Where the old place is gone, it was not the reader who went up: the log has more room now.
+            self.following = self.following and old_value > self.max_scroll_y
         elif new_value >= self.max_scroll_y:
             self.following = True
         self.post_message(self.Moved())
@@ -112,7 +206,12 @@ class LogView(LineView):
 
     def action_page_up(self) -> None:
         self._pause()
-        super().action_page_up()
+        if self.wrap:
+            top = self.scroll_offset.y
+            y = min(self._top_for(top, self.size.height), top - 1)
+            self.scroll_to(y=y, animate=False, immediate=True)
+        else:
+            super().action_page_up()
 
     def action_scroll_home(self) -> None:
         self._pause()
@@ -129,7 +228,8 @@ class LogView(LineView):
         """Bring a line (0-based) into view, and stop following."""
         self.following = False
         self._hit = line
-        middle = max(0, line - self.size.height // 2)
+        half = self.size.height // 2
+        middle = self._top_for(line, half) if self.wrap else max(0, line - half)
         self.scroll_to(y=middle, animate=False, immediate=True)
         self.following = False
         self.refresh()

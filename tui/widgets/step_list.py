@@ -12,6 +12,7 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.strip import Strip
 
+from tui.tui_present import short_title
 from tui.tui_text import STEP_STATES, cut, duration
 from tui.widgets.line_view import LineView
 from wizard_steps.session import StepState
@@ -19,17 +20,22 @@ from wizard_steps.session import StepState
 
 @dataclass(frozen=True, slots=True)
 class StepRow:
+    """``short`` stands for the title where there is little room."""
+
     id: str
     title: str
+    short: str
     status: str
     time: str
 
 
 def step_rows(steps: Sequence[StepState], now: float) -> list[StepRow]:
     """What the list says. A step that has not begun has no time."""
-    return [
-        StepRow(s.id, s.title, s.status, "" if s.started is None else duration(s.elapsed(now))) for s in steps
-    ]
+
+    def time(step: StepState) -> str:
+        return "" if step.started is None else duration(step.elapsed(now))
+
+    return [StepRow(s.id, s.title, short_title(s.id, s.title), s.status, time(s)) for s in steps]
 
 
 class StepList(LineView):
@@ -86,8 +92,11 @@ class StepList(LineView):
         symbol, word, style = STEP_STATES[row.status]
         if pitch == 1:
             tail = f"{word} {row.time}".rstrip()
+            if len(row.short) + len(tail) + 5 > width and row.time:
+                tail = row.time
             room = width - len(tail) - 5
-            return [(f" {symbol} ", style), (f"{cut(row.title, room):<{room}} ", ""), (f"{tail} ", style)]
+            title = row.title if len(row.title) <= room else row.short
+            return [(f" {symbol} ", style), (f"{cut(title, room):<{room}} ", ""), (f"{tail} ", style)]
         if part == 0:
             return [(f" {symbol} ", style), (cut(row.title, width - 4), "")]
         if part == 1:

@@ -83,9 +83,7 @@ class MilepostApp(App[int]):
         return self.run()
 
     def on_mount(self) -> None:
-        self.register_theme(DARK)
-        self.register_theme(LIGHT)
-        self.theme = DARK.name
+        self._own_themes()
         with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):
             for sign in (signal.SIGTERM, signal.SIGHUP):
                 asyncio.get_running_loop().add_signal_handler(sign, self.leave)
@@ -94,6 +92,15 @@ class MilepostApp(App[int]):
             self.push_screen(SetupScreen(self._path or Path("milepost.toml")), self._begin_or_leave)
         else:
             self._begin(None)
+
+    def _own_themes(self) -> None:
+        """Ours alone: what wizard.tcss makes of other themes' colours cannot always be read."""
+        others = list(self.available_themes)
+        self.register_theme(DARK)
+        self.register_theme(LIGHT)
+        self.theme = DARK.name
+        for name in others:
+            self.unregister_theme(name)
 
     def _begin_or_leave(self, cluster: Cluster | None) -> None:
         if cluster is None:
@@ -113,8 +120,11 @@ class MilepostApp(App[int]):
         self._walk_screen.forget()
 
     def leave(self) -> None:
-        """End what runs, close, exit."""
-        self._life.leave()
+        """End what runs, close, exit. Before a walk has begun there is nothing to close."""
+        if any(worker.group == "walk" and not worker.is_finished for worker in self.workers):
+            self._life.leave()
+        else:
+            self.exit(130, return_code=130)
 
     @property
     def closing(self) -> str:

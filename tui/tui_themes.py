@@ -7,7 +7,7 @@ from textual.theme import Theme
 DARK = Theme(
     name="milepost-dark",
     primary="#7aa6c9",
-    secondary="#8f9fb3",
+    secondary="#a0afc2",
     accent="#8fb8de",
     success="#86b38a",
     warning="#d8b26a",
@@ -21,7 +21,7 @@ DARK = Theme(
 LIGHT = Theme(
     name="milepost-light",
     primary="#2d6a9b",
-    secondary="#5a6b7d",
+    secondary="#465463",
     accent="#1f5f94",
     success="#2e7039",
     warning="#8a5a00",

@@ -56,7 +56,7 @@ class EditScreen(Dialog[tuple[str, str]]):
         options = self.query_one(OptionList)
         options.clear_options()
         for where, value in self._shown:
-            text = Text(f"{where:<{width}}  ", no_wrap=True, overflow="ellipsis").append(safe(value), "dim")
+            text = Text(f"{where:<{width}}  ", no_wrap=True, overflow="ellipsis").append(safe(value))
             options.add_option(Option(text))
         options.highlighted = 0 if self._shown else None
 

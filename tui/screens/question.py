@@ -71,9 +71,9 @@ class QuestionScreen(Dialog[str]):
 
 
 def _option(choice: Choice) -> Option:
-    text = Text(safe(choice.label))
+    text = Text(safe(choice.label), "bold" if choice.why else "")
     if choice.why:
-        text.append(f"\n  {safe(choice.why)}", "dim")
+        text.append(f"\n  {safe(choice.why)}", "not bold")
     return Option(text)
 
 

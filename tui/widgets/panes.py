@@ -92,11 +92,14 @@ class GateBar(Bar):
         count = f": {self._failures} checks failed" if self._failures > 1 else ""
         text = Text()
         self.add(text, f"✗ The gate stays shut{count}\n", "bad")
+        entries = []
         for value, key, label in _GATE_KEYS:
             if value == "fix" and not self._fixes:
                 continue
             entry = Text()
             self.add(entry, key, "key")
             entry.append(f" {label}").apply_meta({"@click": f"screen.gate('{value}')"})
-            text.append_text(entry).append("   " if self.size.width > 52 else "  ")
-        return text
+            entries.append(entry)
+        spare = self.size.width - sum(entry.cell_len for entry in entries)
+        gap = max(1, min(3, spare // (len(entries) - 1)))
+        return text.append_text(Text(" " * gap).join(entries))

@@ -77,6 +77,13 @@ def test_screen(
     assert snap_compare(app, terminal_size=size, run_before=steps)
 
 
+def test_the_pictures_are_pictures() -> None:
+    """An app that answers something else when it is photographed would be compared with that for ever."""
+    pictures = list(Path(__file__).with_name("__snapshots__").rglob("*.svg"))
+    assert len(pictures) == len(SIZES) * 4 + 1
+    assert all(picture.read_text(encoding="utf-8").startswith("<svg") for picture in pictures)
+
+
 def test_set_up(snap_compare: Any) -> None:
     app = MilepostApp(None, Path("no-such-folder/milepost.toml"))
     assert snap_compare(app, terminal_size=(80, 24))

@@ -60,7 +60,9 @@ class Life:
         self._task: asyncio.Task[ev.Outcome] | None = None
 
     async def run(self, cluster: Cluster | None, file: Path | None) -> None:
-        """From opening to the app's exit. Never raises but when it is cancelled."""
+        """From opening to the app's exit. Never raises but when it is cancelled; an app that ends of itself
+        keeps the answer it has."""
+        cut_off = False
         try:
             async with contextlib.AsyncExitStack() as stack:
                 await self._walk(stack, cluster, file)
@@ -72,8 +74,12 @@ class Life:
         except Exception as error:
             self.code = 1
             await self._tell("milepost could not close cleanly", f"{type(error).__name__}: {error}")
+        except asyncio.CancelledError:
+            cut_off = not self.leaving.is_set()
+            raise
         finally:
-            self._app.exit(self.code, return_code=self.code, message=self._last_words())
+            if not cut_off:
+                self._app.exit(self.code, return_code=self.code, message=self._last_words())
 
     async def _walk(
         self, stack: contextlib.AsyncExitStack, cluster: Cluster | None, file: Path | None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any, ClassVar
 from textual import events
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.driver import Driver
 from textual.screen import Screen
 
 from tui import tui_present as present
@@ -81,6 +83,16 @@ class MilepostApp(App[int]):
 
     def start(self) -> int:
         return self.run()
+
+    def get_driver_class(self) -> type[Driver]:
+        found = super().get_driver_class()
+        if sys.platform == "win32":
+            return found
+        from textual.drivers.linux_driver import LinuxDriver
+
+        from tui.tui_driver import TerminalDriver
+
+        return TerminalDriver if found is LinuxDriver else found
 
     def on_mount(self) -> None:
         self._own_themes()

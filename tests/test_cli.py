@@ -97,6 +97,7 @@ def test_a_file_name_is_short_for_walk() -> None:
     assert with_default_command(["c.toml", "--headless"], known) == ["walk", "c.toml", "--headless"]
     assert with_default_command(["--lab"], known) == ["walk", "--lab"]
     assert with_default_command(["down", "c.toml"], known) == ["down", "c.toml"]
+    assert with_default_command(["--replay", "down"], known) == ["walk", "--replay", "down"]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])

@@ -101,8 +101,7 @@ def _version() -> str:
 
 def with_default_command(argv: Sequence[str], known: Sequence[str]) -> list[str]:
     """`milepost FILE --headless` means `milepost walk FILE --headless`."""
-    first = next((word for word in argv if not word.startswith("-")), None)
-    if first in known or (argv and argv[0] in ("-h", "--help", "--version")):
+    if argv and argv[0] in (*known, "-h", "--help", "--version"):
         return list(argv)
     return ["walk", *argv]
 

@@ -99,6 +99,18 @@ def run_line(cluster: Cluster, node: Node, image: str, env: Mapping[str, str], m
     return " ".join([*words, *rest])
 
 
+def passing_line(cluster: Cluster, node: Node, image: str) -> str:
+    """`docker run` of a container that leaves with its command, an sh text that is to follow.
+
+    It may use what the real one may. Its labels let `milepost down` find it should the engine keep it.
+    """
+    words = [docker(cluster), "run", "--rm", "--entrypoint", "/bin/bash"]
+    for key, value in _labels(cluster, node).items():
+        words += ["--label", shlex.quote(f"{key}={value}")]
+    words += [*shared_flags(cluster, models=False), shlex.quote(image), "-c", shlex.quote(FIRST_PROCESS)]
+    return " ".join([*words, "milepost", "/bin/sh", "-c"])
+
+
 def _digest(words: Sequence[str]) -> str:
     return hashlib.sha256("\0".join(words).encode()).hexdigest()[:16]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from wizard_steps.cluster import Cluster
 from wizard_steps.milestones.curl import Curl
+from wizard_steps.milestones.docker_fabric import DockerFabric
 from wizard_steps.milestones.docker_head import DockerHead
 from wizard_steps.milestones.docker_ray_status import DockerRayStatus
 from wizard_steps.milestones.docker_ready import DockerReady
@@ -43,6 +44,7 @@ PATHS: dict[str, tuple[type[Step], ...]] = {
         Ip,
         Smi,
         DockerReady,
+        DockerFabric,
         DockerHead,
         DockerWorkers,
         DockerRayStatus,

@@ -160,12 +160,17 @@ def ranks(nodes: Sequence[Node], backend: str) -> list[Rank]:
     return found
 
 
+def _python(cluster: Cluster) -> str:
+    """The one that runs vLLM, quoted: the venv's, or the image's."""
+    return "python3" if cluster.path == "docker" else shlex.quote(f"{cluster.venv}/bin/python")
+
+
 def look(cluster: Cluster) -> Cmd:
-    python = shlex.quote(f"{cluster.venv}/bin/python")
-    text = f"[ -x {python} ] || {{ echo 'torch: missing'; exit 0; }}\nexec {python} -c {shlex.quote(LOOK)}\n"
-    return Cmd(
-        "torch", text, timeout=30, quiet=True, show="(which torch is in the venv, and does it see GPUs?)"
-    )
+    python, it = _python(cluster), "image" if cluster.path == "docker" else "venv"
+    there = f"command -v {python} >/dev/null" if cluster.path == "docker" else f"[ -x {python} ]"
+    text = f"{there} || {{ echo 'torch: missing'; exit 0; }}\nexec {python} -c {shlex.quote(LOOK)}\n"
+    shown = f"(which torch is in the {it}, and does it see GPUs?)"
+    return Cmd("torch", text, timeout=30, quiet=True, show=shown)
 
 
 def command(
@@ -191,11 +196,10 @@ def command(
         "limit": REDUCE[backend],
     }
     own = {"NCCL_DEBUG": "INFO", "NCCL_DEBUG_SUBSYS": "INIT,NET", **env, "PYTHONUNBUFFERED": "1"}
-    python = shlex.quote(f"{cluster.venv}/bin/python")
     words = f"{shlex.quote(_SCRIPT)} {shlex.quote(json.dumps(spec, separators=(',', ':')))}"
     span = f"ranks {rank.first} to {rank.first + rank.procs - 1} of {world}"
     shown = f"(torch.distributed all_reduce: {backend}, {span})"
-    text = f"exec env {remote.environment(own)} {python} -c {words}\n"
+    text = f"exec env {remote.environment(own)} {_python(cluster)} -c {words}\n"
     return Cmd(key, text, timeout=MEET + REDUCE[backend] + 30, show=shown)
 
 

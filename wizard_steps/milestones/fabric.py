@@ -23,6 +23,10 @@ AT_ONCE, MOST = 8, 64
 class Fabric(Step):
     id = "fabric"
     title = "Prove the GPU network"
+    #: Why it is not proved again on nodes that are in use.
+    in_use = "Ray of this cluster runs on {} and uses the network"
+    #: Where torch comes from and which step settles that, for a reader; ``{}`` is the venv.
+    torch_of, torch_step = "this venv ({})", "install"
 
     def rounds(self, known: Known, done: Results) -> Round | None:
         if not done.has("look"):
@@ -42,12 +46,13 @@ class Fabric(Step):
     def judge(self, known: Known, done: Results) -> Verdict:
         running = _running(known, done)
         if running:
-            found = f"not proved again: Ray of this cluster runs on {', '.join(running)} and uses the network"
+            found = "not proved again: " + self.in_use.format(", ".join(running))
             return Verdict(True, found, (Check("all_reduce", True, found),))
         checks = _tcp(known, done)
         facts: dict[str, object] = {}
         if all(check.ok for check in checks):
-            more, facts = _proved(known, done)
+            missing = self._missing_torch(known, done)
+            more, facts = ([missing], {}) if missing else _proved(known, done)
             checks += more
         failed = [check for check in checks if not check.ok]
         if failed:
@@ -55,6 +60,16 @@ class Fabric(Step):
             few = ", ".join(names[:4]) + (" ..." if len(names) > 4 else "")
             return Verdict(False, f"the nodes cannot work together yet: {few}", tuple(checks))
         return Verdict(True, checks[-1].found, tuple(checks), {"fabric": facts} if facts else {})
+
+    def _missing_torch(self, known: Known, done: Results) -> Check | None:
+        """Some without torch is a fault; nobody with torch means that there is nothing to prove it with."""
+        missing = _missing(known, done)
+        if not missing:
+            return None
+        some = len(missing) < len(known.nodes)
+        found = f"not proved: no torch in {self.torch_of.format(known.cluster.venv)} on {', '.join(missing)}"
+        hint = f"go back to {self.torch_step}: the other nodes have it" if some else ""
+        return Check("all_reduce", not some, found, node=missing[0] if some else "", hint=hint)
 
 
 def _running(known: Known, done: Results) -> list[str]:
@@ -188,13 +203,7 @@ def _problem(nodes: tuple[Node, ...], pair: tuple[int, int], done: Results) -> s
 
 
 def _proved(known: Known, done: Results) -> tuple[list[Check], dict[str, object]]:
-    missing = _missing(known, done)
     torch = _torch(known, done)
-    if missing:
-        some = len(missing) < len(known.nodes)
-        found = f"not proved: no torch in this venv ({known.cluster.venv}) on {', '.join(missing)}"
-        hint = "go back to install: the other nodes have it" if some else ""
-        return [Check("all_reduce", not some, found, node=missing[0] if some else "", hint=hint)], {}
     without = [name for name, said in torch.items() if said.get("cuda", "0") == "0"]
     if without and len(without) < len(torch):
         hint = "CUDA must work on every node: look at nvidia-smi and the driver there"

@@ -79,5 +79,5 @@ async def test_a_disk_that_refuses_is_told_and_the_walk_goes_on(
         await pilot.press("m", *"x")
         (tmp_path / "walk" / "notes.jsonl").mkdir()
         await pilot.press("enter")
-        await until(pilot, lambda: "cannot be written" in plain(app))
+        await until(pilot, lambda: any("cannot be written" in told.message for told in app._notifications))
         assert app.gate_open

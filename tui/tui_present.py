@@ -25,6 +25,7 @@ SHORT = {
     "curl": "curl",
     "probe": "Python probe",
     "docker_ready": "Docker, image",
+    "docker_fabric": "GPU network",
     "docker_head": "head container",
     "docker_workers": "containers",
     "docker_ray_status": "ray status",

@@ -20,9 +20,12 @@ from threading import Thread
 import pytest
 
 from tui.tui_driver import Output
+from wizard_steps.events import WalkEnded
+from wizard_steps.walk import load
 
 ROOT = Path(__file__).parent.parent
-SHOWN = {"form": ([], b"set up a cluster"), "recording": (["--watch", "healthy-bare-metal"], b"PLAYING")}
+SHOWN = [([], b"set up a cluster"), (["--watch", "healthy-bare-metal"], b"PLAYING")]
+both = pytest.mark.parametrize("shown", SHOWN, ids=["form", "recording"])
 
 
 class Screen:
@@ -65,8 +68,9 @@ class Screen:
 
 
 @contextmanager
-def screen(shown: str, folder: Path) -> Iterator[Screen]:
-    words, wanted = SHOWN[shown]
+def screen(shown: tuple[list[str], bytes], folder: Path) -> Iterator[Screen]:
+    """Up once its second part was drawn."""
+    words, wanted = shown
     it = Screen(words, folder)
     try:
         it.until(wanted)
@@ -79,15 +83,15 @@ def screen(shown: str, folder: Path) -> Iterator[Screen]:
             os.close(it._terminal)
 
 
-@pytest.mark.parametrize("shown", SHOWN)
-def test_a_closed_terminal_ends_it(shown: str, tmp_path: Path) -> None:
+@both
+def test_a_closed_terminal_ends_it(shown: tuple[list[str], bytes], tmp_path: Path) -> None:
     with screen(shown, tmp_path) as it:
         it.close()
         assert it.ended(30) >= 0, "it leaves by itself, not killed by the signal"
 
 
-@pytest.mark.parametrize("shown", SHOWN)
-def test_sigterm_ends_it(shown: str, tmp_path: Path) -> None:
+@both
+def test_sigterm_ends_it(shown: tuple[list[str], bytes], tmp_path: Path) -> None:
     with screen(shown, tmp_path) as it:
         os.kill(it.pid, signal.SIGTERM)
         Thread(target=it.drain, daemon=True).start()
@@ -105,3 +109,13 @@ def test_a_terminal_that_fails_tells_once_and_takes_no_more() -> None:
         output.write("frame")
         output.flush()
     assert told == ["gone"]
+
+
+@pytest.mark.lab
+def test_a_terminal_closed_in_mid_walk_leaves_a_whole_recording(tmp_path: Path) -> None:
+    with screen((["--lab", "--walk", str(tmp_path / "w")], b"of 12 passed"), tmp_path) as it:
+        it.close()
+        assert it.ended(60) == 130
+    last = load(tmp_path / "w").events[-1]
+    assert isinstance(last, WalkEnded)
+    assert last.outcome == "interrupted"

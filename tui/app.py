@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -38,6 +39,16 @@ from wizard_steps.session import State
 
 #: The screen is drawn at most this often (seconds), however much comes in.
 FRAME = 0.05
+
+
+@contextlib.contextmanager
+def gone_terminal() -> Iterator[None]:
+    """The last words find no terminal when it was closed: nobody is there to miss them."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
 
 
 class MilepostApp(App[int]):
@@ -78,7 +89,9 @@ class MilepostApp(App[int]):
 
     def run(self, **options: Any) -> int:
         """Run until the person leaves; the exit status."""
-        code = super().run(**options)
+        code = None
+        with gone_terminal():
+            code = super().run(**options)
         return code if code is not None else (self.return_code or 1)
 
     def start(self) -> int:

@@ -6,6 +6,7 @@ refuses Ray. The model is a tiny Llama with random weights. GPUs are SIMULATED: 
 
 from __future__ import annotations
 
+import gzip
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from wizard_steps.cluster import load
 
 pytestmark = [pytest.mark.real_vllm, pytest.mark.timeout(900)]
 
+KEY = {"VLLM_API_KEY": "planted-key-of-the-real-vllm-0123"}
 #: Seconds the laptop sleeps.
 ASLEEP = 125.0
 SPLIT = {"tensor_parallel": 2, "pipeline_parallel": 2}
@@ -60,11 +62,11 @@ def test_the_whole_walk_to_the_python_probe_with_ssh_cut_and_a_sleep_on_the_way(
     pair: Hosts, tmp_path: Path
 ) -> None:
     """The line breaks while vLLM loads; the next walk follows that vLLM. Then the laptop sleeps for two minutes;
-    after it, a third walk finds everything and goes on to the probe."""
-    cluster_file = cluster(pair)
+    after it, the walk goes on or a third one finds everything and goes on to the probe. Clients need a key."""
+    cluster_file = cluster(pair, api_key=True)
     cut_while_loading(pair, cluster_file, tmp_path / "cut")
     asleep_while_loading(pair, cluster_file, tmp_path / "asleep")
-    with HeadlessWalk(cluster_file, tmp_path / "resumed", pair.home) as walk:
+    with HeadlessWalk(cluster_file, tmp_path / "resumed", pair.home, env=KEY) as walk:
         code = walk.wait(500)
     verdicts = [e for e in walk.events() if e["event"] == "judged"]
     for verdict in verdicts:
@@ -74,9 +76,29 @@ def test_the_whole_walk_to_the_python_probe_with_ssh_cut_and_a_sleep_on_the_way(
     assert "the openai client got" in told(verdicts[-1])
     assert launched(walk) == [], "nothing may be started twice"
     assert len(servers(pair)) == 1
+    key_is_asked_for_and_kept(pair, tmp_path)
     assert "4.0/4.0 GPU" in pair.run("a", "/opt/vllm-venv/bin/ray status").stdout
     end_vllm(pair, cluster_file)
     assert servers(pair) == []
+
+
+def key_is_asked_for_and_kept(pair: Hosts, folder: Path) -> None:
+    """vLLM refuses a client without the key, which is in no recording, log or argument list."""
+    (key,) = KEY.values()
+    url = f"http://{pair.network.fabric_ip('a')}:8000/v1/models"
+    ask = f"curl -s -o /dev/null -w '%{{http_code}}' {url}"
+    assert pair.run("a", ask).stdout == "401"
+    assert pair.run("a", f"{ask} -H 'Authorization: Bearer {key}'").stdout == "200"
+    for name in pair.names:
+        assert not [line for line in pair.processes(name).values() if key in line]
+        assert pair.run(name, f"grep -rl {key} /root/.milepost /tmp", check=False).stdout == ""
+    kept = [path for path in folder.rglob("*") if path.is_file() and key.encode() in plain(path)]
+    assert kept == []
+
+
+def plain(path: Path) -> bytes:
+    data = path.read_bytes()
+    return gzip.decompress(data) if path.suffix == ".gz" else data
 
 
 def launched(walk: HeadlessWalk) -> list[Event]:
@@ -84,7 +106,7 @@ def launched(walk: HeadlessWalk) -> list[Event]:
 
 
 def cut_while_loading(pair: Hosts, cluster_file: Path, folder: Path) -> None:
-    with HeadlessWalk(cluster_file, folder, pair.home) as walk:
+    with HeadlessWalk(cluster_file, folder, pair.home, env=KEY) as walk:
         walk.until_command("serve", "log", 400)
         wait_for_line(pair, walk, "Initializing a V1 LLM engine")
         since = walk.now()
@@ -99,7 +121,7 @@ def cut_while_loading(pair: Hosts, cluster_file: Path, folder: Path) -> None:
 def asleep_while_loading(pair: Hosts, cluster_file: Path, folder: Path) -> None:
     """The wizard is stopped and no packet of its machine gets through, longer than SSH's keepalives wait."""
     wizard = pair.network.wizard_ip
-    with HeadlessWalk(cluster_file, folder, pair.home) as walk:
+    with HeadlessWalk(cluster_file, folder, pair.home, env=KEY) as walk:
         log = walk.until_command("serve", "log", 200)["run"]
         walk.until(lambda e: e["event"] == "output" and e["run"] == log, 30, "a line of vLLM's log")
         walk.signal(signal.SIGSTOP)

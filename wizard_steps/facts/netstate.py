@@ -1,9 +1,9 @@
-"""Firewall, proxies, link speeds, RDMA devices and the GPU topology of a node."""
+"""Firewall, proxies, link speeds and MTUs, RDMA devices and the GPU topology of a node."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from msgspec import Struct
 
@@ -68,8 +68,20 @@ def parse_proxies(section: Section) -> dict[str, str]:
 
 def parse_speeds(section: Section) -> dict[str, int]:
     """Mbit/s of each network device, 0 where the driver does not say (virtual devices)."""
-    rows = (re.fullmatch(r"(\S+) speed (\S+) mtu \S+", line.strip()) for line in section.lines)
-    return {row[1]: int(row[2]) if row[2].isdigit() else 0 for row in rows if row}
+    return {name: speed for name, speed, _ in _links(section)}
+
+
+def parse_mtus(section: Section) -> dict[str, int]:
+    """Bytes of the largest packet of each network device, 0 where it is not known."""
+    return {name: mtu for name, _, mtu in _links(section)}
+
+
+def _links(section: Section) -> Iterator[tuple[str, int, int]]:
+    for line in section.lines:
+        row = re.fullmatch(r"(\S+) speed (\S+) mtu (\S+)", line.strip())
+        if row:
+            speed, mtu = (int(word) if word.isdigit() else 0 for word in row.groups()[1:])
+            yield row[1], speed, mtu
 
 
 def parse_rdma(section: Section) -> list[Rdma]:

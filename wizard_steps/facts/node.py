@@ -45,6 +45,8 @@ class NodeFacts(Struct, frozen=True):
     interfaces: tuple[Interface, ...] = ()
     #: Mbit/s by network device.
     speeds: dict[str, int] = {}
+    #: Bytes by network device.
+    mtus: dict[str, int] = {}
     rdma: tuple[on_net.Rdma, ...] = ()
     firewall: on_net.Firewall = on_net.Firewall()
     proxies: dict[str, str] = {}
@@ -90,6 +92,7 @@ def parse_node(answers: dict[str, Answer]) -> NodeFacts:
         ssh_ip=pick(found, "ssh").text.strip(),
         interfaces=tuple(parse_interfaces(pick(found, "interfaces").text)),
         speeds=on_net.parse_speeds(pick(found, "links")),
+        mtus=on_net.parse_mtus(pick(found, "links")),
         rdma=tuple(on_net.parse_rdma(pick(found, "rdma"))),
         firewall=on_net.parse_firewall(found),
         proxies=on_net.parse_proxies(pick(found, "proxies")),

@@ -1,4 +1,4 @@
-"""Judges the network of one node: addresses, RDMA, firewall, proxies."""
+"""Judges the network of one node: addresses, MTU, RDMA, firewall, proxies."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ CATCHING = ("grpc_proxy", "http_proxy", "https_proxy", "all_proxy")
 def judge(node: Node, facts: NodeFacts, cluster: Cluster, ips: Sequence[str]) -> Iterator[Finding]:
     """``ips`` are the addresses by which the nodes will talk to each other."""
     yield _addresses(node, facts, cluster)
+    yield from _mtu(node.name, facts, ips)
     yield _rdma(node.name, facts)
     yield _firewall(node.name, facts, cluster)
     yield _proxies(node.name, facts.proxies, ips)
@@ -42,6 +43,15 @@ def _addresses(node: Node, facts: NodeFacts, cluster: Cluster) -> Finding:
         return Finding("address", node.name, "fail", "none usable", why or "no address at all")
     more = f" (+{len(found) - 1} more)" if len(found) > 1 else ""
     return ok("address", node.name, f"{found[0].ip}/{found[0].prefix} on {found[0].interface or '?'}{more}")
+
+
+def _mtu(node: str, facts: NodeFacts, ips: Sequence[str]) -> Iterator[Finding]:
+    """Of the interface that carries the traffic. Fine by itself; nodes that differ are told apart later."""
+    for interface in facts.interfaces:
+        mtu = facts.mtus.get(interface.name, 0)
+        if mtu and any(address.ip in ips for address in interface.addresses):
+            yield ok("MTU", node, str(mtu))
+            return
 
 
 def _rdma(node: str, facts: NodeFacts) -> Finding:

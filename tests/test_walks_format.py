@@ -105,6 +105,20 @@ for n in range(10**9):
 """
 
 
+@pytest.mark.parametrize("there", [False, True])
+def test_a_walk_that_never_began_leaves_nothing_behind(tmp_path: Path, there: bool) -> None:
+    folder = tmp_path / "walk"
+    if there:
+        folder.mkdir()
+    walks.WalkFolder(folder, walks.new_meta()).close()
+    assert folder.exists() is there
+    assert not walks.is_walk(folder)
+    again = walks.WalkFolder(folder, walks.new_meta())
+    again.append(ev.StepStarted(t=0.0, step="ip", attempt=1))
+    again.close()
+    assert walks.load(folder).events
+
+
 @pytest.mark.parametrize("after", [0.05, 0.12, 0.31])
 def test_sigkill_in_mid_write_loses_at_most_the_last_event(tmp_path: Path, after: float) -> None:
     writer = subprocess.Popen(

@@ -18,6 +18,7 @@ command texts and answers pass the redactor before they are written.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 from collections.abc import Callable, Mapping
@@ -115,6 +116,7 @@ class WalkFolder:
 
     def __init__(self, folder: Path, meta: Meta) -> None:
         self.folder = folder
+        self._made = not folder.exists()
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if (folder / "events.jsonl").exists():
@@ -150,13 +152,25 @@ class WalkFolder:
         notes.append(self.folder, note)
 
     def close(self) -> None:
-        """End the recording and pack its output. Can be called twice."""
+        """End the recording and pack its output; one without an event is not kept. Can be called twice."""
         self.spool.close()
         if self._events < 0:
             return
+        empty = not os.fstat(self._events).st_size
         os.close(self._events)
         self._events = -1
-        self._disk.pack()
+        if empty:
+            self._forget()
+        else:
+            self._disk.pack()
+
+    def _forget(self) -> None:
+        """A walk that never began must not stand in the way of the next one of that name."""
+        with contextlib.suppress(OSError):
+            for name in ("events.jsonl", "meta.json"):
+                (self.folder / name).unlink()
+            if self._made:
+                self.folder.rmdir()
 
     def _full(self, error: OSError) -> WalkError:
         return WalkError(

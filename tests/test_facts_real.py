@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests.real.conftest import obstacle
-from tests.real.hosts import MODEL_AT, Hosts
+from tests.real.hosts import Hosts
+from tests.real.wizard_side import MODEL_AT
 from tests.requirements import require
 from tui.cli import main
 

@@ -17,8 +17,9 @@ import pytest
 
 from tests.real import vllm_env
 from tests.real.faults import Told, gate_shut, there_before
-from tests.real.hosts import MODEL_AT, SERVE, Hosts
+from tests.real.hosts import Hosts
 from tests.real.walks import Event, HeadlessWalk, down, told
+from tests.real.wizard_side import MODEL_AT, SERVE
 from wizard_steps import remote
 from wizard_steps.cluster import load
 

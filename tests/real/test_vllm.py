@@ -62,13 +62,15 @@ def servers(bed: Hosts) -> list[str]:
 def test_the_whole_walk_to_the_python_probe_with_ssh_cut_and_a_sleep_on_the_way(
     pair: Hosts, tmp_path: Path
 ) -> None:
-    """The line breaks while vLLM loads; the next walk follows that vLLM. Then the laptop sleeps for two minutes;
-    after it, the walk goes on or a third one finds everything and goes on to the probe. Clients need a key."""
+    """The line breaks while vLLM loads; the next walk follows that vLLM. Then the laptop sleeps for two minutes:
+    after it that walk goes on to the probe, or one more does. Clients need a key."""
     cluster_file = cluster(pair, api_key=True)
     cut_while_loading(pair, cluster_file, tmp_path / "cut")
-    asleep_while_loading(pair, cluster_file, tmp_path / "asleep")
-    with HeadlessWalk(cluster_file, tmp_path / "resumed", pair.home, env=KEY) as walk:
-        code = walk.wait(500)
+    walk, code = asleep_while_loading(pair, cluster_file, tmp_path / "asleep")
+    if code:
+        assert walk.until_any_shut(1)["step"] == "serve", walk.output[-6000:]
+        with HeadlessWalk(cluster_file, tmp_path / "resumed", pair.home, env=KEY) as walk:
+            code = walk.wait(500)
     verdicts = [e for e in walk.events() if e["event"] == "judged"]
     for verdict in verdicts:
         print(f"{verdict['t']:6.1f} s  {verdict['step']}: {told(verdict)}")
@@ -119,8 +121,11 @@ def cut_while_loading(pair: Hosts, cluster_file: Path, folder: Path) -> None:
     assert len(servers(pair)) == 1
 
 
-def asleep_while_loading(pair: Hosts, cluster_file: Path, folder: Path) -> None:
-    """The wizard is stopped and no packet of its machine gets through, longer than SSH's keepalives wait."""
+def asleep_while_loading(pair: Hosts, cluster_file: Path, folder: Path) -> tuple[HeadlessWalk, int]:
+    """The wizard is stopped and no packet of its machine gets through, longer than SSH's keepalives wait.
+
+    The walk and its exit code.
+    """
     wizard = pair.network.wizard_ip
     with HeadlessWalk(cluster_file, folder, pair.home, env=KEY) as walk:
         log = walk.until_command("serve", "log", 200)["run"]
@@ -138,7 +143,8 @@ def asleep_while_loading(pair: Hosts, cluster_file: Path, folder: Path) -> None:
         woke = walk.now()
         code = walk.wait(300)
         print(f"awake again: ended with {code} after {walk.now() - woke:.1f} s\n{walk.output[-1500:]}")
-    assert launched(walk) == []
+    assert launched(walk) == [], "nothing may be started twice"
+    return walk, code
 
 
 def test_health_says_200_but_the_chat_500(pair: Hosts, tmp_path: Path) -> None:

@@ -122,10 +122,10 @@ class Podman:
         path: Path,
         image: str = IMAGE,
         serve: dict[str, object] | None = None,
-        ray: dict[str, object] | None = None,
+        ray_table: dict[str, object] | None = None,
         **docker: object,
     ) -> Path:
-        """The bed's cluster file with ``path = "docker"``. ``docker`` adds to that table; ``ray`` to its own."""
+        """The bed's cluster file with ``path = "docker"``. ``docker`` adds to that table; ``ray_table`` to Ray's."""
         mounts = [vllm_env.MOUNTED_AT, "/usr/local/bin/nvidia-smi"]
         if sys.base_prefix.startswith(("/root/", "/home/", "/opt/", "/tmp/")):
             mounts.append(sys.base_prefix)
@@ -137,7 +137,7 @@ class Podman:
             "extra_flags": [word for mount in mounts for word in ("-v", f"{mount}:{mount}:ro")],
             **docker,
         }
-        text = self.bed.cluster_file(path=path, settle=4, serve=serve, ray=ray).read_text()
+        text = self.bed.cluster_file(path=path, settle=4, serve=serve, ray=ray_table).read_text()
         lines = ["", "[docker]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]
         path.write_text('path = "docker"\n' + text + "\n".join(lines) + "\n")
         return path

@@ -19,7 +19,7 @@ TOKEN = "/root/.milepost/real-hosts/ray_token"
 async def test_containers_share_a_token_that_only_their_users_can_read(
     podman: Podman, tmp_path: Path
 ) -> None:
-    file = podman.cluster_file(tmp_path / "milepost.toml", ray={"auth": "token"})
+    file = podman.cluster_file(tmp_path / "milepost.toml", ray_table={"auth": "token"})
     cluster = load(file)
     names = [docker.container(cluster, node) for node in cluster.node_list]
     try:

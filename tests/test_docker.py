@@ -235,8 +235,11 @@ def test_without_ray_the_ranks_must_spread_evenly() -> None:
 
 def test_the_first_process_passes_its_end_on(tmp_path: Path) -> None:
     """The exit code is that of its words, and TERM reaches them."""
-    done = subprocess.run(["bash", "-c", docker.FIRST_PROCESS, "x", "sh", "-c", "exit 7"])
-    assert done.returncode == 7
+    for code in (0, 7, 127):
+        for late in ("", "sleep 0.05; "):
+            words = ["sh", "-c", f"{late}exit {code}"]
+            done = subprocess.run(["bash", "-c", docker.FIRST_PROCESS, "x", *words], capture_output=True)
+            assert (done.returncode, done.stderr) == (code, b"")
     mark = tmp_path / "mark"
     words = ["sh", "-c", f"trap 'echo got > {mark}; exit 3' TERM; echo ready; while :; do sleep 0.05; done"]
     with subprocess.Popen(["bash", "-c", docker.FIRST_PROCESS, "x", *words], stdout=subprocess.PIPE) as first:

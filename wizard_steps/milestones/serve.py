@@ -98,8 +98,8 @@ class Serve(Step):
             setup = ray_token.setup(cluster)
             launch = remote.launch(cluster, head, ROLE, argv(known), environment(known), setup=setup)
             return Round(work=((head, launch),))
-        launch = done.get("launch", head)
-        if launch is not None and not launch.ok and launch.reason != "dry":
+        started = done.get("launch", head)
+        if started is not None and not started.ok and started.reason != "dry":
             return None
         if not done.has("log"):
             limit = float(cluster.serve.ready_timeout)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ import msgspec
 
 from tui.tui_fields import as_text
 from wizard_steps.cluster import Cluster, NodeEntry, dump, load, problems
+from wizard_steps.edit import like
 from wizard_steps.errors import UsageError
 from wizard_steps.plan import PATHS
 
@@ -84,7 +84,7 @@ def cluster_of(form: Form, base: Cluster) -> Cluster:
         target = plain
         for table in tables:
             target = target[table]
-        target[key] = _typed(where, target[key], text.strip())
+        target[key] = like(target[key], text.strip(), where)
     try:
         cluster = msgspec.convert(plain, Cluster)
     except msgspec.ValidationError as error:
@@ -99,23 +99,8 @@ def _node(number: int, node: NodeForm, before: Sequence[dict[str, Any]]) -> dict
     where = f"nodes[{number}]"
     entry = {} if node.base is None else dict(before[node.base])
     entry.update(host=node.host.strip(), role=node.role, fabric_ip=node.fabric_ip.strip())
-    entry["gpus"] = _typed(f"{where}.gpus", 0, node.gpus.strip())
+    entry["gpus"] = like(0, node.gpus.strip(), f"{where}.gpus")
     return entry
-
-
-def _typed(where: str, old: Any, text: str) -> Any:
-    if isinstance(old, bool):
-        return {"true": True, "false": False}.get(text, text)
-    if isinstance(old, int):
-        if not text.isdigit():
-            raise UsageError(f"{where}: {text!r} is not a whole number")
-        return int(text)
-    if isinstance(old, list | tuple):
-        try:
-            return shlex.split(text)
-        except ValueError as error:
-            raise UsageError(f"{where}: {error}") from None
-    return text
 
 
 def save(cluster: Cluster, path: Path) -> Cluster:

@@ -24,7 +24,7 @@ def with_value(cluster: Cluster, where: str, text: str) -> Cluster:
     try:
         for key in keys[:-1]:
             target = target[key]
-        target[keys[-1]] = _like(target[keys[-1]], text, where)
+        target[keys[-1]] = like(target[keys[-1]], text, where)
     except (KeyError, IndexError, TypeError):
         raise UsageError(f"{where}: no such field in the cluster file") from None
     try:
@@ -36,14 +36,16 @@ def with_value(cluster: Cluster, where: str, text: str) -> Cluster:
     return changed
 
 
-def _like(old: Any, text: str, where: str) -> Any:
+def like(old: Any, text: str, where: str) -> Any:
+    """What a person typed as a value of ``old``'s kind. Raises UsageError that begins with the field."""
     if isinstance(old, bool):
         return json.loads(text.lower()) if text.lower() in ("true", "false") else text
     if isinstance(old, int | float):
         try:
             return type(old)(text)
         except ValueError:
-            raise UsageError(f"{where}: {text!r} is not a number") from None
+            kind = "whole number" if isinstance(old, int) else "number"
+            raise UsageError(f"{where}: {text!r} is not a {kind}") from None
     if isinstance(old, list | tuple):
         try:
             return shlex.split(text)

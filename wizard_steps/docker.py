@@ -28,7 +28,8 @@ HF_IN_CONTAINER = f"{HOME_IN_CONTAINER}/.cache/huggingface"
 #: The first process of a container: runs its words, passes TERM on, reaps what is left to it, ends with them.
 #: A `wait` that a signal breaks off tells nothing of the exit code of the words: the last one is for that.
 FIRST_PROCESS = (
-    '"$@" & p=$!; trap \'kill -TERM "$p" 2>/dev/null\' TERM INT; '
+    "p= told=; trap 'told=1; kill -TERM $p 2>/dev/null' TERM INT; "
+    '"$@" & p=$!; [ -z "$told" ] || kill -TERM "$p" 2>/dev/null; '
     'wait "$p"; code=$?; while kill -0 "$p" 2>/dev/null; do wait "$p"; code=$?; done; '
     'wait "$p" 2>/dev/null; last=$?; [ "$last" = 127 ] || code=$last; exit "$code"'
 )

@@ -8,7 +8,7 @@ import gzip
 import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from wizard_steps import cluster as clusters
@@ -82,6 +82,23 @@ def command_lines() -> dict[int, bytes]:
         with contextlib.suppress(OSError):
             found[int(path.parent.name)] = path.read_bytes()
     return found
+
+
+@contextlib.asynccontextmanager
+async def arguments_seen() -> AsyncIterator[set[bytes]]:
+    """Every argument list that any process of this machine has meanwhile."""
+    seen: set[bytes] = set()
+
+    async def watch() -> None:
+        while True:
+            seen.update(command_lines().values())
+            await asyncio.sleep(0.03)
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield seen
+    finally:
+        watching.cancel()
 
 
 def named(lab_id: str, word: str) -> list[int]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 import pytest_asyncio
-from headless_help import command_lines, files_below, headless, milepost, ours, plain_bytes, write
+from headless_help import arguments_seen, files_below, headless, milepost, ours, plain_bytes, write
 from msgspec.structs import replace
 
 from tests.tui_fakes import plain, until
@@ -39,22 +39,14 @@ class Walked(NamedTuple):
     seen: set[bytes]
 
 
-async def _watch_arguments(seen: set[bytes]) -> None:
-    while True:
-        seen.update(command_lines().values())
-        await asyncio.sleep(0.03)
-
-
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def walked(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Walked]:
     """A headless walk with ``serve.api_key = true`` and the key in the environment."""
     folder = tmp_path_factory.mktemp("api-key")
     async with Lab.start(real_vllm=False) as lab:
         cluster = replace(lab.cluster, serve=replace(lab.cluster.serve, api_key=True))
-        seen: set[bytes] = set()
-        watching = asyncio.create_task(_watch_arguments(seen))
-        code, said = await headless(cluster, folder, VLLM_API_KEY=KEY)
-        watching.cancel()
+        async with arguments_seen() as seen:
+            code, said = await headless(cluster, folder, VLLM_API_KEY=KEY)
         yield Walked(lab, cluster, folder, code, said, seen)
 
 

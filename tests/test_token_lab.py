@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 import pytest_asyncio
 from headless_help import (
-    command_lines,
+    arguments_seen,
     files_below,
     headless,
     lines_until,
@@ -49,13 +49,6 @@ class Walked(NamedTuple):
     token: str
 
 
-async def _watch_arguments(seen: set[bytes]) -> None:
-    """Every argument list that any process of this machine has meanwhile."""
-    while True:
-        seen.update(command_lines().values())
-        await asyncio.sleep(0.03)
-
-
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def walked(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Walked]:
     """A whole walk with ``ray.auth = "token"``, on nodes that have no token of the lab's own."""
@@ -64,10 +57,8 @@ async def walked(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Walk
         for node in lab.layout.nodes:
             (lab.layout.home(node) / ".ray" / "auth_token").unlink()
         cluster = replace(lab.cluster, ray=replace(lab.cluster.ray, auth="token"))
-        seen: set[bytes] = set()
-        watching = asyncio.create_task(_watch_arguments(seen))
-        code, said = await headless(cluster, folder, **SECRETS)
-        watching.cancel()
+        async with arguments_seen() as seen:
+            code, said = await headless(cluster, folder, **SECRETS)
         connection = await login(cluster)
         _, token = await sh(connection, FILE)
         yield Walked(lab, cluster, folder, code, said, seen, token)

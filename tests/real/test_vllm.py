@@ -6,7 +6,6 @@ refuses Ray. The model is a tiny Llama with random weights. GPUs are SIMULATED: 
 
 from __future__ import annotations
 
-import gzip
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.headless_help import files_below, plain_bytes
 from tests.real import vllm_env
 from tests.real.faults import Told, gate_shut, there_before
 from tests.real.hosts import Hosts
@@ -95,13 +95,8 @@ def key_is_asked_for_and_kept(pair: Hosts, folder: Path) -> None:
     for name in pair.names:
         assert not [line for line in pair.processes(name).values() if key in line]
         assert pair.run(name, f"grep -rl {key} /root/.milepost /tmp", check=False).stdout == ""
-    kept = [path for path in folder.rglob("*") if path.is_file() and key.encode() in plain(path)]
+    kept = [path for path in files_below(folder) if key.encode() in plain_bytes(path)]
     assert kept == []
-
-
-def plain(path: Path) -> bytes:
-    data = path.read_bytes()
-    return gzip.decompress(data) if path.suffix == ".gz" else data
 
 
 def launched(walk: HeadlessWalk) -> list[Event]:

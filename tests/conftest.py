@@ -1,10 +1,7 @@
 import os
-import sys
-from pathlib import Path
 
-from tests.ssh_fixtures import ssh_bed, ssh_either, ssh_node
+from tests.helpers.ssh_fixtures import ssh_bed, ssh_either, ssh_node
 
 __all__ = ["ssh_bed", "ssh_either", "ssh_node"]
 # A colour switch of the developer's shell would change every screen snapshot.
 os.environ.pop("NO_COLOR", None)
-sys.path.insert(0, str(Path(__file__).parent))

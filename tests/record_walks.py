@@ -21,16 +21,17 @@ sys.path.insert(0, str(ROOT))
 
 from msgspec.structs import replace  # noqa: E402
 
-from tui.live import LiveWalk  # noqa: E402
-from tui.plain import PlainReport  # noqa: E402
-from wizard_steps import events as ev  # noqa: E402
-from wizard_steps.cluster import Cluster  # noqa: E402
-from wizard_steps.decide import FileDecider  # noqa: E402
+from tui.cli.plain import PlainReport  # noqa: E402
+from wizard_steps.cluster.file import Cluster  # noqa: E402
+from wizard_steps.engine.decide import FileDecider  # noqa: E402
 from wizard_steps.lab import Lab  # noqa: E402
-from wizard_steps.redact import Redactor  # noqa: E402
+from wizard_steps.recording import events as ev  # noqa: E402
+from wizard_steps.recording import notes  # noqa: E402
+from wizard_steps.recording.journal import Walk, load  # noqa: E402
+from wizard_steps.recording.redact import Redactor  # noqa: E402
+from wizard_steps.session import LiveWalk  # noqa: E402
 from wizard_steps.transport.ssh_ask import NoAsker  # noqa: E402
-from wizard_steps.walk import Walk, load  # noqa: E402
-from wizard_steps.walks import identify, notes, rename, save  # noqa: E402
+from wizard_steps.walks import identify, rename, save  # noqa: E402
 from wizard_steps.walks.texts import Draft, draft  # noqa: E402
 
 TARGET = ROOT / "snapshots" / "walks"

@@ -30,7 +30,9 @@ def test_asyncssh_stays_behind_the_transport_and_the_lab() -> None:
     assert outside == []
 
 
-@pytest.mark.parametrize("name", ["wizard_steps.plan", "wizard_steps.replaying", "tui.replays", "tui.cli"])
+@pytest.mark.parametrize(
+    "name", ["wizard_steps.plan", "wizard_steps.walks.replay", "tui.cli.replays", "tui.cli.main"]
+)
 def test_what_a_replay_needs_loads_no_screen_and_no_ssh(name: str) -> None:
     code = f"import sys, {name}; sys.exit(bool({{'textual', 'asyncssh', 'rich'}} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

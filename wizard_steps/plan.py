@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from wizard_steps.cluster import Cluster
+from wizard_steps.cluster.file import Cluster
+from wizard_steps.engine.step import Step
 from wizard_steps.milestones.curl import Curl
 from wizard_steps.milestones.docker_fabric import DockerFabric
 from wizard_steps.milestones.docker_head import DockerHead
@@ -21,7 +22,6 @@ from wizard_steps.milestones.reach import Reach
 from wizard_steps.milestones.serve import Serve
 from wizard_steps.milestones.smi import Smi
 from wizard_steps.milestones.workers import Workers
-from wizard_steps.step import Step
 
 PATHS: dict[str, tuple[type[Step], ...]] = {
     "bare-metal": (

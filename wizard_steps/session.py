@@ -1,188 +1,136 @@
-"""State = fold(events): one fold serves the live screen, resume, replay, review and report."""
+"""Puts the parts of a live walk together: cluster, transport, journal, redactor, plan. No screen in here."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+import asyncio
+import os
+import re
+from collections import ChainMap
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from msgspec import Struct, field
-from msgspec.structs import replace
+from wizard_steps.cluster.file import Cluster
+from wizard_steps.engine.clock import RealClock
+from wizard_steps.engine.decide import Decider
+from wizard_steps.engine.engine import Engine, OnEvent
+from wizard_steps.node import api_key
+from wizard_steps.node.lock import LockHeld
+from wizard_steps.plan import plan_for
+from wizard_steps.recording import events as ev
+from wizard_steps.recording.journal import WalkFolder, new_meta
+from wizard_steps.recording.redact import Redactor
+from wizard_steps.recording.state import State
+from wizard_steps.transport.base import Transport
+from wizard_steps.transport.cleaned import Cleaned
+from wizard_steps.transport.locked import Locked
+from wizard_steps.transport.secrets import WithSecrets
+from wizard_steps.transport.token import WithRayToken
+from wizard_steps.walks.evidence import gate_text
 
-from wizard_steps import events as ev
-from wizard_steps.model import Question, Reason, Verdict
-from wizard_steps.runs import Runs
-
-StepStatus = Literal["pending", "running", "asking", "passed", "failed", "listed"]
-
-
-class Run(Struct, frozen=True):
-    """One use of a command on one node, with its place in the node's spool."""
-
-    number: int
-    step: str
-    attempt: int
-    node: str
-    key: str
-    text: str
-    use: int
-    spool: str = ""
-    mutates: bool = False
-    quiet: bool = False
-    show: str = ""
-    started: float = 0.0
-    ended: float | None = None
-    code: int | None = None
-    reason: Reason | None = None
-    detail: str = ""
-    start: int | None = None
-    end: int | None = None
-
-    @property
-    def running(self) -> bool:
-        return self.code is None
+if TYPE_CHECKING:
+    from wizard_steps.transport.ssh_ask import Asker
 
 
-class StepState(Struct, frozen=True):
-    id: str
-    title: str
-    status: StepStatus = "pending"
-    attempt: int = 0
-    started: float | None = None
-    ended: float | None = None
-    verdict: Verdict | None = None
-    waiting: ev.Waiting | None = None
-
-    def elapsed(self, now: float) -> float:
-        """Seconds this attempt has taken so far, or took."""
-        if self.started is None:
-            return 0.0
-        return (now if self.ended is None else self.ended) - self.started
+def default_folder(cluster: Cluster) -> Path:
+    """A new folder for a recording: milepost-walks/<cluster>-<local time> below the current folder."""
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    name = re.sub(r"[^A-Za-z0-9_-]", "_", cluster.name)
+    return beside(Path("milepost-walks") / f"{name}-{stamp}")
 
 
-class State(Struct, frozen=True):
-    """A walk so far: the sum of its events. ``t``: when the last one came, seconds since the walk began."""
-
-    path: str = ""
-    steps: tuple[StepState, ...] = ()
-    runs: Runs[Run] = field(default_factory=Runs)
-    cluster: Mapping[str, Any] = field(default_factory=dict)
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    question: Question | None = None
-    current: str = ""
-    outcome: ev.Outcome | None = None
-    detail: str = ""
-    simulated: bool = False
-    t: float = 0.0
-
-    def step(self, step_id: str) -> StepState:
-        return next(step for step in self.steps if step.id == step_id)
-
-    def runs_of(self, step_id: str, node: str | None = None) -> list[Run]:
-        """The runs of a step's latest attempt, oldest first; of one node if it is named."""
-        attempt = self.step(step_id).attempt
-        return [
-            run
-            for run in self.runs.values()
-            if run.step == step_id and run.attempt == attempt and (node is None or run.node == node)
-        ]
+def beside(base: Path) -> Path:
+    """``base`` itself while nothing is there, else NAME-2, NAME-3 and so on."""
+    folder, n = base, 1
+    while folder.exists():
+        n += 1
+        folder = base.with_name(f"{base.name}-{n}")
+    return folder
 
 
-def fold(events: Iterable[ev.AnyEvent], state: State | None = None) -> State:
-    """The state after ``events``. Pure: the same events give the same state."""
-    current = state or State()
-    for event in events:
-        current = apply(current, event)
-    return current
+class LiveWalk:
+    """A walk over SSH that records itself. ``dry`` lists what would change something and does not run it.
 
+    ``take_over`` takes the cluster's lock from a wizard that holds it.
+    """
 
-def apply(state: State, event: ev.AnyEvent) -> State:
-    """The state after one more event. Costs little, also in walks of many thousand runs."""
-    state = replace(state, t=max(state.t, event.t))
-    match event:
-        case ev.WalkStarted():
-            steps = tuple(StepState(id=i, title=title) for i, title in event.steps)
-            return replace(
-                state, path=event.path, steps=steps, cluster=event.cluster, simulated=event.simulated
-            )
-        case ev.ClusterEdited():
-            return replace(state, cluster=event.cluster)
-        case ev.WalkEnded():
-            return replace(state, outcome=event.outcome, detail=event.detail, question=None)
-        case ev.CommandStarted() | ev.Output() | ev.CommandEnded():
-            return _run(state, event)
-        case _:
-            return _step(state, event)
+    def __init__(
+        self,
+        cluster: Cluster,
+        folder: Path | None = None,
+        dry: bool = False,
+        take_over: bool = False,
+    ) -> None:
+        self.cluster = cluster
+        self.folder = folder or default_folder(cluster)
+        self.dry = dry
+        self.take_over = take_over
+        self.redactor = Redactor.from_environment()
+        self.clock = RealClock()
+        self.journal = WalkFolder(
+            self.folder,
+            new_meta(
+                title=cluster.name,
+                simulated=cluster.simulated,
+                versions={"vllm": cluster.serve.vllm_version, "ray": cluster.ray.version},
+            ),
+        )
+        self._transport: Transport | None = None
+        self._locked: Locked | None = None
+        #: Secrets that a person typed, by the name of the environment variable: in memory only.
+        self._typed: dict[str, str] = {}
 
+    async def settle(self, ask: api_key.Ask) -> None:
+        """Before the walk: the API key, asked for where one is wanted and the environment has none.
 
-def _step(state: State, event: ev.AnyEvent) -> State:
-    match event:
-        case ev.StepStarted():
-            fresh = {
-                "status": "running",
-                "attempt": event.attempt,
-                "started": event.t,
-                "ended": None,
-                "verdict": None,
-                "waiting": None,
-            }
-            return replace(_update(state, event.step, **fresh), current=event.step)
-        case ev.Asked():
-            updated = _update(state, event.step, status="asking", waiting=None)
-            if event.question.kind == "gate":
-                updated = _update(updated, event.step, status="failed")
-            return replace(updated, question=event.question)
-        case ev.Answered():
-            status = state.step(event.step).status
-            updated = _update(state, event.step, status="running" if status == "asking" else status)
-            return replace(updated, question=None)
-        case ev.Waiting():
-            return _update(state, event.step, waiting=event)
-        case ev.Listed():
-            return _update(state, event.step, status="listed", ended=event.t, waiting=None)
-        case ev.Judged():
-            status = "passed" if event.verdict.passed else "failed"
-            updated = _update(
-                state, event.step, status=status, verdict=event.verdict, ended=event.t, waiting=None
-            )
-            if event.verdict.passed:
-                updated = replace(updated, facts={**state.facts, **event.verdict.facts})
-            return updated
-    return state
+        Raises UsageError when the person gives none. A dry run starts nothing and asks for nothing.
+        """
+        if not self.dry and (key := await api_key.settle(self.cluster, os.environ, ask)):
+            self.redactor.add(key)
+            self._typed[api_key.NAME] = key
 
+    def engine(self, decider: Decider, asker: Asker, on_event: OnEvent) -> Engine:
+        """The engine of this walk; ``asker`` answers for host keys and passwords."""
+        from wizard_steps.transport.dry import Dry
+        from wizard_steps.transport.ssh import SshTransport
 
-def _update(state: State, step_id: str, **changes: Any) -> State:
-    steps = tuple(replace(step, **changes) if step.id == step_id else step for step in state.steps)
-    return replace(state, steps=steps)
+        ssh = SshTransport(self.cluster, asker)
+        inner = WithRayToken(WithSecrets(ssh, ChainMap(self._typed, os.environ)), self.cluster, self.redactor)
+        cleaned = Cleaned(inner, self.redactor)
+        self._locked = None if self.dry else Locked(cleaned, self.cluster, self.take_over)
+        self._transport = self._locked or cleaned
+        return Engine(
+            plan=plan_for(self.cluster),
+            cluster=self.cluster,
+            transport=Dry(self._transport) if self.dry else self._transport,
+            decider=decider,
+            clock=self.clock,
+            journal=self.journal,
+            on_event=on_event,
+            redactor=self.redactor,
+        )
 
+    async def taken(self) -> LockHeld:
+        """Returns when another wizard has taken the cluster's lock from this walk."""
+        if self._locked is None:
+            await asyncio.Event().wait()
+        assert self._locked is not None
+        return await self._locked.taken()
 
-def _run(state: State, event: ev.CommandStarted | ev.Output | ev.CommandEnded) -> State:
-    match event:
-        case ev.CommandStarted():
-            run = Run(
-                number=event.run,
-                step=event.step,
-                attempt=state.step(event.step).attempt,
-                node=event.node,
-                key=event.key,
-                text=event.text,
-                use=event.use,
-                spool=event.spool,
-                mutates=event.mutates,
-                quiet=event.quiet,
-                show=event.show,
-                started=event.t,
-            )
-        case ev.Output():
-            run = state.runs[event.run]
-            start = event.start if run.start is None else run.start
-            run = replace(run, start=start, end=event.end)
-        case ev.CommandEnded():
-            run = replace(
-                state.runs[event.run],
-                code=event.code,
-                reason=event.reason,
-                detail=event.detail,
-                started=event.started,
-                ended=event.ended,
-            )
-    return replace(state, runs=state.runs.plus(run.number, run))
+    def again(self, cluster: Cluster, take_over: bool) -> LiveWalk:
+        """Another walk of the cluster, recorded beside this one; secrets that were typed stay known."""
+        walk = LiveWalk(cluster, beside(self.folder), self.dry, take_over)
+        walk.redactor, walk._typed = self.redactor, self._typed
+        return walk
+
+    def evidence(self, event: ev.AnyEvent, state: State) -> None:
+        """Keeps the text of a gate that just passed; the wizard's screen adds its picture."""
+        if not isinstance(event, ev.Judged) or not event.verdict.passed:
+            return
+        number = next(n for n, step in enumerate(state.steps, 1) if step.id == event.step)
+        self.journal.evidence(f"{number:02d}-{event.step}.txt", gate_text(event, state, self.journal.spool))
+
+    async def close(self) -> None:
+        if self._transport is not None:
+            await self._transport.close()
+        self.journal.close()

@@ -16,9 +16,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests import scale_hosts
 from tests.bench.bench_scale import hosts, machine
 from tests.bench.fanout import texts, ways
+from tests.helpers import scale_hosts
 
 
 def main() -> None:

@@ -19,20 +19,20 @@ from pathlib import Path
 
 import psutil
 
-from tests import scale_hosts
 from tests.bench.bench_scale import hosts, machine
-from tui.plain import PlainReport
-from wizard_steps import events as ev
-from wizard_steps.clock import RealClock
-from wizard_steps.cluster import Cluster
+from tests.helpers import scale_hosts
+from tui.cli.plain import PlainReport
+from wizard_steps.cluster.file import Cluster
+from wizard_steps.engine.clock import RealClock
+from wizard_steps.engine.runner import Runner
 from wizard_steps.model import Cmd
-from wizard_steps.redact import Redactor
-from wizard_steps.runner import Runner
-from wizard_steps.session import State, apply
+from wizard_steps.recording import events as ev
+from wizard_steps.recording.journal import WalkFolder, new_meta
+from wizard_steps.recording.redact import Redactor
+from wizard_steps.recording.state import State, apply
 from wizard_steps.transport.cleaned import Cleaned
 from wizard_steps.transport.ssh import SshTransport
 from wizard_steps.transport.ssh_ask import NoAsker
-from wizard_steps.walk import WalkFolder, new_meta
 
 LINE = "(EngineCore pid=7) INFO 11-24 08:50:47 [core.py:1] step done at http://10.0.0.1:8000 for 12 users"
 SOUP = r"\033[1;31mred\033[0m \033]8;;http://x\007link\033]8;;\007 \033]52;c;eA==\007a\rb\r\n"

@@ -20,7 +20,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 def milepost(*words: str) -> float:
     """Seconds one run of the program takes."""
     start = time.perf_counter()
-    done = subprocess.run([sys.executable, "-m", "tui.cli", *words], cwd=ROOT, stdout=subprocess.DEVNULL)
+    done = subprocess.run([sys.executable, "-m", "tui.cli.main", *words], cwd=ROOT, stdout=subprocess.DEVNULL)
     assert done.returncode in (0, 1), done.returncode
     return time.perf_counter() - start
 
@@ -32,7 +32,7 @@ def bare() -> float:
 
 
 def main(count: int) -> None:
-    from walk_maker import make
+    from tests.helpers.walk_maker import make
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -26,11 +26,11 @@ from pathlib import Path
 
 import psutil
 
-from tests import scale_hosts
-from wizard_steps import cluster as clusters
-from wizard_steps import walk as walks
-from wizard_steps.cluster import Cluster
-from wizard_steps.events import CommandEnded, CommandStarted, StepStarted, WalkEnded
+from tests.helpers import scale_hosts
+from wizard_steps.cluster import file as clusters
+from wizard_steps.cluster.file import Cluster
+from wizard_steps.recording import journal as walks
+from wizard_steps.recording.events import CommandEnded, CommandStarted, StepStarted, WalkEnded
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,7 +45,7 @@ def hosts(folder: Path, total: int, processes: int = 2) -> Iterator[list[int]]:
         words = [
             sys.executable,
             "-m",
-            "tests.scale_hosts",
+            "tests.helpers.scale_hosts",
             str(folder),
             str(first),
             str(min(share, total - first)),
@@ -94,7 +94,7 @@ def walk(cluster: Cluster, folder: Path, name: str) -> tuple[float, float, str]:
     words = [
         sys.executable,
         "-m",
-        "tui.cli",
+        "tui.cli.main",
         str(file),
         "--headless",
         "--quiet",

@@ -25,11 +25,11 @@ from textual.screen import Screen
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.tui_fakes import Toy, ToyWalk
-from tui.app import MilepostApp
+from tests.helpers.tui_fakes import Toy, ToyWalk
+from tui.app.app import MilepostApp
 from tui.widgets.log_view import LogView
-from wizard_steps import expected
-from wizard_steps.clock import RealClock
+from wizard_steps.engine import expected
+from wizard_steps.engine.clock import RealClock
 from wizard_steps.model import Chunk, Cmd, Exit, Node
 
 CHUNK = 64 * 1024

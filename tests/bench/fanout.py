@@ -19,21 +19,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests import scale_hosts
-from wizard_steps.clock import RealClock
-from wizard_steps.cluster import Cluster
-from wizard_steps.decide import FileDecider
-from wizard_steps.engine import Engine
-from wizard_steps.events import CommandEnded
+from tests.helpers import scale_hosts
+from wizard_steps.cluster.file import Cluster
+from wizard_steps.engine.clock import RealClock
+from wizard_steps.engine.decide import FileDecider
+from wizard_steps.engine.engine import Engine
 from wizard_steps.milestones.install import versions_command
 from wizard_steps.milestones.reach import WHOAMI
 from wizard_steps.milestones.smi import SMI
 from wizard_steps.plan import plan_for
-from wizard_steps.redact import Redactor
+from wizard_steps.recording.events import CommandEnded
+from wizard_steps.recording.journal import WalkFolder, load, new_meta
+from wizard_steps.recording.redact import Redactor
 from wizard_steps.transport.cleaned import Cleaned
 from wizard_steps.transport.ssh import SshTransport
 from wizard_steps.transport.ssh_ask import NoAsker
-from wizard_steps.walk import WalkFolder, load, new_meta
 
 Way = Callable[[Cluster, list[str], Path, int], int]
 

@@ -58,7 +58,7 @@ def too_big(text: str) -> str:
 
 
 async def milepost(*words: str) -> int:
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "tui.cli", *words)
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "tui.cli.main", *words)
     return await process.wait()
 
 

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.helpers.requirements import require
 from tests.real import faults, vllm_env
 from tests.real.hosts import Hosts
-from tests.requirements import require
 
 TOOLS = ("ip", "nft", "sshd", "ssh", "ssh-keygen", "unshare", "nsenter", "setpriv", "openssl")
 

@@ -18,7 +18,7 @@ import msgspec
 from tests.real import vllm_env
 from tests.real.hosts import Hosts
 from tests.real.walks import HeadlessWalk, environment, milepost
-from wizard_steps.walk import Meta
+from wizard_steps.recording.journal import Meta
 
 DEFAULT = Path(__file__).resolve().parents[2] / "snapshots/walks/real-vllm-cpu"
 #: The X of 10.X.0.0/23: the same in every recording, so that a new one differs only in what changed.

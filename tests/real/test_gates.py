@@ -15,16 +15,16 @@ import msgspec
 import pytest
 
 from tests.real.hosts import Hosts
-from wizard_steps import events as ev
-from wizard_steps.clock import RealClock
-from wizard_steps.cluster import Cluster, load
-from wizard_steps.decide import Answer
-from wizard_steps.engine import Engine
+from wizard_steps.cluster.file import Cluster, load
+from wizard_steps.engine.clock import RealClock
+from wizard_steps.engine.decide import Answer
+from wizard_steps.engine.engine import Engine
 from wizard_steps.model import Question, Verdict
 from wizard_steps.plan import plan_for
+from wizard_steps.recording import events as ev
+from wizard_steps.recording.journal import MemoryJournal
 from wizard_steps.transport.ssh import SshTransport
 from wizard_steps.transport.ssh_ask import NoAsker
-from wizard_steps.walk import MemoryJournal
 
 pytestmark = [pytest.mark.real_hosts, pytest.mark.timeout(300)]
 

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.headless_help import files_below, plain_bytes
+from tests.helpers.headless_help import files_below, plain_bytes
 from tests.real import vllm_env
 from tests.real.faults import Told, gate_shut, there_before
 from tests.real.hosts import Hosts
 from tests.real.walks import Event, HeadlessWalk, down, told
 from tests.real.wizard_side import MODEL_AT, SERVE
-from wizard_steps import remote
-from wizard_steps.cluster import load
+from wizard_steps.cluster.file import load
+from wizard_steps.node import remote
 
 pytestmark = [pytest.mark.real_vllm, pytest.mark.timeout(900)]
 

@@ -12,13 +12,13 @@ import pytest
 from tests.real import hostfiles
 from tests.real.hosts import Hosts
 from tests.real.walks import HeadlessWalk, down, told
-from tui.live import LiveWalk
-from wizard_steps import events as ev
-from wizard_steps.cluster import load
-from wizard_steps.decide import FileDecider
+from wizard_steps.cluster.file import load
+from wizard_steps.engine.decide import FileDecider
 from wizard_steps.model import Node
 from wizard_steps.plan import plan_for
-from wizard_steps.session import State
+from wizard_steps.recording import events as ev
+from wizard_steps.recording.state import State
+from wizard_steps.session import LiveWalk
 
 pytestmark = [pytest.mark.real_hosts, pytest.mark.timeout(600)]
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.requirements import require
 from tests.real.conftest import obstacle
 from tests.real.hosts import Hosts
 from tests.real_docker.podman import SHIM, Podman
-from tests.requirements import require
 
 
 def _obstacle() -> str:

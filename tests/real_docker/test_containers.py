@@ -10,8 +10,8 @@ import pytest
 from tests.real.walks import down
 from tests.real_docker.podman import IMAGE, WITHOUT_RAY, Podman
 from tests.real_docker.walking import TO_RAY, walk
-from wizard_steps import docker
-from wizard_steps.cluster import load
+from wizard_steps.cluster.file import load
+from wizard_steps.node import docker
 
 pytestmark = [pytest.mark.real_hosts, pytest.mark.timeout(600)]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.case_runner import CaseDecider
-from tui.live import LiveWalk
-from wizard_steps import events as ev
-from wizard_steps.cluster import load
+from tests.helpers.case_runner import CaseDecider
+from wizard_steps.cluster.file import load
 from wizard_steps.model import Question, Verdict
+from wizard_steps.recording import events as ev
+from wizard_steps.session import LiveWalk
 from wizard_steps.transport.ssh_ask import NoAsker
 
 TO_RAY = ("ip", "smi", "docker_ready", "docker_head", "docker_workers", "docker_ray_status")

@@ -6,7 +6,7 @@ from textual.app import ComposeResult
 from textual.widgets import Input, Static
 
 from tui.screens.dialog import Dialog
-from wizard_steps import api_key
+from wizard_steps.node import api_key
 
 
 class ApiKeyScreen(Dialog[str]):

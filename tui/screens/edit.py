@@ -10,11 +10,11 @@ from textual.app import ComposeResult
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
+from tui.app.fields import fields
+from tui.app.text import safe, safe_block
 from tui.screens.dialog import Dialog
-from tui.tui_fields import fields
-from tui.tui_text import safe, safe_block
-from wizard_steps.cluster import Cluster
-from wizard_steps.edit import with_value
+from wizard_steps.cluster.edit import with_value
+from wizard_steps.cluster.file import Cluster
 from wizard_steps.errors import MilepostError
 
 #: Fields that decide how a model is split over the GPUs.

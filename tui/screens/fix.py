@@ -9,9 +9,9 @@ from textual.app import ComposeResult
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
+from tui.app.fixes import Offer
+from tui.app.text import safe, safe_block
 from tui.screens.dialog import Dialog
-from tui.tui_fixes import Offer
-from tui.tui_text import safe, safe_block
 
 
 class FixScreen(Dialog[Offer]):

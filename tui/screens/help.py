@@ -10,8 +10,8 @@ from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
+from tui.app.text import ROW_STATES
 from tui.screens.dialog import Dialog
-from tui.tui_text import ROW_STATES
 
 KEYS = (
     (

@@ -12,8 +12,8 @@ from textual.containers import VerticalScroll
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
+from tui.app.text import safe, safe_block
 from tui.screens.dialog import Dialog
-from tui.tui_text import safe, safe_block
 
 
 class QuitScreen(Dialog[bool]):

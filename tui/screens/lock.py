@@ -9,9 +9,9 @@ from textual.app import ComposeResult
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
+from tui.app.text import safe
 from tui.screens.dialog import Dialog
-from tui.tui_text import safe
-from wizard_steps.lock import STALE, Holder, LockHeld
+from wizard_steps.node.lock import STALE, Holder, LockHeld
 
 LockAnswer = Literal["leave", "again", "take"]
 

@@ -9,9 +9,9 @@ from textual.app import ComposeResult
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
+from tui.app.present import NodeMark
+from tui.app.text import STEP_STATES, safe
 from tui.screens.dialog import Dialog
-from tui.tui_present import NodeMark
-from tui.tui_text import STEP_STATES, safe
 
 
 class NodesScreen(Dialog[str]):

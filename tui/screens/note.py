@@ -8,8 +8,8 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.widgets import Input, Static
 
+from tui.app.text import cut, safe
 from tui.screens.dialog import Dialog
-from tui.tui_text import cut, safe
 
 #: Of the notes that are there already, this many are shown, the latest ones.
 _EARLIER = 4

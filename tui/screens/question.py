@@ -9,8 +9,8 @@ from textual.app import ComposeResult
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
+from tui.app.text import safe, safe_block
 from tui.screens.dialog import Dialog
-from tui.tui_text import safe, safe_block
 from wizard_steps.errors import MilepostError
 from wizard_steps.model import Option as Choice
 from wizard_steps.model import Question

@@ -12,11 +12,11 @@ from textual.events import DescendantFocus
 from textual.screen import Screen
 from textual.widgets import Button, Footer, Input, Label, Static
 
+from tui.app.form import CHOICES, FIELDS, Form, NodeForm, cluster_of, empty, form_of, save
+from tui.app.text import safe_block
 from tui.screens.leave import QuitScreen
 from tui.screens.setup_widgets import Choice, NodeRow, SplitLine
-from tui.tui_form import CHOICES, FIELDS, Form, NodeForm, cluster_of, empty, form_of, save
-from tui.tui_text import safe_block
-from wizard_steps.cluster import Cluster, load
+from wizard_steps.cluster.file import Cluster, load
 from wizard_steps.errors import MilepostError
 
 

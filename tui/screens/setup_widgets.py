@@ -9,9 +9,9 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.widgets import Button, Input, Static
 
-from tui.tui_form import CHOICES, Form, NodeForm
-from tui.tui_split import split_line
-from tui.tui_text import safe_block
+from tui.app.form import CHOICES, Form, NodeForm
+from tui.app.split import split_line
+from tui.app.text import safe_block
 
 
 class NodeRow(Horizontal):

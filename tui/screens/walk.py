@@ -8,12 +8,12 @@ from textual.binding import Binding, BindingType
 from textual.notifications import SeverityLevel
 from textual.widgets import Input, Static
 
-from tui import tui_present as present
+from tui.app import present
+from tui.app.compare import command_line
+from tui.app.note import earlier, keep, recorder
 from tui.screens.nodes import NodesScreen
 from tui.screens.note import NoteScreen
 from tui.screens.walk_view import WalkView
-from tui.tui_compare import command_line
-from tui.tui_note import earlier, keep, recorder
 from tui.widgets.compare_view import CompareView
 from tui.widgets.find_bar import FindBar
 from tui.widgets.line_view import LineView

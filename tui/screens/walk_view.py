@@ -10,21 +10,21 @@ from textual.containers import Horizontal, Vertical
 from textual.screen import Screen
 from textual.widgets import ContentSwitcher, Footer
 
-from tui import tui_present as present
-from tui.tui_checks import checks_text
-from tui.tui_compare import compare_lines
-from tui.tui_session import WalkSession
+from tui.app import present
+from tui.app.checks import checks_text
+from tui.app.compare import compare_lines
+from tui.app.session import WalkSession
 from tui.widgets.bars import HeaderBar, HeadingBar, NodeBar, ProgressLine, ViewBar
 from tui.widgets.compare_view import CompareView
 from tui.widgets.find_bar import FindBar
 from tui.widgets.log_view import LogView
 from tui.widgets.panes import ChecksPane, GateBar, InfoPanel
 from tui.widgets.step_list import StepList, step_rows
-from wizard_steps import events as ev
-from wizard_steps.session import State
+from wizard_steps.recording import events as ev
+from wizard_steps.recording.state import State
 
 if TYPE_CHECKING:
-    from tui.app import MilepostApp
+    from tui.app.app import MilepostApp
 
 VIEWS = (("compare", "Compare"), ("log", "Log"), ("checks", "Checks"))
 #: While a step runs, its output is compared at most this often (seconds).

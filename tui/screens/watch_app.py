@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tui.app import MilepostApp
+from tui.app.app import MilepostApp
+from tui.app.life import Life
+from tui.app.log import LogStore
+from tui.app.phase import PhaseWatch
+from tui.app.session import WalkSession
 from tui.screens.watch_screen import WatchScreen
-from tui.tui_life import Life
-from tui.tui_log import LogStore
-from tui.tui_phase import PhaseWatch
-from tui.tui_session import WalkSession
-from tui.watching import Playback
-from wizard_steps.walk import load
+from wizard_steps.recording.journal import load
 from wizard_steps.walks.shipped import find
+from wizard_steps.walks.watching import Playback
 
 
 class WatchLife(Life):
@@ -25,7 +25,7 @@ class WatchLife(Life):
 class WatchApp(MilepostApp):
     """Plays ``playback``. Keys of a gate do nothing: the recording has the answers."""
 
-    CSS_PATH = str(Path(__file__).parent.parent / "wizard.tcss")
+    CSS_PATH = str(Path(__file__).parents[1] / "app" / "wizard.tcss")
 
     def __init__(self, playback: Playback) -> None:
         super().__init__(playback, None, linger=0.0)

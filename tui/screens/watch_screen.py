@@ -10,12 +10,12 @@ from textual.binding import Binding, BindingType
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
+from tui.app.session import WalkSession
+from tui.app.text import cut, duration, safe, safe_block
 from tui.screens.dialog import Dialog
 from tui.screens.walk import WalkScreen
-from tui.tui_session import WalkSession
-from tui.tui_text import cut, duration, safe, safe_block
-from tui.watching import Playback
 from tui.widgets.bars import Bar, ProgressLine
+from wizard_steps.walks.watching import Playback
 
 if TYPE_CHECKING:
     from tui.screens.watch_app import WatchApp

@@ -9,8 +9,8 @@ from rich.cells import cell_len
 from rich.text import Text
 from textual.widget import Widget
 
-from tui.tui_present import NodeMark
-from tui.tui_text import STEP_STATES, cut, spinner
+from tui.app.present import NodeMark
+from tui.app.text import STEP_STATES, cut, spinner
 
 #: Above this many nodes a filterable list takes the place of the tabs.
 TABS = 8

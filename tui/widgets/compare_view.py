@@ -13,8 +13,8 @@ from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
 from textual.strip import Strip
 
-from tui.tui_compare import CompareLine
-from tui.tui_text import ROW_STATES, cut, is_picture, is_rule, wrapped
+from tui.app.compare import CompareLine
+from tui.app.text import ROW_STATES, cut, is_picture, is_rule, wrapped
 from tui.widgets.line_view import LineView
 
 #: From this width on (columns) the word stands in a column of its own.

@@ -9,7 +9,7 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.widgets import Input, Static
 
-from tui.tui_text import cut
+from tui.app.text import cut
 from tui.widgets.log_view import LogView
 
 

@@ -13,7 +13,7 @@ from textual.message import Message
 from textual.reactive import reactive
 from textual.strip import Strip
 
-from tui.tui_log import LogDoc, LogLine
+from tui.app.log import LogDoc, LogLine
 from tui.widgets.line_view import LineView
 from tui.widgets.rows import INDENT, breaks
 

@@ -10,7 +10,7 @@ from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.widgets import Markdown, Static
 
-from tui.tui_compare import document
+from tui.app.compare import document
 from tui.widgets.bars import Bar
 
 _GATE_KEYS = (

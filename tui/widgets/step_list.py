@@ -12,10 +12,10 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.strip import Strip
 
-from tui.tui_present import short_title
-from tui.tui_text import STEP_STATES, cut, duration
+from tui.app.present import short_title
+from tui.app.text import STEP_STATES, cut, duration
 from tui.widgets.line_view import LineView
-from wizard_steps.session import StepState
+from wizard_steps.recording.state import StepState
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from wizard_steps.advisor.plan import Box, Topology, Wanted, consider
 from wizard_steps.advisor.reasons import illegal
 from wizard_steps.advisor.render import split_text
 from wizard_steps.advisor.shape import ModelShape, parse_config
-from wizard_steps.cluster import Cluster
+from wizard_steps.cluster.file import Cluster
 from wizard_steps.errors import UsageError
 
 

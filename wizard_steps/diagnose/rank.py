@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from wizard_steps.diagnose.lines import unix
 from wizard_steps.diagnose.model import KINDS, Action, Evidence, Finding, Source
 from wizard_steps.diagnose.scan import KEEP, Hit
-from wizard_steps.redact import Redactor
+from wizard_steps.recording.redact import Redactor
 
 #: What is found after the first failure is probably its consequence.
 LATER = 0.6

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from wizard_steps.advisor.plan import Box, Topology
-from wizard_steps.cluster import Cluster
+from wizard_steps.cluster.file import Cluster
 from wizard_steps.facts.node import NodeFacts
 
 MIB = 1 << 20

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import aclosing
 
-from wizard_steps.cluster import Cluster
+from wizard_steps.cluster.file import Cluster
 from wizard_steps.facts.node import Answer, NodeFacts, parse_node
 from wizard_steps.facts.script import commands
 from wizard_steps.model import Chunk, Cmd, Exit, Node

@@ -10,7 +10,7 @@ from msgspec import Struct
 from wizard_steps.advisor.effect import wanted_of
 from wizard_steps.advisor.plan import Topology, consider, placement
 from wizard_steps.advisor.shape import parse_config
-from wizard_steps.cluster import Cluster
+from wizard_steps.cluster.file import Cluster
 from wizard_steps.errors import UsageError
 from wizard_steps.facts import compare, rules_gpu, rules_machine, rules_network, rules_software
 from wizard_steps.facts.boxes import topology_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from wizard_steps.cluster import Cluster
+from wizard_steps.cluster.file import Cluster
 
 #: Bytes of a model's config.json that are read; quantised ones list many layers.
 CONFIG_LIMIT = 262144

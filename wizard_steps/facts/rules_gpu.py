@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from wizard_steps.cluster import Cluster
+from wizard_steps.cluster.file import Cluster
 from wizard_steps.facts import needs as wanted
 from wizard_steps.facts.finding import Finding, ok
 from wizard_steps.facts.gpu import remedy

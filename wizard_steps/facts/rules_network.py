@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator, Mapping, Sequence
 
-from wizard_steps.cluster import Cluster
+from wizard_steps.cluster.file import Cluster
 from wizard_steps.facts.finding import Finding, ok
 from wizard_steps.facts.network import candidates, excluded
 from wizard_steps.facts.node import NodeFacts

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from wizard_steps.cluster import Cluster
-from wizard_steps.docker import image_of
+from wizard_steps.cluster.file import Cluster
 from wizard_steps.facts import needs as wanted
 from wizard_steps.facts.finding import Finding, ok
 from wizard_steps.facts.model_script import is_path
 from wizard_steps.facts.node import NodeFacts
 from wizard_steps.facts.software import Access
 from wizard_steps.model import Node
+from wizard_steps.node.docker import image_of
 
 #: Ray's worker ports; the client server of the head is 10001.
 WORKER_PORTS = range(10002, 20000)

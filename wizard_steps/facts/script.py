@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import shlex
 
-from wizard_steps import docker as containers
-from wizard_steps.cluster import Cluster
+from wizard_steps.cluster.file import Cluster
 from wizard_steps.facts.gpu import APPS_QUERY, QUERY
 from wizard_steps.facts.model_script import access, config, exports, is_path, weights, weights_path
 from wizard_steps.model import Cmd, Node
+from wizard_steps.node import docker as containers
 
 #: Distributions whose versions matter to a cluster.
 PACKAGES = (

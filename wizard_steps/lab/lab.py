@@ -19,8 +19,8 @@ from typing import Any, Self
 
 import msgspec
 
-from wizard_steps import cluster as clusters
-from wizard_steps.cluster import Cluster, NodeEntry, Ray, Serve, Ssh
+from wizard_steps.cluster import file as clusters
+from wizard_steps.cluster.file import Cluster, NodeEntry, Ray, Serve, Ssh
 from wizard_steps.errors import MilepostError
 from wizard_steps.lab import layout as layouts
 from wizard_steps.lab import reaper

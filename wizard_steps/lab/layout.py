@@ -14,7 +14,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from wizard_steps import versions
+from wizard_steps.cluster import versions
 from wizard_steps.errors import UsageError
 from wizard_steps.lab.reaper import MARKER
 

@@ -13,10 +13,10 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from wizard_steps import api_key
+from wizard_steps.engine.step import Known, Step
 from wizard_steps.milestones.common import failure
 from wizard_steps.model import Check, Cmd, Result, Results, Round, Verdict
-from wizard_steps.step import Known, Step
+from wizard_steps.node import api_key
 
 PROMPT = "Reply with OK if you hear me."
 MAX_TOKENS = 32

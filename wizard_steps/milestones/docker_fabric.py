@@ -6,11 +6,11 @@ import shlex
 
 from msgspec.structs import replace
 
-from wizard_steps import docker
+from wizard_steps.engine.step import Known
 from wizard_steps.milestones import docker_start
 from wizard_steps.milestones.fabric import Fabric
 from wizard_steps.model import Cmd, Node, Results, Round
-from wizard_steps.step import Known
+from wizard_steps.node import docker
 
 #: Seconds an engine may need to start a container of a large image, on top of the command's own limit.
 START = 60.0

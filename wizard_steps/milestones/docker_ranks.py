@@ -7,12 +7,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from wizard_steps import remote
+from wizard_steps.engine.step import Known
 from wizard_steps.milestones import raystart, serve
 from wizard_steps.milestones.common import failure
 from wizard_steps.model import Check, Cmd, Node, Result, Results, Round, Verdict, Work
-from wizard_steps.remote import Look
-from wizard_steps.step import Known
+from wizard_steps.node import remote
+from wizard_steps.node.remote import Look
 
 #: Every rank prints this once all of them have met.
 _JOINED = re.compile(r"rank \d+ in world size \d+")

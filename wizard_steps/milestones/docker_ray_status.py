@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from wizard_steps import docker
+from wizard_steps.engine.step import Known
 from wizard_steps.milestones import docker_start, head, workers
 from wizard_steps.milestones.ray_status import RayStatus
 from wizard_steps.model import Cmd, Node, Results, Round, Verdict
-from wizard_steps.step import Known
+from wizard_steps.node import docker
 
 
 class DockerRayStatus(RayStatus):

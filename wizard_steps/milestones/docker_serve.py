@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from wizard_steps import docker, remote
+from wizard_steps.engine.step import Known
 from wizard_steps.milestones import docker_ranks, docker_start
 from wizard_steps.milestones.serve import ROLE, Serve
 from wizard_steps.model import Cmd, Results, Round, Verdict, Work
-from wizard_steps.step import Known
+from wizard_steps.node import docker, remote
 
 #: The keys of commands that look at the node itself: a model's folder is mounted from there.
 _ON_NODE = ("model",)

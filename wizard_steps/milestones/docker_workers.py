@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from wizard_steps.engine.step import Known, Step
 from wizard_steps.milestones import docker_start, workers
 from wizard_steps.model import Results, Round, Verdict, Work
-from wizard_steps.step import Known, Step
 
 
 class DockerWorkers(Step):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from itertools import combinations
 
-from wizard_steps import remote
-from wizard_steps.milestones import collective, mesh, raystart
+from wizard_steps.engine.step import Known, Step
+from wizard_steps.milestones import raystart
 from wizard_steps.milestones.common import everywhere, failure, fields
 from wizard_steps.model import Check, Cmd, Node, Results, Round, Verdict, Work
-from wizard_steps.remote import Look
-from wizard_steps.step import Known, Step
+from wizard_steps.node import collective, mesh, remote
+from wizard_steps.node.remote import Look
 
 #: One port for each kind a firewall may forget: Ray's workers (both ends of their range), where the ranks
 #: meet, and one of the high ports that Ray's node managers, NCCL and Gloo take at random.

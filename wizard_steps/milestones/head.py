@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from wizard_steps import ray_token
+from wizard_steps.engine.step import Known, Step
 from wizard_steps.milestones import raystart
 from wizard_steps.model import Check, Results, Round, Verdict, Work
-from wizard_steps.step import Known, Step
+from wizard_steps.node import ray_token
 
 
 def argv(known: Known) -> list[str]:

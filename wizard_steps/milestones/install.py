@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shlex
 
+from wizard_steps.engine.step import Known, Step
 from wizard_steps.milestones.common import everywhere, failure, fields, same_everywhere
 from wizard_steps.model import Check, Cmd, Node, Results, Round, Verdict
-from wizard_steps.step import Known, Step
 
 _VERSIONS = """
 import sys

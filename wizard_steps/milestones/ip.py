@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from wizard_steps.engine.step import Known, Step
 from wizard_steps.facts.network import Candidate, candidates, parse_interfaces
 from wizard_steps.milestones import ip_measure
 from wizard_steps.milestones.common import everywhere, failure
 from wizard_steps.milestones.raystart import environment
-from wizard_steps.milestones.tcp import connect, listen
 from wizard_steps.model import Check, Cmd, Node, Question, Result, Results, Round, Verdict, Work
-from wizard_steps.step import Known, Step
+from wizard_steps.node.tcp import connect, listen
 
 #: Head to worker is tried on a port of the range Ray's workers listen in.
 BACK_PORT = ip_measure.PORT

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from wizard_steps.engine.step import Known
 from wizard_steps.facts import netstate, script
 from wizard_steps.facts import recommend as networks
 from wizard_steps.facts.network import Candidate, parse_interfaces
 from wizard_steps.facts.recommend import Choice, Measurement, NodeNet
 from wizard_steps.facts.sections import pick, split
-from wizard_steps.milestones import mesh
 from wizard_steps.model import Cmd, Node, Option, Question, Results, Round, Work
-from wizard_steps.step import Known
+from wizard_steps.node import mesh
 
 #: A port of the range Ray's workers listen in (10002-19999): firewalls often forget it.
 PORT = 19998

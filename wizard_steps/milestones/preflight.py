@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from wizard_steps.cluster import Cluster
+from wizard_steps.cluster.file import Cluster
+from wizard_steps.engine.step import Known, Step
 from wizard_steps.facts import script
 from wizard_steps.facts.boxes import topology_of
 from wizard_steps.facts.finding import Finding
@@ -18,7 +19,6 @@ from wizard_steps.facts.node import Answer, NodeFacts, parse_node
 from wizard_steps.facts.sections import split
 from wizard_steps.milestones.common import everywhere
 from wizard_steps.model import WIZARD, Check, Node, Result, Results, Round, Verdict, Work
-from wizard_steps.step import Known, Step
 
 #: What the next gates set right or judge with more knowledge: here only a word of warning.
 _LATER: dict[str, dict[str, str]] = {

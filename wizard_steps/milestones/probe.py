@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shlex
 
-from wizard_steps import api_key
-from wizard_steps.expected import SNAPSHOTS
+from wizard_steps.engine.expected import SNAPSHOTS
+from wizard_steps.engine.step import Known, Step
 from wizard_steps.milestones.common import failure, fields
 from wizard_steps.model import WIZARD, Check, Cmd, Forward, Results, Round, Verdict
-from wizard_steps.step import Known, Step
+from wizard_steps.node import api_key
 
 PROMPT = "Explain Ray in one short paragraph."
 MAX_TOKENS = 128

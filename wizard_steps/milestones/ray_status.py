@@ -11,12 +11,12 @@ import re
 import shlex
 from typing import Any
 
-from wizard_steps import ray_token, remote
+from wizard_steps.engine.step import Known, Step
 from wizard_steps.milestones import raystart
 from wizard_steps.milestones.common import failure
 from wizard_steps.model import Check, Cmd, Node, Result, Results, Round, Verdict
-from wizard_steps.remote import Look
-from wizard_steps.step import Known, Step
+from wizard_steps.node import ray_token, remote
+from wizard_steps.node.remote import Look
 
 #: How long the totals may take to become right, beside the settle time. They lag a join by about 5 s.
 PATIENCE = 60.0

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from wizard_steps import ray_token, remote
+from wizard_steps.engine.step import Known
 from wizard_steps.milestones.common import failure
 from wizard_steps.model import Check, Cmd, Node, Result, Results, Round
-from wizard_steps.remote import Look
-from wizard_steps.step import Known
+from wizard_steps.node import ray_token, remote
+from wizard_steps.node.remote import Look
 
 STARTED = "Ray runtime started."
 ROLE = "ray"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from wizard_steps.engine.step import Known, Step
 from wizard_steps.milestones.common import everywhere, failure, fields
 from wizard_steps.model import Check, Cmd, Results, Round, Verdict
-from wizard_steps.step import Known, Step
 
 WHOAMI = Cmd(
     key="whoami",

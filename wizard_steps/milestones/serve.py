@@ -10,12 +10,12 @@ import re
 import shlex
 from collections.abc import Sequence
 
-from wizard_steps import ray_token, remote
+from wizard_steps.engine.step import Known, Step
 from wizard_steps.milestones import raystart
 from wizard_steps.milestones.common import failure
 from wizard_steps.model import Check, Cmd, Node, Result, Results, Round, Verdict, Work
-from wizard_steps.remote import Look
-from wizard_steps.step import Known, Step
+from wizard_steps.node import ray_token, remote
+from wizard_steps.node.remote import Look
 
 ROLE = "serve"
 READY = "Application startup complete."

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from wizard_steps.engine.step import Known, Step
 from wizard_steps.facts.gpu import parse_nvidia_smi, remedy
 from wizard_steps.milestones.common import everywhere, same_everywhere
 from wizard_steps.model import Check, Cmd, Node, Result, Results, Round, Verdict
-from wizard_steps.step import Known, Step
 
 SMI = Cmd(key="smi", text="nvidia-smi", timeout=60)
 

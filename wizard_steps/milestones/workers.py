@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from wizard_steps.engine.step import Known, Step
 from wizard_steps.milestones import raystart
 from wizard_steps.model import Node, Results, Round, Verdict, Work
-from wizard_steps.step import Known, Step
 
 
 def argv(known: Known, node: Node) -> list[str]:

@@ -6,11 +6,11 @@ import asyncio
 from collections import Counter, defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Iterable
 
-from wizard_steps import events as ev
-from wizard_steps.clock import ZeroClock
-from wizard_steps.decide import Answer
+from wizard_steps.engine.clock import ZeroClock
+from wizard_steps.engine.decide import Answer
 from wizard_steps.errors import DriftError
 from wizard_steps.model import Chunk, Cmd, Exit, Node, Question
+from wizard_steps.recording import events as ev
 
 ReadSpool = Callable[[str, int, int], bytes]
 

@@ -10,7 +10,7 @@ from contextlib import aclosing, asynccontextmanager, suppress
 
 import asyncssh
 
-from wizard_steps.cluster import Cluster
+from wizard_steps.cluster.file import Cluster
 from wizard_steps.model import Chunk, Cmd, Exit, Node
 from wizard_steps.transport.local import LINGER, READ, run_local
 from wizard_steps.transport.ssh_ask import Asker

@@ -6,7 +6,7 @@ import asyncio
 
 import asyncssh
 
-from wizard_steps.cluster import Ssh
+from wizard_steps.cluster.file import Ssh
 from wizard_steps.model import Node
 from wizard_steps.transport import ssh_errors as errors
 from wizard_steps.transport.ssh_ask import Asker

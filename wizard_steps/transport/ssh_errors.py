@@ -11,7 +11,7 @@ from pathlib import Path
 import asyncssh
 from msgspec import Struct
 
-from wizard_steps.cluster import Ssh
+from wizard_steps.cluster.file import Ssh
 from wizard_steps.errors import HostKeyChanged, MilepostError
 from wizard_steps.transport.ssh_hosts import Record, describe, entry_name
 

@@ -11,7 +11,7 @@ from asyncssh.encryption import get_default_encryption_algs
 from asyncssh.public_key import get_default_certificate_algs, get_default_public_key_algs
 from msgspec import Struct
 
-from wizard_steps.cluster import Ssh
+from wizard_steps.cluster.file import Ssh
 from wizard_steps.transport.ssh_errors import Unreachable
 from wizard_steps.transport.ssh_hosts import KnownHosts
 from wizard_steps.transport.ssh_keys import Wanted, agent_path, default_files

@@ -15,10 +15,10 @@ from contextlib import aclosing
 
 from msgspec.structs import replace
 
-from wizard_steps import ray_token
-from wizard_steps.cluster import Cluster
+from wizard_steps.cluster.file import Cluster
 from wizard_steps.model import Chunk, Cmd, Exit, Node
-from wizard_steps.redact import Redactor
+from wizard_steps.node import ray_token
+from wizard_steps.recording.redact import Redactor
 from wizard_steps.transport.base import Transport
 
 

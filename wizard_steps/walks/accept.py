@@ -13,8 +13,8 @@ from difflib import SequenceMatcher
 
 from msgspec import Struct
 
-from wizard_steps import expected
-from wizard_steps.expect import ExpectedLine, compare, fill, parse_line
+from wizard_steps.engine import expected
+from wizard_steps.engine.expect import ExpectedLine, compare, fill, parse_line
 
 GAP = "..."
 #: A real line at least this like a missing one takes its place (0 to 1, see difflib).

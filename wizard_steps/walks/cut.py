@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from wizard_steps import events as ev
 from wizard_steps.errors import UsageError
+from wizard_steps.recording import events as ev
 from wizard_steps.walks.texts import Draft
 
 #: The events of one attempt at a step, up to the start of the next.

@@ -13,8 +13,8 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from wizard_steps.session import fold
-from wizard_steps.walk import Walk
+from wizard_steps.recording.journal import Walk
+from wizard_steps.recording.state import fold
 from wizard_steps.walks.profile import FactKind, Key, Profile, node_names, profile
 
 #: How often a change of this sort breaks a cluster that worked, by rule of thumb.

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from html import escape
 
+from wizard_steps.engine.expected import load
 from wizard_steps.errors import MilepostError
-from wizard_steps.expected import load
 from wizard_steps.model import Check, Comparison, Row
-from wizard_steps.walk import Walk
+from wizard_steps.recording.journal import Walk
 from wizard_steps.walks.html_parts import CSS, JS
 from wizard_steps.walks.story import Chapter, Shot, about, cut_lines, story
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from wizard_steps.model import Check, Comparison
-from wizard_steps.walk import Walk
+from wizard_steps.recording.journal import Walk
 from wizard_steps.walks.story import Chapter, Shot, about, cut_lines, story
 
 _LINES = 60

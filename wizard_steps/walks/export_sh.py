@@ -7,8 +7,8 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from wizard_steps import events as ev
-from wizard_steps.walk import Walk
+from wizard_steps.recording import events as ev
+from wizard_steps.recording.journal import Walk
 from wizard_steps.walks.story import Chapter, Shot, about, story
 
 _HEAD = """\

@@ -10,9 +10,9 @@ from typing import Any
 
 from msgspec import Struct
 
-from wizard_steps import events as ev
-from wizard_steps.redact import MARK, Redactor
-from wizard_steps.walk import Walk
+from wizard_steps.recording import events as ev
+from wizard_steps.recording.journal import Walk
+from wizard_steps.recording.redact import MARK, Redactor
 from wizard_steps.walks.rename import Rename, of_name
 from wizard_steps.walks.texts import Draft, texts
 

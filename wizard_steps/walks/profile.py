@@ -8,12 +8,12 @@ from typing import Any, Literal
 
 from msgspec import Struct, field
 
-from wizard_steps import events as ev
 from wizard_steps.facts.gpu import parse_nvidia_smi
 from wizard_steps.milestones.common import fields
 from wizard_steps.model import Verdict
-from wizard_steps.session import Run, State, fold
-from wizard_steps.walk import Walk
+from wizard_steps.recording import events as ev
+from wizard_steps.recording.journal import Walk
+from wizard_steps.recording.state import Run, State, fold
 from wizard_steps.walks.texts import outputs
 
 FactKind = Literal["version", "setting", "gpu", "network", "fact", "command", "tool"]

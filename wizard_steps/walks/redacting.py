@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wizard_steps.redact import Redactor
+from wizard_steps.recording.redact import Redactor
 from wizard_steps.walks.identify import secrets
 from wizard_steps.walks.texts import Change, Draft, Span, changed
 

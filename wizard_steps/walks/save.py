@@ -8,13 +8,13 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from wizard_steps import events as ev
 from wizard_steps.errors import WalkError
-from wizard_steps.redact import Redactor
-from wizard_steps.replaying import Replayed, replay
-from wizard_steps.walk import Walk, WalkFolder
-from wizard_steps.walks import notes
+from wizard_steps.recording import events as ev
+from wizard_steps.recording import notes
+from wizard_steps.recording.journal import Walk, WalkFolder
+from wizard_steps.recording.redact import Redactor
 from wizard_steps.walks.identify import secrets
+from wizard_steps.walks.replay import Replayed, replay
 from wizard_steps.walks.texts import Draft
 
 

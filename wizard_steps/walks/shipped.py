@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wizard_steps.expected import SNAPSHOTS
-from wizard_steps.walk import is_walk
+from wizard_steps.engine.expected import SNAPSHOTS
+from wizard_steps.recording.journal import is_walk
 
 FOLDER = SNAPSHOTS / "walks"
 

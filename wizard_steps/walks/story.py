@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from msgspec import Struct
 from msgspec.structs import replace
 
-from wizard_steps import events as ev
 from wizard_steps.model import Question, Reason, Verdict
-from wizard_steps.walk import Walk
-from wizard_steps.walks.notes import of_step
+from wizard_steps.recording import events as ev
+from wizard_steps.recording.journal import Walk
+from wizard_steps.recording.notes import of_step
 
 #: Longer outputs are cut in the middle wherever a whole page of them would help nobody.
 MOST_LINES = 400

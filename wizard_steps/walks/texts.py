@@ -10,10 +10,10 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from wizard_steps import events as ev
 from wizard_steps.errors import WalkError
-from wizard_steps.spool import MemorySpool, file_name
-from wizard_steps.walk import Walk
+from wizard_steps.recording import events as ev
+from wizard_steps.recording.journal import Walk
+from wizard_steps.recording.spool import MemorySpool, file_name
 
 #: Words of the format and of milepost's steps: never renamed, whatever a node is called.
 _FIXED = frozenset(

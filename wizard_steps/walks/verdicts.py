@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from wizard_steps import events as ev
 from wizard_steps.errors import MilepostError
-from wizard_steps.replaying import Replayed
-from wizard_steps.walk import Meta, NewerWalkError, Walk
+from wizard_steps.recording import events as ev
+from wizard_steps.recording.journal import Meta, NewerWalkError, Walk
+from wizard_steps.walks.replay import Replayed
 
 #: skipped: the walk never came to it.
 Status = Literal["passed", "failed", "drift", "skipped"]

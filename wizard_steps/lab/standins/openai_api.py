@@ -12,7 +12,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from wizard_steps import versions
+from wizard_steps.cluster import versions
 
 REPLY = "OK. (SIMULATED reply of the milepost lab: there is no model here.) You said: "
 _BODY_LIMIT = 4 * 1024 * 1024

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from wizard_steps import versions
+from wizard_steps.cluster import versions
 
 SIMULATED = f"SIMULATED vLLM stand-in for {versions.VLLM} (milepost lab)"
 #: Seconds each simulated stage of loading takes, long enough to be seen on a screen.

@@ -1,0 +1,101 @@
+"""What TP and PP mean, from a cluster file and the facts of a walk."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from wizard_steps.advisor import effect_of
+from wizard_steps.cluster.file import parse
+
+LLAMA_70B = {
+    "architectures": ["LlamaForCausalLM"],
+    "hidden_size": 8192,
+    "intermediate_size": 28672,
+    "num_attention_heads": 64,
+    "num_hidden_layers": 80,
+    "num_key_value_heads": 8,
+    "vocab_size": 128256,
+    "max_position_embeddings": 131072,
+    "torch_dtype": "bfloat16",
+}
+SEEN = {
+    "gpu_bytes": 81559 << 20,
+    "gpu_name": "NVIDIA H100 80GB HBM3",
+    "nvlink": True,
+    "config": LLAMA_70B,
+    "weight_bytes": 141107412992,
+}
+
+
+def effect(tp: int, pp: int, seen: Any = SEEN, more: str = "", top: str = "") -> str:
+    cluster = parse(
+        f"""{top}
+[[nodes]]
+host = "a"
+role = "head"
+gpus = 8
+[[nodes]]
+host = "b"
+gpus = 8
+[serve]
+tensor_parallel = {tp}
+pipeline_parallel = {pp}
+{more}
+"""
+    )
+    lines = effect_of(cluster, {"machines": seen} if seen is not None else {})
+    assert max(map(len, lines)) <= 76
+    return "\n".join(lines)
+
+
+def test_stages_memory_and_grade_at_once() -> None:
+    text = effect(8, 2)
+    assert "TP 8 x PP 2 = 16 GPUs" in text
+    assert "stage 1  layers 1-40" in text
+    assert "network: one hand-over per token (PP)" in text
+    assert "Memory of the fullest GPU:" in text
+    assert "SIMULATED" not in text
+
+
+def test_an_illegal_pair_says_what_is_wrong() -> None:
+    text = effect(5, 1)
+    assert "64 attention heads cannot be divided by TP 5" in text
+    assert "[G0]" in text
+
+
+def test_flags_of_vllm_change_the_arithmetic() -> None:
+    short = effect(4, 1, more='extra_flags = ["--max-model-len=1024", "--kv-cache-dtype", "fp8"]')
+    assert "x 1,024 tokens" in short
+    assert "81,920 bytes per token" in effect(4, 1)
+    assert "40,960 bytes per token" in short
+    tight = effect(4, 1, more='extra_flags = ["--gpu-memory-utilization", "0.5"]')
+    assert "--gpu-memory-utilization 0.50" in tight
+    assert "--gpu-memory-utilization 0.92" in effect(
+        4, 1, more='extra_flags = ["--gpu-memory-utilization=x"]'
+    )
+
+
+@pytest.mark.parametrize("seen", [None, {}, "x", {"config": None}, {"config": [1]}])
+def test_without_facts_there_is_the_picture(seen: Any) -> None:
+    text = effect(8, 2, seen)
+    assert "TP 8 x PP 2 = 16 of 16 GPUs" in text
+    assert "stage 2" in text
+    assert "when the model's config.json is on the head" in text
+
+
+def test_a_config_without_numbers_is_said() -> None:
+    assert "no num_hidden_layers" in effect(8, 2, {**SEEN, "config": {"model_type": "x"}})
+
+
+def test_legality_without_gpu_memory() -> None:
+    blind = {**SEEN, "gpu_bytes": 0}
+    assert "legal for this model" in effect(8, 2, blind)
+    assert "cannot be divided by TP 3" in effect(3, 2, blind)
+    assert "How much memory a GPU has is not known yet" in effect(8, 2, blind)
+
+
+def test_simulated_gpus_are_called_that() -> None:
+    assert effect(8, 2, top="simulated = true").startswith("SIMULATED GPUs")
+    assert effect(8, 2, {**SEEN, "gpu_name": "SIMULATED GPU"}).startswith("SIMULATED GPUs")

@@ -1,0 +1,130 @@
+"""The diagnosis engine itself: places, order, fixes, rule files. No rule texts here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.diagnose_help import FAILURE, NOISE
+from wizard_steps.diagnose import (
+    Fix,
+    Source,
+    diagnose,
+    diagnose_streams,
+)
+from wizard_steps.diagnose.rules import RuleError, default_rules, load
+from wizard_steps.diagnose.scan import BLOCK
+
+
+def test_place_is_file_and_line() -> None:
+    text = NOISE * 41 + FAILURE + NOISE
+    finding = diagnose([Source("a.log", text, node="gpu-a")])[0]
+    assert (finding.family, finding.node) == ("gpu-memory", "gpu-a")
+    assert [(e.file, e.line) for e in finding.evidence] == [("a.log", 42)]
+    assert finding.evidence[0].text == FAILURE.strip()
+
+
+def test_line_numbers_are_those_of_the_file_over_blocks_and_progress_bars(tmp_path: Path) -> None:
+    lines = 3 * BLOCK // len(NOISE)
+    path = tmp_path / "big.log"
+    path.write_bytes(("10%\r20%\r\x1b[K30%\n" + NOISE * lines + FAILURE + NOISE * 9).encode())
+    finding = diagnose_streams([(Source("big.log", ""), lambda: path.open("rb"))])[0]
+    assert finding.evidence[0].line == lines + 2
+
+
+def test_context_reaches_over_the_block_border() -> None:
+    first = "a line that fills the block exactly\n"
+    pad = first * ((BLOCK - 20) // len(first))
+    text = pad + "terminate called\n  what():  Operation not permitted\n" + first * 20_000
+    assert [f.rule for f in diagnose([Source("x", text)])] == ["container-not-permitted"]
+
+
+def test_a_huge_line_is_searched_and_shortened() -> None:
+    text = "x" * 3_000_000 + " CUDA out of memory " + "y" * 3_000_000
+    finding = diagnose([Source("x", text)])[0]
+    assert finding.family == "gpu-memory"
+    assert len(finding.evidence[0].text) <= 4096
+    assert finding.evidence[0].line == 1
+
+
+def test_many_equal_failures_are_one_finding() -> None:
+    finding = diagnose([Source("x", FAILURE * 10_000)])
+    assert len(finding) == 1
+    assert finding[0].evidence[0].line == 1
+    assert len(finding[0].evidence) <= 3
+
+
+def test_the_same_failure_on_two_nodes_is_two_findings() -> None:
+    text = "".join(f"(RayWorkerProc pid=1, ip=10.0.0.{n}) CUDA out of memory\n" for n in (2, 3))
+    assert [f.node for f in diagnose([Source("x", text)])] == ["10.0.0.2", "10.0.0.3"]
+
+
+def test_text_without_times_comes_last_in_the_order_given() -> None:
+    lines = {
+        "a": "OSError: [Errno 98] Address already in use",
+        "b": "OSError: [Errno 28] No space left on device",
+        "c": FAILURE,
+    }
+    found = diagnose([Source(f"{node}.log", text, node) for node, text in lines.items()])
+    assert [f.node for f in found] == ["c", "a", "b"]
+
+
+def test_code_of_a_traceback_is_weaker_than_what_was_said() -> None:
+    text = '    raise ValueError("CUDA out of memory")\nOSError: [Errno 98] Address already in use\n'
+    assert [f.family for f in diagnose([Source("x", text)])] == ["ports"]
+
+
+def test_a_fix_is_quoted_and_never_half_filled() -> None:
+    fix = Fix("x", "{venv}/bin/pip install ray=={ray_version}")
+    assert (
+        fix.filled({"venv": "/opt/my env", "ray_version": "2.60.0"})
+        == "'/opt/my env'/bin/pip install ray==2.60.0"
+    )
+    assert fix.filled({"venv": "/opt/v; rm -rf /", "ray_version": "$(x)"}) == (
+        "'/opt/v; rm -rf /'/bin/pip install ray=='$(x)'"
+    )
+    assert fix.filled({"venv": "/opt/v"}) is None
+
+
+def test_every_fix_of_a_rule_can_be_filled() -> None:
+    values = {"venv": "/opt/v", "ray_version": "2.60.0"}
+    for rule in default_rules().rules:
+        for fix in rule.fixes:
+            filled = fix.filled(values)
+            assert filled
+            assert "{" not in filled
+
+
+def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "s3cret-token")
+    text = "CUDA out of memory hf_ABCDEFGHIJKLMNOPQRSTUVWX s3cret-token"
+    shown = diagnose([Source("x", text)])[0].evidence[0].text
+    assert "hf_ABC" not in shown
+    assert "s3cret" not in shown
+
+
+def test_no_rule_is_slow_on_long_lines() -> None:
+    """Not a timing: an expression that needs seconds would run into the time limit of the test."""
+    for rule in default_rules().compiled:
+        for word in rule.words[:3]:
+            for filler in ("a", "/", "1.", f"{word} "):
+                rule.search((word + filler * 4096)[:4096])
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[[rule]]\nid = 1\n", "id"),
+        ("nonsense", "bad.toml"),
+        (
+            '[[rule]]\nid="x"\nfamily="ssh"\npatterns=["("]\ncause="c."\nsource="https://e.org"\ntry=[]\n',
+            "rule x",
+        ),
+        ("", "rule"),
+    ],
+)
+def test_a_wrong_rule_file_is_named(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "bad.toml").write_text(text)
+    with pytest.raises(RuleError, match=says):
+        load(tmp_path)

@@ -1,0 +1,140 @@
+"""The script that runs an all-reduce, run here with a stand-in for torch; what it tells."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.helpers.network_help import cluster
+from wizard_steps.cluster.file import parse
+from wizard_steps.model import Result
+from wizard_steps.node import collective
+
+#: Stands in for torch, whose ranks it makes believe to meet; FAKE says what goes wrong.
+FAKE_TORCH = """
+class Tensor:
+    def __init__(self, value): self.value = value
+    def item(self): return self.value
+    def fill_(self, value): self.value = value
+    def __getitem__(self, place): return self
+def full(shape, value, device=None): return Tensor(value)
+def ones(count, device=None): return Tensor(1.0)
+"""
+FAKE_DIST = """
+import os, time
+fake, uses = os.environ.get("FAKE"), 0
+def init_process_group(backend, init_method, rank, world_size, timeout):
+    global world, me
+    world, me = world_size, rank
+    if fake == "absent": time.sleep(600)
+    if fake == "raise": raise RuntimeError("Connection refused\\nand more")
+def all_reduce(x):
+    global uses
+    if fake == "hang" and me: time.sleep(600)
+    x.value, uses = (world if uses else world * (world + 1) / 2), uses + 1
+def destroy_process_group(): pass
+"""
+
+
+@pytest.fixture
+def venv(tmp_path: Path) -> Path:
+    """An environment whose torch is a stand-in: what is tested is the script around it."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "lib/torch/distributed").mkdir(parents=True)
+    (tmp_path / "lib/torch/__init__.py").write_text(FAKE_TORCH)
+    (tmp_path / "lib/torch/distributed/__init__.py").write_text(FAKE_DIST)
+    python = tmp_path / "bin/python"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={tmp_path}/lib exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    return tmp_path
+
+
+async def reduce(venv: Path, fake: str, limit: int = 2) -> Result:
+    one = parse(f'venv = "{venv}"\n[[nodes]]\nhost = "a"\nrole = "head"\ngpus = 3\n')
+    rank = collective.Rank(one.head, 0, 3)
+    cmd = collective.command(one, rank, 3, "127.0.0.1", "gloo", {"FAKE": fake}, "allreduce")
+    text = cmd.text.replace('"start":90', f'"start":{limit}').replace('"limit":20', f'"limit":{limit}')
+    process = await asyncio.create_subprocess_exec(
+        "sh", "-c", text, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    out, _ = await asyncio.wait_for(process.communicate(), 60)
+    assert not [p for p in psutil.process_iter() if _mine(p, venv)], "a rank was left behind"
+    return Result(one.head, "allreduce", out.decode(), process.returncode or 0)
+
+
+def _mine(process: psutil.Process, venv: Path) -> bool:
+    try:
+        return str(venv) in process.environ().get("PYTHONPATH", "")
+    except psutil.Error:
+        return False
+
+
+async def test_all_ranks_of_a_node_run_and_rank_0_tells_the_speed(venv: Path) -> None:
+    result = await reduce(venv, "", limit=30)
+    assert result.code == 0, result.text
+    assert [f"rank {i} of 3: the sum is right" in result.text for i in range(3)] == [True] * 3
+    told = collective.told(result)
+    assert told.problem == ""
+    assert told.speed.startswith("gloo, 3 ranks, 16 MiB in ")
+
+
+@pytest.mark.parametrize(
+    ("fake", "code", "words"),
+    [
+        ("hang", 3, "no end of all_reduce within 2 s"),
+        ("absent", 3, "no end of meet the other ranks within 2 s"),
+        ("raise", 1, "failed at meet the other ranks: RuntimeError: Connection refused"),
+    ],
+)
+async def test_a_failure_is_named_and_nothing_is_left(venv: Path, fake: str, code: int, words: str) -> None:
+    result = await reduce(venv, fake)
+    assert result.code == code, result.text
+    assert words in collective.told(result).problem
+    assert "and more" not in result.text
+
+
+async def test_the_ranks_end_with_a_killed_parent(venv: Path) -> None:
+    one = parse(f'venv = "{venv}"\n[[nodes]]\nhost = "a"\nrole = "head"\ngpus = 2\n')
+    cmd = collective.command(
+        one, collective.Rank(one.head, 0, 2), 2, "127.0.0.1", "gloo", {"FAKE": "absent"}, "x"
+    )
+    process = await asyncio.create_subprocess_exec("sh", "-c", cmd.text, stdout=asyncio.subprocess.PIPE)
+    parent = psutil.Process(process.pid)
+    for _ in range(200):
+        ranks = parent.children(recursive=True)
+        if len(ranks) == 2:
+            break
+        await asyncio.sleep(0.05)
+    # Until the kernel knows whose end is theirs.
+    await asyncio.sleep(1)
+    process.kill()
+    await process.wait()
+    _, alive = psutil.wait_procs(ranks, timeout=10)
+    assert alive == []
+
+
+def test_what_nccl_chose_is_read() -> None:
+    one = cluster()
+    speed = "nccl, 16 ranks, 64 MiB in 0.9 ms, bus bandwidth 139.81 GB/s"
+    text = f"NCCL network: IB\nNCCL channels: 16 x NET/IB, 56 x P2P\nall_reduce: {speed}\n"
+    told = collective.told(Result(one.head, "allreduce", text, 0))
+    assert (told.network, told.channels, told.gbytes) == ("IB", "16 x NET/IB, 56 x P2P", 139.81)
+    assert collective.told(None).problem == "was not run"
+    late = collective.told(Result(one.head, "allreduce", "", -1, "timeout"))
+    assert late.problem == "timeout"
+
+
+def test_every_gpu_of_a_node_is_a_rank_with_nccl_one_with_gloo() -> None:
+    nodes = cluster("abc").node_list
+    assert [(r.first, r.procs) for r in collective.ranks(nodes, "nccl")] == [(0, 8), (8, 8), (16, 8)]
+    assert [(r.first, r.procs) for r in collective.ranks(nodes, "gloo")] == [(0, 1), (1, 1), (2, 1)]
+    rank = collective.ranks(nodes, "nccl")[1]
+    text = collective.command(cluster("abc"), rank, 24, "fd00::1", "nccl", {"NCCL_DEBUG": "WARN"}, "x").text
+    assert "tcp://[fd00::1]:29512" in text
+    assert "NCCL_DEBUG=WARN" in text
+    assert json.dumps("nccl") in text

@@ -1,0 +1,260 @@
+"""The docker command lines: what is in them, what never is, and that a shell reads them as meant."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from wizard_steps.cluster.file import Cluster, parse
+from wizard_steps.engine.step import Known
+from wizard_steps.errors import UsageError
+from wizard_steps.milestones import docker_ranks
+from wizard_steps.model import Cmd
+from wizard_steps.node import docker, remote
+from wizard_steps.node import image as docker_probe
+from wizard_steps.plan import plan_for
+
+TEXT = """
+name = "prod"
+path = "docker"
+[[nodes]]
+host = "gpu-a"
+role = "head"
+gpus = 8
+fabric_ip = "10.0.0.1"
+[[nodes]]
+host = "gpu-b"
+gpus = 8
+fabric_ip = "10.0.0.2"
+[serve]
+tensor_parallel = 8
+pipeline_parallel = 2
+"""
+
+
+def cluster(more: str = "") -> Cluster:
+    return parse(TEXT + more)
+
+
+def run_words(it: Cluster, env: dict[str, str] | None = None) -> list[str]:
+    node = it.workers[0]
+    return shlex.split(docker.run_line(it, node, docker.image_of(it), env or {}, ["ray", "start"]))
+
+
+def test_the_run_line_is_what_run_cluster_sh_would_start() -> None:
+    words = run_words(cluster(), {"VLLM_HOST_IP": "10.0.0.2"})
+    line = " ".join(words)
+    assert words[:3] == ["docker", "run", "-d"]
+    assert "--entrypoint /bin/bash" in line
+    assert "--network host --shm-size 10.24g --gpus all" in line
+    assert "-v $HOME/.cache/huggingface:/root/.cache/huggingface" in line
+    assert "-e VLLM_HOST_IP=10.0.0.2" in line
+    assert words[words.index("vllm/vllm-openai:v0.33.0") :][1:] == [
+        "-c",
+        docker.FIRST_PROCESS,
+        "milepost",
+        "ray",
+        "start",
+    ]
+    assert {"milepost.cluster=prod", "milepost.role=worker", "milepost.node=milepost-prod-gpu-b"} <= set(
+        words
+    )
+
+
+def test_the_script_line_has_its_four_arguments_and_the_address() -> None:
+    it = cluster('[docker]\nhf_home = "/data/hf home"\n')
+    line = docker.script_line(it, it.workers[0], "vllm/vllm-openai:x", "10.0.0.1", "10.0.0.2")
+    words = shlex.split(line)
+    assert words[:2] == ["bash", "examples/ray_serving/run_cluster.sh"]
+    assert words[2:] == [
+        "vllm/vllm-openai:x",
+        "10.0.0.1",
+        "--worker",
+        "/data/hf home",
+        "-e",
+        "VLLM_HOST_IP=10.0.0.2",
+    ]
+    other_port = cluster("[ray]\nport = 6380\n")
+    assert docker.script_line(other_port, other_port.head, "x", "10.0.0.1", "10.0.0.1") == ""
+
+
+def test_settings_are_told_apart_by_their_digest() -> None:
+    def spec(it: Cluster, env: dict[str, str]) -> str:
+        return docker.spec_of(docker.run_line(it, it.head, "image", env, ["ray"]))
+
+    base = spec(cluster(), {"A": "1"})
+    assert len(base) == 16
+    assert spec(cluster(), {"A": "1"}) == base
+    assert spec(cluster(), {"A": "2"}) != base
+    assert spec(cluster('[docker]\nshm_size = "32g"\n'), {"A": "1"}) != base
+
+
+NASTY = st.text(st.characters(blacklist_characters="\x00", blacklist_categories=("Cs",)), max_size=30)
+
+
+@settings(max_examples=40, deadline=None)
+@given(value=NASTY, flag=NASTY, model=NASTY)
+def test_nothing_a_person_typed_escapes_its_word(value: str, flag: str, model: str) -> None:
+    it = cluster()
+    it = replace(
+        it, docker=replace(it.docker, extra_flags=(flag,)), serve=replace(it.serve, model=f"/{model}")
+    )
+    line = docker.run_line(it, it.head, "image", {"V": value}, ["ray", value])
+    done = subprocess.run(
+        ["sh", "-c", f"docker() {{ printf '%s\\0' \"$@\"; }}; HOME=/h; {line}"],
+        capture_output=True,
+        check=True,
+    )
+    words = done.stdout.decode().split("\0")[:-1]
+    assert f"V={value}" in words
+    assert flag in words
+    assert words[-1] == value
+    assert f"/{model}:/{model}:ro" in words
+
+
+def test_a_command_inside_keeps_its_text_and_its_input() -> None:
+    it = cluster('[docker]\ncommand = "sudo -n docker"\n')
+    cmd = Cmd("k", 'echo "it\'s $HOME"', stdin="in", secrets=("HF_TOKEN",))
+    wrapped = docker.inside(it, it.head, cmd)
+    words = shlex.split(wrapped.text)
+    assert words == [
+        "exec",
+        "sudo",
+        "-n",
+        "docker",
+        "exec",
+        "-i",
+        "milepost-prod-gpu-a",
+        "/bin/sh",
+        "-c",
+        cmd.text,
+    ]
+    assert (wrapped.stdin, wrapped.secrets) == ("in", ("HF_TOKEN",))
+    start = remote.launch(it, it.head, "serve", ["vllm", "serve"], {"A": "1"})
+    assert docker.inside(it, it.head, start).show == (
+        "sudo -n docker exec milepost-prod-gpu-a env A=1 vllm serve"
+    )
+
+
+def test_no_secret_is_asked_for_by_anything_the_engine_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    it = cluster()
+    line = docker.run_line(it, it.head, "image", {}, ["ray"])
+    assert docker.launch(it, it.head, line).secrets == ()
+    assert "HF_TOKEN" not in line
+    start = remote.launch(it, it.head, "serve", ["vllm"], {})
+    assert "HF_TOKEN" in docker.inside(it, it.head, start).secrets
+
+
+def test_down_goes_by_label_and_through_exec_alone() -> None:
+    it = cluster()
+    known = Known(it)
+    work = [(node.name, cmd.text) for step in reversed(plan_for(it)) for node, cmd in step.undo(known)]
+    assert [node for node, _ in work] == ["gpu-a", "gpu-b", "gpu-b", "gpu-a"]
+    for _, text in work[:2]:
+        assert "exec -i milepost-prod-gpu-" in text
+        assert "nothing of ours runs" in text
+    for _, text in work[2:]:
+        assert "--filter label=milepost.cluster=prod" in text
+        assert " prune" not in text
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("10.24g", int(10.24 * 2**30)),
+        ("512m", 2**29),
+        ("64k", 65536),
+        ("1024", 1024),
+        ("2G", 2**31),
+        ("x", 0),
+    ],
+)
+def test_sizes_as_docker_writes_them(text: str, wanted: int) -> None:
+    assert docker_probe.size(text) == wanted
+
+
+def test_the_derived_image_pins_ray_and_is_looked_for_on_this_machine_only() -> None:
+    it = cluster()
+    name = docker.derived_image(it, "vllm/vllm-openai:v0.33.0")
+    assert name.startswith("localhost/milepost/vllm-ray:")
+    assert name.endswith("-ray2.60.0")
+    assert name != docker.derived_image(it, "vllm/vllm-openai:v0.32.0")
+    text = docker_probe.dockerfile("vllm/vllm-openai:v0.33.0", "2.60.0")
+    assert text.splitlines()[0] == "FROM vllm/vllm-openai:v0.33.0"
+    assert "pip install --no-cache-dir 'ray[default]==2.60.0'" in text
+
+
+def test_ranks_differ_in_their_rank_and_front_door_alone() -> None:
+    it = cluster('[docker]\nray = "none"\nmaster_port = 29777\n')
+    known = Known(it)
+    head, worker = docker_ranks.argv(known, it.head), docker_ranks.argv(known, it.workers[0])
+    assert {"--nnodes=2", "--node-rank=0", "--master-addr=10.0.0.1", "--master-port=29777"} <= set(head)
+    assert set(head) ^ set(worker) == {
+        "--node-rank=0",
+        "--node-rank=1",
+        "--host=0.0.0.0",
+        "--port=8000",
+        "--headless",
+    }
+    assert head[0] == "vllm"
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ('[docker]\nimage = "--privileged"\n', "docker.image"),
+        ('[docker]\nimage = "a b"\n', "docker.image"),
+        ('[docker]\nhf_home = "cache"\n', "docker.hf_home"),
+        ('[docker]\nshm_size = "much"\n', "docker.shm_size"),
+        ('[docker]\ncommand = "docker \'x"\n', "docker.command"),
+        ('[docker]\nray = "maybe"\n', "docker.ray"),
+        ('[docker]\nextra_flags = ["-e", "HF_TOKEN=hf_x"]\n', "docker.extra_flags[1]"),
+        ('[docker]\nextra_flags = ["--env=MY_API_KEY=x"]\n', "docker.extra_flags[0]"),
+        ('[ray]\nversion = "2.60; rm -rf /"\n', "ray.version"),
+    ],
+)
+def test_a_wrong_docker_table_is_named_with_its_field(more: str, words: str) -> None:
+    with pytest.raises(UsageError) as error:
+        cluster(more)
+    assert words in str(error.value)
+
+
+def test_without_ray_the_ranks_must_spread_evenly() -> None:
+    with pytest.raises(UsageError, match="no multiple of 2 nodes"):
+        parse(
+            TEXT.replace("tensor_parallel = 8\npipeline_parallel = 2", "tensor_parallel = 3")
+            + '[docker]\nray = "none"\n'
+        )
+
+
+def test_the_first_process_passes_its_end_on(tmp_path: Path) -> None:
+    """The exit code is that of its words, and TERM reaches them."""
+    for code in (0, 7, 127):
+        for late in ("", "sleep 0.05; "):
+            words = ["sh", "-c", f"{late}exit {code}"]
+            done = subprocess.run(["bash", "-c", docker.FIRST_PROCESS, "x", *words], capture_output=True)
+            assert (done.returncode, done.stderr) == (code, b"")
+    mark = tmp_path / "mark"
+    words = ["sh", "-c", f"trap 'echo got > {mark}; exit 3' TERM; echo ready; while :; do sleep 0.05; done"]
+    with subprocess.Popen(["bash", "-c", docker.FIRST_PROCESS, "x", *words], stdout=subprocess.PIPE) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == b"ready\n"
+        first.terminate()
+        assert first.wait(10) == 3
+    assert mark.read_text() == "got\n"
+
+
+def test_a_look_mounts_no_model_and_makes_no_folder() -> None:
+    it = cluster("[docker]\n")
+    it = replace(it, serve=replace(it.serve, model="/models/llama"))
+    text = docker_probe.inside_command(it, "image", "inside").text
+    assert "/models/llama" not in text
+    assert ".cache" not in text
+    assert "--shm-size 10.24g --gpus all --ulimit memlock=-1" in text

@@ -1,0 +1,72 @@
+"""The script that measures the ways between nodes, run on loopback."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+from tests.helpers.network_help import cluster
+from tests.helpers.sshd import free_port
+from wizard_steps.cluster.file import parse
+from wizard_steps.engine.step import Known
+from wizard_steps.milestones.fabric import _pairs, _peers
+from wizard_steps.model import Cmd, Node, Result
+from wizard_steps.node import mesh
+
+
+def run(cmd: Cmd) -> subprocess.Popen[str]:
+    text = cmd.text.replace("command -v python3", f"echo {sys.executable}")
+    return subprocess.Popen(["sh", "-c", text], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def test_a_mesh_over_loopback_measures_and_ends() -> None:
+    port, other = free_port(), free_port()
+    one = cluster()
+    a = mesh.command(
+        one, "mesh", [("127.0.0.1", port, 1)], [("b", "127.0.0.1", "127.0.0.2", port, 1 << 20)], ""
+    )
+    b = mesh.command(
+        one,
+        "mesh",
+        [("127.0.0.2", port, 1)],
+        [("a", "127.0.0.2", "127.0.0.1", port, 0), ("a", "127.0.0.2", "127.0.0.1", other, 0)],
+        "",
+    )
+    began = time.monotonic()
+    runs = [run(a), run(b)]
+    said = [process.communicate(timeout=60)[0] for process in runs]
+    # The closed port is given up soon, since the peer has answered on another.
+    assert time.monotonic() - began < mesh.wait_for(2)
+    (there,) = mesh.ways(Result(one.head, "mesh", said[0], 0))
+    assert (there.name, there.ip, there.port, there.open) == ("b", "127.0.0.2", port, True)
+    assert there.mbit > 0
+    back = {way.port: way for way in mesh.ways(Result(one.head, "mesh", said[1], 0))}
+    assert back[port].open
+    assert (back[other].open, back[other].why) == (False, "Connection refused")
+
+
+def test_an_address_that_is_not_here_is_said() -> None:
+    one = cluster()
+    cmd = mesh.command(one, "mesh", [("192.0.2.7", free_port(), 0)], [], "")
+    said, _ = run(cmd).communicate(timeout=60)
+    assert "cannot listen on 192.0.2.7" in said
+    assert mesh.ways(Result(one.head, "mesh", said, 0)) == []
+
+
+def test_neighbours_are_the_same_from_both_ends() -> None:
+    nodes = tuple(Node(f"n{i}", "h") for i in range(40))
+    peers = [{node.name for node in _peers(nodes, i)} for i in range(40)]
+    for i, mine in enumerate(peers):
+        assert f"n{i}" not in mine
+        assert all(f"n{i}" in peers[int(name[1:])] for name in mine)
+    assert len(peers[0]) == 39
+    assert len(peers[20]) == 17
+
+
+def test_pairs_begin_with_the_head_and_have_an_end() -> None:
+    assert _pairs(Known(cluster("abcd"))) == [(0, 1), (0, 2), (0, 3), (1, 2), (2, 3), (1, 3)]
+    many = Known(parse("".join(
+        f'[[nodes]]\nhost = "n{i}"\ngpus = 8\nrole = "{"worker" if i else "head"}"\n' for i in range(200)
+    )))  # fmt: skip
+    assert len(_pairs(many)) == 64

@@ -1,0 +1,300 @@
+"""milepost's Textual app: event -> widget, key -> answer. The engine runs beside the screen and decides."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+from textual import events
+from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.driver import Driver
+from textual.screen import Screen
+
+from tui.app import present
+from tui.app.commands import walk_commands
+from tui.app.fixes import Offer
+from tui.app.life import EngineFactory, Life, live_walk
+from tui.app.session import DiagnoseHook, WalkSession
+from tui.app.source import WalkSource
+from tui.app.themes import DARK, LIGHT
+from tui.screens.edit import EditScreen
+from tui.screens.fix import FixScreen
+from tui.screens.help import HelpScreen
+from tui.screens.leave import QuitScreen, TooSmallScreen
+from tui.screens.setup import SetupScreen
+from tui.screens.walk import WalkScreen
+from wizard_steps.cluster.file import Cluster
+from wizard_steps.engine.decide import Answer
+from wizard_steps.errors import MilepostError
+from wizard_steps.model import Question
+from wizard_steps.recording.state import State
+
+#: The screen is drawn at most this often (seconds), however much comes in.
+FRAME = 0.05
+
+
+@contextlib.contextmanager
+def gone_terminal() -> Iterator[None]:
+    """The last words find no terminal when it was closed: nobody is there to miss them."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+
+
+class MilepostApp(App[int]):
+    """``run`` (or ``start``) returns the exit status: 0 passed, 1 a gate failed, 2 usage, 130 interrupted."""
+
+    CSS_PATH = "wizard.tcss"
+    TITLE = "milepost"
+    ENABLE_COMMAND_PALETTE = True
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f1,question_mark", "help", "Help", key_display="F1"),
+        Binding("q", "ask_quit", "Quit"),
+        Binding("ctrl+c,ctrl+q", "ask_quit", "Quit", show=False, priority=True),
+    ]
+
+    def __init__(
+        self,
+        walk: WalkSource | None,
+        cluster_path: Path | None,
+        *,
+        lab: bool = False,
+        folder: Path | None = None,
+        engine_factory: EngineFactory = live_walk,
+        diagnose: DiagnoseHook | None = None,
+        linger: float = 0.8,
+    ) -> None:
+        super().__init__()
+        self.session: WalkSession | None = None
+        self.opening = "starting the embedded lab: SSH servers and Ray" if lab else "starting"
+        self._path = cluster_path
+        self._linger = linger
+        self._life = Life(self, walk, lab, folder, engine_factory, diagnose)
+        self._show_setup = walk is None and not lab
+        self._walk_screen = WalkScreen()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._drawn = 0.0
+        self._held_since: tuple[str, float, int] = ("", 0.0, 0)
+
+    def run(self, **options: Any) -> int:
+        """Run until the person leaves; the exit status."""
+        code = None
+        with gone_terminal():
+            code = super().run(**options)
+        return code if code is not None else (self.return_code or 1)
+
+    def start(self) -> int:
+        return self.run()
+
+    def get_driver_class(self) -> type[Driver]:
+        found = super().get_driver_class()
+        if sys.platform == "win32":
+            return found
+        from textual.drivers.linux_driver import LinuxDriver
+
+        from tui.app.driver import TerminalDriver
+
+        return TerminalDriver if found is LinuxDriver else found
+
+    def on_mount(self) -> None:
+        self._own_themes()
+        with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):
+            for sign in (signal.SIGTERM, signal.SIGHUP):
+                asyncio.get_running_loop().add_signal_handler(sign, self.leave)
+        self.set_interval(FRAME, self._frame)
+        if self._show_setup:
+            self.push_screen(SetupScreen(self._path or Path("milepost.toml")), self._begin_or_leave)
+        else:
+            self._begin(None)
+
+    def _own_themes(self) -> None:
+        """Ours alone: what wizard.tcss makes of other themes' colours cannot always be read."""
+        others = list(self.available_themes)
+        self.register_theme(DARK)
+        self.register_theme(LIGHT)
+        self.theme = DARK.name
+        for name in others:
+            self.unregister_theme(name)
+
+    def _begin_or_leave(self, cluster: Cluster | None) -> None:
+        if cluster is None:
+            self.exit(130, return_code=130)
+        else:
+            self._path = self._path or Path("milepost.toml")
+            self._begin(cluster)
+
+    def _begin(self, cluster: Cluster | None) -> None:
+        self.push_screen(self._walk_screen)
+        self.run_worker(self._life.run(cluster, self._path), name="walk", group="walk", exit_on_error=False)
+
+    def begin(self, session: WalkSession) -> None:
+        """Show this walk from now on; of one before it nothing stays on the screen."""
+        self.session = session
+        self._held_since = ("", 0.0, 0)
+        self._walk_screen.forget()
+
+    def leave(self) -> None:
+        """End what runs, close, exit. Before a walk has begun there is nothing to close."""
+        if any(worker.group == "walk" and not worker.is_finished for worker in self.workers):
+            self._life.leave()
+        else:
+            self.exit(130, return_code=130)
+
+    @property
+    def closing(self) -> str:
+        """What is done on the way out, "" before."""
+        return self._life.note
+
+    # Drawing
+
+    def _frame(self) -> None:
+        session = self.session
+        if session is None:
+            self._walk_screen.tick_opening(self.opening)
+            return
+        now = time.monotonic()
+        self._too_small()
+        while session.warnings:
+            self.notify(session.warnings.pop(0), severity="error", markup=False, timeout=10)
+        if session.dirty or now - self._drawn >= 2 * FRAME:
+            session.dirty = False
+            self._drawn = now
+            self._walk_screen.tick(session)
+        self._take_picture(session, now)
+
+    def _take_picture(self, session: WalkSession, now: float) -> None:
+        """A passed step stays on show for two frames and the time to see it; then its picture is taken."""
+        held = session.evidence.held
+        if not held or self.screen is not self._walk_screen or not self._walk_screen.drawable:
+            return
+        name, since, frames = self._held_since
+        if name != held:
+            self._held_since = (held, now, 0)
+            session.dirty = True
+            return
+        self._held_since = (name, since, frames + 1)
+        if frames >= 2 and now - since >= self._linger:
+            self._held_since = ("", 0.0, 0)
+            session.dirty = True
+            try:
+                session.evidence.keep(session.source.journal, self.export_screenshot(title="milepost"))
+            except MilepostError as error:
+                self.notify(str(error), severity="error", markup=False)
+
+    def on_resize(self, event: events.Resize) -> None:
+        self._too_small()
+
+    def _too_small(self) -> None:
+        small = self.size.width < 80 or self.size.height < 24
+        if small and not isinstance(self.screen, TooSmallScreen):
+            self._room.clear()
+            self.push_screen(TooSmallScreen())
+        elif not small and isinstance(self.screen, TooSmallScreen):
+            self.pop_screen()
+            self._room.set()
+
+    # What the desk needs (tui_desk.Front)
+
+    async def before_dialog(self) -> None:
+        if self.session is not None:
+            await self.session.evidence.idle(3.0)
+        await self._room.wait()
+
+    def put_dialog(self, screen: Screen[Any], done: Callable[[Any], None]) -> None:
+        self.push_screen(screen, done)
+
+    def drop_dialog(self, screen: Screen[Any]) -> None:
+        if self.screen is screen:
+            self.pop_screen()
+
+    def title_of(self, step: str) -> str:
+        return self.session.state.step(step).title if self.session is not None else step
+
+    def check_answer(self, question: Question, value: str) -> None:
+        if self.session is not None:
+            self.session.check_answer(question, value)
+
+    # Keys
+
+    @property
+    def gate_open(self) -> bool:
+        return self.session is not None and self.session.gate_open
+
+    def gate_key(self, value: str) -> None:
+        """A key at a failed gate."""
+        session = self.session
+        if session is None or not session.gate_open:
+            return
+        if value == "fix":
+            if offers := session.offers():
+                self.push_screen(FixScreen(offers), self._fix)
+            return
+        if value != "edit":
+            session.desk.answer_gate(Answer(value))
+            return
+        step = next(s for s in session.engine.plan if s.id == session.state.current)
+        self.push_screen(EditScreen(session.engine.cluster, step.owns, session.state.facts), self._edited)
+
+    def _edited(self, edit: tuple[str, str] | None) -> None:
+        if edit is not None and self.session is not None:
+            self.session.desk.answer_gate(Answer("edit", where=edit[0], text=edit[1]))
+
+    def _fix(self, offer: Offer | None) -> None:
+        if offer is not None and self.session is not None:
+            self._walk_screen.show_view("log")
+            self.session.desk.answer_gate(Answer("fix", where=" ".join(offer.nodes), text=offer.command))
+
+    def action_ask_quit(self) -> None:
+        if isinstance(self.screen, QuitScreen):
+            if self.screen.query("#choices"):
+                self.screen.action_sure()
+            return
+        if isinstance(self.screen, SetupScreen):
+            self.screen.action_leave()
+            return
+        session = self.session
+        busy = session is None or session.state.outcome is None
+        state = session.state if session is not None else State()
+        command = any(run.running for run in state.runs.values())
+        running = present.left_running(state)
+        folder = str(session.source.folder) if session is not None else ""
+        self.push_screen(QuitScreen(busy, command, running, folder, self._life.lab), self._quit)
+
+    def _quit(self, sure: bool | None) -> None:
+        if not sure:
+            return
+        if self.session is not None and self.session.gate_open:
+            self._life.leaving.set()
+            self.session.desk.answer_gate(Answer("stop"))
+        else:
+            self.leave()
+
+    def action_help(self) -> None:
+        if not isinstance(self.screen, HelpScreen):
+            self.push_screen(HelpScreen())
+
+    def action_debugging(self) -> None:
+        if self.session is not None:
+            self.notify(self.session.toggle_debugging(), title="Debugging switches", markup=False, timeout=8)
+
+    def copy_text(self, text: str, what: str) -> None:
+        """To the clipboard of the person's own terminal (OSC 52)."""
+        self.copy_to_clipboard(text)
+        self.notify(f"Copied: {what}", markup=False, timeout=3)
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        if screen is self._walk_screen:
+            yield from walk_commands(self, self._walk_screen)
+        keep = ("Theme", "Screenshot")
+        yield from (c for c in super().get_system_commands(screen) if c.title in keep)

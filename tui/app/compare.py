@@ -1,0 +1,119 @@
+"""Expected beside real, as lines to draw: the judged comparison, or what there is while the step runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from tui.app.text import safe
+from wizard_steps.engine.engine import Engine
+from wizard_steps.engine.expected import Expected, load
+from wizard_steps.engine.step import Known
+from wizard_steps.errors import MilepostError
+from wizard_steps.model import WIZARD, Comparison, Node, Result, Row
+from wizard_steps.recording.spool import Spool
+from wizard_steps.recording.state import Run, State
+
+#: While a step runs, at most this much of the end of an output is compared (bytes).
+_LIVE_BYTES = 48 * 1024
+#: Runs of lines nobody has to compare are folded from this many on.
+_FOLD = 6
+
+
+@dataclass(frozen=True, slots=True)
+class CompareLine:
+    """``state`` is a row state, or command, fold or note for lines that stand across both columns."""
+
+    state: str
+    left: str = ""
+    right: str = ""
+    kind: str = ""
+
+
+def compare_lines(
+    engine: Engine, state: State, step_id: str, node_name: str, spool: Spool, folded: bool = True
+) -> list[CompareLine]:
+    """The lines of the side by side view of one step on one node."""
+    judged = state.step(step_id).verdict
+    if judged is not None:
+        comparisons: Iterable[Comparison] = (c for c in judged.comparisons if c.node == node_name)
+    else:
+        comparisons = _live(engine, state, step_id, node_name, spool)
+    runs = {run.key: run for run in state.runs_of(step_id, node_name)}
+    lines: list[CompareLine] = []
+    for comparison in comparisons:
+        if lines:
+            lines.append(CompareLine("note"))
+        run = runs.get(comparison.key)
+        if run is not None:
+            lines.append(CompareLine("command", command_line(run)))
+        lines += _rows(comparison.rows, awaited=judged is None, folded=folded)
+    return lines or [CompareLine("note", _nothing(judged is not None, bool(runs)))]
+
+
+def command_line(run: Run) -> str:
+    """The command of a run as a person would type it, on one line."""
+    lines = (run.show or run.text).strip().splitlines() or [run.key]
+    return safe(lines[0]) + (f"  (and {len(lines) - 1} more lines: see the log)" if len(lines) > 1 else "")
+
+
+def _nothing(judged: bool, ran: bool) -> str:
+    if judged:
+        return "No line is compared on this node. The log (2) shows what ran, the checks (3) what was found."
+    return "Waiting for output to compare." if ran else "Nothing has run on this node yet."
+
+
+def document(step_id: str) -> Expected | None:
+    """The expected file of a step; None when it has none that can be read (the engine says why)."""
+    try:
+        return load(step_id)
+    except MilepostError:
+        return None
+
+
+def _live(engine: Engine, state: State, step_id: str, node_name: str, spool: Spool) -> list[Comparison]:
+    """What has come so far against what is expected; nothing is judged by it."""
+    step = next((s for s in engine.plan if s.id == step_id), None)
+    node = next((n for n in (*engine.cluster.node_list, WIZARD) if n.name == node_name), None)
+    expected = document(step_id)
+    if step is None or node is None or expected is None:
+        return []
+    variables = step.variables(Known(engine.cluster, state.facts), node)
+    latest = {run.key: run for run in state.runs_of(step_id, node_name)}
+    keys = [key for key in dict.fromkeys(b.key for b in expected.blocks) if expected.block(key, node)]
+    found = []
+    for key in keys:
+        comparison = expected.compare(_so_far(latest.get(key), node, key, spool), variables)
+        if comparison is not None:
+            found.append(comparison)
+    return found
+
+
+def _so_far(run: Run | None, node: Node, key: str, spool: Spool) -> Result:
+    text = ""
+    if run is not None and run.end is not None:
+        start = max(run.start or 0, run.end - _LIVE_BYTES)
+        text = spool.read(run.spool, start, run.end).decode("utf-8", "replace")
+    return Result(node=node, key=key, text=text, code=0)
+
+
+def _rows(rows: Sequence[Row], awaited: bool, folded: bool) -> list[CompareLine]:
+    lines: list[CompareLine] = []
+    loose: list[CompareLine] = []
+    for row in rows:
+        state = "awaited" if awaited and row.state == "missing" else row.state
+        state = "between" if awaited and state == "unexpected" else state
+        line = CompareLine(state, safe(row.expected), safe(row.real), row.kind)
+        if state == "between":
+            loose.append(line)
+            continue
+        lines += [*_fold(loose, folded), line]
+        loose = []
+    return lines + _fold(loose, folded)
+
+
+def _fold(loose: list[CompareLine], folded: bool) -> list[CompareLine]:
+    if not folded or len(loose) < _FOLD:
+        return loose
+    note = f"{len(loose) - 4} more lines between; x shows them"
+    return [*loose[:2], CompareLine("fold", note), *loose[-2:]]

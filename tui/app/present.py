@@ -1,0 +1,175 @@
+"""State to words: what the header, the step list, the heading and the progress line say. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tui.app.text import duration, safe
+from wizard_steps.model import WIZARD
+from wizard_steps.recording.state import State, StepState
+
+PHASES = ("connecting", "placing", "loading weights", "compiling", "starting the API", "ready")
+
+#: Names of the milestones for a narrow screen, at most 14 characters. One that is not here has its title cut.
+SHORT = {
+    "reach": "reach nodes",
+    "preflight": "look first",
+    "ip": "pick the IP",
+    "smi": "nvidia-smi",
+    "install": "install",
+    "fabric": "GPU network",
+    "head": "Ray head",
+    "workers": "Ray workers",
+    "ray_status": "ray status",
+    "serve": "vllm serve",
+    "curl": "curl",
+    "probe": "Python probe",
+    "docker_ready": "Docker, image",
+    "docker_fabric": "GPU network",
+    "docker_head": "head container",
+    "docker_workers": "containers",
+    "docker_ray_status": "ray status",
+    "docker_serve": "vllm serve",
+}
+
+
+def short_title(step_id: str, title: str) -> str:
+    return SHORT.get(step_id, title)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeMark:
+    """One node of a step: its name and how it did there."""
+
+    name: str
+    state: str
+    failures: int = 0
+
+
+def node_names(state: State, step_id: str) -> list[str]:
+    """The nodes of the cluster; the wizard's machine too where something ran on it, or alone there."""
+    nodes = [str(n.get("name") or n.get("host")) for n in state.cluster.get("nodes", ())]
+    if not any(step.id == step_id for step in state.steps):
+        return nodes
+    ran = dict.fromkeys(run.node for run in state.runs_of(step_id))
+    known = [name for name in nodes if name in ran] if ran else nodes
+    return known + [name for name in ran if name not in nodes]
+
+
+def node_marks(state: State, step_id: str) -> list[NodeMark]:
+    """How every node of a step does: by its failed checks after judging, by its commands before."""
+    step = state.step(step_id)
+    bad: dict[str, int] = {}
+    good: set[str] = set()
+    for check in step.verdict.checks if step.verdict is not None else ():
+        if check.ok:
+            good.add(check.node)
+        else:
+            bad[check.node] = bad.get(check.node, 0) + 1
+    running = {run.node for run in state.runs_of(step_id) if run.running}
+    marks = []
+    for name in node_names(state, step_id):
+        if bad.get(name):
+            marks.append(NodeMark(name, "failed", bad[name]))
+        elif step.verdict is not None:
+            marks.append(NodeMark(name, "passed" if step.verdict.passed or name in good else "pending"))
+        else:
+            marks.append(NodeMark(name, "running" if name in running else "pending"))
+    return marks
+
+
+def default_node(state: State, step_id: str, chosen: str) -> str:
+    """The chosen node if the step has it; else one that failed; else the first."""
+    marks = node_marks(state, step_id)
+    names = [mark.name for mark in marks]
+    if chosen in names:
+        return chosen
+    failed = [mark.name for mark in marks if mark.failures]
+    return next(iter(failed or names), WIZARD.name)
+
+
+def heading(step: StepState, now: float) -> str:
+    """What stands over a step: how it went, or that it goes on."""
+    if step.verdict is not None:
+        return safe(step.verdict.summary)
+    if step.status == "asking":
+        return "waits for your answer"
+    if step.status == "running":
+        again = f", attempt {step.attempt}" if step.attempt > 1 else ""
+        return f"running for {duration(step.elapsed(now))}{again}"
+    return "comes later"
+
+
+def outcome_line(state: State) -> str:
+    """What is said when the walk is over."""
+    passed = sum(step.status == "passed" for step in state.steps)
+    total = len(state.steps)
+    if state.outcome == "passed":
+        return f"All {total} milestones passed." if total > 1 else "The milestone passed."
+    if state.outcome == "listed":
+        return "Every step was listed; nothing was changed."
+    return f"The walk ended at {passed} of {total} milestones: {safe(state.detail or state.outcome or '')}"
+
+
+def progress(state: State, now: float, phase: str = "", narrow: bool = False) -> str:
+    """What goes on now, for how long, what is waited for and until when. Empty when nothing does."""
+    step = next((s for s in state.steps if s.id == state.current), None)
+    if state.outcome is not None:
+        return outcome_line(state)
+    if step is None:
+        return "starting"
+    title = short_title(step.id, step.title) if narrow else step.title
+    if state.question is not None:
+        return f"{title}: waits for you"
+    if step.status != "running" and not _running(state, step):
+        return f"{title}: {step.status}"
+    parts = [title, duration(step.elapsed(now))]
+    parts += _waiting(state, step, now) or _running(state, step)
+    if phase:
+        parts.append(phases(phase, narrow))
+    return " · ".join(parts)
+
+
+def phases(now: str, narrow: bool = False) -> str:
+    """The stages of start-up with the present one in brackets; only that one where there is little room."""
+    names = PHASES if now in PHASES else (*PHASES, now)
+    if narrow:
+        return f"stage {names.index(now) + 1} of {len(names)}: {now}"
+    return " > ".join(f"[{name}]" if name == now else name for name in names)
+
+
+def _waiting(state: State, step: StepState, now: float) -> list[str]:
+    wait = step.waiting
+    if wait is None:
+        return []
+    left = f"at most {duration(wait.deadline - now)} more"
+    return [f"{safe(wait.node)} {safe(wait.key)}: {safe(wait.what)}", left]
+
+
+def _running(state: State, step: StepState) -> list[str]:
+    running = [run for run in state.runs_of(step.id) if run.running]
+    if not running:
+        return []
+    names = list(dict.fromkeys(run.node for run in running))
+    where = safe(names[0]) if len(names) == 1 else f"{len(names)} nodes"
+    keys = list(dict.fromkeys(run.key for run in running))
+    return [f"{where}: {', '.join(keys[:3])}"]
+
+
+_LONG = {"head": "Ray head", "workers": "Ray worker", "serve": "vllm serve"}
+
+
+def left_running(state: State) -> list[str]:
+    """What a walk started (or found) on the nodes and did not end: it goes on when the wizard is closed."""
+    live: dict[tuple[str, str], None] = {}
+    for step in state.steps:
+        if step.id in _LONG and step.status == "passed":
+            live.update({(step.id, node): None for node in node_names(state, step.id)})
+    for run in state.runs.values():
+        if run.step not in _LONG or not run.mutates:
+            continue
+        if run.key.startswith("stop") or run.reason == "dry":
+            live.pop((run.step, run.node), None)
+        else:
+            live[run.step, run.node] = None
+    return [f"{_LONG[step]} on {safe(node)}" for step, node in live]

@@ -1,0 +1,142 @@
+"""One walk as the screen sees it: the state so far, its logs, who answers, the file that answers go to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
+
+from tui.app.debug import debugging, explained, toggled
+from tui.app.desk import Desk, Front
+from tui.app.evidence import Evidence
+from tui.app.fixes import Offer, offers
+from tui.app.log import LogStore
+from tui.app.phase import PhaseWatch
+from tui.app.source import WalkSource
+from wizard_steps.cluster.edit import with_value
+from wizard_steps.cluster.file import Cluster, load
+from wizard_steps.diagnose.model import Finding
+from wizard_steps.engine.engine import Engine
+from wizard_steps.engine.step import Known
+from wizard_steps.errors import MilepostError
+from wizard_steps.model import Question
+from wizard_steps.persist import Persist, write
+from wizard_steps.recording import events as ev
+from wizard_steps.recording.state import State
+
+#: Looks at the failed step and says what the cause may be.
+DiagnoseHook = Callable[[State, "WalkSession"], Sequence[Finding]]
+
+
+class WalkSession:
+    """Fed by the engine with events; read by the screen's timer."""
+
+    def __init__(
+        self, source: WalkSource, front: Front, file: Path | None = None, diagnose: DiagnoseHook | None = None
+    ) -> None:
+        self.source = source
+        self.state = State()
+        self.dirty = True
+        self.spool = source.journal.spool
+        self.logs = LogStore(self.spool)
+        self.phases = PhaseWatch(self.spool)
+        self.evidence = Evidence()
+        self.desk = Desk(front, source.redactor)
+        self.findings: dict[str, Sequence[Finding]] = {}
+        self._explaining: asyncio.Task[None] | None = None
+        self.notices: list[ev.AnyEvent] = []
+        self.warnings: list[str] = []
+        keeps = file is not None and file.exists() and not source.cluster.simulated
+        self._persist = Persist(file) if file is not None and keeps else None
+        self._diagnose = diagnose
+        self.engine: Engine = source.engine(self.desk, self.desk, self.on_event)
+
+    def on_event(self, event: ev.AnyEvent, state: State) -> None:
+        """Cheap for output; the few events that change what is in front are kept for the timer."""
+        self.state = state
+        self.dirty = True
+        self.logs.feed(event, state.runs)
+        if isinstance(event, ev.Judged | ev.StepStarted):
+            self.notices.append(event)
+        if isinstance(event, ev.StepStarted):
+            self.findings.pop(event.step, None)
+        self._file(event, state)
+        if isinstance(event, ev.Judged):
+            self._judged(event, state)
+
+    def _judged(self, event: ev.Judged, state: State) -> None:
+        if self.evidence.note(event, state):
+            keep = getattr(self.source, "evidence", None)
+            if keep is not None:
+                keep(event, state)
+        elif self._diagnose is not None:
+            self._explaining = asyncio.create_task(self._explain(self._diagnose, event, state))
+
+    async def _explain(self, diagnose: DiagnoseHook, event: ev.Judged, state: State) -> None:
+        """In a thread: megabytes of log may have to be read. A diagnosis that fails is no finding."""
+        try:
+            found = await asyncio.to_thread(diagnose, state, self)
+        except Exception as error:
+            self.warnings.append(f"the diagnosis failed: {type(error).__name__}: {error}")
+            return
+        if self.state.step(event.step).attempt == event.attempt:
+            self.findings[event.step] = found
+            self.dirty = True
+
+    def now(self) -> float:
+        """Seconds since the walk began, on the walk's own clock; it stands still when the walk is over."""
+        return self.state.t if self.state.outcome is not None else max(self.source.clock.now(), self.state.t)
+
+    @property
+    def gate_open(self) -> bool:
+        return self.desk.gate_open
+
+    @property
+    def busy(self) -> bool:
+        """Whether something goes on that time passes for."""
+        return self.state.outcome is None and self.state.question is None
+
+    def badges(self) -> list[str]:
+        """What must not be overlooked."""
+        found = ["SIMULATED"] if self.state.simulated or self.source.cluster.simulated else []
+        if label := str(getattr(self.source, "label", "")):
+            found.append(label)
+        if getattr(self.source, "dry", False):
+            found.append("DRY RUN")
+        return [*found, "NCCL_DEBUG"] if debugging(self.engine.cluster) else found
+
+    def check_answer(self, question: Question, value: str) -> None:
+        """Raises MilepostError when the value does not fit its field of the cluster file."""
+        if question.field:
+            with_value(self.engine.cluster, question.field, value)
+
+    def _file(self, event: ev.AnyEvent, state: State) -> None:
+        """Keep answers in the cluster file. That it cannot be written does not end the walk."""
+        if self._persist is None:
+            return
+        try:
+            self._persist(event, state)
+            if isinstance(event, ev.ClusterEdited) and event.where == "env":
+                path = self._persist.path
+                write(path, replace(load(path), env=dict(event.cluster.get("env", {}))))
+        except MilepostError as error:
+            self.warnings.append(str(error))
+
+    def offers(self) -> list[Offer]:
+        """Fixes for the gate that is open now."""
+        found = self.findings.get(self.state.current, ())
+        return offers(Known(self.engine.cluster, self.state.facts), found) if self.gate_open else []
+
+    def toggle_debugging(self) -> str:
+        """Turn the debugging switches over; what is set from the next start on."""
+        if self.state.outcome is not None or not self.state.steps:
+            return "Nothing will be started any more in this walk."
+        cluster: Cluster = toggled(self.engine.cluster)
+        self.engine.cluster = cluster
+        value = "NCCL_DEBUG=INFO" if debugging(cluster) else ""
+        plain = msgspec.to_builtins(cluster)
+        self.engine.emit(ev.ClusterEdited(self.source.clock.now(), "env", value, plain))
+        return explained(cluster, self.state.facts)

@@ -1,0 +1,126 @@
+"""``milepost advise``: which TP x PP fits a model on these machines, and why. Touches no host."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from wizard_steps.advisor.memory import GIB, UTILISATION
+from wizard_steps.advisor.plan import Box, Topology, Wanted, advise, consider
+from wizard_steps.advisor.render import as_json, as_text, split_text
+from wizard_steps.advisor.shape import load_model
+from wizard_steps.cluster.file import load
+from wizard_steps.errors import UsageError
+
+#: Memory of one GPU in GiB when nobody says: an 80 GB card, as nvidia-smi counts it.
+DEFAULT_GPU_GIB = 79.6
+
+
+def add(subparsers: Any) -> None:
+    """Add the command to an argparse subparsers object."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "advise",
+        help="which tensor and pipeline parallel sizes fit a model",
+        description="Reads a model's config.json (and the size of its weights, where they are beside it) and "
+        "lists the legal (TP, PP) pairs, the recommended one first, with memory per GPU and the reasons.",
+    )
+    parser.add_argument("model", help="config.json or a model folder")
+    parser.add_argument("--cluster", metavar="FILE", help="take the machines from this cluster file")
+    parser.add_argument("--gpus", metavar="8x2", help="GPUs per machine x machines; also 8+8+4")
+    parser.add_argument(
+        "--gpu-memory", type=float, default=0.0, metavar="GIB", help=f"of one GPU ({DEFAULT_GPU_GIB})"
+    )
+    parser.add_argument(
+        "--max-len", type=int, default=0, metavar="N", help="tokens of one request (model's own)"
+    )
+    parser.add_argument("--concurrency", type=int, default=1, metavar="N", help="requests at once (1)")
+    parser.add_argument(
+        "--gpu-memory-utilization", type=float, default=UTILISATION, metavar="SHARE", help=f"({UTILISATION})"
+    )
+    parser.add_argument("--kv-cache-dtype", choices=("auto", "fp8"), default="auto")
+    parser.add_argument("--weights", type=float, default=0.0, metavar="GIB", help="size of the weights")
+    parser.add_argument("--split", metavar="TPxPP", help="judge this one pair, with its picture")
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """0: a pair fits; 1: none does (or the asked pair does not). UsageError for a wrong command line."""
+    import msgspec
+
+    shape = load_model(Path(args.model))
+    if args.weights:
+        shape = msgspec.structs.replace(
+            shape, weight_bytes=int(_positive(args.weights, "--weights") * GIB), weights_from="--weights"
+        )
+    topology, wanted = _topology(args), _wanted(args)
+    if args.split:
+        tp, pp = _pair(args.split)
+        split = consider(shape, topology, tp, pp, wanted)
+        print(
+            json.dumps(msgspec.to_builtins(split), indent=2)
+            if args.json
+            else "\n".join(split_text(shape, topology, split))
+        )
+        return 0 if split.grade != "no" else 1
+    advice = advise(shape, topology, wanted)
+    print(json.dumps(as_json(advice), indent=2) if args.json else "\n".join(as_text(advice)))
+    return 0 if advice.recommended else 1
+
+
+def _topology(args: argparse.Namespace) -> Topology:
+    memory = int(_positive(args.gpu_memory or DEFAULT_GPU_GIB, "--gpu-memory") * GIB)
+    if args.gpus and args.cluster:
+        raise UsageError("--gpus and --cluster both say what the machines are: give one of them")
+    if args.gpus:
+        return Topology(tuple(_boxes(args.gpus)), memory)
+    file = Path(args.cluster or "milepost.toml")
+    if not args.cluster and not file.exists():
+        raise UsageError("say what the machines are: --gpus 8x2 (GPUs x machines) or --cluster milepost.toml")
+    cluster = load(file)
+    nodes = sorted(cluster.node_list, key=lambda node: node.role != "head")
+    boxes = tuple(Box(node.name, node.gpus) for node in nodes if node.gpus)
+    if not boxes:
+        raise UsageError(f"{file}: no node has gpus; set gpus of the nodes or use --gpus")
+    return Topology(boxes, memory)
+
+
+def _boxes(text: str) -> list[Box]:
+    counts: list[int] = []
+    for part in text.split("+"):
+        found = re.fullmatch(r"\s*(\d{1,4})(?:\s*[xX]\s*(\d{1,4}))?\s*", part)
+        if not found:
+            raise UsageError(f"--gpus {text}: not understood; examples: 8x2 (two machines of 8), 8+4, 1")
+        counts += [int(found[1])] * int(found[2] or 1)
+    if not counts or min(counts) < 1 or len(counts) > 4096:
+        raise UsageError(f"--gpus {text}: every machine needs at least one GPU, and at most 4096 machines")
+    return [Box(f"machine {i}", count) for i, count in enumerate(counts, 1)]
+
+
+def _wanted(args: argparse.Namespace) -> Wanted:
+    if args.max_len < 0 or args.concurrency < 1:
+        raise UsageError("--max-len and --concurrency must be positive")
+    if not 0 < args.gpu_memory_utilization <= 1:
+        raise UsageError("--gpu-memory-utilization is a share between 0 and 1")
+    return Wanted(
+        args.max_len,
+        args.concurrency,
+        args.gpu_memory_utilization,
+        1.0 if args.kv_cache_dtype == "fp8" else 0.0,
+    )
+
+
+def _pair(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d{1,5})[xX](\d{1,5})", text)
+    if not found:
+        raise UsageError(f"--split {text}: write it as TPxPP, for example 8x2")
+    return int(found[1]), int(found[2])
+
+
+def _positive(value: float, name: str) -> float:
+    if not 0 < value < 1e6:
+        raise UsageError(f"{name} {value}: must be a positive size in GiB")
+    return value

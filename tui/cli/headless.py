@@ -1,0 +1,71 @@
+"""A live walk without a screen: answers from the cluster file, a plain log, the same gates."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from tui.cli.plain import PlainReport
+from wizard_steps.cluster.file import Cluster, load
+from wizard_steps.engine.decide import FileDecider
+from wizard_steps.node import api_key
+from wizard_steps.recording import events as ev
+from wizard_steps.recording.state import State
+from wizard_steps.session import LiveWalk
+
+CODES: dict[ev.Outcome, int] = {"passed": 0, "listed": 0, "failed": 1, "stopped": 1, "interrupted": 130}
+
+
+def run_headless(args: argparse.Namespace) -> int:
+    """Walk, print, and return the exit status."""
+    return asyncio.run(_run(args))
+
+
+async def _run(args: argparse.Namespace) -> int:
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    assert task is not None
+    for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(sign, task.cancel)
+    try:
+        async with cluster_of(args) as cluster:
+            return await _walk(cluster, args)
+    except asyncio.CancelledError:
+        print("milepost: interrupted; what was started on the nodes keeps running (`milepost down` ends it)")
+        return 130
+
+
+@contextlib.asynccontextmanager
+async def cluster_of(args: argparse.Namespace) -> AsyncIterator[Cluster]:
+    """The cluster the command line asks for: the embedded lab for its lifetime, or a file."""
+    if args.lab:
+        from wizard_steps.lab import Lab
+
+        async with Lab.start() as lab:
+            yield lab.cluster
+    else:
+        yield load(args.cluster or Path("milepost.toml"))
+
+
+async def _walk(cluster: Cluster, args: argparse.Namespace) -> int:
+    from wizard_steps.transport.ssh_ask import NoAsker
+
+    if not args.dry_run:
+        api_key.check(cluster)
+    walk = LiveWalk(cluster, args.walk, dry=args.dry_run, take_over=args.take_over)
+    report = PlainReport(walk.journal.spool, verbose=not args.quiet)
+    print(f"recording to {walk.folder}", flush=True)
+
+    def on_event(event: ev.AnyEvent, state: State) -> None:
+        report(event, state)
+        walk.evidence(event, state)
+
+    try:
+        outcome = await walk.engine(FileDecider(), NoAsker(), on_event).walk(gated=not args.dry_run)
+    finally:
+        await walk.close()
+    return CODES.get(outcome, 1)

@@ -1,0 +1,177 @@
+"""The command line. Nothing heavy is imported before it is known to be needed: a replay needs no screen
+and no SSH, and `--help` needs neither."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+
+from tui.cli.replay_options import add_replay_options
+from wizard_steps.errors import MilepostError, UsageError
+
+EXAMPLES = """\
+examples:
+  milepost --lab                     try it: a whole cluster on this machine, nothing to set up
+  milepost                           the wizard; writes ./milepost.toml with you
+  milepost cluster.toml              the wizard on a cluster file
+  milepost cluster.toml --dry-run    every command, on which node; runs only those that read
+  milepost cluster.toml --headless   no screen: a plain log, answers from the cluster file
+  milepost --replay WALK [WALK ...]  replay recordings against today's steps (for CI)
+  milepost --watch WALK              watch a recording: pause, speed, jump, the author's notes
+  milepost down cluster.toml         end what milepost started on the nodes, and only that
+  milepost dashboard cluster.toml    Ray's dashboard here, through an SSH tunnel
+  milepost completion bash           shell completion (bash, zsh, tcsh)
+
+exit status: 0 passed, 1 a gate failed, 2 usage or cluster file, 3 drift (a recording does not fit
+today's steps), 130 interrupted
+"""
+#: Commands that live in a module of their own: each has add(subparsers) and run(args) -> exit status.
+MODULES = (
+    "tui.cli.down",
+    "tui.cli.dashboard",
+    "tui.cli.diagnose",
+    "tui.cli.bundle",
+    "tui.cli.check",
+    "tui.cli.advise",
+    "tui.cli.walks",
+    "tui.cli.completion",
+)
+DEFAULT_FILE = "milepost.toml"
+
+
+def walk_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--lab", action="store_true", help="use the embedded lab on this machine")
+    parser.add_argument("--headless", action="store_true", help="no screen: a plain log on standard output")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="list every command and its node; run only those that read"
+    )
+    parser.add_argument(
+        "--replay", nargs="+", type=Path, metavar="WALK", help="replay recorded walks against today's steps"
+    )
+    parser.add_argument("--watch", type=Path, metavar="WALK", help="watch a recording in the wizard's screen")
+    parser.add_argument(
+        "--walk", type=Path, metavar="DIR", help="where to record (default: milepost-walks/…)"
+    )
+    parser.add_argument(
+        "--take-over", action="store_true", help="walk although another wizard holds this cluster"
+    )
+    parser.add_argument("--quiet", action="store_true", help="headless: verdicts and failures only")
+    add_replay_options(parser)
+
+
+def build() -> argparse.ArgumentParser:
+    """The whole parser, for parsing, help and completion."""
+    parser = argparse.ArgumentParser(
+        prog="milepost",
+        description="From bare GPU machines to a verified multi-node vLLM server on Ray, step by step.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"milepost {_version()}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    walk = commands.add_parser(
+        "walk",
+        help="walk the milestones (the default: `milepost FILE` is `milepost walk FILE`)",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    walk.add_argument("cluster", nargs="?", type=Path, help=f"cluster file (default: ./{DEFAULT_FILE})")
+    walk_options(walk)
+    walk.set_defaults(run=run_walk)
+    for name in MODULES:
+        try:
+            module = import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name != name:
+                raise
+            continue
+        module.add(commands)
+    return parser
+
+
+def _version() -> str:
+    from wizard_steps.recording.journal import milepost_version
+
+    return milepost_version()
+
+
+def with_default_command(argv: Sequence[str], known: Sequence[str]) -> list[str]:
+    """`milepost FILE --headless` means `milepost walk FILE --headless`."""
+    if argv and argv[0] in (*known, "-h", "--help", "--version"):
+        return list(argv)
+    return ["walk", *argv]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse and run. Returns the exit status; argparse itself exits with 2."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser = _small() if not words or words[0] == "--replay" or "--replay" in words else build()
+    commands = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+    args = parser.parse_args(with_default_command(words, list(commands.choices)))
+    try:
+        run: Callable[[argparse.Namespace], int] = args.run
+        return run(args)
+    except MilepostError as error:
+        print(f"milepost: {error}", file=sys.stderr)
+        return error.code
+    except KeyboardInterrupt:
+        print("milepost: interrupted; what was started on the nodes keeps running", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _small() -> argparse.ArgumentParser:
+    """Only the walk command: what a replay needs, without the time to import the rest."""
+    parser = argparse.ArgumentParser(prog="milepost")
+    commands = parser.add_subparsers(dest="command")
+    walk = commands.add_parser("walk")
+    walk.add_argument("cluster", nargs="?", type=Path)
+    walk_options(walk)
+    walk.set_defaults(run=run_walk)
+    return parser
+
+
+def run_walk(args: argparse.Namespace) -> int:
+    if args.replay:
+        from tui.cli.replays import Options, run_replays
+
+        options = Options(args.quiet, args.junit, args.json, args.annotations, args.as_recorded)
+        return run_replays(args.replay, options)
+    if args.junit or args.json or args.annotations or args.as_recorded:
+        raise UsageError("--junit, --json, --annotations and --as-recorded go with --replay WALK")
+    if args.watch:
+        return run_watch(args.watch)
+    if args.lab and args.cluster:
+        raise UsageError("--lab brings its own cluster file; leave the file out")
+    if args.headless or args.dry_run:
+        from tui.cli.headless import run_headless
+
+        return run_headless(args)
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError(
+            "this is not a terminal, so the wizard cannot ask anything. "
+            "Use --headless with a cluster file (answers come from it), or run in a terminal"
+        )
+    from tui.cli.interactive import run_interactive
+
+    return run_interactive(args)
+
+
+def run_watch(folder: Path) -> int:
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError(
+            "--watch needs a terminal; `milepost export` makes a page, a cast or pictures of a walk"
+        )
+    from tui.screens.watch_app import run_watch as watch
+
+    return watch(folder)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

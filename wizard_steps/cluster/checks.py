@@ -1,0 +1,106 @@
+"""What the types of a cluster file cannot say: one head, no secrets, names that are used once, sane ports."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import shlex
+from collections.abc import Iterator
+
+from wizard_steps.cluster.values import Cluster
+
+#: The name of a container image: registry, path, tag or digest.
+IMAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,254}")
+
+#: Environment variables that hold secrets; refused in the file.
+SECRET_NAMES = re.compile(r"(TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY)", re.IGNORECASE)
+
+
+def problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
+    """What the types cannot say, as (field, message)."""
+    heads = [i for i, entry in enumerate(cluster.nodes) if entry.role == "head"]
+    if not heads:
+        yield "nodes[0].role", 'no node has role = "head"; exactly one must'
+    if len(heads) > 1:
+        yield f"nodes[{heads[1]}].role", 'a second node with role = "head"; exactly one is allowed'
+    yield from _duplicates(cluster)
+    yield from _node_problems(cluster)
+    yield from _serve_problems(cluster)
+    yield from _docker_problems(cluster)
+    for key in cluster.env:
+        if SECRET_NAMES.search(key):
+            yield f"env.{key}", "looks like a secret; set it in the wizard's environment, never in this file"
+
+
+def _duplicates(cluster: Cluster) -> Iterator[tuple[str, str]]:
+    for what in ("name", "fabric_ip"):
+        seen: dict[str, int] = {}
+        for i, node in enumerate(cluster.node_list):
+            value = str(getattr(node, what))
+            if value and value in seen:
+                other = cluster.node_list[seen[value]].name
+                field_ = f"nodes[{i}].{what if getattr(cluster.nodes[i], what) else 'host'}"
+                yield field_, f"{value} is already used by node {other}; every node needs its own"
+            seen.setdefault(value, i)
+
+
+def _node_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
+    for i, entry in enumerate(cluster.nodes):
+        # An ssh config may hand the name to a shell (Match exec, ProxyCommand).
+        if entry.host.startswith("-") or re.search(r"[^\w.:%@+~/-]", entry.host):
+            yield f"nodes[{i}].host", "must not begin with - or hold blanks, quotes or shell characters"
+        if entry.user and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.@\\-]*", entry.user):
+            yield f"nodes[{i}].user", "is not a user name"
+        if entry.fabric_ip:
+            try:
+                ipaddress.ip_address(entry.fabric_ip)
+            except ValueError:
+                yield f"nodes[{i}].fabric_ip", f"{entry.fabric_ip!r} is not an IP address"
+
+
+def _serve_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
+    serve, total = cluster.serve, cluster.total_gpus
+    if total and serve.world_size > total:
+        yield (
+            "serve.tensor_parallel",
+            f"TP x PP = {serve.tensor_parallel} x {serve.pipeline_parallel} = {serve.world_size} GPUs, "
+            f"but the nodes promise {total}. Lower TP or PP, or add GPUs",
+        )
+    if not cluster.venv.startswith("/"):
+        yield "venv", "must be an absolute path: the same on every node"
+    for i, flag in enumerate(serve.extra_flags):
+        if flag.startswith("--api-key"):
+            where = f"serve.extra_flags[{i}]"
+            yield (
+                where,
+                "an API key is a secret: set serve.api_key = true, and VLLM_API_KEY in your environment",
+            )
+    ray = cluster.ray
+    if 10002 <= ray.port <= 19999 or 10002 <= ray.dashboard_port <= 19999:
+        where = "ray.port" if 10002 <= ray.port <= 19999 else "ray.dashboard_port"
+        yield where, "lies in Ray's worker port range 10002-19999; `ray start` refuses that"
+
+
+def _docker_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
+    docker = cluster.docker
+    if docker.image and not IMAGE_NAME.fullmatch(docker.image):
+        yield "docker.image", f"{docker.image!r} is not the name of an image"
+    if not docker.hf_home.startswith(("/", "~/")):
+        yield "docker.hf_home", "must be an absolute path, or begin with ~/"
+    try:
+        shlex.split(docker.command)
+    except ValueError as error:
+        yield "docker.command", str(error)
+    for i, flag in enumerate(docker.extra_flags):
+        name, equals, _ = flag.removeprefix("-e").removeprefix("--env=").partition("=")
+        if equals and SECRET_NAMES.search(name) and not name.startswith("-"):
+            where = f"docker.extra_flags[{i}]"
+            yield where, "looks like a secret; set it in the wizard's environment, never in this file"
+    if cluster.path == "docker" and not re.fullmatch(r"[0-9A-Za-z.+!_-]+", cluster.ray.version):
+        yield "ray.version", f"{cluster.ray.version!r} is not a version"
+    if cluster.path == "docker" and docker.ray == "none" and cluster.serve.world_size % len(cluster.nodes):
+        yield (
+            "serve.tensor_parallel",
+            f"without Ray every node runs the same number of ranks: TP x PP = {cluster.serve.world_size} "
+            f"is no multiple of {len(cluster.nodes)} nodes",
+        )

@@ -1,0 +1,54 @@
+"""Changes one value of a cluster by its field name, with the checks of the cluster file."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from typing import Any
+
+import msgspec
+
+from wizard_steps.cluster.file import Cluster, problems
+from wizard_steps.errors import UsageError
+
+
+def with_value(cluster: Cluster, where: str, text: str) -> Cluster:
+    """``cluster`` with ``where`` (``nodes[1].fabric_ip``, ``serve.port``) set from what a person typed.
+
+    Numbers and lists are read as such (a list as shell words). Raises UsageError when it does not fit.
+    """
+    plain: Any = msgspec.to_builtins(cluster)
+    target: Any = plain
+    keys: list[str | int] = [int(k) if k.isdigit() else k for k in re.findall(r"[^.\[\]]+", where)]
+    try:
+        for key in keys[:-1]:
+            target = target[key]
+        target[keys[-1]] = like(target[keys[-1]], text, where)
+    except (KeyError, IndexError, TypeError):
+        raise UsageError(f"{where}: no such field in the cluster file") from None
+    try:
+        changed = msgspec.convert(plain, Cluster)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{where}: {error}") from None
+    for field, message in problems(changed):
+        raise UsageError(f"{field}: {message}")
+    return changed
+
+
+def like(old: Any, text: str, where: str) -> Any:
+    """What a person typed as a value of ``old``'s kind. Raises UsageError that begins with the field."""
+    if isinstance(old, bool):
+        return json.loads(text.lower()) if text.lower() in ("true", "false") else text
+    if isinstance(old, int | float):
+        try:
+            return type(old)(text)
+        except ValueError:
+            kind = "whole number" if isinstance(old, int) else "number"
+            raise UsageError(f"{where}: {text!r} is not a {kind}") from None
+    if isinstance(old, list | tuple):
+        try:
+            return shlex.split(text)
+        except ValueError as error:
+            raise UsageError(f"{where}: {error}") from None
+    return text

@@ -1,0 +1,107 @@
+"""The cluster file, ``milepost.toml``: validation with line and field, comment-keeping writes.
+
+No secret is ever in it: HF_TOKEN and friends are taken from the environment of the wizard, or asked for.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from wizard_steps.cluster.checks import problems
+from wizard_steps.cluster.toml_text import line_of, merge_nodes, merge_table, set_item
+from wizard_steps.cluster.values import Cluster, Docker, NodeEntry, Ray, Serve, Ssh
+from wizard_steps.errors import UsageError
+
+__all__ = [
+    "Cluster",
+    "Docker",
+    "NodeEntry",
+    "Ray",
+    "Serve",
+    "Ssh",
+    "dump",
+    "load",
+    "parse",
+    "problems",
+]
+
+
+def load(path: Path) -> Cluster:
+    """Read and check a cluster file. Raises UsageError with file, line and field."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UsageError(
+            f"{path}: no such cluster file. Run `milepost` in a terminal to write one, "
+            "or `milepost --lab` to try the embedded lab."
+        ) from None
+    except IsADirectoryError:
+        raise UsageError(f"{path}: is a folder, not a cluster file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read: {error}") from None
+    return parse(text, str(path))
+
+
+def parse(text: str, source: str = "milepost.toml") -> Cluster:
+    """Check the text of a cluster file. ``source`` is named in errors."""
+    data = _toml(text, source)
+    try:
+        cluster = msgspec.convert(data, Cluster, strict=True)
+    except msgspec.ValidationError as error:
+        message, where = _split(str(error))
+        raise UsageError(_locate(text, source, where, message)) from None
+    for where, message in problems(cluster):
+        raise UsageError(_locate(text, source, where, message))
+    return cluster
+
+
+def _toml(text: str, source: str) -> dict[str, Any]:
+    import tomlkit
+    from tomlkit.exceptions import TOMLKitError
+
+    try:
+        return tomlkit.parse(text).unwrap()
+    except TOMLKitError as error:
+        line = getattr(error, "line", None)
+        place = f"{source}:{line}" if line else source
+        raise UsageError(f"{place}: not valid TOML: {error}") from None
+
+
+def _split(message: str) -> tuple[str, str]:
+    """msgspec says ``... - at `$.nodes[0].gpus` ``."""
+    text, _, path = message.partition(" - at `$")
+    return text, path.rstrip("`").lstrip(".")
+
+
+def _locate(text: str, source: str, where: str, message: str) -> str:
+    unknown = re.search(r"unknown field `([^`]+)`", message)
+    if unknown:
+        where = f"{where}.{unknown.group(1)}" if where else unknown.group(1)
+        message = "unknown field; see `milepost init --help` for the known ones"
+    if where == "serve.api_key":
+        message = "is true or false, never the key itself: that is asked for, or set in VLLM_API_KEY"
+    line = line_of(text, where)
+    place = f"{source}:{line}" if line else source
+    return f"{place}: {where or 'file'}: {message}"
+
+
+def dump(cluster: Cluster, previous: str = "") -> str:
+    """The text of a cluster file. Comments and order of ``previous`` are kept; only changed values move."""
+    import tomlkit
+
+    document = tomlkit.parse(previous) if previous.strip() else tomlkit.document()
+    wanted: dict[str, Any] = msgspec.to_builtins(cluster)
+    defaults: dict[str, Any] = msgspec.to_builtins(Cluster(nodes=cluster.nodes))
+    scalars = [k for k, v in wanted.items() if not isinstance(v, dict | list | tuple)]
+    for key in scalars:
+        if key in document or wanted[key] != defaults[key] or key in ("name", "path", "venv"):
+            set_item(document, key, wanted[key])
+    merge_nodes(document, wanted["nodes"])
+    for key, value in wanted.items():
+        if isinstance(value, dict):
+            merge_table(document, key, value, defaults[key])
+    return tomlkit.dumps(document)

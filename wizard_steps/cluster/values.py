@@ -1,0 +1,146 @@
+"""What a cluster file holds, as frozen values. Reading, checking and writing it: cluster.py."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct, field
+
+from wizard_steps.cluster import versions
+from wizard_steps.model import Node
+
+Port = Annotated[int, Meta(ge=1, le=65535)]
+Count = Annotated[int, Meta(ge=1, le=4096)]
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+EnvName = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Path_ = Literal["bare-metal", "docker"]
+
+
+class NodeEntry(Struct, frozen=True, forbid_unknown_fields=True):
+    host: Annotated[str, Meta(min_length=1, max_length=255)]
+    gpus: Annotated[int, Meta(ge=1, le=1024)]
+    role: Literal["head", "worker"] = "worker"
+    name: Name | None = None
+    user: str = ""
+    port: Annotated[int, Meta(ge=0, le=65535)] = 0
+    fabric_ip: str = ""
+
+
+class Serve(Struct, frozen=True, forbid_unknown_fields=True):
+    """``vllm serve``: what is served, and how it is split over the GPUs.
+
+    ``api_key``: clients must give a key. The key itself is never in the file: VLLM_API_KEY of the wizard's
+    environment, else the person is asked. Without it vLLM takes VLLM_API_KEY where that is set.
+    """
+
+    model: Annotated[str, Meta(min_length=1)] = "meta-llama/Llama-3.2-1B-Instruct"
+    served_model_name: str = ""
+    tensor_parallel: Count = 1
+    pipeline_parallel: Count = 1
+    host: str = "0.0.0.0"
+    port: Port = 8000
+    api_key: bool = False
+    extra_flags: tuple[str, ...] = ()
+    vllm_version: str = versions.VLLM
+    ready_timeout: Annotated[int, Meta(ge=10)] = 1800
+
+    @property
+    def name(self) -> str:
+        """The model id that /v1/models must list."""
+        return self.served_model_name or self.model
+
+    @property
+    def world_size(self) -> int:
+        """GPUs for one replica: TP x PP."""
+        return self.tensor_parallel * self.pipeline_parallel
+
+
+class Ray(Struct, frozen=True, forbid_unknown_fields=True):
+    """``auth``: "token" gives every node the same Ray token, made by the wizard; "off" leaves that to Ray."""
+
+    port: Port = 6379
+    dashboard_port: Port = 8265
+    dashboard_host: str = "127.0.0.1"
+    version: str = versions.RAY
+    settle: Annotated[int, Meta(ge=0, le=600)] = 45
+    auth: Literal["off", "token"] = "off"
+    head_flags: tuple[str, ...] = ()
+    worker_flags: tuple[str, ...] = ()
+
+
+class Ssh(Struct, frozen=True, forbid_unknown_fields=True):
+    config: str = "~/.ssh/config"
+    known_hosts: str = "~/.ssh/known_hosts"
+    identity: tuple[str, ...] = ()
+    connect_timeout: Annotated[float, Meta(gt=0, le=600)] = 15.0
+    keepalive: Annotated[float, Meta(ge=0, le=600)] = 15.0
+    limit: Annotated[int, Meta(ge=1, le=1024)] = 64
+
+
+class Docker(Struct, frozen=True, forbid_unknown_fields=True):
+    """``path = "docker"``: the image, and how its containers are started.
+
+    image        empty: vLLM's official image for serve.vllm_version.
+    command      the docker command on the nodes: ``docker``, a full path, or ``sudo -n docker``.
+    gpu_flags    podman ignores ``--gpus``; there it is ``["--device", "nvidia.com/gpu=all"]``.
+    ray          what to do when the image has no ray. ask: the person; image: nothing, another image has
+                 to be named; build: add Ray to it on each node; none: walk without Ray (vLLM's --nnodes).
+    master_port  where vLLM's ranks meet on the path without Ray.
+    """
+
+    image: str = ""
+    hf_home: str = "~/.cache/huggingface"
+    shm_size: Annotated[str, Meta(pattern=r"^\d+(\.\d+)?[bkmgBKMG]?$")] = "10.24g"
+    command: Annotated[str, Meta(min_length=1)] = "docker"
+    gpu_flags: tuple[str, ...] = ("--gpus", "all")
+    ulimits: tuple[str, ...] = ("memlock=-1", "stack=67108864")
+    extra_flags: tuple[str, ...] = ()
+    ray: Literal["ask", "image", "build", "none"] = "ask"
+    master_port: Port = 29501
+
+
+class Cluster(Struct, frozen=True, dict=True, forbid_unknown_fields=True):
+    nodes: Annotated[tuple[NodeEntry, ...], Meta(min_length=1)]
+    name: Name = "milepost"
+    path: Path_ = "bare-metal"
+    venv: Annotated[str, Meta(min_length=1)] = "/opt/vllm-venv"
+    serve: Serve = field(default_factory=Serve)
+    ray: Ray = field(default_factory=Ray)
+    ssh: Ssh = field(default_factory=Ssh)
+    docker: Docker = field(default_factory=Docker)
+    env: dict[EnvName, str] = field(default_factory=dict)
+    #: Set by the embedded lab: every screen and recording of it says SIMULATED.
+    simulated: bool = False
+
+    @cached_property
+    def node_list(self) -> tuple[Node, ...]:
+        return tuple(_node(entry) for entry in self.nodes)
+
+    @cached_property
+    def head(self) -> Node:
+        return next(node for node in self.node_list if node.role == "head")
+
+    @cached_property
+    def workers(self) -> tuple[Node, ...]:
+        return tuple(node for node in self.node_list if node.role == "worker")
+
+    @property
+    def total_gpus(self) -> int:
+        return sum(entry.gpus for entry in self.nodes)
+
+    def program(self, name: str) -> str:
+        """``ray`` or ``vllm`` where it is run: by path in the venv, by name inside a container."""
+        return name if self.path == "docker" else f"{self.venv}/bin/{name}"
+
+
+def _node(entry: NodeEntry) -> Node:
+    return Node(
+        name=entry.name or entry.host,
+        host=entry.host,
+        role=entry.role,
+        gpus=entry.gpus,
+        fabric_ip=entry.fabric_ip,
+        user=entry.user,
+        port=entry.port,
+    )

@@ -1,0 +1,50 @@
+"""Why a gate stays shut: the diagnosis of everything its latest attempt printed, on all nodes at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from wizard_steps.diagnose import Finding, Fix, Source, diagnose
+from wizard_steps.engine.step import Known, standard_variables
+from wizard_steps.recording.spool import Spool
+from wizard_steps.recording.state import Run, State
+
+#: The last part of a longer output is looked at, in bytes: a failure ends it.
+_LAST = 2 * 1024 * 1024
+
+
+def findings_of(state: State, step_id: str, spool: Spool) -> list[Finding]:
+    """Findings of a step's latest attempt, best first; empty when no rule knows what happened.
+
+    Only the last use of a polled command counts: a cluster that was not up yet is no failure.
+    """
+    latest: dict[tuple[str, str], Run] = {}
+    for run in state.runs_of(step_id):
+        latest[run.node, run.key] = run
+    return diagnose([source for run in latest.values() if (source := _source(run, spool)) is not None])
+
+
+def _source(run: Run, spool: Spool) -> Source | None:
+    text = run.detail
+    if run.start is not None and run.end is not None:
+        data = spool.read(run.spool, max(run.start, run.end - _LAST), run.end)
+        text = data.decode("utf-8", "replace") + ("\n" + run.detail if run.detail else "")
+    if not text.strip():
+        return None
+    return Source(name=f"{run.node} {run.key}", text=text, node=run.node)
+
+
+def fix_command(known: Known, finding: Finding, fix: Fix) -> str | None:
+    """The fix with its placeholders filled in, each value quoted; None when one is not known."""
+    node = next((n for n in known.nodes if n.name == finding.node), known.head)
+    values: Mapping[str, str] = {**standard_variables(known, node), **finding.values}
+    return fix.filled(values)
+
+
+def fix_nodes(known: Known, finding: Finding, fix: Fix) -> Sequence[str]:
+    """The names of the nodes a fix belongs on; empty when the finding names no node it needs."""
+    if fix.where == "all":
+        return [node.name for node in known.nodes]
+    if fix.where == "head":
+        return [known.head.name]
+    return [finding.node] if finding.node in {node.name for node in known.nodes} else []

@@ -1,0 +1,221 @@
+"""Walks the plan: runs a step on its nodes, judges, gates, and tells about it in events."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+
+from wizard_steps.cluster.edit import with_value
+from wizard_steps.cluster.file import Cluster
+from wizard_steps.engine import expected
+from wizard_steps.engine.clock import Clock
+from wizard_steps.engine.decide import GATE_OPTIONS, Answer, Decider
+from wizard_steps.engine.runner import Runner
+from wizard_steps.engine.step import Known, Step
+from wizard_steps.errors import MilepostError
+from wizard_steps.model import WIZARD, Check, Cmd, Comparison, Question, Result, Results, Round, Verdict, Work
+from wizard_steps.recording import events as ev
+from wizard_steps.recording.journal import Journal
+from wizard_steps.recording.redact import Redactor
+from wizard_steps.recording.state import State, apply
+from wizard_steps.transport.base import Transport
+
+OnEvent = Callable[[ev.AnyEvent, State], None]
+#: A step that still asks for more after this many rounds is wrong.
+MAX_ROUNDS = 20
+#: Seconds a fix may take: installing a package is the longest of them.
+FIX_LIMIT = 1800.0
+
+
+class Engine:
+    """One walk. ``on_event`` is called after an event was journalled, with the state it led to."""
+
+    def __init__(
+        self,
+        plan: Sequence[Step],
+        cluster: Cluster,
+        transport: Transport,
+        decider: Decider,
+        clock: Clock,
+        journal: Journal,
+        on_event: OnEvent = lambda event, state: None,
+        redactor: Redactor | None = None,
+    ) -> None:
+        self.plan = tuple(plan)
+        self.cluster = cluster
+        self.state = State()
+        self._decider = decider
+        self._clock = clock
+        self._journal = journal
+        self._on_event = on_event
+        self._redactor = redactor or Redactor()
+        self._runner = Runner(transport, clock, journal.spool, self.emit, self._redactor)
+        self._limit = asyncio.Semaphore(cluster.ssh.limit)
+        self._answers: dict[str, dict[str, str]] = {}
+        self._dry = False
+
+    def emit(self, event: ev.AnyEvent) -> None:
+        self._journal.append(event)
+        self.state = apply(self.state, event)
+        self._on_event(event, self.state)
+
+    async def walk(self, gated: bool = True) -> ev.Outcome:
+        """Walk to the end or to a gate that stays shut. ``gated=False`` (a dry run) never stops."""
+        steps = tuple((step.id, step.title) for step in self.plan)
+        plain = msgspec.to_builtins(self.cluster)
+        self.emit(ev.WalkStarted(self._now(), self.cluster.path, steps, plain, self.cluster.simulated))
+        outcome: ev.Outcome = "error"
+        detail = ""
+        try:
+            outcome = await self._steps(gated)
+        except asyncio.CancelledError:
+            outcome = "interrupted"
+            raise
+        except MilepostError as error:
+            detail = str(error)
+            raise
+        finally:
+            self.emit(ev.WalkEnded(self._now(), outcome, self._redactor.text(detail)))
+        return outcome
+
+    async def _steps(self, gated: bool) -> ev.Outcome:
+        at = 0
+        while at < len(self.plan):
+            step = self.plan[at]
+            verdict = await self._attempt(step, gated)
+            if verdict is None or verdict.passed or not gated:
+                at += 1
+                continue
+            answer = await self._gate(step, verdict)
+            if answer.value == "stop":
+                return "failed"
+            if answer.value == "back":
+                at = max(0, at - 1)
+            if answer.value == "fix":
+                await self._fix(step, answer)
+            if answer.value == "edit":
+                self._edit(answer)
+                at = min(at, self._owner(answer.where, at))
+            self._answers.pop(self.plan[at].id, None)
+        return "passed" if gated else "listed"
+
+    async def _gate(self, step: Step, verdict: Verdict) -> Answer:
+        question = Question(id="gate", text=verdict.summary, kind="gate", options=GATE_OPTIONS)
+        while True:
+            answer = await self._ask(step, question)
+            if answer.value in ("retry", "edit", "fix", "back", "stop"):
+                return answer
+
+    async def _fix(self, step: Step, answer: Answer) -> None:
+        """Run what a finding proposed and a person confirmed, on the node it names; then the step again."""
+        cmd = Cmd(key="fix", text=answer.text, mutates=True, timeout=FIX_LIMIT)
+        nodes = [n for n in (*self.cluster.node_list, WIZARD) if n.name in answer.where.split()]
+        await self._work(step, [(node, cmd) for node in nodes])
+
+    def _edit(self, answer: Answer) -> None:
+        self.cluster = with_value(self.cluster, answer.where, answer.text)
+        plain = msgspec.to_builtins(self.cluster)
+        self.emit(ev.ClusterEdited(self._now(), answer.where, answer.text, plain))
+
+    def _owner(self, where: str, default: int) -> int:
+        """The place of the step that settles a field of the cluster file."""
+        owners = (n for n, s in enumerate(self.plan) if any(re.fullmatch(o, where) for o in s.owns))
+        return next(owners, default)
+
+    async def _attempt(self, step: Step, gated: bool) -> Verdict | None:
+        """One attempt's verdict; None where a dry run has left nothing to judge."""
+        attempt = self.state.step(step.id).attempt + 1
+        self.emit(ev.StepStarted(self._now(), step.id, attempt))
+        known = Known(self.cluster, self.state.facts)
+        done = await self._rounds(step, known)
+        self._dry = self._dry or any(result.reason == "dry" for result in done.items)
+        if self._dry and not gated:
+            self.emit(ev.Listed(self._now(), step.id))
+            return None
+        verdict = self._judge(step, known, done)
+        self.emit(ev.Judged(self._now(), step.id, attempt, verdict))
+        return verdict
+
+    async def _rounds(self, step: Step, known: Known) -> Results:
+        done = Results(answers=self._answers.get(step.id, {}))
+        for _ in range(MAX_ROUNDS):
+            wanted = step.rounds(known, done)
+            if wanted is None:
+                return done
+            answers = await self._questions(step, wanted)
+            done = done.plus(await self._work(step, wanted.work), answers)
+        raise MilepostError(f"{step.id}: asks for more than {MAX_ROUNDS} rounds; this is a bug in milepost")
+
+    async def _questions(self, step: Step, wanted: Round) -> dict[str, str]:
+        answers = {}
+        for question in wanted.questions:
+            answers[question.id] = (await self._ask(step, question)).value
+        self._answers.setdefault(step.id, {}).update(answers)
+        return answers
+
+    async def _ask(self, step: Step, question: Question) -> Answer:
+        self.emit(ev.Asked(self._now(), step.id, question))
+        answer = await self._decider.ask(step.id, question)
+        clean = self._redactor.text
+        self.emit(
+            ev.Answered(
+                self._now(), step.id, question.id, clean(answer.value), answer.where, clean(answer.text)
+            )
+        )
+        return answer
+
+    async def _work(self, step: Step, work: Sequence[Work]) -> list[Result]:
+        """All of it at the same time; a slow or failing node never stops its siblings."""
+
+        async def one(item: Work) -> Result:
+            async with self._limit:
+                return await self._runner.run(step.id, *item)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(one(item)) for item in work]
+        except BaseExceptionGroup as errors:
+            raise _first(errors) from None
+        return [task.result() for task in tasks]
+
+    def _judge(self, step: Step, known: Known, done: Results) -> Verdict:
+        verdict = step.judge(known, done)
+        learnt = Known(known.cluster, {**known.facts, **verdict.facts})
+        comparisons = self.compare(step, learnt, done)
+        # Where a fact is wrong already, it explains the missing lines; the comparison shows them anyway.
+        missing = [
+            Check("expected line", False, "not in the output", row.expected, comparison.node)
+            for comparison in comparisons
+            for row in comparison.missing
+            if verdict.passed
+        ]
+        passed = verdict.passed and not missing
+        summary = verdict.summary
+        if verdict.passed and missing:
+            summary = f"the facts are right, but {len(missing)} expected line(s) are missing"
+        return Verdict(
+            passed=passed,
+            summary=summary,
+            checks=(*verdict.checks, *missing),
+            facts=verdict.facts if passed else {},
+            comparisons=tuple(comparisons),
+        )
+
+    def compare(self, step: Step, known: Known, done: Results) -> list[Comparison]:
+        """The expected blocks of a step against the latest result of each command."""
+        document = expected.load(step.id)
+        latest: Mapping[tuple[str, str], Result] = {(r.key, r.node.name): r for r in done.items}
+        found = (document.compare(r, step.variables(known, r.node)) for r in latest.values())
+        return [comparison for comparison in found if comparison is not None]
+
+    def _now(self) -> float:
+        return self._clock.now()
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

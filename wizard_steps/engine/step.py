@@ -1,0 +1,95 @@
+"""The contract of a milestone: a pure description of what to run and how to judge what came back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from msgspec import Struct, field
+
+from wizard_steps.cluster.file import Cluster
+from wizard_steps.model import Node, Results, Round, Verdict, Work
+
+
+class Known(Struct, frozen=True):
+    """What is known when a step begins: the cluster file and the facts earlier gates produced."""
+
+    cluster: Cluster
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        return self.cluster.node_list
+
+    @property
+    def head(self) -> Node:
+        return self.cluster.head
+
+    @property
+    def workers(self) -> tuple[Node, ...]:
+        return self.cluster.workers
+
+    def ip(self, node: Node) -> str:
+        """The address that carries this node's GPU traffic: chosen at the IP gate, or from the file."""
+        chosen = self.facts.get("fabric_ips", {})
+        return str(chosen.get(node.name) or node.fabric_ip)
+
+    @property
+    def head_ip(self) -> str:
+        return self.ip(self.head)
+
+
+class Step:
+    """One milestone. Subclass it, give it ``id`` and ``title``, and fill in the two pure functions.
+
+    ``rounds`` is called with the results so far until it returns None: a step that must look before
+    it acts asks for its look in the first round and decides in the second. It never sleeps or loops;
+    waiting is said in the Cmd. Expected text comes from ``snapshots/expected/<id>.md``.
+    """
+
+    id: str = ""
+    title: str = ""
+    #: Fields of the cluster file this step settles (regexes): editing one later comes back to this step.
+    owns: tuple[str, ...] = ()
+
+    def rounds(self, known: Known, done: Results) -> Round | None:
+        """What to run next, or None when there is enough to judge."""
+        raise NotImplementedError
+
+    def judge(self, known: Known, done: Results) -> Verdict:
+        """The facts of the gate. Missing expected lines are added by the engine."""
+        raise NotImplementedError
+
+    def variables(self, known: Known, node: Node) -> Mapping[str, str]:
+        """Values for ``{{name}}`` in the expected text, for one node."""
+        return standard_variables(known, node)
+
+    def undo(self, known: Known) -> Sequence[Work]:
+        """Commands that remove what this step started (and only that). ``milepost down`` runs them."""
+        return ()
+
+
+def standard_variables(known: Known, node: Node) -> dict[str, str]:
+    """The variables every expected file may use."""
+    cluster = known.cluster
+    return {
+        "node": node.name,
+        "host": node.host,
+        "user": node.user,
+        "ip": known.ip(node) or "<ip>",
+        "head_ip": known.head_ip or "<head_ip>",
+        "gpus": str(node.gpus),
+        "total_gpus": str(cluster.total_gpus),
+        "nodes": str(len(cluster.node_list)),
+        "venv": cluster.venv,
+        "ray_port": str(cluster.ray.port),
+        "dashboard_port": str(cluster.ray.dashboard_port),
+        "ray_version": cluster.ray.version,
+        "vllm_version": cluster.serve.vllm_version,
+        "model": cluster.serve.model,
+        "served_model": cluster.serve.name,
+        "port": str(cluster.serve.port),
+        "tp": str(cluster.serve.tensor_parallel),
+        "pp": str(cluster.serve.pipeline_parallel),
+        "world": str(cluster.serve.tensor_parallel * cluster.serve.pipeline_parallel),
+    }

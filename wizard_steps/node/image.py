@@ -1,0 +1,190 @@
+"""What docker_ready runs and reads: the engine, the image, and a look inside a container of it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+from wizard_steps.cluster.file import Cluster
+from wizard_steps.milestones.common import fields
+from wizard_steps.model import Cmd, Result
+from wizard_steps.node import docker
+
+#: An image with vLLM and CUDA has some 10 GB: an hour on a slow line.
+PULL_LIMIT = 3600.0
+_INSIDE = r"""
+echo "container: started"
+python3 - <<'END' || echo "python: missing"
+import sys
+from importlib import metadata
+print("python:", ".".join(map(str, sys.version_info[:3])))
+for name in ("vllm", "ray"):
+    try:
+        print(name + ":", metadata.version(name))
+    except metadata.PackageNotFoundError:
+        print(name + ": missing")
+END
+echo "ray-command: $(command -v ray || echo missing)"
+set -- $(df -Pk /dev/shm | tail -n 1); echo "shm: ${2:-0} KiB"
+echo "memlock: $(ulimit -l)"
+echo "nofile: $(ulimit -Hn)"
+set -- /sys/class/infiniband/*; if [ -e "$1" ]; then echo "rdma: $#"; else echo "rdma: 0"; fi
+if command -v nvidia-smi >/dev/null 2>&1; then
+  nvidia-smi -L 2>&1 | sed 's/^/smi: /'; echo "gpus: $(nvidia-smi -L 2>/dev/null | grep -c '^GPU ')"
+else echo "smi: nvidia-smi is not in the container"; echo "gpus: 0"; fi
+"""
+_UNITS = {"b": 1, "": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+
+
+def engine_command(cluster: Cluster) -> Cmd:
+    it = docker.docker(cluster)
+    first = shlex.quote(shlex.split(cluster.docker.command)[0])
+    text = (
+        f"command -v {first} >/dev/null || {{ echo {first}: not found; exit 127; }}\n"
+        f"{it} --version && {it} ps -q >/dev/null && echo 'engine: answers'\n"
+    )
+    return Cmd("engine", text, timeout=60, show=f"{it} --version; {it} ps")
+
+
+def have_command(cluster: Cluster, image: str, key: str) -> Cmd:
+    it, name = docker.docker(cluster), shlex.quote(image)
+    test = f"{it} image inspect {name} >/dev/null 2>&1"
+    text = f"if {test}; then echo 'image: there'; else echo 'image: missing'; fi\n"
+    return Cmd(key, text, timeout=60, quiet=True, show=f"{it} image inspect {name}")
+
+
+def pull_command(cluster: Cluster, image: str, key: str) -> Cmd:
+    line = f"{docker.docker(cluster)} pull {shlex.quote(image)}"
+    return Cmd(key, f"exec {line}\n", mutates=True, timeout=PULL_LIMIT, show=line)
+
+
+def dockerfile(image: str, ray: str) -> str:
+    """The image with Ray added. vLLM's images carry pip; a few carry uv alone."""
+    package = shlex.quote(f"ray[default]=={ray}")
+    return (
+        f"FROM {image}\n"
+        f"LABEL milepost.base={image} milepost.ray={ray}\n"
+        f"RUN python3 -m pip install --no-cache-dir {package} || "
+        f"uv pip install --system --no-cache {package}\n"
+    )
+
+
+def build_command(cluster: Cluster, base: str, image: str, key: str) -> Cmd:
+    """Builds from standard input, with an empty folder as context."""
+    it, text = docker.docker(cluster), dockerfile(base, cluster.ray.version)
+    build = f"{it} build -t {shlex.quote(image)} -f -"
+    return Cmd(
+        key,
+        f'd=$(mktemp -d) || exit 1\nprintf %s {shlex.quote(text)} | {build} "$d"\n'
+        'code=$?; rmdir "$d"; exit $code\n',
+        mutates=True,
+        timeout=PULL_LIMIT,
+        show=f"{build} . <<'END'\n{text}END",
+    )
+
+
+def image_command(cluster: Cluster, image: str, key: str) -> Cmd:
+    it, name = docker.docker(cluster), shlex.quote(image)
+    form = (
+        'image: {{.Id}}{{"\\n"}}arch: {{.Architecture}}{{"\\n"}}digests: {{json .RepoDigests}}{{"\\n"}}'
+        'base: {{index .Config.Labels "milepost.base"}} {{index .Config.Labels "milepost.ray"}}'
+    )
+    text = f"exec {it} image inspect -f {shlex.quote(form)} {name}\n"
+    return Cmd(key, text, timeout=60, show=f"{it} image inspect {name}")
+
+
+def inside_command(cluster: Cluster, image: str, key: str) -> Cmd:
+    """A container of the image for a moment, with the very limits and GPUs the real one will have."""
+    it = docker.docker(cluster)
+    flags = " ".join(docker.shared_flags(cluster, models=False))
+    words = f"run --rm --entrypoint /bin/bash {flags} {shlex.quote(image)}"
+    text = f"exec {it} {words} -c {shlex.quote(_INSIDE)}\n"
+    shown = f"{it} {words} -c 'ray --version; df /dev/shm; ulimit -a; nvidia-smi -L'"
+    return Cmd(key, text, timeout=240, show=shown)
+
+
+class Image:
+    """What `docker image inspect` said."""
+
+    def __init__(self, result: Result | None) -> None:
+        found = fields(result.text) if result is not None and result.ok else {}
+        self.id = found.get("image", "")
+        digests = sorted(re.findall(r"@(sha256:[0-9a-f]{64})", found.get("digests", "")))
+        base = found.get("base", "").replace("<no value>", "").strip()
+        #: Two builds of one recipe never have one digest: what they were built from has to do.
+        self.digest = f"built from {base.replace(' ', ' with Ray ')}" if base else (digests or [self.id])[0]
+        self.arch = found.get("arch", "")
+
+
+class Inside:
+    """What the look inside the container printed."""
+
+    def __init__(self, text: str) -> None:
+        found = fields(text)
+        self.started = "container" in found
+        self.python, self.vllm = found.get("python", "missing"), found.get("vllm", "missing")
+        self.has_ray = found.get("ray-command", "missing") != "missing"
+        self.ray = found.get("ray", "missing") if self.has_ray else "missing"
+        self.shm = _number(found.get("shm", "")) << 10
+        self.memlock, self.nofile = found.get("memlock", ""), found.get("nofile", "")
+        self.rdma, self.gpus = _number(found.get("rdma", "")), _number(found.get("gpus", ""))
+        self.smi = found.get("smi", "")
+
+
+def _number(text: str) -> int:
+    match = re.match(r"\d+", text)
+    return int(match[0]) if match else 0
+
+
+def size(text: str) -> int:
+    """Bytes of a size as docker writes it: ``10.24g``, ``512m``."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([bkmg]?)", text.lower())
+    return int(float(match[1]) * _UNITS[match[2]]) if match else 0
+
+
+def hint(text: str) -> str:
+    """What to do about an engine's own words, or nothing."""
+    return next((words for pattern, words in _HINTS if re.search(pattern, text, re.IGNORECASE)), "")
+
+
+_HINTS = (
+    (
+        r"permission denied.*(docker|sock)|docker.*permission denied",
+        "this user may not use the engine: `sudo usermod -aG docker USER` and log in again, "
+        'or set docker.command = "sudo -n docker"',
+    ),
+    (
+        r"cannot connect to the docker daemon|is the docker daemon running",
+        "the engine does not run: `sudo systemctl start docker`; or a docker client without an engine comes "
+        "first in PATH: set docker.command to the right one's full path",
+    ),
+    (
+        r"could not select device driver|unknown or invalid runtime name|nvidia-container|cdi device",
+        "install nvidia-container-toolkit, `sudo nvidia-ctk runtime configure`, restart docker "
+        "(a snap docker cannot use it)",
+    ),
+    (
+        r"setting rlimit|ulimit",
+        "this engine may not raise that limit: raise the host's own, or leave it out of docker.ulimits",
+    ),
+    (
+        r"manifest unknown|manifest for .* not found|repository does not exist|name unknown",
+        "no such image: check its name and tag in docker.image",
+    ),
+    (r"unauthorized|denied: requested access|authentication required", "`docker login` on that node first"),
+    (
+        r"toomanyrequests|rate limit",
+        "the registry's rate limit: `docker login` there, or use a mirror",
+    ),
+    (r"no space left", "no room for the image: free some disk (docker system df), about 30 GB are needed"),
+    (
+        r"no such host|network is unreachable|i/o timeout|connection refused|TLS handshake",
+        "the node does not reach the registry: a proxy, a mirror, or `docker save | ssh NODE docker load`",
+    ),
+    (
+        r"exec format error|does not match the (expected|detected)",
+        "the image is for another CPU",
+    ),
+    (r"ray: (command )?not found", "this image has no ray: go back to the check of the image"),
+    (r"not found", "install docker on that node, or set docker.command to its full path"),
+)

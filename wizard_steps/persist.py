@@ -1,0 +1,54 @@
+"""Keeps the cluster file up to date with the answers a person gives, comments and all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from wizard_steps.cluster.edit import with_value
+from wizard_steps.cluster.file import Cluster, dump, load
+from wizard_steps.errors import UsageError
+from wizard_steps.recording import events as ev
+from wizard_steps.recording.state import State
+
+
+class Persist:
+    """Told every event; writes answers that belong in the file (a chosen IP, an edited value) at once.
+
+    The file is read again before each write: what somebody else changed in it meanwhile stays.
+    Raises UsageError when the file cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._asked: dict[str, str] = {}
+
+    def __call__(self, event: ev.AnyEvent, state: State) -> None:
+        match event:
+            case ev.Asked() if event.question.field:
+                self._asked[event.question.id] = event.question.field
+            case ev.Answered() if event.question in self._asked:
+                self._set(self._asked[event.question], event.value)
+            case ev.Answered(value="edit"):
+                self._set(event.where, event.text)
+            case _:
+                pass
+
+    def _set(self, where: str, text: str) -> None:
+        write(self.path, with_value(load(self.path), where, text))
+
+
+def write(path: Path, cluster: Cluster) -> None:
+    """Write the cluster file in one move: a crash leaves the old one or the new one, never half."""
+    try:
+        previous = path.read_text(encoding="utf-8") if path.exists() else ""
+        folder = path.resolve().parent
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=folder)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(dump(cluster, previous))
+        mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
+        os.chmod(name, mode)
+        os.replace(name, path.resolve())
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written: {error.strerror or error}") from None

@@ -168,7 +168,7 @@ def run_watch(folder: Path) -> int:
         raise UsageError(
             "--watch needs a terminal; `milepost export` makes a page, a cast or pictures of a walk"
         )
-    from tui.screens.watch_app import run_watch as watch
+    from tui.app.watch_app import run_watch as watch
 
     return watch(folder)
 

@@ -22,6 +22,7 @@ from tui.widgets.panes import ChecksPane, GateBar, InfoPanel
 from tui.widgets.step_list import StepList, step_rows
 from wizard_steps.recording import events as ev
 from wizard_steps.recording.state import State
+from wizard_steps.walks.known import document
 
 if TYPE_CHECKING:
     from tui.app.app import MilepostApp
@@ -48,6 +49,7 @@ class WalkView(Screen[None]):
         self._compared: object = None
         self._compared_at = 0.0
         self._checked: object = None
+        self._informed: object = None
 
     def compose(self) -> ComposeResult:
         yield HeaderBar(id="header")
@@ -165,7 +167,16 @@ class WalkView(Screen[None]):
             self._checks(session, state, shown)
         info = self.query_one(InfoPanel)
         if info.display:
-            info.want(shown)
+            self._info(info, session, state, shown)
+
+    def _info(self, info: InfoPanel, session: WalkSession, state: State, shown: str) -> None:
+        """The prose that fits this walk: read again when a gate has taught something new."""
+        key = (shown, state.cluster, state.facts)
+        if key != self._informed:
+            self._informed = key
+            step = next((s for s in session.engine.plan if s.id == shown), None)
+            found = document(state, shown, step)
+            info.want(shown, found.sections if found is not None else {})
 
     def _compare(self, session: WalkSession, state: State, shown: str) -> None:
         step, wall = state.step(shown), time.monotonic()

@@ -206,7 +206,7 @@ class Engine:
 
     def compare(self, step: Step, known: Known, done: Results) -> list[Comparison]:
         """The expected blocks of a step against the latest result of each command."""
-        document = expected.load(step.id)
+        document = expected.load(step.id).on(step.ways(known))
         latest: Mapping[tuple[str, str], Result] = {(r.key, r.node.name): r for r in done.items}
         found = (document.compare(r, step.variables(known, r.node)) for r in latest.values())
         return [comparison for comparison in found if comparison is not None]

@@ -112,13 +112,15 @@ def _field(doc: Any) -> Iterator[str]:
 def troubleshooting(milestone: str = "") -> str:
     """What the expected texts say of failures, milestone by milestone."""
     from wizard_steps.engine.expected import SNAPSHOTS, load
+    from wizard_steps.engine.prose import filled
 
     names = sorted(path.stem for path in (SNAPSHOTS / "expected").glob("*.md"))
     if milestone and milestone not in names:
         raise UsageError(f"{milestone}: no such milestone. There are: {', '.join(names)}")
     lines = ["# What to do when a gate fails", ""]
     for name in [milestone] if milestone else names:
-        text = load(name)
+        # No cluster is known here: {{venv}} reads VENV.
+        text = filled(load(name), {})
         if advice := text.sections.get("If it fails", ""):
             lines += [f"## {name}: {text.title}", "", advice.strip(), ""]
     return "\n".join(lines)

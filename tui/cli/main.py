@@ -22,6 +22,7 @@ examples:
   milepost cluster.toml --headless   no screen: a plain log, answers from the cluster file
   milepost --replay WALK [WALK ...]  replay recordings against today's steps (for CI)
   milepost --watch WALK              watch a recording: pause, speed, jump, the author's notes
+  milepost learn                     a course: recordings, questions, faults to find in the lab
   milepost down cluster.toml         end what milepost started on the nodes, and only that
   milepost dashboard cluster.toml    Ray's dashboard here, through an SSH tunnel
   milepost completion bash           shell completion (bash, zsh, tcsh)
@@ -38,6 +39,7 @@ MODULES = (
     "tui.cli.check",
     "tui.cli.advise",
     "tui.cli.walks",
+    "tui.cli.learn",
     "tui.cli.completion",
     "tui.cli.help",
 )
@@ -53,7 +55,13 @@ def walk_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--replay", nargs="+", type=Path, metavar="WALK", help="replay recorded walks against today's steps"
     )
-    parser.add_argument("--watch", type=Path, metavar="WALK", help="watch a recording in the wizard's screen")
+    parser.add_argument(
+        "--watch",
+        nargs="?",
+        const="",
+        metavar="WALK",
+        help="watch a recording in the wizard's screen; without a name the shipped ones are listed",
+    )
     parser.add_argument(
         "--walk", type=Path, metavar="DIR", help="where to record (default: milepost-walks/…)"
     )
@@ -146,7 +154,7 @@ def run_walk(args: argparse.Namespace) -> int:
         return run_replays(args.replay, options)
     if args.junit or args.json or args.annotations or args.as_recorded:
         raise UsageError("--junit, --json, --annotations and --as-recorded go with --replay WALK")
-    if args.watch:
+    if args.watch is not None:
         return run_watch(args.watch)
     if args.lab and args.cluster:
         raise UsageError("--lab brings its own cluster file; leave the file out")
@@ -164,7 +172,13 @@ def run_walk(args: argparse.Namespace) -> int:
     return run_interactive(args)
 
 
-def run_watch(folder: Path) -> int:
+def run_watch(name: str) -> int:
+    from wizard_steps.walks.shipped import listing, watchable
+
+    if not name:
+        print(listing())
+        return 0
+    folder = watchable(Path(name))
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError(
             "--watch needs a terminal; `milepost export` makes a page, a cast or pictures of a walk"

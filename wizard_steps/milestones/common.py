@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from wizard_steps.facts.finding import Finding
 from wizard_steps.model import Check, Cmd, Node, Result, Results, Round, Work
 
 
@@ -21,6 +22,13 @@ def fields(text: str) -> dict[str, str]:
         if colon and name.strip() and " " not in name.strip():
             found.setdefault(name.strip(), value.strip())
     return found
+
+
+def check_of(one: Finding) -> Check:
+    """A judged fact of the preflight as a check of a gate: both say the same of the same thing."""
+    ok = one.verdict != "fail"
+    text = f"{one.found}: {one.message}" if one.found and one.message else one.found or one.message
+    return Check(one.fact, ok, text, node=one.node, hint=one.hint, warning=one.verdict == "warn")
 
 
 def ran(done: Results, key: str, nodes: Sequence[Node]) -> list[Check]:

@@ -9,11 +9,16 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct, field
 
+from wizard_steps.diagnose import values
 from wizard_steps.diagnose.literals import any_of, required
 from wizard_steps.diagnose.model import Action, Family, Fix, Kind
 from wizard_steps.errors import MilepostError
 
 FOLDER = Path(__file__).resolve().parent / "rules"
+
+
+#: What was said before a server came up did not keep it from coming up.
+STARTED = re.compile(r"application startup complete\.?|init engine .{0,80}took [\d.]+ s", re.IGNORECASE)
 
 
 class RuleError(MilepostError):
@@ -37,6 +42,8 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True):
     tail: int = 0
     info: bool = False
     warning: bool = True
+    veto: str = ""
+    lasting: bool = False
     since: str = ""
     until: str = ""
     fixes: tuple[Fix, ...] = ()
@@ -58,6 +65,7 @@ class Compiled:
         self.patterns = [re.compile(p, re.IGNORECASE) for p in rule.patterns]
         self.near = re.compile(rule.near, re.IGNORECASE | re.MULTILINE) if rule.near else None
         self.unless = re.compile(rule.unless, re.IGNORECASE | re.MULTILINE) if rule.unless else None
+        self.veto = re.compile(rule.veto, re.IGNORECASE) if rule.veto else None
         self.words = tuple(sorted(frozenset().union(*(required(p) for p in rule.patterns))))
         numbers = [p for p in rule.patterns if re.search(r"\d", _NO_DIGIT.sub("", p))]
         #: Words of the patterns that look for certain numbers.
@@ -82,6 +90,7 @@ class RuleSet:
         self.rules = rules
         self.compiled = [_compile(rule) for rule in rules]
         self.whole = [rule for rule in self.compiled if not rule.rule.tail]
+        self.vetoes = {rule.rule.id: rule.veto for rule in self.compiled if rule.veto is not None}
         self.tail = [rule for rule in self.compiled if rule.rule.tail]
 
     @cached_property
@@ -89,8 +98,14 @@ class RuleSet:
         return tuple(sorted(frozenset().union(*(rule.digit_words for rule in self.whole))))
 
     @cached_property
+    def veto_words(self) -> tuple[str, ...]:
+        patterns = [pattern.pattern for pattern in self.vetoes.values()]
+        return tuple(sorted(frozenset().union(*(required(p) for p in [*patterns, STARTED.pattern]))))
+
+    @cached_property
     def scanner(self) -> re.Pattern[str]:
-        return any_of(word for rule in self.whole for word in rule.words)
+        words = [word for rule in self.whole for word in rule.words]
+        return any_of([*words, *self.veto_words, *values.WORDS])
 
 
 def _compile(rule: Rule) -> Compiled:

@@ -1,4 +1,4 @@
-"""What a log collector writes before each line: which node or pod it came from. And where else a node is named."""
+"""What a log collector writes before each line: which node it came from. And where else a node is named."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ _ADDRESS = r"(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-fA-F]*:[0-9a-fA-F:]{3,})"
 _ISO = r"20\d\d-[01]\d-[0-3]\d[T ][0-2]\d:[0-5]\d:[0-6]\d\S{0,20}"
 #: How a message itself begins, behind what a collector put before it.
 _BODY = (
-    r"(?=\s*(?:\(\w|\[|\{|\"|<|Traceback|(?:DEBUG|INFO|WARNING|WARN|ERROR|FATAL|CRITICAL)\b|20\d\d-|[IWEF]\d{4} "
-    r"|\w[\w.]*(?:Error|Exception)\b|NVRM|NCCL|ssh:|docker:|Error|error:|ERROR:|RuntimeError|CUDA|ray\b|vllm\b|bash:|File \"|raise "
+    r"(?=\s*(?:\(\w|\[|\{|\"|<|Traceback|(?:DEBUG|INFO|WARNING|WARN|ERROR|FATAL|CRITICAL)\b|20\d\d-"
+    r"|[IWEF]\d{4} |\w[\w.]*(?:Error|Exception)\b|NVRM|NCCL|ssh:|docker:|Error|error:|CUDA|ray\b|vllm\b|bash:"
+    r"|File \"|raise "
     r"|\S+:\d+:\d+ \[\d+\] ))"
 )
 
@@ -21,7 +22,7 @@ _PREFIXES = tuple(
     for pattern in (
         r"(?:> ?){1,9}",
         # (RayWorkerProc pid=2183, ip=10.10.10.2)  (raylet, ip=10.0.0.2)  (EngineCore_DP0 pid=504)  (raylet)
-        rf"\([\w.:<>-]{{1,80}}(?:\s\w+=\d+)*?(?:,? ?pid=\d+)?(?:, ?ip=(?P<node>[\w.:-]+))?\)\s?",
+        r"\([\w.:<>-]{1,80}(?:\s\w+=\d+)*?(?:,? ?pid=\d+)?(?:, ?ip=(?P<node>[\w.:-]+))?\)\s?",
         # kubectl --prefix; stern with its plus sign; CRI files
         rf"\[(?:pod/)?(?P<node>{_NAME})/{_NAME}\]\s",
         rf"(?P<node>{_NAME}-{_NAME}) › {_NAME}\s",
@@ -111,7 +112,7 @@ _HEADERS = tuple(
         rf"^clush: (?P<node>{_NAME}): ",
         rf"^srun: error: (?P<node>{_NAME}): ",
         rf"^(?:\([\w.-]+\) )?\[?[a-z_][\w.-]*@(?P<node>{_NAME})[: ][^\]$#]{{0,80}}\]?[$#] ?",
-        rf"(?i)\bauthenticity of host '(?P<node>[^' ]+)",
+        r"(?i)\bauthenticity of host '(?P<node>[^' ]+)",
     )
 )
 

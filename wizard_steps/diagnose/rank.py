@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Sequence
 
@@ -53,7 +54,9 @@ def findings(scanned: Sequence[Scanned]) -> list[Finding]:
     for kinds in (("cause", "effect"), ("hint",), ("guess",), ("unknown",)):
         real = [group for group in ordered if group[0].hit.kind in kinds]
         if real:
-            return _with_confidence(_with_reasons(real, [_finding(group, scanned, redactor) for group in real]))
+            return _with_confidence(
+                _with_reasons(real, [_finding(group, scanned, redactor) for group in real])
+            )
     return [_wrapper(ordered[0], scanned, redactor)] if ordered else []
 
 
@@ -132,7 +135,7 @@ def _evidence(item: Placed, redactor: Redactor) -> Evidence:
 
 def _with_reasons(groups: list[list[Placed]], found: list[Finding]) -> list[Finding]:
     """Each finding with why it stands before the next one."""
-    reasons = [_reason(one[0], two[0]) for one, two in zip(groups, groups[1:], strict=False)]
+    reasons = [_reason(one[0], two[0]) for one, two in itertools.pairwise(groups)]
     return [replace(finding, why=why) for finding, why in zip(found, [*reasons, ""], strict=True)]
 
 

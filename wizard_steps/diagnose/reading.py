@@ -1,4 +1,4 @@
-"""From the bytes of a file to its text: packed or not, in whichever encoding. Bounded memory, never raises."""
+"""From the bytes of a file to its text: packed or not, in any encoding. Bounded memory, never raises."""
 
 from __future__ import annotations
 

@@ -49,8 +49,18 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True):
     fixes: tuple[Fix, ...] = ()
 
 
+class Benign(Struct, frozen=True, forbid_unknown_fields=True):
+    """Lines that look like trouble and are none; ``why`` says what they mean."""
+
+    id: str
+    patterns: tuple[str, ...]
+    why: str
+    source: str
+
+
 class _File(Struct, frozen=True, forbid_unknown_fields=True):
-    rule: tuple[Rule, ...]
+    rule: tuple[Rule, ...] = ()
+    benign: tuple[Benign, ...] = ()
 
 
 #: What stands for digits in an expression without being one.
@@ -86,12 +96,18 @@ class Compiled:
 class RuleSet:
     """All rules, with the one expression that finds the lines worth a look."""
 
-    def __init__(self, rules: tuple[Rule, ...]) -> None:
+    def __init__(self, rules: tuple[Rule, ...], benign: tuple[Benign, ...] = ()) -> None:
         self.rules = rules
+        self.benign = benign
+        self._benign = [re.compile(p, re.IGNORECASE) for one in benign for p in one.patterns]
         self.compiled = [_compile(rule) for rule in rules]
         self.whole = [rule for rule in self.compiled if not rule.rule.tail]
         self.vetoes = {rule.rule.id: rule.veto for rule in self.compiled if rule.veto is not None}
         self.tail = [rule for rule in self.compiled if rule.rule.tail]
+
+    def is_benign(self, line: str) -> bool:
+        """Whether the line is known to mean nothing bad."""
+        return any(pattern.search(line) for pattern in self._benign)
 
     @cached_property
     def digit_words(self) -> tuple[str, ...]:
@@ -118,9 +134,12 @@ def _compile(rule: Rule) -> Compiled:
 def load(folder: Path = FOLDER) -> RuleSet:
     """Read every ``*.toml`` of ``folder``. Raises RuleError."""
     rules: list[Rule] = []
+    benign: list[Benign] = []
     for path in sorted(folder.glob("*.toml")):
         try:
-            rules.extend(msgspec.toml.decode(path.read_bytes(), type=_File).rule)
+            file = msgspec.toml.decode(path.read_bytes(), type=_File)
+            rules.extend(file.rule)
+            benign.extend(file.benign)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise RuleError(f"{path.name}: {error}") from None
     twice = {rule.id for rule in rules if sum(other.id == rule.id for other in rules) > 1}
@@ -128,7 +147,7 @@ def load(folder: Path = FOLDER) -> RuleSet:
         raise RuleError(f"rule id used twice: {', '.join(sorted(twice))}")
     if not rules:
         raise RuleError(f"{folder}: no rules found")
-    return RuleSet(tuple(rules))
+    return RuleSet(tuple(rules), tuple(benign))
 
 
 @lru_cache(maxsize=1)

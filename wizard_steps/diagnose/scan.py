@@ -157,6 +157,8 @@ class Scanner:
                 continue
             match = rule.search(line.message)
             if match is not None and around.fits(rule):
+                if self._rules.is_benign(line.message):
+                    return
                 self._add(rule, number, text, line, match, around)
 
     def _take_back(self, text: str, low: str) -> None:
@@ -187,7 +189,17 @@ class Scanner:
             kind = "hint"
         before, after = around.shown()
         hit = Hit(
-            rule, number, text.strip()[:WINDOW], node, self._stamp, groups, len(self.hits), kind, near, before, after
+            rule,
+            number,
+            text.strip()[:WINDOW],
+            node,
+            self._stamp,
+            groups,
+            len(self.hits),
+            kind,
+            near,
+            before,
+            after,
         )
         self.hits.append(hit)
 

@@ -7,6 +7,7 @@ line are held apart by a return. A plain log passes through untouched and at ful
 from __future__ import annotations
 
 import html
+import itertools
 import json
 import re
 from collections import Counter
@@ -19,7 +20,8 @@ HEAD = 1 << 15
 _SHORT, _WIDE = 60, 240
 #: A line that begins a message of its own is no continuation of a cut one.
 _STARTS = re.compile(
-    r"\s*(?:\(\w[\w.-]*(?: rank=\d+)? pid=|\[?(?:20\d\d-\d\d-\d\d|\w{3} +\d+ \d\d:)|(?:INFO|WARNING|ERROR|DEBUG)\b"
+    r"\s*(?:\(\w[\w.-]*(?: rank=\d+)? pid=|\[?(?:20\d\d-\d\d-\d\d|\w{3} +\d+ \d\d:)"
+    r"|(?:INFO|WARNING|ERROR|DEBUG)\b"
     r"|Traceback|\[rank\d+\]|\[[IWEF]|\S+:\d+:\d+ \[\d+\]|File \")"
 )
 _PAGE = re.compile(r"\s*<(?:!doctype html|html|head|body|pre|div|p|!--)\b", re.IGNORECASE)
@@ -247,7 +249,7 @@ def _width(lines: list[str]) -> int:
     if not _SHORT <= longest <= _WIDE or lengths[longest] < 2:
         return 0
     plain = [line.rstrip("\r") for line in lines]
-    pairs = [(one, two) for one, two in zip(plain, plain[1:], strict=False) if len(one) == longest]
+    pairs = [(one, two) for one, two in itertools.pairwise(plain) if len(one) == longest]
     cut = sum(not _STARTS.match(two) for _, two in pairs)
     return longest if cut >= 2 and cut > 0.6 * len(pairs) else 0
 

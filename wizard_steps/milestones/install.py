@@ -5,8 +5,9 @@ from __future__ import annotations
 import shlex
 
 from wizard_steps.engine.step import Known, Step
-from wizard_steps.milestones.common import everywhere, failure, fields, same_everywhere
+from wizard_steps.milestones.common import everywhere, failure, same_everywhere
 from wizard_steps.model import Check, Cmd, Node, Results, Round, Verdict
+from wizard_steps.node.lines import fields
 
 _VERSIONS = """
 import sys

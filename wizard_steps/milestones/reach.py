@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from wizard_steps.engine.step import Known, Step
-from wizard_steps.milestones.common import everywhere, failure, fields
+from wizard_steps.milestones.common import everywhere, failure
 from wizard_steps.model import Check, Cmd, Results, Round, Verdict
+from wizard_steps.node.lines import fields
 
 WHOAMI = Cmd(
     key="whoami",

@@ -10,6 +10,8 @@ from msgspec import Struct, field
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.model import Node, Results, Round, Verdict, Work
 
+#: The file of a bundle that tells what the nodes are, for ``Bundled``.
+FACTS, ABOUT_FACTS = "facts.txt", "what each node said of itself: OS, addresses, GPUs, versions"
 #: Keys of the command that starts what keeps running, and of those that end it.
 STARTS, ENDS = "launch", ("stop", "clear")
 
@@ -43,7 +45,7 @@ class Known(Struct, frozen=True):
 
 
 class Bundled(Struct, frozen=True):
-    """Output that belongs into a bundle for a ticket: the last of ``keys`` that ran on each node."""
+    """Output that a ticket needs: what the last use of each of ``keys`` printed on each node, in one file."""
 
     keys: tuple[str, ...]
     name: str

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from wizard_steps.cluster.checks import IMAGE_NAME
-from wizard_steps.engine.step import Known, Step
+from wizard_steps.engine.step import ABOUT_FACTS, FACTS, Bundled, Known, Step
 from wizard_steps.milestones import docker_probe as probe
 from wizard_steps.milestones.common import everywhere, failure, same_everywhere
 from wizard_steps.milestones.docker_probe import Image, Inside
@@ -31,6 +31,20 @@ _WITHOUT = (
 class DockerReady(Step):
     id = "docker_ready"
     title = "Docker, GPUs and the image"
+    short = "Docker, image"
+    bundled = (
+        Bundled(
+            (
+                "engine",
+                "image",
+                "inside",
+                "image-2",
+                "inside-2",
+            ),
+            FACTS,
+            ABOUT_FACTS,
+        ),
+    )
     owns = (r"docker\..*",)
 
     def rounds(self, known: Known, done: Results) -> Round | None:

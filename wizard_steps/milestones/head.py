@@ -29,7 +29,7 @@ def argv(known: Known) -> list[str]:
 class Head(Placed):
     id = "head"
     title = "Start the head"
-    short = "head"
+    short = "Ray head"
     owns = (r"ray\.(port|dashboard_port|dashboard_host|head_flags|auth)",)
     bundled = (Bundled(("start",), "ray-start.txt", "what Ray said when it was started"),)
 

@@ -47,6 +47,7 @@ def probe_command(known: Known) -> Cmd:
 class Probe(Step):
     id = "probe"
     title = "Python probe"
+    short = "Python probe"
 
     def rounds(self, known: Known, done: Results) -> Round | None:
         if not done.has("write"):

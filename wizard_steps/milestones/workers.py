@@ -24,7 +24,7 @@ def argv(known: Known, node: Node) -> list[str]:
 class Workers(Placed):
     id = "workers"
     title = "Join the workers"
-    short = "workers"
+    short = "Ray workers"
     owns = (r"ray\.worker_flags",)
     bundled = (Bundled(("start",), "ray-start.txt", "what Ray said when it was started"),)
 

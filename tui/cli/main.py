@@ -39,6 +39,7 @@ MODULES = (
     "tui.cli.advise",
     "tui.cli.walks",
     "tui.cli.completion",
+    "tui.cli.help",
 )
 DEFAULT_FILE = "milepost.toml"
 

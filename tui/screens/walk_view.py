@@ -134,9 +134,11 @@ class WalkView(Screen[None]):
 
     def _bars(self, session: WalkSession, state: State, now: float, shown: str) -> None:
         step = state.step(shown)
-        done = sum(s.status == "passed" for s in state.steps)
+        done = sum(s.passed for s in state.steps)
         name = str(state.cluster.get("name", ""))
-        self.query_one(HeaderBar).show(name, state.path, done, len(state.steps), session.badges())
+        self.query_one(HeaderBar).show(
+            name, state.path, done, len(state.steps), state.warnings, session.badges()
+        )
         self.query_one(StepList).show_rows(step_rows(state.steps, now), shown)
         pinned = bool(self.pinned) and shown != state.current
         self.query_one(HeadingBar).show(step.title, step.status, present.heading(step, now), pinned)
@@ -144,7 +146,8 @@ class WalkView(Screen[None]):
         self.query_one(ViewBar).show(VIEWS, self._view)
         current = state.step(state.current) if state.current else step
         phase = session.phases.phase(current.id, current.attempt, state.runs_of(current.id))
-        tone = {None: "", "passed": "good", "listed": ""}.get(state.outcome, "bad")
+        good = "warning" if state.warnings else "good"
+        tone = {None: "", "passed": good, "listed": ""}.get(state.outcome, "bad")
         text = self.app.closing or present.progress(state, now, phase, self.has_class("-narrow"))
         self.query_one(ProgressLine).show(text, now, session.busy or bool(self.app.closing), tone)
 
@@ -168,11 +171,11 @@ class WalkView(Screen[None]):
 
     def _info(self, info: InfoPanel, session: WalkSession, state: State, shown: str) -> None:
         """The prose that fits this walk: read again when a gate has taught something new."""
-        key = (shown, state.cluster, state.facts)
+        key = (shown, self.node, state.cluster, state.facts)
         if key != self._informed:
             self._informed = key
             step = next((s for s in session.engine.plan if s.id == shown), None)
-            found = document(state, shown, step)
+            found = document(state, shown, step, self.node)
             info.want(shown, found.sections if found is not None else {})
 
     def _compare(self, session: WalkSession, state: State, shown: str) -> None:

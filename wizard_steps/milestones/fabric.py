@@ -48,7 +48,7 @@ class Fabric(Placed):
         running = _running(known, done)
         if running:
             found = "not proved again: " + placed(known).in_use.format(", ".join(running))
-            return Verdict(True, found, (Check("all_reduce", True, found),))
+            return Verdict(True, found, (Check("all_reduce", True, found, warning=True),))
         checks = _tcp(known, done)
         facts: dict[str, object] = {}
         if all(check.ok for check in checks):
@@ -71,7 +71,8 @@ def _missing_torch(known: Known, done: Results) -> Check | None:
     some = len(missing) < len(known.nodes)
     found = f"not proved: no torch in {place.torch_of} on {', '.join(missing)}"
     hint = f"go back to {place.torch_step}: the other nodes have it" if some else ""
-    return Check("all_reduce", not some, found, node=missing[0] if some else "", hint=hint)
+    node = missing[0] if some else ""
+    return Check("all_reduce", not some, found, node=node, hint=hint, warning=not some)
 
 
 def _running(known: Known, done: Results) -> list[str]:

@@ -60,7 +60,9 @@ def _id(chapter: Chapter) -> str:
 
 
 def _mark(chapter: Chapter) -> str:
-    return {"passed": "✓ passed", "failed": "✗ failed"}.get(chapter.status, chapter.status)
+    return {"passed": "✓ passed", "warning": "! passed with warnings", "failed": "✗ failed"}.get(
+        chapter.status, chapter.status
+    )
 
 
 def _link(chapter: Chapter) -> str:
@@ -109,14 +111,18 @@ def _why(step: str, state: State) -> str:
     return f'<details class="why"><summary>Why, what happens, if it fails</summary>{parts}</details>'
 
 
+#: A check's words, its class and its place in the table.
+_MARKS = {"failed": ("✗ failed", "bad", 0), "warning": ("! warning", "warn", 1), "ok": ("✓ ok", "ok", 2)}
+
+
 def _checks(checks: Iterable[Check]) -> Iterator[str]:
     rows = []
-    for check in sorted(checks, key=lambda c: c.ok):
-        mark = "✓ ok" if check.ok else "✗ failed"
-        hint = f"<br><b>try:</b> {escape(check.hint)}" if check.hint and not check.ok else ""
-        wanted = f"<br>wanted: {escape(check.wanted)}" if check.wanted and not check.ok else ""
+    for check in sorted(checks, key=lambda c: _MARKS[c.state][2]):
+        mark, kind, _ = _MARKS[check.state]
+        hint = f"<br><b>try:</b> {escape(check.hint)}" if check.hint and check.state != "ok" else ""
+        wanted = f"<br>wanted: {escape(check.wanted)}" if check.wanted and check.state != "ok" else ""
         rows.append(
-            f'<tr class="{"ok" if check.ok else "bad"}"><td>{mark}</td><td>{escape(check.name)}</td>'
+            f'<tr class="{kind}"><td>{mark}</td><td>{escape(check.name)}</td>'
             f"<td>{escape(check.node)}</td><td>{escape(check.found)}{wanted}{hint}</td></tr>"
         )
     if rows:

@@ -47,7 +47,7 @@ class Head(Placed):
             return Verdict(ok, said, tuple(checks))
         address = f"{known.head_ip}:{known.cluster.ray.port}"
         summary = f"the head listens at {address}" if ok else f"no head of ours at {address}"
-        checks += [*raystart.by_hand(known, [known.head]), *_dashboard(known)]
+        checks += [*raystart.by_hand(known, [known.head]), *dashboard_checks(known)]
         return Verdict(ok, summary, tuple(checks), _facts(known, done) if ok else {})
 
     def leaves_running(self, known: Known, node: Node) -> str:
@@ -68,7 +68,7 @@ def _facts(known: Known, done: Results) -> dict[str, str]:
     return {"ray_address": address, **({"ray_token": token} if token else {})}
 
 
-def _dashboard(known: Known) -> list[Check]:
+def dashboard_checks(known: Known) -> list[Check]:
     """A warning, never a failure: the file asked for it."""
     ray, head = known.cluster.ray, known.head
     if ray.dashboard_host in ("127.0.0.1", "localhost", "::1"):

@@ -25,13 +25,15 @@ _MANY = 24
 
 
 class Options(Struct, frozen=True):
-    """How to tell. ``as_recorded``: a recorded failure that happens again is right."""
+    """How to tell. ``as_recorded``: a recorded failure that happens again is right. ``strict``: each command
+    must be the recorded one, helper scripts too."""
 
     quiet: bool = False
     junit: Path | None = None
     json: bool = False
     annotations: bool = False
     as_recorded: bool = False
+    strict: bool = False
 
 
 def run_replays(folders: Sequence[Path], options: Options | None = None) -> int:
@@ -72,16 +74,20 @@ def _verdicts(folders: Sequence[Path], options: Options) -> Iterator[WalkVerdict
     from concurrent.futures import ProcessPoolExecutor
 
     with ProcessPoolExecutor() as pool:
-        yield from pool.map(_one, folders, [Options(json=True)] * len(folders), chunksize=8)
+        yield from pool.map(
+            _one, folders, [Options(json=True, strict=options.strict)] * len(folders), chunksize=8
+        )
 
 
 def _one(folder: Path, options: Options) -> WalkVerdict:
     try:
         walk = load(folder)
         if options.quiet or options.json:
-            return vs.of_replay(walk, asyncio.run(replay(walk)))
-        print(heading(folder, walk.meta))
-        return vs.of_replay(walk, asyncio.run(replay(walk, PlainReport(None))))
+            result = asyncio.run(replay(walk))
+        else:
+            print(heading(folder, walk.meta))
+            result = asyncio.run(replay(walk, PlainReport(None)))
+        return vs.of_replay(result.strict() if options.strict else result)
     except MilepostError as error:
         return vs.of_error(folder, error)
 
@@ -96,13 +102,13 @@ def heading(folder: Path, meta: Meta) -> str:
 def _told(verdict: WalkVerdict, options: Options) -> None:
     if options.quiet and verdict.meta:
         print(heading(verdict.folder, verdict.meta))
-    for note in verdict.notes:
-        print(f"milepost: {verdict.folder}: note: {note}", file=sys.stderr)
-    if verdict.status == "drift":
-        print(f"milepost: {verdict.folder}: drift ({verdict.kind}): {verdict.detail}", file=sys.stderr)
-    elif verdict.status == "unreadable":
+    for remark in verdict.remarks:
+        print(f"milepost: {verdict.folder}: note: {remark.text}", file=sys.stderr)
+    for drift in verdict.drifts:
+        print(f"milepost: {verdict.folder}: drift ({drift.kind}): {drift.text}", file=sys.stderr)
+    if verdict.status == "unreadable":
         print(f"milepost: {verdict.detail}", file=sys.stderr)
-    else:
+    elif verdict.status != "drift":
         judged = [m for m in verdict.milestones if m.status in ("passed", "failed")]
         passed = sum(m.status == "passed" for m in judged)
         print(f"replayed: {passed} of {len(judged)} verdicts passed, all as recorded")

@@ -11,7 +11,8 @@ from msgspec import Struct
 
 from wizard_steps.errors import MilepostError
 from wizard_steps.recording import events as ev
-from wizard_steps.recording.journal import Meta, NewerWalkError, Walk
+from wizard_steps.recording.journal import Meta, NewerWalkError
+from wizard_steps.walks.drift import Drift, Remark, RemarkKind
 from wizard_steps.walks.replay import Replayed
 
 #: skipped: the walk never came to it.
@@ -19,6 +20,15 @@ Status = Literal["passed", "failed", "drift", "skipped"]
 #: What became of one walk. unreadable: the folder is damaged or no walk.
 WalkStatus = Literal["passed", "failed", "drift", "interrupted", "unreadable"]
 _CODES: dict[WalkStatus, int] = {"passed": 0, "failed": 1, "interrupted": 130, "unreadable": 2, "drift": 3}
+_TITLES: dict[RemarkKind, str] = {
+    "step": "another plan",
+    "reason": "another reason",
+    "helper": "helper changed",
+    "unrecorded": "not recorded",
+    "unused": "not run today",
+}
+#: GitHub's levels: a warning is worth a look, a notice is to be known.
+_LEVELS: dict[RemarkKind, str] = {"reason": "warning", "unrecorded": "warning"}
 #: Which exit status tells more, when walks differ.
 _RANK = (0, 1, 130, 2, 3)
 
@@ -34,17 +44,21 @@ class Milestone(Struct, frozen=True):
     summary: str = ""
     failures: tuple[str, ...] = ()
     line: int = 0
+    drifts: tuple[Drift, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class WalkVerdict(Struct, frozen=True):
-    """One walk's replay. ``code`` is what it adds to the exit status."""
+    """One walk's replay. ``code`` is what it adds to the exit status. ``detail`` and ``kind``: the first
+    drift, or why the walk cannot be read. ``remarks``: what differs and changes no exit status."""
 
     folder: Path
     status: WalkStatus
     milestones: tuple[Milestone, ...] = ()
     detail: str = ""
     kind: str = ""
-    notes: tuple[str, ...] = ()
+    drifts: tuple[Drift, ...] = ()
+    remarks: tuple[Remark, ...] = ()
     meta: Meta | None = None
 
     @property
@@ -64,15 +78,16 @@ def exit_status(codes: Iterable[int]) -> int:
 
 def of_error(folder: Path, error: MilepostError) -> WalkVerdict:
     """A walk that could not even be read."""
-    if isinstance(error, NewerWalkError):
-        return WalkVerdict(folder, "drift", detail=str(error), kind="schema")
+    text = str(error)
     if error.code == 3:
-        return WalkVerdict(folder, "drift", detail=str(error), kind="cluster")
-    return WalkVerdict(folder, "unreadable", detail=str(error), kind="unreadable")
+        drift = Drift("schema" if isinstance(error, NewerWalkError) else "cluster", text)
+        return WalkVerdict(folder, "drift", detail=text, kind=drift.kind, drifts=(drift,))
+    return WalkVerdict(folder, "unreadable", detail=text, kind="unreadable")
 
 
-def of_replay(walk: Walk, result: Replayed) -> WalkVerdict:
+def of_replay(result: Replayed) -> WalkVerdict:
     """A replay's result as the status that CI acts on."""
+    walk = result.walk
     status: WalkStatus = "failed"
     if result.drifted:
         status = "drift"
@@ -83,41 +98,57 @@ def of_replay(walk: Walk, result: Replayed) -> WalkVerdict:
     return WalkVerdict(
         folder=walk.folder,
         status=status,
-        milestones=tuple(_milestones(walk, result)),
+        milestones=tuple(_milestones(result)),
         detail=result.drift,
         kind=result.drifted.kind if result.drifted else "",
-        notes=result.notes,
+        drifts=result.drifts,
+        remarks=result.remarks,
         meta=walk.meta,
     )
 
 
-def _milestones(walk: Walk, result: Replayed) -> Iterable[Milestone]:
-    started = {(e.step, e.attempt): e.t for e in walk.events if isinstance(e, ev.StepStarted)}
-    lines = {(e.step, e.attempt): n for n, e in enumerate(walk.events, 1) if isinstance(e, ev.Judged)}
+def _milestones(result: Replayed) -> Iterable[Milestone]:
     titles = {step.id: step.title for step in result.state.steps}
-    seen = set()
-    drifted = result.drifted.step if result.drifted else None
-    last = result.judged[-1] if result.judged else None
+    places = _places(result.walk.events)
+    told: set[int] = set()
     for event in result.judged:
-        seen.add(event.step)
         key = (event.step, event.attempt)
+        drifts = tuple(d for d in result.drifts if (d.step, d.attempt) == key)
+        told.update(map(id, drifts))
         good: Status = "passed" if event.verdict.passed else "failed"
-        # Only the last verdict can be the one that drifted: the replay compares in order.
-        bad = drifted == event.step and event is last and result.drifted is not None
+        seconds, line = places.get(key, (0.0, 0))
         yield Milestone(
             step=event.step,
             title=titles.get(event.step, event.step),
-            status="drift" if bad else good,
+            status="drift" if drifts else good,
             attempt=event.attempt,
-            seconds=round(event.t - started.get(key, event.t), 3),
+            seconds=seconds,
             summary=event.verdict.summary,
             failures=tuple(_failure(check) for check in event.verdict.failures),
-            line=lines.get(key, 0),
+            line=line,
+            drifts=drifts,
+            notes=tuple(r.text for r in result.remarks if (r.step, r.attempt) == key),
         )
-    for step in result.state.steps:
-        if step.id not in seen:
-            status: Status = "drift" if step.id == drifted else "skipped"
-            yield Milestone(step=step.id, title=step.title, status=status)
+    seen = {event.step for event in result.judged}
+    left = [d for d in result.drifts if id(d) not in told and d.step]
+    for step in dict.fromkeys([*titles, *(d.step for d in left)]):
+        drifts = tuple(d for d in left if d.step == step)
+        if drifts or step not in seen:
+            status: Status = "drift" if drifts else "skipped"
+            yield Milestone(step=step, title=titles.get(step, step), status=status, drifts=drifts)
+
+
+def _places(events: Iterable[ev.AnyEvent]) -> dict[tuple[str, int], tuple[float, int]]:
+    """For each attempt that was judged when recorded: the seconds it took, its line in events.jsonl."""
+    started: dict[tuple[str, int], float] = {}
+    found: dict[tuple[str, int], tuple[float, int]] = {}
+    for line, event in enumerate(events, 1):
+        if isinstance(event, ev.StepStarted):
+            started[event.step, event.attempt] = event.t
+        if isinstance(event, ev.Judged):
+            key = (event.step, event.attempt)
+            found[key] = (round(event.t - started.get(key, event.t), 3), line)
+    return found
 
 
 def _failure(check: Any) -> str:
@@ -139,7 +170,10 @@ def _walk_json(verdict: WalkVerdict) -> dict[str, Any]:
         "status": verdict.status,
         "kind": verdict.kind,
         "detail": verdict.detail,
-        "notes": list(verdict.notes),
+        "drifts": [
+            {"kind": d.kind, "step": d.step, "attempt": d.attempt, "text": d.text} for d in verdict.drifts
+        ],
+        "notes": [remark.text for remark in verdict.remarks],
         "recorded": meta.recorded if meta else "",
         "simulated": bool(meta and meta.simulated),
         "milestones": [
@@ -152,6 +186,8 @@ def _walk_json(verdict: WalkVerdict) -> dict[str, Any]:
                 "summary": m.summary,
                 "failures": list(m.failures),
                 "line": m.line,
+                "drifts": [drift.text for drift in m.drifts],
+                "notes": list(m.notes),
             }
             for m in verdict.milestones
         ],
@@ -180,6 +216,8 @@ def as_junit(verdicts: Sequence[WalkVerdict], lenient: bool = False) -> str:
             error = Xml.SubElement(case, "error", type=verdict.kind, message=_xml(verdict.detail))
             error.text = _xml(verdict.detail)
             cases.append("error")
+        if notes := [remark.text for remark in verdict.remarks if not remark.attempt]:
+            Xml.SubElement(suite, "system-out").text = _xml("\n".join(notes))
         suite.set("tests", str(len(cases)))
         suite.set("failures", str(cases.count("failure")))
         suite.set("errors", str(cases.count("error")))
@@ -196,21 +234,25 @@ def _case(suite: Any, verdict: WalkVerdict, milestone: Milestone, lenient: bool)
     case = Xml.SubElement(suite, "testcase", name=_xml(f"{milestone.step}{again}"))
     case.set("classname", _xml(verdict.folder.name))
     case.set("time", f"{milestone.seconds:.3f}")
-    if milestone.status == "drift":
-        error = Xml.SubElement(case, "error", type=verdict.kind, message=_xml(verdict.detail))
-        error.text = _xml("\n".join([verdict.detail, *milestone.failures]))
-        return "error"
-    if milestone.status == "skipped":
+    found, said = "passed", list(milestone.notes)
+    if milestone.drifts:
+        texts = [drift.text for drift in milestone.drifts]
+        error = Xml.SubElement(case, "error", type=milestone.drifts[0].kind, message=_xml(texts[0]))
+        error.text = _xml("\n".join([*texts, *milestone.failures]))
+        found = "error"
+    elif milestone.status == "skipped":
         Xml.SubElement(case, "skipped", message="the walk never came to it")
-        return "skipped"
-    if milestone.status == "failed":
-        text = _xml("\n".join(milestone.failures) or milestone.summary)
+        found = "skipped"
+    elif milestone.status == "failed":
+        text = "\n".join(milestone.failures) or milestone.summary
         if lenient:
-            Xml.SubElement(case, "system-out").text = "failed as recorded\n" + text
-            return "passed"
-        Xml.SubElement(case, "failure", type="gate", message=_xml(milestone.summary)).text = text
-        return "failure"
-    return "passed"
+            said = ["failed as recorded", text, *said]
+        else:
+            Xml.SubElement(case, "failure", type="gate", message=_xml(milestone.summary)).text = _xml(text)
+            found = "failure"
+    if said:
+        Xml.SubElement(case, "system-out").text = _xml("\n".join(said))
+    return found
 
 
 def _xml(text: str) -> str:
@@ -221,16 +263,19 @@ def as_annotations(verdicts: Sequence[WalkVerdict], lenient: bool = False) -> li
     """GitHub workflow commands, one a finding, on the line of the recording that it is about."""
     found = []
     for verdict in verdicts:
-        if verdict.status in ("drift", "unreadable"):
-            line = next((m.line for m in verdict.milestones if m.status == "drift"), 0)
-            found.append(
-                _annotation("error", verdict, line, f"{verdict.status}: {verdict.kind}", verdict.detail)
-            )
+        lines = {(m.step, m.attempt): m.line for m in verdict.milestones}
+        if verdict.status == "unreadable":
+            found.append(_annotation("error", verdict, 0, "unreadable", verdict.detail))
+        for drift in verdict.drifts:
+            line = lines.get((drift.step, drift.attempt), 0)
+            found.append(_annotation("error", verdict, line, f"drift: {drift.kind}", drift.text))
         for m in verdict.milestones:
             if m.status == "failed" and not lenient:
                 text = "\n".join([m.summary, *m.failures])
                 found.append(_annotation("error", verdict, m.line, f"{m.step}: gate failed", text))
-        found += [_annotation("warning", verdict, 0, "another reason", note) for note in verdict.notes]
+        for remark in verdict.remarks:
+            line, level = lines.get((remark.step, remark.attempt), 0), _LEVELS.get(remark.kind, "notice")
+            found.append(_annotation(level, verdict, line, _TITLES[remark.kind], remark.text))
     return found
 
 

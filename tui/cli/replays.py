@@ -14,10 +14,12 @@ from msgspec import Struct
 from tui.cli.files import write_text
 from tui.cli.plain import PlainReport
 from wizard_steps.errors import MilepostError
+from wizard_steps.model import with_warnings
 from wizard_steps.recording.journal import Meta, is_walk, load
 from wizard_steps.walks import verdicts as vs
 from wizard_steps.walks.replay import replay
 from wizard_steps.walks.shipped import find
+from wizard_steps.walks.verdict_files import as_annotations, as_json, as_junit
 from wizard_steps.walks.verdicts import WalkVerdict
 
 #: From this many walks on they are replayed by several processes.
@@ -47,14 +49,14 @@ def run_replays(folders: Sequence[Path], options: Options | None = None) -> int:
             _told(verdict, options)
     code = vs.exit_status(v.as_recorded if options.as_recorded else v.code for v in found)
     if options.json:
-        print(json.dumps(vs.as_json(found, code), indent=1))
+        print(json.dumps(as_json(found, code), indent=1))
     elif len(found) > 1:
         _totals(found)
     if options.annotations or os.environ.get("GITHUB_ACTIONS") == "true":
-        for line in vs.as_annotations(found, options.as_recorded):
+        for line in as_annotations(found, options.as_recorded):
             print(line, file=sys.stderr if options.json else sys.stdout)
     if options.junit:
-        write_text(options.junit, vs.as_junit(found, options.as_recorded))
+        write_text(options.junit, as_junit(found, options.as_recorded))
     return code
 
 
@@ -109,9 +111,10 @@ def _told(verdict: WalkVerdict, options: Options) -> None:
     if verdict.status == "unreadable":
         print(f"milepost: {verdict.detail}", file=sys.stderr)
     elif verdict.status != "drift":
-        judged = [m for m in verdict.milestones if m.status in ("passed", "failed")]
-        passed = sum(m.status == "passed" for m in judged)
-        print(f"replayed: {passed} of {len(judged)} verdicts passed, all as recorded")
+        judged = [m for m in verdict.milestones if m.status in ("passed", "warning", "failed")]
+        passed = sum(m.status != "failed" for m in judged)
+        said = with_warnings("passed", sum(len(m.warnings) for m in judged))
+        print(f"replayed: {passed} of {len(judged)} verdicts {said}, all as recorded")
 
 
 def _totals(found: Sequence[WalkVerdict]) -> None:

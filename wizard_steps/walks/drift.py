@@ -47,9 +47,9 @@ def strict(remarks: Sequence[Remark]) -> tuple[tuple[Drift, ...], tuple[Remark, 
 
 def of_commands(differences: Iterable[Difference]) -> tuple[list[Drift], list[Remark]]:
     """One drift or remark for each command, with all nodes that it differs on."""
-    groups: dict[tuple[str, str, str, str, str], list[Difference]] = {}
+    groups: dict[tuple[object, ...], list[Difference]] = {}
     for one in differences:
-        shown = (one.then, one.now) if one.level == "visible" else ("", "")
+        shown = (one.attempt, one.then, one.now) if one.level == "visible" else ()
         groups.setdefault((one.level, one.step, one.key, *shown), []).append(one)
     drifts, remarks = [], []
     for group in groups.values():

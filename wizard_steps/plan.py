@@ -56,5 +56,8 @@ def plan_for(cluster: Cluster) -> list[Step]:
 
 
 def milestone(step_id: str) -> Step | None:
-    """The milestone of that id on any path; None where there is none (any more)."""
-    return next((step() for steps in PATHS.values() for step in steps if step.id == step_id), None)
+    """The milestone of that id, or that once had it, on any path; None where there is none (any more)."""
+    steps = [step for steps in PATHS.values() for step in steps]
+    return next((step() for step in steps if step.id == step_id), None) or next(
+        (step() for step in steps if any(old == step_id for old, _ in step.formerly)), None
+    )

@@ -13,13 +13,14 @@ from tests.helpers.tui_fakes import toy_cluster
 from tui.app import index as tui_index
 from tui.app import present
 from tui.app.checks import checks_text
-from tui.app.debug import debugging, explained, toggled
+from tui.app.debug import debugging, explained, toggling
 from tui.app.fields import fields
 from tui.app.form import cluster_of, form_of, save
 from tui.app.index import ByteIndex
 from tui.app.log import LogDoc, LogStore
 from tui.app.phase import PhaseWatch
 from tui.app.text import duration, safe, wrapped
+from wizard_steps.cluster.edit import with_value
 from wizard_steps.errors import UsageError
 from wizard_steps.model import Check, Verdict
 from wizard_steps.recording import events as ev
@@ -154,12 +155,14 @@ def test_phases_go_forward_only() -> None:
 
 
 def test_debugging_switches_and_what_they_will_set() -> None:
-    cluster = toggled(toy_cluster())
+    assert toggling(toy_cluster()) == {"env.NCCL_DEBUG": "INFO"}
+    cluster = with_value(toy_cluster(), "env.NCCL_DEBUG", "INFO")
     assert debugging(cluster)
     facts = {"interfaces": {"gpu-a": "eth1", "gpu-b": "eth1"}}
     assert "NCCL_SOCKET_IFNAME=eth1" in explained(cluster, facts)
     assert "not set" in explained(cluster, {})
-    assert toggled(cluster).env == {}
+    assert toggling(cluster) == {"env.NCCL_DEBUG": ""}
+    assert with_value(cluster, "env.NCCL_DEBUG", "").env == {}
 
 
 def test_the_form_is_written_and_read_back_with_its_comments(tmp_path: Path) -> None:

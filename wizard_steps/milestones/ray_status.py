@@ -101,6 +101,7 @@ class RayStatus(Placed):
     short = "ray status"
     owns = (r"ray\.settle",)
     bundled = (Bundled(("status",), "ray-status.txt", "the last `ray status` of the walk"),)
+    formerly = (("docker_ray_status", {}),)
 
     def rounds(self, known: Known, done: Results) -> Round | None:
         if placed(known).without_ray:

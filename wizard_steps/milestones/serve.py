@@ -28,6 +28,7 @@ class Serve(Placed):
     owns = (r"serve\..*",)
     phases = vllm.PHASES
     bundled = (Bundled(_LOGS, "vllm-serve-first.txt", "the first part of vLLM's output"),)
+    formerly = (("docker_serve", {}),)
 
     def rounds(self, known: Known, done: Results) -> Round | None:
         return ranks.rounds(known, done) if placed(known).without_ray else _rounds(known, done)

@@ -27,6 +27,7 @@ class Workers(Placed):
     short = "Ray workers"
     owns = (r"ray\.worker_flags",)
     bundled = (Bundled(("start",), "ray-start.txt", "what Ray said when it was started"),)
+    formerly = (("docker_workers", {}),)
 
     def rounds(self, known: Known, done: Results) -> Round | None:
         return raystart.rounds(known, done, _services(known)) if known.workers else None

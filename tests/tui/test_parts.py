@@ -73,12 +73,13 @@ def test_the_index_is_small_and_reads_little() -> None:
     assert len(index._counts) < 3000
 
 
-def walked(*more: ev.AnyEvent) -> list[ev.AnyEvent]:
-    plain = {"name": "demo", "nodes": [{"host": "a"}, {"host": "b"}]}
+def walked(*more: ev.AnyEvent, key: str = "log") -> list[ev.AnyEvent]:
+    nodes = [{"host": "a", "role": "head", "gpus": 1}, {"host": "b", "gpus": 1}]
+    plain = {"name": "demo", "nodes": nodes}
     return [
         ev.WalkStarted(0, "bare-metal", (("serve", "vllm serve"), ("curl", "curl")), plain),
         ev.StepStarted(0, "serve", 1),
-        ev.CommandStarted(0, 1, "serve", "a", "log", "tail -F x", 0, "a.log", mutates=True),
+        ev.CommandStarted(0, 1, "serve", "a", key, "tail -F x", 0, "a.log", mutates=True),
         *more,
     ]
 
@@ -138,10 +139,11 @@ def test_progress_says_what_is_awaited_and_until_when() -> None:
     assert "connecting > [placing] > loading weights" in text
 
 
-def test_what_keeps_running() -> None:
-    assert present.left_running(fold(walked())) == ["vllm serve on a"]
+def test_what_was_ended_again_does_not_keep_running() -> None:
+    assert present.left_running(fold(walked(key="launch"))) == ["vllm serve on a"]
     stopped = ev.CommandStarted(3, 2, "serve", "a", "stop", "kill", 0, "b.log", mutates=True)
-    assert present.left_running(fold(walked(stopped))) == []
+    assert present.left_running(fold(walked(stopped, key="launch"))) == []
+    assert present.left_running(fold(walked())) == []
 
 
 def test_phases_go_forward_only() -> None:

@@ -40,7 +40,10 @@ class Serve(Placed):
         return vllm.phase_of(line)
 
     def leaves_running(self, known: Known, node: Node) -> str:
-        return " in ".join(filter(None, ["vllm serve", placed(known).holder(node)]))
+        place = placed(known)
+        if node != known.head and not place.without_ray:
+            return ""
+        return " in ".join(filter(None, ["vllm serve", place.holder(node)]))
 
     def undo(self, known: Known) -> Sequence[Work]:
         place = placed(known)

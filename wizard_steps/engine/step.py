@@ -51,6 +51,10 @@ class Step:
     title: str = ""
     #: Fields of the cluster file this step settles (regexes): editing one later comes back to this step.
     owns: tuple[str, ...] = ()
+    #: For old recordings: (an id this step was recorded under, {a command key of then: that of today}); keys
+    #: that are the same are left out. The step's own id stands for renamed keys alone. An old id or key is
+    #: never used again for something else.
+    formerly: tuple[tuple[str, Mapping[str, str]], ...] = ()
 
     def rounds(self, known: Known, done: Results) -> Round | None:
         """What to run next, or None when there is enough to judge."""

@@ -28,6 +28,7 @@ class Head(Step):
     id = "head"
     title = "Start the head"
     owns = (r"ray\.(port|dashboard_port|dashboard_host|head_flags|auth)",)
+    formerly = (("docker_head", {}),)
 
     def rounds(self, known: Known, done: Results) -> Round | None:
         return raystart.rounds(known, done, [known.head], {known.head.name: argv(known)})

@@ -100,6 +100,7 @@ class RayStatus(Step):
     id = "ray_status"
     title = "ray status matches reality"
     owns = (r"ray\.settle",)
+    formerly = (("docker_ray_status", {}),)
 
     def rounds(self, known: Known, done: Results) -> Round | None:
         if not done.has("status"):

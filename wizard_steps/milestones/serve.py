@@ -84,6 +84,7 @@ class Serve(Step):
     id = "serve"
     title = "vllm serve"
     owns = (r"serve\..*",)
+    formerly = (("docker_serve", {}),)
 
     def rounds(self, known: Known, done: Results) -> Round | None:
         head, cluster = known.head, known.cluster

@@ -23,6 +23,7 @@ class Workers(Step):
     id = "workers"
     title = "Join the workers"
     owns = (r"ray\.worker_flags",)
+    formerly = (("docker_workers", {}),)
 
     def rounds(self, known: Known, done: Results) -> Round | None:
         if not known.workers:

@@ -28,7 +28,9 @@ def milepost(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (site / "zz_libraries.pth").write_text("\n".join(libraries))
     zipfile.ZipFile(wheel).extractall(site)
     command = folder / "clean" / "bin" / "milepost"
-    command.write_text(f"#!{folder}/clean/bin/python\nimport sys\nfrom milepost import main\nsys.exit(main())\n")
+    command.write_text(
+        f"#!{folder}/clean/bin/python\nimport sys\nfrom milepost import main\nsys.exit(main())\n"
+    )
     command.chmod(0o755)
     return command
 

@@ -15,13 +15,13 @@ from wizard_steps.engine.clock import Clock
 from wizard_steps.engine.decide import GATE_OPTIONS, Answer, Decider
 from wizard_steps.engine.runner import Runner
 from wizard_steps.engine.step import Known, Step
+from wizard_steps.engine.transport import Transport
 from wizard_steps.errors import MilepostError
 from wizard_steps.model import WIZARD, Check, Cmd, Comparison, Question, Result, Results, Round, Verdict, Work
 from wizard_steps.recording import events as ev
 from wizard_steps.recording.journal import Journal
 from wizard_steps.recording.redact import Redactor
 from wizard_steps.recording.state import State, apply
-from wizard_steps.transport.base import Transport
 
 OnEvent = Callable[[ev.AnyEvent, State], None]
 #: A step that still asks for more after this many rounds is wrong.
@@ -45,7 +45,7 @@ class Engine:
         redactor: Redactor | None = None,
     ) -> None:
         self.plan = tuple(plan)
-        self.cluster = cluster
+        self._cluster = cluster
         self.state = State()
         self._decider = decider
         self._clock = clock
@@ -56,6 +56,11 @@ class Engine:
         self._limit = asyncio.Semaphore(cluster.ssh.limit)
         self._answers: dict[str, dict[str, str]] = {}
         self._dry = False
+
+    @property
+    def cluster(self) -> Cluster:
+        """As it is now: what a person edits changes it."""
+        return self._cluster
 
     def emit(self, event: ev.AnyEvent) -> None:
         self._journal.append(event)
@@ -97,7 +102,7 @@ class Engine:
             if answer.value == "fix":
                 await self._fix(step, answer)
             if answer.value == "edit":
-                self._edit(answer)
+                self.edit(answer.where, answer.text)
                 at = min(at, self._owner(answer.where, at))
             self._answers.pop(self.plan[at].id, None)
         return "passed" if gated else "listed"
@@ -115,10 +120,14 @@ class Engine:
         nodes = [n for n in (*self.cluster.node_list, WIZARD) if n.name in answer.where.split()]
         await self._work(step, [(node, cmd) for node in nodes])
 
-    def _edit(self, answer: Answer) -> None:
-        self.cluster = with_value(self.cluster, answer.where, answer.text)
-        plain = msgspec.to_builtins(self.cluster)
-        self.emit(ev.ClusterEdited(self._now(), answer.where, answer.text, plain))
+    def edit(self, where: str, text: str) -> None:
+        """Set a field of the cluster file, at a gate or at any time: the next step goes by it.
+
+        Raises UsageError when it does not fit.
+        """
+        self._cluster = with_value(self._cluster, where, text)
+        plain = msgspec.to_builtins(self._cluster)
+        self.emit(ev.ClusterEdited(self._now(), where, text, plain))
 
     def _owner(self, where: str, default: int) -> int:
         """The place of the step that settles a field of the cluster file."""
@@ -206,7 +215,7 @@ class Engine:
 
     def compare(self, step: Step, known: Known, done: Results) -> list[Comparison]:
         """The expected blocks of a step against the latest result of each command."""
-        document = expected.load(step.id)
+        document = expected.load(step.id).on(step.ways(known))
         latest: Mapping[tuple[str, str], Result] = {(r.key, r.node.name): r for r in done.items}
         found = (document.compare(r, step.variables(known, r.node)) for r in latest.values())
         return [comparison for comparison in found if comparison is not None]

@@ -10,11 +10,11 @@ from contextlib import aclosing
 from msgspec.structs import replace
 
 from wizard_steps.engine.clock import Clock
+from wizard_steps.engine.transport import Transport
 from wizard_steps.model import Chunk, Cmd, Exit, Node, Reason, Result
 from wizard_steps.recording import events as ev
 from wizard_steps.recording.redact import Redactor
 from wizard_steps.recording.spool import Spool, file_name
-from wizard_steps.transport.base import Transport
 
 #: Seconds a poll goes on after what it waited for held and then broke: it may come back, or it may not.
 BROKEN = 20.0
@@ -69,7 +69,7 @@ class Runner:
     async def run(self, step: str, node: Node, cmd: Cmd) -> Result:
         """Until ``cmd`` is done or its time is up. Never raises for what a host does."""
         first = await self._once(step, node, cmd, cmd.timeout)
-        if cmd.until is None or first.reason == "dry":
+        if cmd.until is None or first.reason in ("dry", "unrecorded"):
             return first
         return await self._poll(step, node, cmd, first)
 
@@ -91,8 +91,8 @@ class Runner:
             await self._clock.sleep(cmd.every)
             left = max(deadline - result.ended, LAST_USE)
             latest = await self._once(step, node, cmd, left)
-            if latest.reason == "timeout":
-                # The time ran out in the midst of a use: what the use before it said is what is known.
+            if latest.reason in ("timeout", "unrecorded"):
+                # The time, or the recording, ran out in the midst: what the use before said is what is known.
                 return replace(result, reason="timeout", ended=latest.ended)
             result = replace(latest, started=first.started)
 

@@ -10,7 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from wizard_steps.cluster.file import Cluster
-from wizard_steps.engine.step import Known, Step
+from wizard_steps.engine.step import ABOUT_FACTS, FACTS, Bundled, Known, Step
 from wizard_steps.facts import script
 from wizard_steps.facts.boxes import topology_of
 from wizard_steps.facts.finding import Finding
@@ -32,6 +32,8 @@ _SHOWN = 4
 class Preflight(Step):
     id = "preflight"
     title = "Look before you start"
+    short = "look first"
+    bundled = (Bundled(("facts",), FACTS, ABOUT_FACTS),)
 
     def rounds(self, known: Known, done: Results) -> Round | None:
         if not done.has("facts"):
@@ -52,11 +54,11 @@ class Preflight(Step):
         checks = (*map(_check, failed), *map(_check, warned), *_fine(findings, len(known.nodes)))
         if failed:
             where = dict.fromkeys(f"{one.fact} ({one.node or 'nodes differ'})" for one in failed)
-            summary = f"not ready: {len(failed)} thing(s) would fail later: {', '.join(where)}"
+            things = "thing" if len(failed) == 1 else "things"
+            summary = f"not ready: {len(failed)} {things} would fail later: {', '.join(where)}"
         else:
-            summary = (
-                f"{len(known.nodes)} nodes looked at: nothing stands in the way, {len(warned)} warning(s)"
-            )
+            count = len(known.nodes)
+            summary = f"{count} node{'s' if count != 1 else ''} looked at: nothing stands in the way"
         return Verdict(not failed, summary, checks, {"machines": _learnt(known, facts)})
 
 
@@ -103,7 +105,7 @@ def _for_the_gate(one: Finding, cluster: Cluster) -> Finding:
 def _check(one: Finding) -> Check:
     ok = one.verdict != "fail"
     text = f"{one.found}: {one.message}" if one.found and one.message else one.found or one.message
-    return Check(one.fact, ok, f"warning: {text}" if ok else text, node=one.node, hint=one.hint)
+    return Check(one.fact, ok, text, node=one.node, hint=one.hint, warning=ok)
 
 
 def _fine(findings: list[Finding], count: int) -> Iterator[Check]:

@@ -99,7 +99,9 @@ def test_it_is_written_and_read_again() -> None:
     it = cluster('gpus = 4\nenv = {CUDA_VISIBLE_DEVICES = "0,1,2,3"}\nray_flags = ["--temp-dir=/x"]')
     assert parse(dump(it)) == it
     plain: dict[str, Any] = {"host": "b", "gpus": 1}
-    assert "env" not in dump(Cluster(nodes=(NodeEntry(host="a", gpus=1, role="head"), NodeEntry(**plain))))
+    assert "ray_flags" not in dump(
+        Cluster(nodes=(NodeEntry(host="a", gpus=1, role="head"), NodeEntry(**plain)))
+    )
 
 
 @pytest.mark.parametrize(

@@ -171,11 +171,11 @@ class WalkView(Screen[None]):
 
     def _info(self, info: InfoPanel, session: WalkSession, state: State, shown: str) -> None:
         """The prose that fits this walk: read again when a gate has taught something new."""
-        key = (shown, state.cluster, state.facts)
+        key = (shown, self.node, state.cluster, state.facts)
         if key != self._informed:
             self._informed = key
             step = next((s for s in session.engine.plan if s.id == shown), None)
-            found = document(state, shown, step)
+            found = document(state, shown, step, self.node)
             info.want(shown, found.sections if found is not None else {})
 
     def _compare(self, session: WalkSession, state: State, shown: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from wizard_steps.engine.step import Known, Step
+from wizard_steps.engine.step import ABOUT_FACTS, FACTS, Bundled, Known, Step
 from wizard_steps.facts import rules_cards, rules_gpu
 from wizard_steps.facts.gpu import GpuFacts, parse_nvidia_smi, remedy
 from wizard_steps.milestones.common import check_of, everywhere, same_everywhere
@@ -22,6 +22,8 @@ SMI = Cmd(
 class Smi(Step):
     id = "smi"
     title = "nvidia-smi on each box"
+    short = "nvidia-smi"
+    bundled = (Bundled(("smi",), FACTS, ABOUT_FACTS),)
     owns = (r"nodes\[\d+\]\.gpus", r"nodes\[\d+\]\.env\..*")
 
     def rounds(self, known: Known, done: Results) -> Round | None:

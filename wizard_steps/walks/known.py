@@ -6,7 +6,8 @@ import msgspec
 
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.engine.expected import Expected, load
-from wizard_steps.engine.step import Known, Step
+from wizard_steps.engine.prose import filled
+from wizard_steps.engine.step import Known, Step, standard_variables
 from wizard_steps.errors import MilepostError
 from wizard_steps.plan import milestone
 from wizard_steps.recording.state import State
@@ -20,13 +21,22 @@ def known_of(state: State) -> Known | None:
         return None
 
 
-def document(state: State, step_id: str, step: Step | None = None) -> Expected | None:
+def document(state: State, step_id: str, step: Step | None = None, node: str = "") -> Expected | None:
     """The expected file of a step, with what holds for this walk; None when it has none that can be read.
 
-    ``step``: for a milestone that is in no plan of ours.
+    Its prose has the names and addresses of this cluster in it. ``step``: for a milestone that is in no
+    plan of ours. ``node``: whose address and user the prose names; else the head's.
     """
     step, known = step or milestone(step_id), known_of(state)
     try:
-        return load(step.id if step else step_id).on(step.ways(known) if step and known else ())
+        found = load(step.id if step else step_id).on(step.ways(known) if step and known else ())
     except MilepostError:
         return None
+    return filled(found, _values(known, node))
+
+
+def _values(known: Known | None, name: str) -> dict[str, str]:
+    if known is None:
+        return {}
+    node = next((one for one in known.nodes if one.name == name), known.head)
+    return standard_variables(known, node)

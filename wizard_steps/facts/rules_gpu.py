@@ -94,31 +94,12 @@ def _cuda(node: str, facts: NodeFacts, need: wanted.Needs | None) -> Finding:
     return ok("CUDA", node, f"up to {cuda}")
 
 
-<<<<<<< HEAD
 def no_version(node: str) -> Finding:
     """Two nodes without a version are not two nodes with the same one."""
     message = "nvidia-smi named no driver version, so it cannot be compared"
     return Finding(
         "driver", node, "fail", "not told", message, "run `nvidia-smi` there: is the driver whole?"
     )
-=======
-def _count(node: Node, facts: NodeFacts) -> Finding:
-    gpus = facts.gpu.gpus
-    kinds = sorted({gpu.name for gpu in gpus})
-    found = f"{len(gpus)} x {' + '.join(kinds)}, {facts.gpu.memory_mib / 1024:.0f} GiB"
-    if node.gpus > len(gpus):
-        message = f"the cluster file promises {node.gpus}"
-        hint = (
-            "correct gpus in the cluster file, or find the missing card: `sudo dmesg | grep -i xid`, `lspci`"
-        )
-        return Finding("GPUs", node.name, "fail", found, message, hint)
-    if len(kinds) > 1:
-        return Finding("GPUs", node.name, "warn", found, "different GPUs: the smallest sets the pace", "")
-    if node.gpus and node.gpus < len(gpus):
-        message = f"only {node.gpus} of them are in the cluster file; the others will not be used"
-        return Finding("GPUs", node.name, "warn", found, message, "set gpus if you want them all")
-    return ok("GPUs", node.name, found)
->>>>>>> main
 
 
 def _health(node: str, facts: NodeFacts, used: Sequence[Gpu]) -> Iterator[Finding]:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-<<<<<<< HEAD
-from wizard_steps.facts.finding import Finding
-=======
 from wizard_steps.engine.step import Known, Step
->>>>>>> main
+from wizard_steps.facts.finding import Finding
 from wizard_steps.model import Check, Cmd, Node, Result, Results, Round, Work
 from wizard_steps.node.place import Place, place_of
 

@@ -107,8 +107,8 @@ class Place(ABC):
     def launch(self, service: Service) -> Cmd: ...
 
     @abstractmethod
-    def follow(self, service: Service, key: str, timeout: float, stop: Stop) -> Cmd:
-        """Its log from the first line, until ``stop`` says so or it has ended."""
+    def follow(self, service: Service, key: str, timeout: float, stop: Stop, beside: str = "") -> Cmd:
+        """Its log from the first line, until ``stop`` says so or it has ended; see ``remote.follow``."""
 
     @abstractmethod
     def stop(self, node: Node, role: str, key: str = "stop", grace: int = 10) -> Cmd: ...
@@ -179,8 +179,8 @@ class OnHost(Place):
         setup = ray_token.setup(self.cluster)
         return remote.launch(self.cluster, service.node, service.role, service.argv, service.env, setup=setup)
 
-    def follow(self, service: Service, key: str, timeout: float, stop: Stop) -> Cmd:
-        return remote.follow(self.cluster, service.role, key, timeout, stop)
+    def follow(self, service: Service, key: str, timeout: float, stop: Stop, beside: str = "") -> Cmd:
+        return remote.follow(self.cluster, service.role, key, timeout, stop, beside)
 
     def stop(self, node: Node, role: str, key: str = "stop", grace: int = 10) -> Cmd:
         return remote.stop(self.cluster, node, role, key, grace)
@@ -256,10 +256,10 @@ class InContainer(Place):
         start = remote.launch(self.cluster, service.node, service.role, service.argv, service.env)
         return docker.inside(self.cluster, service.node, start)
 
-    def follow(self, service: Service, key: str, timeout: float, stop: Stop) -> Cmd:
+    def follow(self, service: Service, key: str, timeout: float, stop: Stop, beside: str = "") -> Cmd:
         if service.role == RAY:
             return docker.logs(self.cluster, service.node, key, timeout, stop)
-        return self.run(service.node, remote.follow(self.cluster, service.role, key, timeout, stop))
+        return self.run(service.node, remote.follow(self.cluster, service.role, key, timeout, stop, beside))
 
     def stop(self, node: Node, role: str, key: str = "stop", grace: int = 10) -> Cmd:
         if role == RAY:

@@ -13,6 +13,7 @@ from wizard_steps.facts.gpu import APPS_QUERY, QUERY
 from wizard_steps.facts.model_script import access, config, exports, is_path, weights, weights_path
 from wizard_steps.model import Cmd, Node
 from wizard_steps.node import docker as containers
+from wizard_steps.node.place import place_of
 
 #: Distributions whose versions matter to a cluster.
 PACKAGES = (
@@ -84,7 +85,7 @@ def sections(cluster: Cluster) -> dict[str, str]:
         **_SECTIONS,
         "ours": _ours(cluster),
         "python": _python(cluster),
-        **({"docker": _docker(cluster)} if cluster.path == "docker" else {"packages": _packages(cluster)}),
+        **({"docker": _docker(cluster)} if place_of(cluster).contained else {"packages": _packages(cluster)}),
         "disk": _UP + f'for d in {weights_path(cluster)} "${{TMPDIR:-/tmp}}"; do df -Pk "$(up "$d")"; done',
         "model": weights(cluster),
     }
@@ -155,7 +156,7 @@ def _joined(wanted: dict[str, str], setting: str, limit: int) -> str:
 
 
 def _python(cluster: Cluster) -> str:
-    if cluster.path == "docker":
+    if place_of(cluster).contained:
         return "python3 -V"
     return f"{shlex.quote(cluster.venv)}/bin/python -V"
 

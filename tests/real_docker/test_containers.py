@@ -53,7 +53,7 @@ async def test_two_hosts_to_ray_status_then_again_and_down(podman: Podman, tmp_p
         assert done.returncode == 0, done.stdout + done.stderr
         assert done.stdout.count("removed 1 container(s)") == 2
         assert podman.docker("a", "ps -aq") == ""
-        kept = podman.bed.run("a", "cat /root/.milepost/real-hosts/container.log").stdout
+        kept = podman.bed.run("a", "cat /root/.milepost/real-hosts/node-a/container.log").stdout
         assert "Ray runtime started." in kept
         assert podman.docker("b", "ps -a --format '{{.Names}}'").split() == ["stranger"]
         assert ended(podman, file).stdout.count("removed") == 0

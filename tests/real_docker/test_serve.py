@@ -41,7 +41,7 @@ async def test_two_containers_serve_one_model(
     finally:
         done = down(file, podman.bed.home)
     assert done.returncode == 0, done.stdout + done.stderr
-    kept = podman.bed.run("a", "cat /root/.milepost/real-hosts/serve.log").stdout
+    kept = podman.bed.run("a", "cat /root/.milepost/real-hosts/node-a/serve.log").stdout
     assert "Application startup complete." in kept
     assert [podman.docker(name, "ps -aq") for name in ("a", "b")] == ["", ""]
 

@@ -13,7 +13,7 @@ from wizard_steps.cluster.file import load
 from wizard_steps.node import docker
 
 pytestmark = [pytest.mark.real_hosts, pytest.mark.timeout(600)]
-TOKEN = "/root/.milepost/real-hosts/ray_token"
+TOKEN = "/root/.milepost/real-hosts/node-a/ray_token"
 
 
 async def test_containers_share_a_token_that_only_their_users_can_read(

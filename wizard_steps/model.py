@@ -118,8 +118,15 @@ class Exit(Struct, frozen=True):
 Work = tuple[Node, Cmd]
 
 
+#: How a check, a gate or a walk stands. A warning does not shut a gate, and is no plain "ok" either.
+Standing = Literal["ok", "warning", "failed"]
+
+
 class Check(Struct, frozen=True):
-    """One fact a gate rests on: what was wanted, what was found, and what to try when they differ."""
+    """One fact a gate rests on: what was wanted, what was found, and what to try when they differ.
+
+    ``ok``: it does not shut the gate. ``warning``: nor is it fine: it may fail later, or was not proved.
+    """
 
     name: str
     ok: bool
@@ -127,6 +134,14 @@ class Check(Struct, frozen=True):
     wanted: str = ""
     node: str = ""
     hint: str = ""
+    warning: bool = False
+
+    @property
+    def state(self) -> Standing:
+        if not self.ok:
+            return "failed"
+        # Recordings of before the field had the word in the text.
+        return "warning" if self.warning or self.found.startswith("warning: ") else "ok"
 
 
 class Option(Struct, frozen=True):
@@ -193,6 +208,27 @@ class Verdict(Struct, frozen=True):
     @property
     def failures(self) -> tuple[Check, ...]:
         return tuple(check for check in self.checks if not check.ok)
+
+    @property
+    def warnings(self) -> tuple[Check, ...]:
+        return tuple(check for check in self.checks if check.state == "warning")
+
+    @property
+    def state(self) -> Literal["passed", "warning", "failed"]:
+        """``warning``: passed, but with warnings."""
+        if not self.passed:
+            return "failed"
+        return "warning" if self.warnings else "passed"
+
+    @property
+    def words(self) -> str:
+        """``passed``, ``passed with 3 warnings`` or ``failed``."""
+        return "failed" if not self.passed else with_warnings("passed", len(self.warnings))
+
+
+def with_warnings(word: str, count: int) -> str:
+    """``word`` with its number of warnings, if there are any."""
+    return f"{word} with {count} warning{'s' if count != 1 else ''}" if count else word
 
 
 class Results:

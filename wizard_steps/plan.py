@@ -58,3 +58,8 @@ PATHS: dict[str, tuple[type[Step], ...]] = {
 def plan_for(cluster: Cluster) -> list[Step]:
     """The milestones for a cluster's path."""
     return [step() for step in PATHS[cluster.path]]
+
+
+def milestone(step_id: str) -> Step | None:
+    """The milestone of that id on any path; None where there is none (any more)."""
+    return next((step() for steps in PATHS.values() for step in steps if step.id == step_id), None)

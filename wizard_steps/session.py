@@ -14,6 +14,7 @@ from wizard_steps.cluster.file import Cluster
 from wizard_steps.engine.clock import RealClock
 from wizard_steps.engine.decide import Decider
 from wizard_steps.engine.engine import Engine, OnEvent
+from wizard_steps.engine.transport import Transport
 from wizard_steps.node import api_key
 from wizard_steps.node.lock import LockHeld
 from wizard_steps.plan import plan_for
@@ -21,7 +22,6 @@ from wizard_steps.recording import events as ev
 from wizard_steps.recording.journal import WalkFolder, new_meta
 from wizard_steps.recording.redact import Redactor
 from wizard_steps.recording.state import State
-from wizard_steps.transport.base import Transport
 from wizard_steps.transport.cleaned import Cleaned
 from wizard_steps.transport.locked import Locked
 from wizard_steps.transport.secrets import WithSecrets

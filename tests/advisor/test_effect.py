@@ -54,7 +54,7 @@ def test_stages_memory_and_grade_at_once() -> None:
     text = effect(8, 2)
     assert "TP 8 x PP 2 = 16 GPUs" in text
     assert "stage 1  layers 1-40" in text
-    assert "network: one hand-over per token (PP)" in text
+    assert "network: one hand-over per step (PP)" in text
     assert "Memory of the fullest GPU:" in text
     assert "SIMULATED" not in text
 

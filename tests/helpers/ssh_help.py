@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from tests.helpers.sshd import Sshd, sh
 from tests.helpers.waiting import alive
 from wizard_steps.cluster.file import Cluster
+from wizard_steps.engine.transport import Transport
 from wizard_steps.model import Chunk, Cmd, Exit, Node
-from wizard_steps.transport.base import Transport
 from wizard_steps.transport.ssh import SshTransport
 from wizard_steps.transport.ssh_ask import Asker, NoAsker
 

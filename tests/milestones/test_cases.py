@@ -23,6 +23,8 @@ async def test_case(path: Path) -> None:
     said = "\n".join(f"{c.name} {c.found} {c.wanted} {c.hint}" for c in verdict.checks) + verdict.summary
     assert verdict.passed is case.data["passed"], said
     assert failing == sorted(case.data.get("fails", [])), said
+    if "warns" in case.data:
+        assert sorted(f"{c.name}@{c.node}" for c in verdict.warnings) == sorted(case.data["warns"]), said
     for words in case.data.get("says", []):
         assert words in said
     for node, key in case.data.get("runs", []):

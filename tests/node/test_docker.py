@@ -14,10 +14,9 @@ from msgspec.structs import replace
 from wizard_steps.cluster.file import Cluster, parse
 from wizard_steps.engine.step import Known
 from wizard_steps.errors import UsageError
-from wizard_steps.milestones import docker_ranks
+from wizard_steps.milestones import docker_probe, docker_ranks
 from wizard_steps.model import Cmd
 from wizard_steps.node import docker, remote
-from wizard_steps.node import image as docker_probe
 from wizard_steps.plan import plan_for
 
 TEXT = """

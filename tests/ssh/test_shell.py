@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tests.helpers.waiting import wait_for
 from wizard_steps.model import Node
+from wizard_steps.transport.framed import Frame
 from wizard_steps.transport.ssh_ask import NoAsker
 from wizard_steps.transport.ssh_config import Target
 from wizard_steps.transport.ssh_errors import Unreachable
@@ -34,11 +35,13 @@ def run(shell: str, text: str, fed: bytes = b"") -> subprocess.CompletedProcess[
     )
     assert process.stdin is not None
     assert process.stdout is not None
-    process.stdin.write(fed)
+    frame = Frame()
+    process.stdin.write(frame.line + fed)
     process.stdin.flush()
-    out = process.stdout.read()
+    out = frame.feed(process.stdout.read()) + frame.end()
     code = process.wait()
     process.stdin.close()
+    assert frame.code == code
     return subprocess.CompletedProcess([], code, out)
 
 
@@ -68,18 +71,21 @@ def test_any_text_arrives(text: str) -> None:
 def test_only_setsid_is_needed_and_only_where_a_command_leads_no_group(tmp_path: Path) -> None:
     def run_it(own_group: bool) -> tuple[int, str]:
         words = ["/bin/sh", "-c", remote("echo hi")]
+        frame = Frame()
         with subprocess.Popen(
             words,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
             env={"PATH": str(tmp_path)},
             start_new_session=own_group,
         ) as process:
+            assert process.stdin is not None
             assert process.stdout is not None
-            out = process.stdout.read()
-            return process.wait(), out
+            process.stdin.write(frame.line)
+            process.stdin.flush()
+            out = frame.feed(process.stdout.read()) + (b"" if frame.opened else frame.noise)
+            return process.wait(), out.decode()
 
     code, out = run_it(own_group=False)
     assert code == 127

@@ -66,6 +66,7 @@ async def _evil(process: asyncssh.SSHServerProcess[bytes]) -> None:
 
 async def _endless(process: asyncssh.SSHServerProcess[bytes]) -> None:
     with contextlib.suppress(OSError, asyncssh.Error):
+        process.stdout.write(await process.stdin.readline())  # the frame's mark: the answer has begun
         while True:
             process.stdout.write(EVIL.encode() * 500)
             await process.stdout.drain()

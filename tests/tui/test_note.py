@@ -9,8 +9,8 @@ from textual.widgets import Input
 
 from tests.helpers.tui_fakes import Scripted, Toy, ToyWalk, WriteExpected, plain, toy_expected, until
 from tui.app.app import MilepostApp
+from tui.app.watch_app import WatchApp
 from tui.screens.note import NoteScreen
-from tui.screens.watch_app import WatchApp
 from wizard_steps.recording import journal as walks
 from wizard_steps.recording.notes import of_step
 from wizard_steps.walks.watching import Playback

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from tests.helpers.tui_fakes import plain, until
 from tests.helpers.walk_maker import make, record, settled_plan
+from tui.app.watch_app import WatchApp
 from tui.cli.main import main
-from tui.screens.watch_app import WatchApp
 from tui.screens.watch_screen import JumpScreen
 from wizard_steps.engine.decide import Answer
 from wizard_steps.model import Verdict

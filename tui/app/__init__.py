@@ -1,0 +1,1 @@
+"""What does the app know and do? The walk on screen, what is compared, logged and said of it."""

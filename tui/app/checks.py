@@ -31,7 +31,9 @@ def checks_text(verdict: Verdict | None, findings: Sequence[Finding], look: Look
         _failed(page, check)
     if len(verdict.failures) > _MOST:
         page.add(f"and {len(verdict.failures) - _MOST} more failed checks\n\n", "bad")
-    for name, checks in _groups([check for check in verdict.checks if check.ok]):
+    for name, checks in _groups(verdict.warnings):
+        _warned(page, name, checks)
+    for name, checks in _groups([check for check in verdict.checks if check.state == "ok"]):
         _passed(page, name, checks)
     if not verdict.checks:
         page.add("This gate has no checks of its own: it rests on the expected lines.", "quiet")
@@ -74,9 +76,9 @@ def _failed(page: _Page, check: Check) -> None:
 
 def _groups(checks: Sequence[Check]) -> list[tuple[str, list[Check]]]:
     """Passed checks that say the same on several nodes stand together."""
-    groups: dict[tuple[str, str], list[Check]] = {}
+    groups: dict[tuple[str, str, str], list[Check]] = {}
     for check in checks:
-        groups.setdefault((check.name, check.found), []).append(check)
+        groups.setdefault((check.name, check.found, check.hint), []).append(check)
     return [(key[0], members) for key, members in groups.items()]
 
 
@@ -89,6 +91,20 @@ def _passed(page: _Page, name: str, checks: Sequence[Check]) -> None:
     if checks[0].found:
         first = safe(checks[0].found.split("\n")[0])
         page.labelled("found", cut(first, page.width - 12), "quiet", "quiet")
+
+
+def _warned(page: _Page, name: str, checks: Sequence[Check]) -> None:
+    """A warning has its reason and its way out as a failure has them."""
+    page.add("! warning  ", "warning")
+    page.add(safe(name), "strong")
+    nodes = [check.node for check in checks if check.node]
+    where = f"{len(nodes)} nodes" if len(nodes) > 3 else ", ".join(safe(node) for node in nodes)
+    page.add(f"  {'on ' if where else ''}{where}\n", "quiet")
+    first = checks[0]
+    for label, value in (("wanted", first.wanted), ("found", first.found), ("try", first.hint)):
+        if value:
+            page.labelled(label, value, "accent" if label == "try" else "quiet")
+    page.add("\n")
 
 
 def _finding(page: _Page, finding: Finding) -> None:

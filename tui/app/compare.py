@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 from tui.app.text import safe
 from wizard_steps.engine.engine import Engine
-from wizard_steps.engine.expected import Expected, load
 from wizard_steps.engine.step import Known
-from wizard_steps.errors import MilepostError
 from wizard_steps.model import WIZARD, Comparison, Node, Result, Row
 from wizard_steps.recording.spool import Spool
 from wizard_steps.recording.state import Run, State
+from wizard_steps.walks.known import document
 
 #: While a step runs, at most this much of the end of an output is compared (bytes).
 _LIVE_BYTES = 48 * 1024
@@ -63,19 +62,11 @@ def _nothing(judged: bool, ran: bool) -> str:
     return "Waiting for output to compare." if ran else "Nothing has run on this node yet."
 
 
-def document(step_id: str) -> Expected | None:
-    """The expected file of a step; None when it has none that can be read (the engine says why)."""
-    try:
-        return load(step_id)
-    except MilepostError:
-        return None
-
-
 def _live(engine: Engine, state: State, step_id: str, node_name: str, spool: Spool) -> list[Comparison]:
     """What has come so far against what is expected; nothing is judged by it."""
     step = next((s for s in engine.plan if s.id == step_id), None)
     node = next((n for n in (*engine.cluster.node_list, WIZARD) if n.name == node_name), None)
-    expected = document(step_id)
+    expected = document(state, step_id, step)
     if step is None or node is None or expected is None:
         return []
     variables = step.variables(Known(engine.cluster, state.facts), node)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tui.app.text import duration, safe
-from wizard_steps.model import WIZARD
+from tui.app.text import STEP_STATES, duration, safe
+from wizard_steps.model import WIZARD, with_warnings
 from wizard_steps.recording.state import State, StepState
 
 PHASES = ("connecting", "placing", "loading weights", "compiling", "starting the API", "ready")
@@ -61,9 +61,11 @@ def node_marks(state: State, step_id: str) -> list[NodeMark]:
     step = state.step(step_id)
     bad: dict[str, int] = {}
     good: set[str] = set()
+    warned: set[str] = set()
     for check in step.verdict.checks if step.verdict is not None else ():
         if check.ok:
             good.add(check.node)
+            warned |= {check.node} if check.state == "warning" else set()
         else:
             bad[check.node] = bad.get(check.node, 0) + 1
     running = {run.node for run in state.runs_of(step_id) if run.running}
@@ -72,7 +74,8 @@ def node_marks(state: State, step_id: str) -> list[NodeMark]:
         if bad.get(name):
             marks.append(NodeMark(name, "failed", bad[name]))
         elif step.verdict is not None:
-            marks.append(NodeMark(name, "passed" if step.verdict.passed or name in good else "pending"))
+            fine = "warning" if name in warned else "passed"
+            marks.append(NodeMark(name, fine if step.verdict.passed or name in good else "pending"))
         else:
             marks.append(NodeMark(name, "running" if name in running else "pending"))
     return marks
@@ -102,10 +105,11 @@ def heading(step: StepState, now: float) -> str:
 
 def outcome_line(state: State) -> str:
     """What is said when the walk is over."""
-    passed = sum(step.status == "passed" for step in state.steps)
+    passed = sum(step.passed for step in state.steps)
     total = len(state.steps)
     if state.outcome == "passed":
-        return f"All {total} milestones passed." if total > 1 else "The milestone passed."
+        said = with_warnings("passed", state.warnings)
+        return f"All {total} milestones {said}." if total > 1 else f"The milestone {said}."
     if state.outcome == "listed":
         return "Every step was listed; nothing was changed."
     return f"The walk ended at {passed} of {total} milestones: {safe(state.detail or state.outcome or '')}"
@@ -122,7 +126,7 @@ def progress(state: State, now: float, phase: str = "", narrow: bool = False) ->
     if state.question is not None:
         return f"{title}: waits for you"
     if step.status != "running" and not _running(state, step):
-        return f"{title}: {step.status}"
+        return f"{title}: {STEP_STATES[step.status][1]}"
     parts = [title, duration(step.elapsed(now))]
     parts += _waiting(state, step, now) or _running(state, step)
     if phase:
@@ -163,7 +167,7 @@ def left_running(state: State) -> list[str]:
     """What a walk started (or found) on the nodes and did not end: it goes on when the wizard is closed."""
     live: dict[tuple[str, str], None] = {}
     for step in state.steps:
-        if step.id in _LONG and step.status == "passed":
+        if step.id in _LONG and step.passed:
             live.update({(step.id, node): None for node in node_names(state, step.id)})
     for run in state.runs.values():
         if run.step not in _LONG or not run.mutates:

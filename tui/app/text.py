@@ -17,6 +17,7 @@ STEP_STATES: dict[str, tuple[str, str, str]] = {
     "running": ("●", "running", "accent"),
     "asking": ("?", "asks", "warning"),
     "passed": ("✓", "passed", "good"),
+    "warning": ("!", "passed", "warning"),
     "failed": ("✗", "failed", "bad"),
     "listed": ("≡", "listed", "quiet"),
 }

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from wizard_steps.cluster.file import Cluster, load
+from wizard_steps.engine.transport import Transport
 from wizard_steps.facts.judge import Report, judge
 from wizard_steps.facts.render import as_json, as_text
-from wizard_steps.transport.base import Transport
 from wizard_steps.transport.over_ssh import cleaned
 
 

@@ -10,8 +10,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from wizard_steps.cluster.file import Cluster, load
+from wizard_steps.engine.transport import Transport
 from wizard_steps.model import Cmd, Exit, Node
-from wizard_steps.transport.base import Transport
 from wizard_steps.transport.over_ssh import cleaned
 
 

@@ -106,7 +106,8 @@ def _new_text(walk: Walk, state: State, step: str, old: str) -> str:
 
 
 def _has_role(line: str) -> bool:
-    return line.startswith("```expect ") and len(line.split()) == 3
+    words = line.partition("[")[0].split()
+    return words[:1] == ["```expect"] and len(words) == 3
 
 
 def _seen(walk: Walk, state: State, step: str, key: str, node: Node) -> Seen | None:

@@ -85,13 +85,17 @@ def _rows(comparison: Comparison) -> list[Text]:
     return lines
 
 
+#: A check's symbol, its style and its place in the list.
+_MARKS = {"failed": ("✗ ", "bold red", 0), "warning": ("! ", "yellow", 1), "ok": ("✓ ", "green", 2)}
+
+
 def _checks(verdict: Verdict) -> list[Text]:
     lines = []
-    for check in sorted(verdict.checks, key=lambda c: c.ok):
-        mark, style = ("✓ ", "green") if check.ok else ("✗ ", "bold red")
+    for check in sorted(verdict.checks, key=lambda c: _MARKS[c.state][2]):
+        mark, style, _ = _MARKS[check.state]
         where = f" on {check.node}" if check.node else ""
         lines.append(Text(mark, style).append(safe(f"{check.name}{where}: {check.found}")))
-        if not check.ok:
+        if check.state != "ok":
             lines += [
                 Text(f"    {label} {safe(text)}", "yellow")
                 for label, text in (("wanted", check.wanted), ("try", check.hint))

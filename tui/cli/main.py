@@ -39,6 +39,7 @@ MODULES = (
     "tui.cli.advise",
     "tui.cli.walks",
     "tui.cli.completion",
+    "tui.cli.help",
 )
 DEFAULT_FILE = "milepost.toml"
 
@@ -168,7 +169,7 @@ def run_watch(folder: Path) -> int:
         raise UsageError(
             "--watch needs a terminal; `milepost export` makes a page, a cast or pictures of a walk"
         )
-    from tui.screens.watch_app import run_watch as watch
+    from tui.app.watch_app import run_watch as watch
 
     return watch(folder)
 

@@ -8,7 +8,7 @@ from typing import TextIO
 
 from wizard_steps.diagnose import Finding
 from wizard_steps.diagnose.explain import findings_of
-from wizard_steps.model import Verdict
+from wizard_steps.model import Verdict, with_warnings
 from wizard_steps.recording import events as ev
 from wizard_steps.recording.spool import Spool
 from wizard_steps.recording.state import State
@@ -55,7 +55,8 @@ class PlainReport:
             case ev.Listed():
                 self._say(f"LISTED {event.step}: not judged, for this is a dry run")
             case ev.WalkEnded():
-                self._say(f"\nwalk {event.outcome}" + (f": {event.detail}" if event.detail else ""))
+                said = with_warnings(event.outcome, state.warnings if event.outcome == "passed" else 0)
+                self._say(f"\nwalk {said}" + (f": {event.detail}" if event.detail else ""))
             case _:
                 pass
 
@@ -101,13 +102,14 @@ class PlainReport:
     def _judged(self, event: ev.Judged, state: State) -> None:
         step = state.step(event.step)
         for check in event.verdict.checks:
-            if self._verbose or not check.ok:
+            if self._verbose or check.state != "ok":
                 self._say(check_line(check))
         self._lines(event.verdict)
         if not event.verdict.passed and self._spool is not None:
             self._findings(findings_of(state, event.step, self._spool))
-        word = "PASSED" if event.verdict.passed else "FAILED"
-        self._say(f"{word} {event.step} ({step.elapsed(event.t):.1f} s): {event.verdict.summary}")
+        word, _, more = event.verdict.words.partition(" ")
+        what = f"{event.step} {more}".rstrip()
+        self._say(f"{word.upper()} {what} ({step.elapsed(event.t):.1f} s): {event.verdict.summary}")
 
     def _findings(self, found: Sequence[Finding]) -> None:
         """The first one is the answer; a second is shown when it is about as likely."""

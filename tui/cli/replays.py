@@ -14,6 +14,7 @@ from msgspec import Struct
 from tui.cli.files import write_text
 from tui.cli.plain import PlainReport
 from wizard_steps.errors import MilepostError
+from wizard_steps.model import with_warnings
 from wizard_steps.recording.journal import Meta, is_walk, load
 from wizard_steps.walks import verdicts as vs
 from wizard_steps.walks.replay import replay
@@ -103,9 +104,10 @@ def _told(verdict: WalkVerdict, options: Options) -> None:
     elif verdict.status == "unreadable":
         print(f"milepost: {verdict.detail}", file=sys.stderr)
     else:
-        judged = [m for m in verdict.milestones if m.status in ("passed", "failed")]
-        passed = sum(m.status == "passed" for m in judged)
-        print(f"replayed: {passed} of {len(judged)} verdicts passed, all as recorded")
+        judged = [m for m in verdict.milestones if m.status in ("passed", "warning", "failed")]
+        passed = sum(m.status != "failed" for m in judged)
+        said = with_warnings("passed", sum(len(m.warnings) for m in judged))
+        print(f"replayed: {passed} of {len(judged)} verdicts {said}, all as recorded")
 
 
 def _totals(found: Sequence[WalkVerdict]) -> None:

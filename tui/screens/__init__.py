@@ -1,0 +1,1 @@
+"""What does one screen ask or show? Screens and dialogs."""

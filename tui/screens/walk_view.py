@@ -22,6 +22,7 @@ from tui.widgets.panes import ChecksPane, GateBar, InfoPanel
 from tui.widgets.step_list import StepList, step_rows
 from wizard_steps.recording import events as ev
 from wizard_steps.recording.state import State
+from wizard_steps.walks.known import document
 
 if TYPE_CHECKING:
     from tui.app.app import MilepostApp
@@ -48,6 +49,7 @@ class WalkView(Screen[None]):
         self._compared: object = None
         self._compared_at = 0.0
         self._checked: object = None
+        self._informed: object = None
 
     def compose(self) -> ComposeResult:
         yield HeaderBar(id="header")
@@ -132,9 +134,11 @@ class WalkView(Screen[None]):
 
     def _bars(self, session: WalkSession, state: State, now: float, shown: str) -> None:
         step = state.step(shown)
-        done = sum(s.status == "passed" for s in state.steps)
+        done = sum(s.passed for s in state.steps)
         name = str(state.cluster.get("name", ""))
-        self.query_one(HeaderBar).show(name, state.path, done, len(state.steps), session.badges())
+        self.query_one(HeaderBar).show(
+            name, state.path, done, len(state.steps), state.warnings, session.badges()
+        )
         self.query_one(StepList).show_rows(step_rows(state.steps, now), shown)
         pinned = bool(self.pinned) and shown != state.current
         self.query_one(HeadingBar).show(step.title, step.status, present.heading(step, now), pinned)
@@ -142,7 +146,8 @@ class WalkView(Screen[None]):
         self.query_one(ViewBar).show(VIEWS, self._view)
         current = state.step(state.current) if state.current else step
         phase = session.phases.phase(current.id, current.attempt, state.runs_of(current.id))
-        tone = {None: "", "passed": "good", "listed": ""}.get(state.outcome, "bad")
+        good = "warning" if state.warnings else "good"
+        tone = {None: "", "passed": good, "listed": ""}.get(state.outcome, "bad")
         text = self.app.closing or present.progress(state, now, phase, self.has_class("-narrow"))
         self.query_one(ProgressLine).show(text, now, session.busy or bool(self.app.closing), tone)
 
@@ -162,7 +167,16 @@ class WalkView(Screen[None]):
             self._checks(session, state, shown)
         info = self.query_one(InfoPanel)
         if info.display:
-            info.want(shown)
+            self._info(info, session, state, shown)
+
+    def _info(self, info: InfoPanel, session: WalkSession, state: State, shown: str) -> None:
+        """The prose that fits this walk: read again when a gate has taught something new."""
+        key = (shown, self.node, state.cluster, state.facts)
+        if key != self._informed:
+            self._informed = key
+            step = next((s for s in session.engine.plan if s.id == shown), None)
+            found = document(state, shown, step, self.node)
+            info.want(shown, found.sections if found is not None else {})
 
     def _compare(self, session: WalkSession, state: State, shown: str) -> None:
         step, wall = state.step(shown), time.monotonic()

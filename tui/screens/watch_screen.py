@@ -18,7 +18,7 @@ from tui.widgets.bars import Bar, ProgressLine
 from wizard_steps.walks.watching import Playback
 
 if TYPE_CHECKING:
-    from tui.screens.watch_app import WatchApp
+    from tui.app.watch_app import WatchApp
 
 _KEYS = (
     ("Space", "play, pause"),

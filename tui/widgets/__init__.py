@@ -1,0 +1,1 @@
+"""How is one part of a screen drawn? Widgets."""

@@ -49,22 +49,27 @@ class Bar(Widget):
 class HeaderBar(Bar):
     """Name of the cluster, how far the walk is, and what must not be overlooked: SIMULATED, debugging on."""
 
-    def show(self, cluster: str, path: str, done: int, total: int, badges: Sequence[str]) -> None:
-        if self.changed((cluster, path, done, total, tuple(badges))):
-            self._values = (cluster, path, done, total, tuple(badges))
+    def show(
+        self, cluster: str, path: str, done: int, total: int, warnings: int, badges: Sequence[str]
+    ) -> None:
+        if self.changed((cluster, path, done, total, warnings, tuple(badges))):
+            self._values = (cluster, path, done, total, warnings, tuple(badges))
 
     def render(self) -> Text:
         text = Text(no_wrap=True)
         self.add(text, "milepost", "strong")
         if self._said is None:
             return text
-        cluster, path, done, total, badges = self._values
+        cluster, path, done, total, warnings, badges = self._values
         right = Text(no_wrap=True)
         for badge in badges:
             right.append(" ")
             self.add(right, f" {badge} ", "badge")
         room = self.size.width - right.cell_len
         self.add(text, cut(f"  {cluster}  {path}  {done} of {total} passed", max(0, room - 9)), "quiet")
+        if warnings:
+            said = f", {warnings} warning{'s' if warnings != 1 else ''}"
+            self.add(text, cut(said, max(0, room - text.cell_len)), "warning")
         text.append(" " * max(0, room - text.cell_len))
         return text.append_text(right)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from rich.style import Style
@@ -10,7 +11,6 @@ from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.widgets import Markdown, Static
 
-from tui.app.compare import document
 from tui.widgets.bars import Bar
 
 _GATE_KEYS = (
@@ -59,20 +59,18 @@ class InfoPanel(VerticalScroll):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._shown = ""
+        self._shown: tuple[str, Mapping[str, str]] = ("", {})
 
     def compose(self) -> ComposeResult:
         yield Markdown(id="prose", open_links=False)
 
-    def want(self, step_id: str) -> None:
+    def want(self, step_id: str, sections: Mapping[str, str]) -> None:
         """Show the prose of a step, if it is not there already."""
-        if step_id != self._shown:
-            self._shown = step_id
-            self.run_worker(self._show(step_id), group="prose", exclusive=True)
+        if (step_id, sections) != self._shown:
+            self._shown = step_id, sections
+            self.run_worker(self._show(sections), group="prose", exclusive=True)
 
-    async def _show(self, step_id: str) -> None:
-        expected = document(step_id)
-        sections = expected.sections if expected is not None else {}
+    async def _show(self, sections: Mapping[str, str]) -> None:
         names = [n for n in _ORDER if n in sections] + [n for n in sections if n not in _ORDER]
         text = "\n\n".join(f"### {name}\n\n{sections[name]}" for name in names)
         await self.query_one(Markdown).update(text or "This step has no further notes.")

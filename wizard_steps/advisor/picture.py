@@ -90,7 +90,7 @@ def _link(stages: list[list[tuple[int, int]]], index: int) -> str:
     if cut:
         text = "network: TP all-reduce in every layer (slow)"
     elif starts:
-        text = "network: one hand-over per token (PP)"
+        text = "network: one hand-over per step (PP)"
     else:
         return ""
     return f"          |  {text}"

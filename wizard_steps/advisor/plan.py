@@ -205,7 +205,10 @@ def _summary(
             "Lower --max-model-len, expect queueing, or add GPUs."
         )
     if enough == "gpu":
-        return f"One GPU is enough for {want}: TP 1, PP 1. More GPUs buy speed or room, not feasibility."
+        return (
+            f"One GPU is enough for {want}: TP 1, PP 1. "
+            "More GPUs make it faster or give room for more requests."
+        )
     if enough == "box":
         return (
             f"One box is enough for {want}: TP {best.tp} inside it. No second machine is needed; "

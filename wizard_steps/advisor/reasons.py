@@ -107,7 +107,7 @@ def of_layout(shape: ModelShape, layout: Layout) -> Iterator[Reason]:
         yield Reason(
             True,
             f"{shape.experts} experts: TP cuts each one; --enable-expert-parallel deals out whole experts "
-            "instead and is often faster",
+            "instead, which is worth measuring",
         )
 
 
@@ -122,7 +122,11 @@ def _tensor(shape: ModelShape, layout: Layout) -> Iterator[Reason]:
     elif tp > 1:
         yield Reason(True, f"TP {tp} stays inside a box: its two all-reduces a layer never touch the network")
         if layout.nvlink is False:
-            yield Reason(False, "the GPUs of a box have no NVLink: TP goes over PCIe and slows down")
+            yield Reason(
+                False,
+                "the GPUs of a box have no NVLink: TP goes over PCIe; it still answers one request sooner "
+                "than PP",
+            )
     if shape.mla_dim and tp > 1:
         yield Reason(False, "MLA: every GPU keeps the whole KV cache of its layers; TP does not shrink it")
     elif tp > shape.kv_heads:
@@ -145,7 +149,9 @@ def _pipeline(shape: ModelShape, layout: Layout) -> Iterator[Reason]:
         False,
         f"PP {layout.pp} makes no single request faster: it passes the stages in turn; it pays with many",
     )
-    if layout.boxes == 1:
+    if layout.boxes == 1 and layout.nvlink is False:
+        yield Reason(True, "no NVLink in the box: PP there often serves more at once than TP; measure both")
+    elif layout.boxes == 1:
         yield Reason(False, "a pipeline inside one box: TP there would also cut the time per token")
     elif layout.gpus <= layout.largest:
         yield Reason(False, "these GPUs would also fit into one box, without the network between them")

@@ -81,12 +81,20 @@ def _locate(text: str, source: str, where: str, message: str) -> str:
     unknown = re.search(r"unknown field `([^`]+)`", message)
     if unknown:
         where = f"{where}.{unknown.group(1)}" if where else unknown.group(1)
-        message = "unknown field; see `milepost init --help` for the known ones"
+        message = _unknown(where)
     if where == "serve.api_key":
         message = "is true or false, never the key itself: that is asked for, or set in VLLM_API_KEY"
     line = line_of(text, where)
     place = f"{source}:{line}" if line else source
     return f"{place}: {where or 'file'}: {message}"
+
+
+def _unknown(where: str) -> str:
+    from wizard_steps.cluster.reference import nearest
+
+    close = nearest(where)
+    hint = f"did you mean {close}? " if close else ""
+    return f"unknown field; {hint}`milepost help cluster-file` lists all fields"
 
 
 def dump(cluster: Cluster, previous: str = "") -> str:

@@ -1,0 +1,1 @@
+"""How is a step run and gated? Rounds, waiting, expected text, the seams: transport, decider, clock."""

@@ -15,13 +15,13 @@ from wizard_steps.engine.clock import Clock
 from wizard_steps.engine.decide import GATE_OPTIONS, Answer, Decider
 from wizard_steps.engine.runner import Runner
 from wizard_steps.engine.step import Known, Step
+from wizard_steps.engine.transport import Transport
 from wizard_steps.errors import MilepostError
 from wizard_steps.model import WIZARD, Check, Cmd, Comparison, Question, Result, Results, Round, Verdict, Work
 from wizard_steps.recording import events as ev
 from wizard_steps.recording.journal import Journal
 from wizard_steps.recording.redact import Redactor
 from wizard_steps.recording.state import State, apply
-from wizard_steps.transport.base import Transport
 
 OnEvent = Callable[[ev.AnyEvent, State], None]
 #: A step that still asks for more after this many rounds is wrong.
@@ -206,7 +206,7 @@ class Engine:
 
     def compare(self, step: Step, known: Known, done: Results) -> list[Comparison]:
         """The expected blocks of a step against the latest result of each command."""
-        document = expected.load(step.id)
+        document = expected.load(step.id).on(step.ways(known))
         latest: Mapping[tuple[str, str], Result] = {(r.key, r.node.name): r for r in done.items}
         found = (document.compare(r, step.variables(known, r.node)) for r in latest.values())
         return [comparison for comparison in found if comparison is not None]

@@ -10,13 +10,15 @@
     lines, see expect.py
     ```
 
-KEY is the key of the command whose output is compared; role (head or worker) limits the block.
+KEY is the key of the command whose output is compared; role (head or worker) limits the block. A heading or
+a block that ends in words in square brackets holds only where all of them do: ``## Why [docker]`` is added to
+Why in containers, ``[docker without-ray]`` needs both. The words: host, docker, ray, without-ray.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -29,7 +31,12 @@ from wizard_steps.model import Comparison, Node, Result
 #: ``snapshots/`` lies beside this package, in a checkout and in an installed wheel alike.
 SNAPSHOTS = Path(__file__).resolve().parents[2] / "snapshots"
 
-_FENCE = re.compile(r"^```expect\s+(?P<key>[\w-]+)(?:\s+(?P<role>head|worker|wizard))?\s*$")
+_FENCE = re.compile(
+    r"^```expect\s+(?P<key>[\w-]+)(?:\s+(?P<role>head|worker|wizard))?(?P<ways>\s+\[.*\])?\s*$"
+)
+_HEADING = re.compile(r"^## (?P<name>[^\[]*)(?P<ways>\[.*\])?\s*$")
+#: What a heading or a block may depend on: where Ray and vLLM run, and whether vLLM uses Ray.
+WAYS = ("host", "docker", "ray", "without-ray")
 
 
 class Block(Struct, frozen=True):
@@ -38,14 +45,39 @@ class Block(Struct, frozen=True):
     key: str
     role: str
     lines: tuple[ExpectedLine, ...]
+    ways: frozenset[str] = frozenset()
+
+
+class Part(Struct, frozen=True):
+    """Prose below one heading; ``ways`` is empty where it holds always."""
+
+    name: str
+    text: str
+    ways: frozenset[str] = frozenset()
 
 
 class Expected(Struct, frozen=True):
-    """An expected file: its sections by heading, and its blocks."""
+    """An expected file: its parts by heading, and its blocks."""
 
     title: str
-    sections: Mapping[str, str]
+    parts: tuple[Part, ...]
     blocks: tuple[Block, ...]
+
+    def on(self, ways: Collection[str]) -> Expected:
+        """What of it holds for a walk that goes these ways."""
+        return Expected(
+            self.title,
+            tuple(part for part in self.parts if part.ways <= set(ways)),
+            tuple(block for block in self.blocks if block.ways <= set(ways)),
+        )
+
+    @property
+    def sections(self) -> Mapping[str, str]:
+        """The prose by heading; parts of one heading follow each other."""
+        found: dict[str, list[str]] = {}
+        for part in self.parts:
+            found.setdefault(part.name, []).append(part.text)
+        return {name: "\n\n".join(texts) for name, texts in found.items()}
 
     def block(self, key: str, node: Node) -> Block | None:
         """The block for a command on a node; one for the node's role comes before a general one."""
@@ -77,29 +109,38 @@ def load(step_id: str, folder: Path | None = None) -> Expected:
 
 def parse(text: str, source: str) -> Expected:
     """An expected file. Raises MilepostError with ``source`` and the line."""
-    title, section = "", "About"
-    sections: dict[str, list[str]] = {}
-    blocks: list[Block] = []
+    title, parts, blocks = "", [("About", frozenset[str](), list[str]())], list[Block]()
     lines = iter(enumerate(text.splitlines(), 1))
     for number, line in lines:
-        fence = _FENCE.match(line)
-        if fence:
-            body = []
-            for inner_number, inner in lines:
-                if inner.startswith("```"):
-                    break
-                try:
-                    body.append(parse_line(inner))
-                except ValueError as error:
-                    raise MilepostError(f"{source}:{inner_number}: {error}") from None
-            else:
-                raise MilepostError(f"{source}:{number}: this expect block is never closed")
-            blocks.append(Block(key=fence["key"], role=fence["role"] or "", lines=tuple(body)))
+        if fence := _FENCE.match(line):
+            body = _body(lines, f"{source}:{number}", source)
+            ways = _ways(fence["ways"], f"{source}:{number}")
+            blocks.append(Block(key=fence["key"], role=fence["role"] or "", lines=body, ways=ways))
         elif line.startswith("# "):
             title = line[2:].strip()
-        elif line.startswith("## "):
-            section = line[3:].strip()
+        elif heading := _HEADING.match(line):
+            parts.append((heading["name"].strip(), _ways(heading["ways"], f"{source}:{number}"), []))
         else:
-            sections.setdefault(section, []).append(line)
-    prose = {name: "\n".join(body).strip() for name, body in sections.items() if any(body)}
-    return Expected(title=title, sections=prose, blocks=tuple(blocks))
+            parts[-1][2].append(line)
+    prose = tuple(Part(name, "\n".join(body).strip(), ways) for name, ways, body in parts if any(body))
+    return Expected(title=title, parts=prose, blocks=tuple(blocks))
+
+
+def _body(lines: Iterator[tuple[int, str]], fence: str, source: str) -> tuple[ExpectedLine, ...]:
+    body: list[ExpectedLine] = []
+    for number, line in lines:
+        if line.startswith("```"):
+            return tuple(body)
+        try:
+            body.append(parse_line(line))
+        except ValueError as error:
+            raise MilepostError(f"{source}:{number}: {error}") from None
+    raise MilepostError(f"{fence}: this expect block is never closed")
+
+
+def _ways(text: str | None, where: str) -> frozenset[str]:
+    words = (text or "").strip().strip("[]").split()
+    for word in words:
+        if word not in WAYS:
+            raise MilepostError(f"{where}: [{word}] is unknown; known are {', '.join(WAYS)}")
+    return frozenset(words)

@@ -10,11 +10,11 @@ from contextlib import aclosing
 from msgspec.structs import replace
 
 from wizard_steps.engine.clock import Clock
+from wizard_steps.engine.transport import Transport
 from wizard_steps.model import Chunk, Cmd, Exit, Node, Reason, Result
 from wizard_steps.recording import events as ev
 from wizard_steps.recording.redact import Redactor
 from wizard_steps.recording.spool import Spool, file_name
-from wizard_steps.transport.base import Transport
 
 #: Seconds a poll goes on after what it waited for held and then broke: it may come back, or it may not.
 BROKEN = 20.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct, field
@@ -63,6 +63,10 @@ class Step:
     def variables(self, known: Known, node: Node) -> Mapping[str, str]:
         """Values for ``{{name}}`` in the expected text, for one node."""
         return standard_variables(known, node)
+
+    def ways(self, known: Known) -> Collection[str]:
+        """Which of the bracketed parts of the expected file hold, see ``expected.WAYS``."""
+        return ()
 
     def undo(self, known: Known) -> Sequence[Work]:
         """Commands that remove what this step started (and only that). ``milepost down`` runs them."""

@@ -21,7 +21,7 @@ UNLIKE: dict[str, tuple[Verdict, str]] = {
     "GPUs": ("warn", "the smallest and slowest GPU sets the pace for all"),
     "GPU links": ("warn", "the node with the slowest links sets the pace"),
     "RDMA": ("warn", "NCCL uses RDMA only where both ends have it"),
-    "MTU": ("warn", "large packets can get lost between them: pings pass, NCCL and Ray hang"),
+    "MTU": ("warn", "large packets can get lost between them: normal pings pass, NCCL and Ray hang"),
     "system": ("warn", "usually harmless, but worth knowing when only one node fails"),
     "model": ("fail", "every node must load the same files"),
     "Ray token": ("fail", "Ray refuses workers whose token differs from the head's (InvalidAuthToken)"),

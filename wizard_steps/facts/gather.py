@@ -8,10 +8,10 @@ from collections.abc import Callable
 from contextlib import aclosing
 
 from wizard_steps.cluster.file import Cluster
+from wizard_steps.engine.transport import Transport
 from wizard_steps.facts.node import Answer, NodeFacts, parse_node
 from wizard_steps.facts.script import commands
 from wizard_steps.model import Chunk, Cmd, Exit, Node
-from wizard_steps.transport.base import Transport
 
 #: A node that prints more than this (a shell profile gone wild) is cut off.
 KEEP = 1 << 20

@@ -85,7 +85,7 @@ _NAMES: tuple[tuple[str, Kind, str], ...] = (
      "virtual", "a virtual device of this host"),
     (r"tun.*|tap.*|wg.*|tailscale.*|zt.*|nebula.*|ppp.*", "overlay", "a VPN or tunnel: it works, but slowly"),
     (r"ib\S*", "infiniband", "InfiniBand (IPoIB): usually the GPU fabric"),
-    (r"bond.*|team.*", "bond", "several links joined: usually the fast network"),
+    (r"bond.*|team.*", "bond", "several links joined: often the front-end network"),
     (r"br\d*|bridge.*|vmbr.*", "bridge", "a bridge with this host's own address"),
     (r"eth.*|en.*|em\d+.*|p\d+p\d+.*|mlx.*|rdma.*|roce.*|hsn.*|net\d+.*|vlan.*|wl.*", "ethernet", "Ethernet"),
 )  # fmt: skip
@@ -194,7 +194,10 @@ def _judge(interface: Interface, address: Address) -> tuple[Kind, str]:
     if ip.is_loopback:
         return "loopback", "loopback: only this host itself can reach it"
     if ip.is_link_local:
-        return "link-local", "link-local: an address nobody assigned; peers cannot rely on it"
+        return (
+            "link-local",
+            "link-local: right only on a direct cable between two machines; then set fabric_ip",
+        )
     if kind in _UNUSABLE:
         return kind, f"{what}: the same address can exist on every host"
     if interface.state in ("DOWN", "LOWERLAYERDOWN", "NOTPRESENT"):

@@ -228,7 +228,7 @@ def _reason(options: Sequence[Option]) -> str:
     elif best.speed > other.speed:
         why = f"its links are the fastest ({best.speed / 1000:g} Gbit/s)"
     elif other.management and not best.management:
-        why = "ssh uses another network, so this is likely the fabric"
+        why = "ssh uses another network, so this may be the GPU network (or storage)"
     else:
         why = f"its interfaces fit best ({next(iter(best.by_node.values())).why})"
     return (

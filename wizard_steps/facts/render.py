@@ -32,7 +32,9 @@ def summary(report: Report) -> list[str]:
     """The verdict in a sentence, wrapped to the width of the report."""
     fails, warns, unknown = (len(report.of(verdict)) for verdict in ("fail", "warn", "unknown"))
     if not fails:
-        text = f"Ready to start: nothing fails, {warns} warning(s), {unknown} unknown."
+        text = (
+            f"Ready to start: nothing fails, {warns} warning{'s' if warns != 1 else ''}, {unknown} unknown."
+        )
     else:
         where: dict[str, list[str]] = {}
         for one in report.of("fail"):

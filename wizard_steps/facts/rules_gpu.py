@@ -12,6 +12,8 @@ from wizard_steps.facts.node import NodeFacts
 from wizard_steps.facts.rules_software import is_ours
 from wizard_steps.model import Node
 
+#: The advisor says the same of such a box.
+WITHOUT_NVLINK = "TP answers a single request sooner, PP inside the machine serves more at once: measure both"
 #: Share of a GPU that others may hold while vLLM still gets its default 0.92.
 BUSY_SHARE = 0.08
 
@@ -57,7 +59,8 @@ def _driver(node: str, facts: NodeFacts, need: wanted.Needs | None, vllm: str) -
         return Finding(
             "driver", node, "fail", driver,
             f"vLLM {vllm} is built with CUDA {need.cuda}, which needs driver {need.driver} or newer",
-            "upgrade the driver, or install a vLLM build for the CUDA version of this driver",
+            "upgrade the driver; or install a vLLM build for this driver's CUDA; or, on data-centre GPUs "
+            "only, cuda-compat and VLLM_ENABLE_CUDA_COMPATIBILITY=1 in the cluster file's env",
         )  # fmt: skip
     return ok("driver", node, driver)
 
@@ -67,7 +70,7 @@ def _cuda(node: str, facts: NodeFacts, need: wanted.Needs | None) -> Finding:
     if not cuda:
         return Finding("CUDA", node, "unknown", "not told", "nvidia-smi named no CUDA version")
     if need and wanted.version(cuda)[:1] < wanted.version(need.cuda)[:1]:
-        message = f"the driver serves CUDA up to {cuda}; this vLLM build needs {need.cuda} (error 803 or 804)"
+        message = f"the driver serves CUDA up to {cuda}; this vLLM build needs {need.cuda}"
         return Finding("CUDA", node, "fail", cuda, message, "upgrade the driver")
     return ok("CUDA", node, f"up to {cuda}")
 
@@ -78,10 +81,12 @@ def _count(node: Node, facts: NodeFacts) -> Finding:
     found = f"{len(gpus)} x {' + '.join(kinds)}, {facts.gpu.memory_mib / 1024:.0f} GiB"
     if node.gpus > len(gpus):
         message = f"the cluster file promises {node.gpus}"
-        hint = "correct gpus in the cluster file, or find the missing card (nvidia-smi -L, dmesg, lspci)"
+        hint = (
+            "correct gpus in the cluster file, or find the missing card: `sudo dmesg | grep -i xid`, `lspci`"
+        )
         return Finding("GPUs", node.name, "fail", found, message, hint)
     if len(kinds) > 1:
-        return Finding("GPUs", node.name, "warn", found, "unlike GPUs: the smallest sets the pace", "")
+        return Finding("GPUs", node.name, "warn", found, "different GPUs: the smallest sets the pace", "")
     if node.gpus and node.gpus < len(gpus):
         message = f"only {node.gpus} of them are in the cluster file; the others will not be used"
         return Finding("GPUs", node.name, "warn", found, message, "set gpus if you want them all")
@@ -133,6 +138,4 @@ def _links(node: str, facts: NodeFacts) -> Finding:
     if topology.nvlink:
         return ok("GPU links", node, f"NVLink between all ({topology.worst})")
     message = "no NVLink between all GPUs: tensor parallel traffic goes over PCIe"
-    return Finding(
-        "GPU links", node, "warn", topology.worst, message, "prefer a small TP, and PP inside the box"
-    )
+    return Finding("GPU links", node, "warn", topology.worst, message, WITHOUT_NVLINK)

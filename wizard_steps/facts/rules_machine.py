@@ -59,7 +59,7 @@ def _shm(node: str, facts: NodeFacts, cluster: Cluster) -> Finding:
     found = f"{size / GIB_KIB:.1f} GiB"
     if cluster.path == "docker":
         return ok("/dev/shm", node, f"{found} on the host; containers get {cluster.docker.shm_size}")
-    hint = "mount -o remount,size=16G /dev/shm"
+    hint = "sudo mount -o remount,size=16G /dev/shm; to keep it, set size=16G in /etc/fstab"
     if size < SHM_LEAST:
         return Finding("/dev/shm", node, "fail", found, "is too small: NCCL and Ray keep buffers there", hint)
     if facts.shm.used_share > 0.9:
@@ -78,7 +78,8 @@ def _memlock(node: str, facts: NodeFacts) -> Finding:
     if limit != UNLIMITED and rdma:
         message = "RDMA cannot pin its buffers: NCCL fails in ibv_reg_mr"
         hint = (
-            "memlock unlimited in /etc/security/limits.conf, then log in again (docker: --ulimit memlock=-1)"
+            "as root: memlock unlimited in /etc/security/limits.conf, then log in again "
+            "(services: LimitMEMLOCK=infinity; docker: --ulimit memlock=-1)"
         )
         return Finding("memlock", node, "fail", found, message, hint)
     return ok("memlock", node, found if limit == UNLIMITED else f"{found} (no RDMA here: enough)")
@@ -91,7 +92,10 @@ def _open_files(node: str, facts: NodeFacts) -> Finding:
     found = "unlimited" if limit == UNLIMITED else str(limit)
     if limit == UNLIMITED or limit >= OPEN_FILES:
         return ok("open files", node, found)
-    hint = f"raise nofile to {OPEN_FILES} in /etc/security/limits.conf (docker: --ulimit nofile)"
+    hint = (
+        f"as root: raise nofile to {OPEN_FILES} in /etc/security/limits.conf, then log in again "
+        f"(services: LimitNOFILE={OPEN_FILES}; docker: --ulimit nofile={OPEN_FILES}:{OPEN_FILES})"
+    )
     return Finding("open files", node, "warn", found, f"Ray advises {OPEN_FILES}", hint)
 
 

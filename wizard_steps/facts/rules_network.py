@@ -11,8 +11,11 @@ from wizard_steps.facts.network import candidates, excluded
 from wizard_steps.facts.node import NodeFacts
 from wizard_steps.model import Node
 
-#: Proxy variables that gRPC (Ray) and HTTP clients (the probe, Ray's dashboard) obey.
-CATCHING = ("grpc_proxy", "http_proxy", "https_proxy", "all_proxy")
+#: Proxy variables that HTTP clients obey (`ray list`, curl, downloads). Ray's own gRPC ignores them all
+#: unless RAY_grpc_enable_http_proxy=1 (ray/_private/ray_constants.py).
+CATCHING = ("http_proxy", "https_proxy", "all_proxy")
+#: `ray list` asks the dashboard here.
+DASHBOARD = "127.0.0.1"
 
 
 def judge(node: Node, facts: NodeFacts, cluster: Cluster, ips: Sequence[str]) -> Iterator[Finding]:
@@ -20,7 +23,7 @@ def judge(node: Node, facts: NodeFacts, cluster: Cluster, ips: Sequence[str]) ->
     yield _addresses(node, facts, cluster)
     yield from _mtu(node.name, facts, ips)
     yield _rdma(node.name, facts)
-    yield _firewall(node.name, facts, cluster)
+    yield _firewall(node.name, facts)
     yield _proxies(node.name, facts.proxies, ips)
 
 
@@ -61,21 +64,25 @@ def _rdma(node: str, facts: NodeFacts) -> Finding:
     if not up:
         found = f"{len(facts.rdma)} port(s), none active"
         return Finding(
-            "RDMA", node, "warn", found, "NCCL will fall back to TCP sockets", "check cables, subnet manager"
+            "RDMA",
+            node,
+            "warn",
+            found,
+            "NCCL will fall back to TCP sockets",
+            "check the cables (InfiniBand: the subnet manager too)",
         )
     kinds = sorted({f"{port.rate:g} Gbit/s {port.layer}" for port in up})
     found = f"{len(up)} x {' + '.join(kinds)}"
     return ok("RDMA", node, found)
 
 
-def _firewall(node: str, facts: NodeFacts, cluster: Cluster) -> Finding:
+def _firewall(node: str, facts: NodeFacts) -> Finding:
     state = facts.firewall
-    ports = f"{cluster.ray.port}, {cluster.ray.dashboard_port}, 10001-19999, {cluster.serve.port}"
     if state.active:
         return Finding(
             "firewall", node, "warn", f"{' and '.join(state.active)} filter(s) incoming traffic",
-            "Ray and NCCL also use random ports in both directions",
-            f"allow all TCP between the nodes, or at least {ports} and pinned node-manager ports",
+            "Ray, NCCL, Gloo and vLLM also use random ports in both directions",
+            "allow all TCP between the nodes; a list of fixed ports lets Ray join, and vLLM hangs later",
         )  # fmt: skip
     if state.unreadable and not state.looked:
         message = "needs root to look; a blocked port shows when the nodes try to reach each other"
@@ -88,15 +95,12 @@ def _proxies(node: str, proxies: Mapping[str, str], ips: Sequence[str]) -> Findi
     if not caught:
         return ok("proxies", node, "none")
     bypass = [entry.strip() for entry in proxies.get("no_proxy", "").split(",") if entry.strip()]
-    missed = [ip for ip in ips if not any(_covers(entry, ip) for entry in bypass)]
-    if not ips:
-        message = "would catch Ray's traffic unless no_proxy names every node's address"
-        return Finding("proxies", node, "warn", ", ".join(caught), message)
+    missed = [ip for ip in (DASHBOARD, *ips) if not any(_covers(entry, ip) for entry in bypass)]
     if missed:
         few = ", ".join(missed[:3]) + (" ..." if len(missed) > 3 else "")
-        message = f"{', '.join(caught)} would catch Ray's traffic to {few}"
-        hint = "add the nodes' addresses to no_proxy, or unset the proxy for Ray and vLLM"
-        return Finding("proxies", node, "fail", ", ".join(caught), message, hint)
+        message = f"HTTP to {few} would go through the proxy (`ray list`, curl); Ray itself ignores it"
+        hint = f"add to no_proxy: localhost,{','.join(missed)}"
+        return Finding("proxies", node, "warn", ", ".join(caught), message, hint)
     return ok("proxies", node, f"{', '.join(caught)}, with the nodes in no_proxy")
 
 

@@ -74,10 +74,9 @@ def _docker(node: Node, facts: NodeFacts, cluster: Cluster) -> Finding:
         )
     needs_runtime = bool(node.gpus) and "--gpus" in cluster.docker.gpu_flags
     if needs_runtime and not any("nvidia" in name for name in docker.runtimes):
-        hint = "install nvidia-container-toolkit, run `nvidia-ctk runtime configure`, restart docker"
-        return Finding(
-            "docker", node.name, "fail", docker.server, "has no NVIDIA runtime: --gpus all fails", hint
-        )
+        # `--gpus` needs the toolkit's hook or CDI, not a registered runtime: the image's test decides.
+        hint = "if the container test fails: install nvidia-container-toolkit on this node"
+        return Finding("docker", node.name, "warn", docker.server, "names no NVIDIA runtime", hint)
     if not docker.image:
         hint = f"{cluster.docker.command} pull {image_of(cluster)}"
         return Finding("docker", node.name, "warn", docker.server, "the image is not here yet", hint)
@@ -139,13 +138,15 @@ def _ports(node: Node, facts: NodeFacts, cluster: Cluster) -> Finding:
             f"{port} ({mine[port]}){' by ' + program if program else ''}"
             for port, program in sorted({(one.port, one.program) for one in taken})
         )
-        hint = "end what listens there (ss -ltnp), or choose other ports in the cluster file"
+        hint = "end what listens there (`sudo ss -ltnp` names it), or choose other ports in the cluster file"
         return Finding("ports", node.name, "fail", found, "already taken", hint)
     inside = sorted({one.port for one in others if one.port in WORKER_PORTS})
     # The lab shares one machine's ports; its Ray takes free ones.
     if inside and not cluster.simulated:
         found = ", ".join(map(str, inside[:5])) + (" ..." if len(inside) > 5 else "")
-        message = "listen inside Ray's worker range 10002-19999; Ray skips them, firewalls may not"
+        message = (
+            "another program listens inside Ray's worker range 10002-19999; Ray takes the next free port"
+        )
         return Finding("ports", node.name, "warn", found, message)
     return ok("ports", node.name, "free" if len(others) == len(facts.listeners) else "free, or ours")
 

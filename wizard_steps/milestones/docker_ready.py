@@ -10,11 +10,11 @@ from collections.abc import Sequence
 
 from wizard_steps.cluster.checks import IMAGE_NAME
 from wizard_steps.engine.step import Known, Step
+from wizard_steps.milestones import docker_probe as probe
 from wizard_steps.milestones.common import everywhere, failure, same_everywhere
+from wizard_steps.milestones.docker_probe import Image, Inside
 from wizard_steps.model import Check, Node, Option, Question, Results, Round, Verdict
 from wizard_steps.node import docker
-from wizard_steps.node import image as probe
-from wizard_steps.node.image import Image, Inside
 
 #: Open files a container must be allowed. Ray raises its own limit to the hard one.
 MIN_FILES = 16384

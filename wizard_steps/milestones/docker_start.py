@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from wizard_steps.engine.step import Known
-from wizard_steps.milestones import raystart
+from wizard_steps.milestones import docker_probe, raystart
 from wizard_steps.milestones.common import failure, fields
 from wizard_steps.model import Check, Cmd, Node, Result, Results, Round
 from wizard_steps.node import docker, ray_token
-from wizard_steps.node import image as docker_probe
 from wizard_steps.node.remote import Look
 
 

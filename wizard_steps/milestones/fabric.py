@@ -47,7 +47,7 @@ class Fabric(Step):
         running = _running(known, done)
         if running:
             found = "not proved again: " + self.in_use.format(", ".join(running))
-            return Verdict(True, found, (Check("all_reduce", True, found),))
+            return Verdict(True, found, (Check("all_reduce", True, found, warning=True),))
         checks = _tcp(known, done)
         facts: dict[str, object] = {}
         if all(check.ok for check in checks):
@@ -69,7 +69,9 @@ class Fabric(Step):
         some = len(missing) < len(known.nodes)
         found = f"not proved: no torch in {self.torch_of.format(known.cluster.venv)} on {', '.join(missing)}"
         hint = f"go back to {self.torch_step}: the other nodes have it" if some else ""
-        return Check("all_reduce", not some, found, node=missing[0] if some else "", hint=hint)
+        return Check(
+            "all_reduce", not some, found, node=missing[0] if some else "", hint=hint, warning=not some
+        )
 
 
 def _running(known: Known, done: Results) -> list[str]:

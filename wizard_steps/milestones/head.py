@@ -58,8 +58,8 @@ def dashboard_checks(known: Known) -> list[Check]:
         return []
     lock = "behind the Ray token" if ray_token.wanted(known.cluster) else "WITHOUT any lock"
     found = (
-        f"warning: it listens on {ray.dashboard_host}:{ray.dashboard_port} {lock}; whoever reaches it can "
+        f"it listens on {ray.dashboard_host}:{ray.dashboard_port} {lock}; whoever reaches it can "
         "run commands on the nodes (ShadowRay, CVE-2023-48022)"
     )
     hint = 'set ray.dashboard_host = "127.0.0.1"; `milepost dashboard` opens it through SSH'
-    return [Check("dashboard", True, found, "127.0.0.1", head.name, hint)]
+    return [Check("dashboard", True, found, "127.0.0.1", head.name, hint, warning=True)]

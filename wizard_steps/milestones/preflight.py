@@ -52,11 +52,11 @@ class Preflight(Step):
         checks = (*map(_check, failed), *map(_check, warned), *_fine(findings, len(known.nodes)))
         if failed:
             where = dict.fromkeys(f"{one.fact} ({one.node or 'nodes differ'})" for one in failed)
-            summary = f"not ready: {len(failed)} thing(s) would fail later: {', '.join(where)}"
+            things = "thing" if len(failed) == 1 else "things"
+            summary = f"not ready: {len(failed)} {things} would fail later: {', '.join(where)}"
         else:
-            summary = (
-                f"{len(known.nodes)} nodes looked at: nothing stands in the way, {len(warned)} warning(s)"
-            )
+            count = len(known.nodes)
+            summary = f"{count} node{'s' if count != 1 else ''} looked at: nothing stands in the way"
         return Verdict(not failed, summary, checks, {"machines": _learnt(known, facts)})
 
 
@@ -103,7 +103,7 @@ def _for_the_gate(one: Finding, cluster: Cluster) -> Finding:
 def _check(one: Finding) -> Check:
     ok = one.verdict != "fail"
     text = f"{one.found}: {one.message}" if one.found and one.message else one.found or one.message
-    return Check(one.fact, ok, f"warning: {text}" if ok else text, node=one.node, hint=one.hint)
+    return Check(one.fact, ok, text, node=one.node, hint=one.hint, warning=ok)
 
 
 def _fine(findings: list[Finding], count: int) -> Iterator[Check]:

@@ -12,7 +12,8 @@ from wizard_steps.model import Question, Reason, Verdict
 from wizard_steps.recording import events as ev
 from wizard_steps.recording.runs import Runs
 
-StepStatus = Literal["pending", "running", "asking", "passed", "failed", "listed"]
+#: ``warning``: passed with warnings.
+StepStatus = Literal["pending", "running", "asking", "passed", "warning", "failed", "listed"]
 
 
 class Run(Struct, frozen=True):
@@ -58,6 +59,11 @@ class StepState(Struct, frozen=True):
             return 0.0
         return (now if self.ended is None else self.ended) - self.started
 
+    @property
+    def passed(self) -> bool:
+        """With warnings or without."""
+        return self.status in ("passed", "warning")
+
 
 class State(Struct, frozen=True):
     """A walk so far: the sum of its events. ``t``: when the last one came, seconds since the walk began."""
@@ -73,6 +79,11 @@ class State(Struct, frozen=True):
     detail: str = ""
     simulated: bool = False
     t: float = 0.0
+
+    @property
+    def warnings(self) -> int:
+        """Warnings of the latest verdict of every step."""
+        return sum(len(step.verdict.warnings) for step in self.steps if step.verdict)
 
     def step(self, step_id: str) -> StepState:
         return next(step for step in self.steps if step.id == step_id)
@@ -140,7 +151,7 @@ def _step(state: State, event: ev.AnyEvent) -> State:
         case ev.Listed():
             return _update(state, event.step, status="listed", ended=event.t, waiting=None)
         case ev.Judged():
-            status = "passed" if event.verdict.passed else "failed"
+            status = event.verdict.state
             updated = _update(
                 state, event.step, status=status, verdict=event.verdict, ended=event.t, waiting=None
             )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
+from wizard_steps.engine.transport import Transport
 from wizard_steps.model import Chunk, Cmd, Exit, Node
 from wizard_steps.recording.clean import Cleaner
 from wizard_steps.recording.redact import Redactor
-from wizard_steps.transport.base import Transport
 
 
 class Cleaned:

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, suppress
 
 from wizard_steps.cluster.file import Cluster
+from wizard_steps.engine.transport import Transport
 from wizard_steps.model import Chunk, Cmd, Exit, Node
 from wizard_steps.node import lock
 from wizard_steps.node.lock import Holder, LockHeld
-from wizard_steps.transport.base import Transport
 
 #: Seconds the lock may take to be given back at the end.
 RELEASE = 5.0

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wizard_steps.cluster.file import Cluster
+from wizard_steps.engine.transport import Transport
 from wizard_steps.recording.redact import Redactor
-from wizard_steps.transport.base import Transport
 
 if TYPE_CHECKING:
     from wizard_steps.transport.ssh import SshTransport

@@ -8,8 +8,8 @@ from contextlib import aclosing
 
 from msgspec.structs import replace
 
+from wizard_steps.engine.transport import Transport
 from wizard_steps.model import Chunk, Cmd, Exit, Node
-from wizard_steps.transport.base import Transport
 
 #: sh text: one line of standard input into the environment.
 _TAKE = 'IFS= read -r line; export "${line%%=*}=${line#*=}"\n'

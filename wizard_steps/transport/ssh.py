@@ -12,6 +12,7 @@ import asyncssh
 
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.model import Chunk, Cmd, Exit, Node
+from wizard_steps.transport.framed import Frame, framed_exit, not_begun
 from wizard_steps.transport.local import LINGER, READ, run_local
 from wizard_steps.transport.ssh_ask import Asker
 from wizard_steps.transport.ssh_connect import Connection, Connector
@@ -20,6 +21,8 @@ from wizard_steps.transport.ssh_shell import GRACE, remote
 
 #: Sessions at the same time on one connection; OpenSSH's MaxSessions is 10.
 SESSIONS = 8
+#: Seconds a node's shell gets, after the login, to begin a command.
+SILENT = 30.0
 #: Seconds a node gets to end a command after it was told to.
 ENDING = GRACE + 1.5
 #: Seconds between tries to open a session. OpenSSH counts one that was just closed until its next round, so a
@@ -115,17 +118,19 @@ class SshTransport:
     async def _run_there(self, node: Node, cmd: Cmd) -> AsyncIterator[Chunk | Exit]:
         slots = self._sessions.setdefault(f"{node.user}@{node.host}:{node.port}", asyncio.Semaphore(SESSIONS))
         async with slots:
-            process = await self._start(node, cmd)
+            frame = Frame()
+            process = await self._start(node, cmd, frame)
             try:
-                async for chunk in _output(process):
-                    yield chunk
+                async with aclosing(_framed(node, process, frame)) as chunks:  # type: ignore[type-var]
+                    async for chunk in chunks:
+                        yield chunk
                 if process.returncode is None:
                     await process.wait_closed()
-                yield self._exit(node, process)
+                yield framed_exit(node, frame, self._exit(node, process))
             finally:
                 await asyncio.shield(_end(process))
 
-    async def _start(self, node: Node, cmd: Cmd) -> Process:
+    async def _start(self, node: Node, cmd: Cmd, frame: Frame) -> Process:
         """Start the command. A connection that is found dead before that is replaced once."""
         fed = cmd.stdin.encode()
         command = remote(cmd.text, len(fed))
@@ -140,8 +145,8 @@ class SshTransport:
                     self._connector.replace(node, connection)
                     continue
                 raise self._not_started(node, error) from None
-            if fed:
-                process.stdin.write(fed)
+            with suppress(BrokenPipeError):  # the server has ended it already
+                process.stdin.write(frame.line + fed)
             return process
         raise AssertionError("unreachable")
 
@@ -218,6 +223,26 @@ def _close_late(opening: asyncio.Task[Process]) -> None:
 
 def _dead(connection: Connection, error: BaseException) -> bool:
     return connection.is_closed() or isinstance(error, TimeoutError | asyncssh.ConnectionLost | OSError)
+
+
+async def _framed(node: Node, process: Process, frame: Frame) -> AsyncIterator[Chunk]:
+    """What the command itself printed. Raises Unreachable when the node's shell does not get to it."""
+    limit = asyncio.get_running_loop().time() + SILENT
+    async with aclosing(_output(process)) as chunks:  # type: ignore[type-var]
+        while True:
+            try:
+                async with asyncio.timeout_at(None if frame.opened else limit):
+                    item = await anext(chunks, None)
+            except TimeoutError:
+                raise Unreachable(not_begun(node, frame)) from None
+            if item is None:
+                break
+            if data := frame.feed(item.data):
+                yield Chunk(data)
+            if frame.flooded:
+                raise Unreachable(not_begun(node, frame))
+    if data := frame.end() if frame.opened else frame.noise:
+        yield Chunk(data)
 
 
 async def _output(process: Process) -> AsyncIterator[Chunk]:

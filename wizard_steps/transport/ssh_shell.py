@@ -15,6 +15,8 @@ from __future__ import annotations
 import re
 import shlex
 
+from wizard_steps.transport.framed import BEGIN, END, TAKE
+
 #: Seconds between TERM and KILL on the node.
 GRACE = 1.0
 
@@ -29,7 +31,8 @@ _SPECIAL = re.compile(rb"[^A-Za-z0-9 ./_:;,=<>&|(){}+-]")
 
 
 def remote(text: str, stdin_bytes: int = 0) -> str:
-    """The exec request for the sh text ``text``, whose first ``stdin_bytes`` of input belong to the command.
+    """The exec request for the sh text ``text``, see framed.py: the first line of input is the frame's mark,
+    the next ``stdin_bytes`` belong to the command.
 
     The result holds no character that sh, csh or fish read differently inside single quotes: what they might
     is written as ``\\0`` and three octal digits, which POSIX's ``printf %b`` reads. No other program is
@@ -47,10 +50,8 @@ def remote(text: str, stdin_bytes: int = 0) -> str:
 def _supervised(text: str, stdin_bytes: int) -> str:
     """sh text that runs in a process group of its own and ends it when standard input ends."""
     command = f"/bin/sh -c {shlex.quote(text)}"
+    begin = f"{TAKE}exec 2>&1 3<&0 </dev/null\n"
     if not stdin_bytes:
-        return f"exec 2>&1 3<&0 </dev/null\n{_WATCHDOG}\nexec {command} 3<&-\n"
-    return (
-        "exec 2>&1 3<&0 </dev/null\n"
-        f"{{ head -c {stdin_bytes} <&3; {_WATCHDOG}; }} | {command} 3<&-\n"
-        "exit $?\n"
-    )
+        return f"{begin}{_WATCHDOG}\n{BEGIN}{command} 3<&-\n{END}"
+    fed = f"{{ head -c {stdin_bytes} <&3; {_WATCHDOG}; }} | {command} 3<&-\n"
+    return f"{begin}{BEGIN}{fed}{END}"

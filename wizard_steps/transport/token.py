@@ -16,10 +16,10 @@ from contextlib import aclosing
 from msgspec.structs import replace
 
 from wizard_steps.cluster.file import Cluster
+from wizard_steps.engine.transport import Transport
 from wizard_steps.model import Chunk, Cmd, Exit, Node
 from wizard_steps.node import ray_token
 from wizard_steps.recording.redact import Redactor
-from wizard_steps.transport.base import Transport
 
 
 class WithRayToken:

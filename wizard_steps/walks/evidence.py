@@ -14,7 +14,10 @@ _LINES = 200
 def gate_text(event: ev.Judged, state: State, spool: Spool) -> str:
     """One milestone as plain text."""
     step = state.step(event.step)
-    head = [f"{step.title} - PASSED in {step.elapsed(event.t):.1f} s", event.verdict.summary]
+    head = [
+        f"{step.title} - {event.verdict.words.upper()} in {step.elapsed(event.t):.1f} s",
+        event.verdict.summary,
+    ]
     if state.simulated:
         head.append("SIMULATED: recorded on milepost's embedded lab")
     latest: dict[tuple[str, str], Run] = {}
@@ -36,10 +39,10 @@ def _run(run: Run, spool: Spool) -> list[str]:
 
 def check_line(check: Check) -> str:
     """One fact of a gate as a line of text."""
-    mark = "ok  " if check.ok else "FAIL"
+    mark = {"ok": "ok  ", "warning": "warn", "failed": "FAIL"}[check.state]
     where = f" [{check.node}]" if check.node else ""
     line = f"   {mark} {check.name}{where}: {check.found}"
-    if not check.ok:
+    if check.state != "ok":
         line += f"; wanted: {check.wanted}" if check.wanted else ""
         line += f"\n        try: {check.hint}" if check.hint else ""
     return line

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from html import escape
 
-from wizard_steps.engine.expected import load
-from wizard_steps.errors import MilepostError
 from wizard_steps.model import Check, Comparison, Row
 from wizard_steps.recording.journal import Walk
+from wizard_steps.recording.state import State, fold
 from wizard_steps.walks.html_parts import CSS, JS
+from wizard_steps.walks.known import document
 from wizard_steps.walks.story import Chapter, Shot, about, cut_lines, story
 
 #: Symbol and word of a row: a state is never told by colour alone.
@@ -27,9 +27,9 @@ _LINES = 2000
 
 def html(walk: Walk) -> str:
     """The whole page as text. Everything that comes from the recording is escaped."""
-    chapters = story(walk)
+    chapters, state = story(walk), fold(walk.events)
     title = f"milepost: {walk.meta.title or walk.folder.name}"
-    body = "".join(part for chapter in chapters for part in _chapter(chapter))
+    body = "".join(part for chapter in chapters for part in _chapter(chapter, state))
     facts = "".join(f"<div><dt>{escape(n)}</dt><dd>{escape(v)}</dd></div>" for n, v in about(walk))
     intro = "".join(f'<p class="note">{escape(n.text)}</p>' for n in walk.notes if not n.step)
     return f"""<!doctype html>
@@ -60,7 +60,9 @@ def _id(chapter: Chapter) -> str:
 
 
 def _mark(chapter: Chapter) -> str:
-    return {"passed": "✓ passed", "failed": "✗ failed"}.get(chapter.status, chapter.status)
+    return {"passed": "✓ passed", "warning": "! passed with warnings", "failed": "✗ failed"}.get(
+        chapter.status, chapter.status
+    )
 
 
 def _link(chapter: Chapter) -> str:
@@ -70,13 +72,13 @@ def _link(chapter: Chapter) -> str:
     )
 
 
-def _chapter(chapter: Chapter) -> Iterator[str]:
+def _chapter(chapter: Chapter, state: State) -> Iterator[str]:
     verdict = chapter.verdict
     yield f'<section id="{escape(_id(chapter))}" class="{escape(chapter.status)}">'
     yield f"<h2>{chapter.number}. {escape(chapter.heading)}</h2>"
     summary = escape(verdict.summary) if verdict else ""
     yield f'<p class="verdict"><b>{escape(_mark(chapter))}</b> after {chapter.seconds:.1f} s. {summary}</p>'
-    yield _why(chapter.step)
+    yield _why(chapter.step, state)
     for note in chapter.notes:
         yield f'<p class="note">{escape(note)}</p>'
     for question, answer in chapter.asked:
@@ -96,27 +98,31 @@ def _chapter(chapter: Chapter) -> Iterator[str]:
     yield "</section>"
 
 
-def _why(step: str) -> str:
-    try:
-        sections = load(step).sections
-    except MilepostError:
-        return ""
+def _why(step: str, state: State) -> str:
+    found = document(state, step)
+    sections = found.sections if found is not None else {}
     parts = "".join(
         f"<h3>{escape(name)}</h3><p>{escape(text)}</p>"
         for name, text in sections.items()
         if name in ("Why", "What happens", "If it fails")
     )
+    if not parts:
+        return ""
     return f'<details class="why"><summary>Why, what happens, if it fails</summary>{parts}</details>'
+
+
+#: A check's words, its class and its place in the table.
+_MARKS = {"failed": ("✗ failed", "bad", 0), "warning": ("! warning", "warn", 1), "ok": ("✓ ok", "ok", 2)}
 
 
 def _checks(checks: Iterable[Check]) -> Iterator[str]:
     rows = []
-    for check in sorted(checks, key=lambda c: c.ok):
-        mark = "✓ ok" if check.ok else "✗ failed"
-        hint = f"<br><b>try:</b> {escape(check.hint)}" if check.hint and not check.ok else ""
-        wanted = f"<br>wanted: {escape(check.wanted)}" if check.wanted and not check.ok else ""
+    for check in sorted(checks, key=lambda c: _MARKS[c.state][2]):
+        mark, kind, _ = _MARKS[check.state]
+        hint = f"<br><b>try:</b> {escape(check.hint)}" if check.hint and check.state != "ok" else ""
+        wanted = f"<br>wanted: {escape(check.wanted)}" if check.wanted and check.state != "ok" else ""
         rows.append(
-            f'<tr class="{"ok" if check.ok else "bad"}"><td>{mark}</td><td>{escape(check.name)}</td>'
+            f'<tr class="{kind}"><td>{mark}</td><td>{escape(check.name)}</td>'
             f"<td>{escape(check.node)}</td><td>{escape(check.found)}{wanted}{hint}</td></tr>"
         )
     if rows:

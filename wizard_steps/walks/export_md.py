@@ -28,7 +28,9 @@ def markdown(walk: Walk) -> str:
 
 
 def _mark(chapter: Chapter) -> str:
-    return {"passed": "✅ passed", "failed": "❌ failed"}.get(chapter.status, chapter.status)
+    return {"passed": "✅ passed", "warning": "⚠️ passed with warnings", "failed": "❌ failed"}.get(
+        chapter.status, chapter.status
+    )
 
 
 def _chapter(chapter: Chapter) -> Iterator[str]:
@@ -73,10 +75,13 @@ def _shot(shot: Shot) -> Iterator[str]:
         yield ""
 
 
+_MARKS = {"ok": "✅", "warning": "⚠️", "failed": "❌"}
+
+
 def _check(check: Check) -> str:
     where = f" on {_line(check.node)}" if check.node else ""
-    text = f"- {'✅' if check.ok else '❌'} {_line(check.name)}{where}: {_line(check.found)}"
-    if not check.ok:
+    text = f"- {_MARKS[check.state]} {_line(check.name)}{where}: {_line(check.found)}"
+    if check.state != "ok":
         text += f"; wanted: {_line(check.wanted)}" if check.wanted else ""
         text += f"; **try:** {_line(check.hint)}" if check.hint else ""
     return text

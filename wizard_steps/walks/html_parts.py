@@ -21,7 +21,8 @@ main{grid-area:main;padding:0 1rem 4rem;min-width:0}
 section{padding:1rem 0 1.4rem;border-bottom:1px solid var(--line);scroll-margin-top:3.5rem}
 .passed small,.passed .verdict b,.ok td:first-child,.matched td:first-child{color:var(--good)}
 .failed small,.failed .verdict b,.bad td:first-child,.missing td{color:var(--bad)}
-.unexpected td:first-child{color:var(--warn)}.between,.optional{opacity:.75}
+.warning small,.warning .verdict b,.warn td:first-child,.unexpected td:first-child{color:var(--warn)}
+.between,.optional{opacity:.75}
 .note{border-left:4px solid var(--accent);background:var(--soft);padding:.4rem .8rem;white-space:pre-wrap}
 .ask{border-left:4px solid var(--warn);padding:.2rem .8rem}
 .why p{white-space:pre-wrap}

@@ -67,7 +67,7 @@ class Chapter(Struct, frozen=True):
     def status(self) -> str:
         if self.verdict is None:
             return "not judged"
-        return "passed" if self.verdict.passed else "failed"
+        return self.verdict.state
 
     @property
     def heading(self) -> str:

@@ -10,12 +10,13 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from wizard_steps.errors import MilepostError
+from wizard_steps.model import with_warnings
 from wizard_steps.recording import events as ev
 from wizard_steps.recording.journal import Meta, NewerWalkError, Walk
 from wizard_steps.walks.replay import Replayed
 
-#: skipped: the walk never came to it.
-Status = Literal["passed", "failed", "drift", "skipped"]
+#: warning: passed with warnings. skipped: the walk never came to it.
+Status = Literal["passed", "warning", "failed", "drift", "skipped"]
 #: What became of one walk. unreadable: the folder is damaged or no walk.
 WalkStatus = Literal["passed", "failed", "drift", "interrupted", "unreadable"]
 _CODES: dict[WalkStatus, int] = {"passed": 0, "failed": 1, "interrupted": 130, "unreadable": 2, "drift": 3}
@@ -33,6 +34,7 @@ class Milestone(Struct, frozen=True):
     seconds: float = 0.0
     summary: str = ""
     failures: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     line: int = 0
 
 
@@ -101,7 +103,7 @@ def _milestones(walk: Walk, result: Replayed) -> Iterable[Milestone]:
     for event in result.judged:
         seen.add(event.step)
         key = (event.step, event.attempt)
-        good: Status = "passed" if event.verdict.passed else "failed"
+        good: Status = event.verdict.state
         # Only the last verdict can be the one that drifted: the replay compares in order.
         bad = drifted == event.step and event is last and result.drifted is not None
         yield Milestone(
@@ -112,6 +114,7 @@ def _milestones(walk: Walk, result: Replayed) -> Iterable[Milestone]:
             seconds=round(event.t - started.get(key, event.t), 3),
             summary=event.verdict.summary,
             failures=tuple(_failure(check) for check in event.verdict.failures),
+            warnings=tuple(_failure(check) for check in event.verdict.warnings),
             line=lines.get(key, 0),
         )
     for step in result.state.steps:
@@ -151,6 +154,7 @@ def _walk_json(verdict: WalkVerdict) -> dict[str, Any]:
                 "seconds": m.seconds,
                 "summary": m.summary,
                 "failures": list(m.failures),
+                "warnings": list(m.warnings),
                 "line": m.line,
             }
             for m in verdict.milestones
@@ -210,6 +214,10 @@ def _case(suite: Any, verdict: WalkVerdict, milestone: Milestone, lenient: bool)
             return "passed"
         Xml.SubElement(case, "failure", type="gate", message=_xml(milestone.summary)).text = text
         return "failure"
+    if milestone.warnings:
+        # JUnit knows no warning: the case passes, and says so in its output.
+        said = with_warnings("passed", len(milestone.warnings))
+        Xml.SubElement(case, "system-out").text = _xml("\n".join([said, *milestone.warnings]))
     return "passed"
 
 
@@ -230,6 +238,9 @@ def as_annotations(verdicts: Sequence[WalkVerdict], lenient: bool = False) -> li
             if m.status == "failed" and not lenient:
                 text = "\n".join([m.summary, *m.failures])
                 found.append(_annotation("error", verdict, m.line, f"{m.step}: gate failed", text))
+            if m.status == "warning":
+                title = f"{m.step}: {with_warnings('passed', len(m.warnings))}"
+                found.append(_annotation("warning", verdict, m.line, title, "\n".join(m.warnings)))
         found += [_annotation("warning", verdict, 0, "another reason", note) for note in verdict.notes]
     return found
 

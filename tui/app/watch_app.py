@@ -25,7 +25,7 @@ class WatchLife(Life):
 class WatchApp(MilepostApp):
     """Plays ``playback``. Keys of a gate do nothing: the recording has the answers."""
 
-    CSS_PATH = str(Path(__file__).parents[1] / "app" / "wizard.tcss")
+    CSS_PATH = str(Path(__file__).with_name("wizard.tcss"))
 
     def __init__(self, playback: Playback) -> None:
         super().__init__(playback, None, linger=0.0)

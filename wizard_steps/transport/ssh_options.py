@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from asyncssh.public_key import (
     get_public_key_algs,
 )
 
+from wizard_steps.cluster.address import address
 from wizard_steps.cluster.file import Ssh
 from wizard_steps.transport.ssh_config import Settings, Target, tilde
 from wizard_steps.transport.ssh_errors import Unreachable
@@ -74,15 +74,10 @@ def wanted_keys(settings: Settings, ssh: Ssh, jump: bool) -> Wanted:
 
 def parse_hop(text: str) -> Target:
     """One host of a ProxyJump: ``[user@]host[:port]``, ``[user@][ipv6]:port`` or ``ssh://…``."""
-    match = re.fullmatch(
-        r"(?:ssh://)?(?:(?P<user>.+)@)?(?:\[(?P<six>[^\]]+)\]|(?P<host>[^:@\[\]]+|[^@\[\]]*:[^@\[\]]*:[^@\[\]]*))"
-        r"(?::(?P<port>\d+))?/?",
-        text.strip(),
-    )
-    if match is None:
+    hop = address(text)
+    if hop is None:
         raise Unreachable(f"The ssh config's ProxyJump {text!r} is not [user@]host[:port].")
-    host = match["six"] or match["host"]
-    return Target(host, match["user"] or "", int(match["port"] or 0))
+    return Target(hop.host, hop.user, hop.port)
 
 
 def login_options(settings: Settings, hosts: KnownHosts, login: Login, ssh: Ssh) -> dict[str, Any]:

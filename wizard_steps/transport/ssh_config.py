@@ -31,6 +31,9 @@ NO_SSH = (
     "/etc/ssh/ssh_config; install OpenSSH's client to have it read as ssh does"
 )
 
+#: What ``ssh -G`` says without any config, by the program's path: the same for every host.
+_defaults: dict[str, dict[str, tuple[str, ...]]] = {}
+
 
 class Target(Struct, frozen=True):
     """A host to log in to, as the cluster file or a ProxyJump names it. Empty fields: the config decides."""
@@ -80,10 +83,10 @@ async def read(target: Target, ssh: Ssh) -> Settings:
         return _without_ssh(target, ssh)
     words = [*files, *(["-l", target.user] if target.user else [])]
     words += ["-p", str(target.port)] if target.port else []
-    said, plain = await asyncio.gather(
-        _ask(program, words, target.host), _ask(program, ["-F", "none"], target.host)
-    )
-    found, defaults = parse(said), parse(plain)
+    found = parse(await _ask(program, words, target.host))
+    if program not in _defaults:
+        _defaults[program] = parse(await _ask(program, ["-F", "none"], "localhost"))
+    defaults = _defaults[program]
     configured = {name: values for name, values in found.items() if values != defaults.get(name)}
     settings = Settings(
         given=target.host,

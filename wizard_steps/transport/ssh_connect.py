@@ -48,12 +48,15 @@ class Connector:
         self._links: dict[Target, _Link] = {}
         self._retired: list[_Link] = []
         self._agents: dict[str, asyncssh.SSHAgentClient] = {}
-        #: What a person should know of how each target's ssh config was read.
-        self.notes: dict[Target, tuple[str, ...]] = {}
+        self._notes: dict[Target, tuple[str, ...]] = {}
 
     async def connection(self, node: Node) -> Connection:
         """The node's connection; made when there is none that lives."""
         return await self._get(node, Target(node.host, node.user, node.port), ())
+
+    def notes(self, node: Node) -> tuple[str, ...]:
+        """What a person should know of how the ssh config was read for this node."""
+        return self._notes.get(Target(node.host, node.user, node.port), ())
 
     def replace(self, node: Node, connection: Connection) -> None:
         """Have the next command make a new connection.
@@ -96,7 +99,7 @@ class Connector:
         except (ValueError, OSError) as error:
             place = Place(target.host, target.host, target.port or SSH_PORT, target.user or "you")
             raise errors.explain(error, place, self._ssh) from None
-        self.notes[target] = (*settings.notes, *unfollowed(settings, self._ssh))
+        self._notes[target] = (*settings.notes, *unfollowed(settings, self._ssh))
         via = settings.one("ProxyJump") if target.via is None else target.via
         shown = re.sub(r"\[([^\]:]+)\]", r"\1", via)  # ssh -G puts every jump host into brackets
         place = Place(target.host, settings.host, settings.port, settings.user, shown)

@@ -128,8 +128,9 @@ def _way(settings: Settings) -> dict[str, Any]:
     if address := settings.one("BindAddress"):
         way["local_addr"] = (address, 0)
     if command := settings.one("ProxyCommand"):
-        # ssh hands it to a shell; ``exec`` so that ending it ends the command.
-        way["proxy_command"] = ["/bin/sh", "-c", f"exec {command}"]
+        # ssh hands it to a shell. The shell stays: asyncssh takes a standard error that ends, as with
+        # ``2>/dev/null``, for the end of the connection.
+        way["proxy_command"] = ["/bin/sh", "-c", f"{command}\nexit $?"]
     return way
 
 

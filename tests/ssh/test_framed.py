@@ -132,10 +132,10 @@ async def test_a_node_that_is_silent_after_the_login_is_named(
 @needs_sshd
 async def test_a_shell_that_runs_nothing_is_no_success(ssh_bed: Bed) -> None:
     out, reason, code, detail = await _asked(ssh_bed, _lies)
-    assert (out, reason, code) == (b"", "lost", -1)
+    assert (out, reason, code) == (b"all is well\n", "lost", -1)
     assert "all is well" in detail
     out, reason, code, detail = await _asked(ssh_bed, _refuses)
-    assert (out, reason, code) == (b"", "lost", -1)
+    assert (out, reason, code) == (b"This account is currently not available.\n", "lost", -1)
     assert "exit status 1" in detail
     assert "This account is currently not available." in detail
     out, reason, code, detail = await _asked(ssh_bed, _cut)

@@ -256,7 +256,7 @@ async def _framed(node: Node, process: Process, frame: Frame) -> AsyncIterator[C
                 yield Chunk(data)
             if frame.flooded:
                 raise Unreachable(not_begun(node, frame))
-    if frame.opened and (data := frame.end()):
+    if data := frame.end() if frame.opened else frame.noise:
         yield Chunk(data)
 
 

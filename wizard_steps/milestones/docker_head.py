@@ -12,6 +12,7 @@ from wizard_steps.model import Results, Round, Verdict, Work
 class DockerHead(Step):
     id = "docker_head"
     title = "Start the head's container"
+    keys = ("start", "up")
     owns = (r"ray\.(port|dashboard_port|dashboard_host|head_flags|auth)",)
 
     def rounds(self, known: Known, done: Results) -> Round | None:

@@ -30,6 +30,7 @@ _WITHOUT = (
 class DockerReady(Step):
     id = "docker_ready"
     title = "Docker, GPUs and the image"
+    keys = ("engine", "image", "image-2", "inside", "inside-2", "pull*", "build*")
     owns = (r"docker\..*",)
 
     def rounds(self, known: Known, done: Results) -> Round | None:

@@ -17,6 +17,7 @@ _ON_NODE = ("model",)
 class DockerServe(Serve):
     id = "docker_serve"
     title = "vllm serve"
+    keys = ("log", "joined", "mp-log")
 
     def rounds(self, known: Known, done: Results) -> Round | None:
         mp = docker_start.without_ray(known)

@@ -12,6 +12,7 @@ from wizard_steps.model import Results, Round, Verdict, Work
 class DockerWorkers(Step):
     id = "docker_workers"
     title = "Join the workers' containers"
+    keys = ("start", "up")
     owns = (r"ray\.worker_flags",)
 
     def rounds(self, known: Known, done: Results) -> Round | None:

@@ -23,6 +23,7 @@ AT_ONCE, MOST = 8, 64
 class Fabric(Step):
     id = "fabric"
     title = "Prove the GPU network"
+    keys = ("mesh", "allreduce", "pair-*")
     formerly = (("docker_fabric", {}),)
     #: Why it is not proved again on nodes that are in use.
     in_use = "Ray of this cluster runs on {} and uses the network"

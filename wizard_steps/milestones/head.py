@@ -27,6 +27,7 @@ def argv(known: Known) -> list[str]:
 class Head(Step):
     id = "head"
     title = "Start the head"
+    keys = ("start",)
     owns = (r"ray\.(port|dashboard_port|dashboard_host|head_flags|auth)",)
     formerly = (("docker_head", {}),)
 

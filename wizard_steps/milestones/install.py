@@ -54,6 +54,7 @@ def install_command(known: Known) -> Cmd:
 class Install(Step):
     id = "install"
     title = "Install vLLM and Ray"
+    keys = ("versions", "install")
     owns = ("venv", r"serve\.vllm_version", r"ray\.version")
 
     def rounds(self, known: Known, done: Results) -> Round | None:

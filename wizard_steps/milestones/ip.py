@@ -28,6 +28,7 @@ SETS = ("VLLM_HOST_IP", "NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME")
 class Ip(Step):
     id = "ip"
     title = "Pick the IP for GPU traffic"
+    keys = ("addr", "out", "back", "measure")
     owns = (r"nodes\[\d+\]\.fabric_ip", r"ray\.port")
 
     def rounds(self, known: Known, done: Results) -> Round | None:

@@ -32,6 +32,7 @@ _SHOWN = 4
 class Preflight(Step):
     id = "preflight"
     title = "Look before you start"
+    keys = ("facts",)
 
     def rounds(self, known: Known, done: Results) -> Round | None:
         if not done.has("facts"):

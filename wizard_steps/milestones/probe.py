@@ -46,6 +46,7 @@ def probe_command(known: Known) -> Cmd:
 class Probe(Step):
     id = "probe"
     title = "Python probe"
+    keys = ("probe",)
 
     def rounds(self, known: Known, done: Results) -> Round | None:
         if not done.has("write"):

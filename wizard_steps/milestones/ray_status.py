@@ -99,6 +99,7 @@ def alive_command(known: Known, node: Node) -> Cmd:
 class RayStatus(Step):
     id = "ray_status"
     title = "ray status matches reality"
+    keys = ("status",)
     owns = (r"ray\.settle",)
     formerly = (("docker_ray_status", {}),)
 

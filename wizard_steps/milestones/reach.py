@@ -25,6 +25,7 @@ WHOAMI = Cmd(
 class Reach(Step):
     id = "reach"
     title = "Reach every node"
+    keys = ("whoami",)
 
     def rounds(self, known: Known, done: Results) -> Round | None:
         return None if done.has("whoami") else everywhere(known.nodes, WHOAMI)

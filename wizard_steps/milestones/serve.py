@@ -83,6 +83,7 @@ def model_command(known: Known) -> Cmd:
 class Serve(Step):
     id = "serve"
     title = "vllm serve"
+    keys: tuple[str, ...] = ("log",)
     owns = (r"serve\..*",)
     formerly = (("docker_serve", {}),)
 

@@ -13,6 +13,7 @@ SMI = Cmd(key="smi", text="nvidia-smi", timeout=60)
 class Smi(Step):
     id = "smi"
     title = "nvidia-smi on each box"
+    keys = ("smi",)
     owns = (r"nodes\[\d+\]\.gpus",)
 
     def rounds(self, known: Known, done: Results) -> Round | None:

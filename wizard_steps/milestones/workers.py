@@ -22,6 +22,7 @@ def argv(known: Known, node: Node) -> list[str]:
 class Workers(Step):
     id = "workers"
     title = "Join the workers"
+    keys = ("start",)
     owns = (r"ray\.worker_flags",)
     formerly = (("docker_workers", {}),)
 

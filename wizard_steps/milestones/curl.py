@@ -69,6 +69,7 @@ class Reply:
 class Curl(Step):
     id = "curl"
     title = "curl the API"
+    short = "curl"
     keys = ("health", "models", "keyless", "chat")
 
     def rounds(self, known: Known, done: Results) -> Round | None:

@@ -181,8 +181,8 @@ class _Replaying:
     def _started(self, event: ev.StepStarted) -> None:
         self._starts[event.step, event.attempt] = number = len(self._starts) + 1
         self._hosts.at(event.step, event.attempt)
-        if number in self._switched:
-            self._engine.cluster = self._switched[number]
+        for where, value in self._switched.get(number, {}).items():
+            self._engine.edit(where, value)
 
     def _judged(self, new: ev.Judged) -> bool:
         """Whether the verdict is the recorded one."""
@@ -231,18 +231,22 @@ class _Replaying:
         return sorted(drifts, key=lambda d: self._starts.get((d.step, d.attempt), 0))
 
 
-def _switched(walk: Walk) -> Mapping[int, Cluster]:
-    """The clusters that a person's switch (NCCL_DEBUG) led to, by the n-th step start they hold from.
+def _switched(walk: Walk) -> Mapping[int, Mapping[str, str]]:
+    """The edits that a person's switch (NCCL_DEBUG) made, by the n-th step start they hold from.
 
-    A switch is no answer to a question, so the recorded decider does not bring it back.
+    A switch is no answer to a question, so the recorded decider does not bring it back. Older recordings name
+    the whole table (``env``), newer ones the variable (``env.NCCL_DEBUG``).
     """
-    found: dict[int, Cluster] = {}
-    starts = 0
+    found: dict[int, dict[str, str]] = {}
+    starts, env = 0, dict[str, str](cluster_of(walk).env)
     for event in walk.events:
         if isinstance(event, ev.StepStarted):
             starts += 1
-        if isinstance(event, ev.ClusterEdited) and event.where == "env":
-            found[starts + 1] = _cluster(walk, event.cluster)
+        if isinstance(event, ev.ClusterEdited) and event.where.partition(".")[0] == "env":
+            now = _cluster(walk, event.cluster).env
+            changed = {name: now.get(name, "") for name in {*env, *now} if env.get(name) != now.get(name)}
+            found.setdefault(starts + 1, {}).update({f"env.{name}": text for name, text in changed.items()})
+            env = dict(now)
     return found
 
 

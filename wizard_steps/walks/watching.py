@@ -160,7 +160,7 @@ class PlaybackEngine(Engine):
         player.target = None
         if target < at:
             at, self.state = 0, State()
-            self.cluster = self._playback.cluster
+            self._cluster = self._playback.cluster
             self._playback.rewound()
         for event in events[at:target]:
             self._play(event)
@@ -170,6 +170,6 @@ class PlaybackEngine(Engine):
 
     def _play(self, event: ev.AnyEvent) -> None:
         if isinstance(event, ev.ClusterEdited):
-            self.cluster = msgspec.convert(event.cluster, Cluster)
+            self._cluster = msgspec.convert(event.cluster, Cluster)
         self.state = apply(self.state, event)
         self._tell(event, self.state)

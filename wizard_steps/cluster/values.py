@@ -18,13 +18,23 @@ Path_ = Literal["bare-metal", "docker"]
 
 
 class NodeEntry(Struct, frozen=True, forbid_unknown_fields=True):
+    """One machine.
+
+    gpus       how many of its GPUs are used: the first sound ones, unless its env has CUDA_VISIBLE_DEVICES.
+               0 is for a head that only runs Ray: vLLM then starts on the first node that has GPUs.
+    env        for this node's processes; wins over the cluster's [env].
+    ray_flags  for `ray start` on this node, after ray.head_flags or ray.worker_flags.
+    """
+
     host: Annotated[str, Meta(min_length=1, max_length=255)]
-    gpus: Annotated[int, Meta(ge=1, le=1024)]
+    gpus: Annotated[int, Meta(ge=0, le=1024)]
     role: Literal["head", "worker"] = "worker"
     name: Name | None = None
     user: str = ""
     port: Annotated[int, Meta(ge=0, le=65535)] = 0
     fabric_ip: str = ""
+    env: dict[EnvName, str] = field(default_factory=dict)
+    ray_flags: tuple[str, ...] = ()
 
 
 class Serve(Struct, frozen=True, forbid_unknown_fields=True):
@@ -124,6 +134,19 @@ class Cluster(Struct, frozen=True, dict=True, forbid_unknown_fields=True):
     @cached_property
     def workers(self) -> tuple[Node, ...]:
         return tuple(node for node in self.node_list if node.role == "worker")
+
+    @cached_property
+    def server(self) -> Node:
+        """Where `vllm serve` runs: the head, or the first node with GPUs when the head has none."""
+        return next((n for n in (self.head, *self.workers) if n.gpus), self.head)
+
+    @cached_property
+    def _entries(self) -> dict[str, NodeEntry]:
+        return {node.name: entry for node, entry in zip(self.node_list, self.nodes, strict=True)}
+
+    def entry(self, node: Node) -> NodeEntry:
+        """What the file says of a node; nothing special of the wizard's machine, which is not in it."""
+        return self._entries.get(node.name) or NodeEntry(host=node.host, gpus=node.gpus)
 
     @property
     def total_gpus(self) -> int:

@@ -40,6 +40,16 @@ class Known(Struct, frozen=True):
         return str(chosen.get(node.name) or node.fabric_ip)
 
     @property
+    def server(self) -> Node:
+        """Where `vllm serve` runs."""
+        return self.cluster.server
+
+    def devices(self, node: Node) -> str:
+        """The GPUs that the nvidia-smi gate chose on a node, as for CUDA_VISIBLE_DEVICES; empty: all."""
+        chosen = self.facts.get("devices", {})
+        return str(chosen.get(node.name, "")) if isinstance(chosen, Mapping) else ""
+
+    @property
     def head_ip(self) -> str:
         return self.ip(self.head)
 

@@ -23,6 +23,7 @@ def argv(known: Known) -> list[str]:
         f"--dashboard-port={ray.dashboard_port}",
         *raystart.base_flags(known, known.head),
         *ray.head_flags,
+        *raystart.own_flags(known, known.head),
     ]
 
 

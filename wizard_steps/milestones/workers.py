@@ -18,6 +18,7 @@ def argv(known: Known, node: Node) -> list[str]:
         f"--address={known.head_ip}:{known.cluster.ray.port}",
         *raystart.base_flags(known, node),
         *known.cluster.ray.worker_flags,
+        *raystart.own_flags(known, node),
     ]
 
 

@@ -33,6 +33,7 @@ class Preflight(Step):
     id = "preflight"
     title = "Look before you start"
     short = "look first"
+    keys = ("facts",)
     bundled = (Bundled(("facts",), FACTS, ABOUT_FACTS),)
 
     def rounds(self, known: Known, done: Results) -> Round | None:

@@ -28,6 +28,7 @@ class Reach(Step):
     id = "reach"
     title = "Reach every node"
     short = "reach nodes"
+    keys = ("whoami",)
     bundled = (Bundled(("whoami",), FACTS, ABOUT_FACTS),)
 
     def rounds(self, known: Known, done: Results) -> Round | None:

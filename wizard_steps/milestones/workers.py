@@ -26,6 +26,7 @@ class Workers(Placed):
     id = "workers"
     title = "Join the workers"
     short = "Ray workers"
+    keys = ("start", "up")
     owns = (r"ray\.worker_flags",)
     bundled = (Bundled(("start",), "ray-start.txt", "what Ray said when it was started"),)
     formerly = (("docker_workers", {}),)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 
 from wizard_steps.cluster.file import Cluster
+from wizard_steps.facts import accelerators, gpu_health
 from wizard_steps.facts.gpu import APPS_QUERY, QUERY
 from wizard_steps.facts.model_script import access, config, exports, is_path, weights, weights_path
 from wizard_steps.model import Cmd, Node
@@ -52,6 +53,9 @@ _SECTIONS: dict[str, str] = {
     "nvidia": "nvidia-smi",
     "gpus": f"nvidia-smi --query-gpu={QUERY} --format=csv,noheader,nounits",
     "gpu-processes": f"nvidia-smi --query-compute-apps={APPS_QUERY} --format=csv,noheader,nounits",
+    "gpu-health": gpu_health.SCRIPT,
+    "gpu-xids": gpu_health.XID_SCRIPT,
+    "accelerators": accelerators.SCRIPT,
     "gpu-fabric": "nvidia-smi --query-gpu=index,fabric.state,fabric.status --format=csv,noheader",
     "gpu-topology": "nvidia-smi topo -m",
     "firewall-ufw": "ufw status",
@@ -100,8 +104,8 @@ def facts_command(cluster: Cluster) -> Cmd:
     return Cmd(
         key="facts",
         text=script(cluster),
-        # Five nvidia-smi calls and three looks at disks may each take their whole limit.
-        timeout=150,
+        # Six nvidia-smi calls and three looks at disks may each take their whole limit.
+        timeout=165,
         quiet=True,
         show="a read-only look at OS, GPUs, network, limits, software and model",
     )
@@ -141,7 +145,7 @@ def only(*names: str) -> str:
 def _joined(wanted: dict[str, str], setting: str, limit: int) -> str:
     head = (
         "LC_ALL=C; export LC_ALL\n"
-        "PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/cuda/bin; export PATH\n"
+        "PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/cuda/bin:/usr/lib/wsl/lib; export PATH\n"
         f"{setting}"
         "fact() {\n"
         f'  if command -v timeout >/dev/null 2>&1; then timeout {limit} sh -c "$2"; '

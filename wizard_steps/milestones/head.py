@@ -24,6 +24,7 @@ def argv(known: Known) -> list[str]:
         f"--dashboard-port={ray.dashboard_port}",
         *raystart.base_flags(known, known.head),
         *ray.head_flags,
+        *raystart.own_flags(known, known.head),
     ]
 
 
@@ -31,6 +32,7 @@ class Head(Placed):
     id = "head"
     title = "Start the head"
     short = "Ray head"
+    keys = ("start", "up")
     owns = (r"ray\.(port|dashboard_port|dashboard_host|head_flags|auth)",)
     bundled = (Bundled(("start",), "ray-start.txt", "what Ray said when it was started"),)
     formerly = (("docker_head", {}),)

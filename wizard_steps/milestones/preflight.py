@@ -17,7 +17,7 @@ from wizard_steps.facts.finding import Finding
 from wizard_steps.facts.judge import judge
 from wizard_steps.facts.node import Answer, NodeFacts, parse_node
 from wizard_steps.facts.sections import split
-from wizard_steps.milestones.common import everywhere
+from wizard_steps.milestones.common import check_of, everywhere
 from wizard_steps.model import WIZARD, Check, Node, Result, Results, Round, Verdict, Work
 from wizard_steps.node.place import place_of
 
@@ -34,6 +34,7 @@ class Preflight(Step):
     id = "preflight"
     title = "Look before you start"
     short = "look first"
+    keys = ("facts",)
     bundled = (Bundled(("facts",), FACTS, ABOUT_FACTS),)
 
     def rounds(self, known: Known, done: Results) -> Round | None:
@@ -52,7 +53,7 @@ class Preflight(Step):
         findings = [_for_the_gate(one, known.cluster) for one in report.findings]
         failed = [one for one in findings if one.verdict == "fail"]
         warned = [one for one in findings if one.verdict == "warn"]
-        checks = (*map(_check, failed), *map(_check, warned), *_fine(findings, len(known.nodes)))
+        checks = (*map(check_of, failed), *map(check_of, warned), *_fine(findings, len(known.nodes)))
         if failed:
             where = dict.fromkeys(f"{one.fact} ({one.node or 'nodes differ'})" for one in failed)
             things = "thing" if len(failed) == 1 else "things"
@@ -103,12 +104,6 @@ def _for_the_gate(one: Finding, cluster: Cluster) -> Finding:
     return replace(one, verdict="warn", message=f"{one.message}; {later}" if one.message else later)
 
 
-def _check(one: Finding) -> Check:
-    ok = one.verdict != "fail"
-    text = f"{one.found}: {one.message}" if one.found and one.message else one.found or one.message
-    return Check(one.fact, ok, text, node=one.node, hint=one.hint, warning=ok)
-
-
 def _fine(findings: list[Finding], count: int) -> Iterator[Check]:
     """One line for each fact that needs no action; nodes are named where their values differ."""
     quiet = [one for one in findings if one.verdict in ("ok", "unknown")]
@@ -143,6 +138,7 @@ def _learnt(known: Known, facts: Mapping[str, NodeFacts]) -> dict[str, Any]:
         "gpu_bytes": topology.gpu_bytes,
         "gpu_name": topology.gpu_name,
         "nvlink": topology.nvlink,
+        "drivers": {name: one.gpu.driver for name, one in told.items() if one.gpu.driver},
         "config": config if isinstance(config, dict) else None,
         "weight_bytes": head.weight_bytes,
     }

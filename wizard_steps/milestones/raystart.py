@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from wizard_steps.cluster import devices
 from wizard_steps.engine.step import Known
 from wizard_steps.milestones import running
 from wizard_steps.milestones.common import failure, placed
@@ -46,6 +47,11 @@ def base_flags(known: Known, node: Node) -> list[str]:
     ]
 
 
+def own_flags(known: Known, node: Node) -> list[str]:
+    """Of this node alone: its number of GPUs where not all of them are used, and its ray_flags."""
+    return devices.ray_flags(known.cluster, node, known.devices(node))
+
+
 def environment(known: Known, node: Node) -> dict[str, str]:
     """VLLM_HOST_IP keeps vLLM's workers on the chosen network. Ray's GPU masking is switched off because
     vLLM's Ray executor picks devices itself; Ray 2.60 still reads this variable. The cluster file's env
@@ -58,7 +64,7 @@ def environment(known: Known, node: Node) -> dict[str, str]:
         "VLLM_HOST_IP": known.ip(node),
         "RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES": "1",
         **names,
-        **known.cluster.env,
+        **devices.settings(known.cluster, node, known.devices(node)),
     }
 
 

@@ -18,6 +18,7 @@ def argv(known: Known, node: Node) -> list[str]:
         f"--address={known.head_ip}:{known.cluster.ray.port}",
         *raystart.base_flags(known, node),
         *known.cluster.ray.worker_flags,
+        *raystart.own_flags(known, node),
     ]
 
 
@@ -25,6 +26,7 @@ class Workers(Placed):
     id = "workers"
     title = "Join the workers"
     short = "Ray workers"
+    keys = ("start", "up")
     owns = (r"ray\.worker_flags",)
     bundled = (Bundled(("start",), "ray-start.txt", "what Ray said when it was started"),)
     formerly = (("docker_workers", {}),)

@@ -19,11 +19,12 @@ from wizard_steps.facts.node import Answer, NodeFacts, parse_node
 from wizard_steps.facts.sections import split
 from wizard_steps.milestones.common import check_of, everywhere
 from wizard_steps.model import WIZARD, Check, Node, Result, Results, Round, Verdict, Work
+from wizard_steps.node.place import place_of
 
 #: What the next gates set right or judge with more knowledge: here only a word of warning.
-_LATER: dict[str, dict[str, str]] = {
-    "bare-metal": dict.fromkeys(("vllm", "ray", "torch", "NCCL", "openai"), "the install step sets it right"),
-    "docker": {"docker": "the Docker step looks closer"},
+_LATER: dict[bool, dict[str, str]] = {
+    False: dict.fromkeys(("vllm", "ray", "torch", "NCCL", "openai"), "the install step sets it right"),
+    True: {"docker": "the Docker step looks closer"},
 }
 #: Values that are fine are told together up to this many; addresses differ on every node.
 _SHOWN = 4
@@ -97,7 +98,7 @@ def _epoch(wizard: Result | None) -> float | None:
 
 def _for_the_gate(one: Finding, cluster: Cluster) -> Finding:
     """Nothing is installed yet: unlike packages close no gate here; a later step looks again."""
-    later = _LATER[cluster.path].get(one.fact)
+    later = _LATER[place_of(cluster).contained].get(one.fact)
     if one.verdict != "fail" or later is None:
         return one
     return replace(one, verdict="warn", message=f"{one.message}; {later}" if one.message else later)

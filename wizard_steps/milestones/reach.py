@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wizard_steps.engine.step import ABOUT_FACTS, FACTS, Bundled, Known, Step
-from wizard_steps.milestones.common import everywhere, failure
+from wizard_steps.milestones.common import everywhere, failure, placed
 from wizard_steps.model import Check, Cmd, Results, Round, Verdict
 from wizard_steps.node.lines import fields
 
@@ -51,7 +51,7 @@ class Reach(Step):
             checks.append(
                 Check(
                     "python3",
-                    python != "missing" or known.cluster.path != "bare-metal",
+                    python != "missing" or placed(known).contained,
                     node=node.name,
                     found=python,
                     wanted="python3 on the PATH",

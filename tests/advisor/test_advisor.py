@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from wizard_steps.advisor import Box, Topology, Wanted, advise, kv_bytes_per_token, kv_tokens, picture
 from wizard_steps.advisor.memory import GIB, fit, stage_layers, stage_weights
+from wizard_steps.advisor.model import ModelShape
 from wizard_steps.advisor.overhead import Card, overhead
 from wizard_steps.advisor.plan import Split, consider
 from wizard_steps.advisor.render import as_json, as_text
-from wizard_steps.advisor.model import ModelShape
 from wizard_steps.advisor.shape import parse_config
 from wizard_steps.advisor.sources import load_model
 from wizard_steps.errors import UsageError

@@ -107,7 +107,7 @@ def test_odd_words_arrive_as_they_are(host: Host) -> None:
 
 def test_following_ends_when_the_process_does(host: Host) -> None:
     host.launch("sh", "-c", "echo one; sleep 0.5; echo two")
-    done = host.run(remote.follow(host.cluster, "ray", "log", 20, None))
+    done = host.run(remote.follow(host.cluster, host.node, "ray", "log", 20, None))
     assert done.stdout == "one\ntwo\n"
 
 
@@ -116,7 +116,9 @@ def test_the_log_of_the_last_run_is_kept(host: Host) -> None:
     host.log()
     host.launch("echo", "second")
     assert host.log() == "second\n"
-    assert (host.home / ".milepost" / host.cluster.name / "ray.log.1").read_text() == "first\n"
+    assert (
+        host.home / ".milepost" / host.cluster.name / host.node.name / "ray.log.1"
+    ).read_text() == "first\n"
 
 
 def test_a_listening_port_is_seen(host: Host) -> None:

@@ -52,15 +52,14 @@ def judge(facts: Mapping[str, NodeFacts], cluster: Cluster, weights_kib: int = 0
     for node in cluster.node_list:
         one = asked[node.name]
         if one.problem:
-            hint = "check the host's name, the network, the user and the key (`ssh HOST true`)"
-            findings.append(
-                Finding("reach", node.name, "fail", one.problem[:120], "could not be asked", hint)
-            )
+            # The transport's reason says itself what to do about it.
+            findings.append(Finding("reach", node.name, "fail", one.problem, "could not be asked"))
             continue
         if one.cut_after:
             message = "the answer was cut off, twice: what is missing below was not told"
             hint = "check again; a full disk, a broken connection or a killed shell can be the cause"
             findings.append(Finding("reach", node.name, "fail", f"cut after {one.cut_after}", message, hint))
+        findings += [Finding("login", node.name, "warn", note) for note in one.login]
         findings += rules_machine.judge(node, one, cluster, weights_kib)
         findings += rules_gpu.judge(node, one, cluster)
         findings += rules_network.judge(node, one, cluster, ips)

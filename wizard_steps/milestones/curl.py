@@ -70,6 +70,7 @@ class Curl(Step):
     id = "curl"
     title = "curl the API"
     short = "curl"
+    keys = ("health", "models", "keyless", "chat")
 
     def rounds(self, known: Known, done: Results) -> Round | None:
         serve, head = known.cluster.serve, known.head

@@ -16,13 +16,14 @@ from wizard_steps.facts.finding import Finding
 from wizard_steps.facts.judge import judge
 from wizard_steps.facts.node import Answer, NodeFacts, parse_node
 from wizard_steps.facts.sections import split
-from wizard_steps.milestones.common import everywhere
+from wizard_steps.milestones.common import check_of, everywhere
 from wizard_steps.model import WIZARD, Check, Node, Result, Results, Round, Verdict, Work
+from wizard_steps.node.place import place_of
 
 #: What the next gates set right or judge with more knowledge: here only a word of warning.
-_LATER: dict[str, dict[str, str]] = {
-    "bare-metal": dict.fromkeys(("vllm", "ray", "torch", "NCCL", "openai"), "the install step sets it right"),
-    "docker": {"docker": "the Docker step looks closer"},
+_LATER: dict[bool, dict[str, str]] = {
+    False: dict.fromkeys(("vllm", "ray", "torch", "NCCL", "openai"), "the install step sets it right"),
+    True: {"docker": "the Docker step looks closer"},
 }
 #: Values that are fine are told together up to this many; addresses differ on every node.
 _SHOWN = 4
@@ -32,6 +33,7 @@ class Preflight(Step):
     id = "preflight"
     title = "Look before you start"
     short = "look first"
+    keys = ("facts",)
     bundled = (Bundled(("facts",), FACTS, ABOUT_FACTS),)
 
     def rounds(self, known: Known, done: Results) -> Round | None:
@@ -50,7 +52,7 @@ class Preflight(Step):
         findings = [_for_the_gate(one, known.cluster) for one in report.findings]
         failed = [one for one in findings if one.verdict == "fail"]
         warned = [one for one in findings if one.verdict == "warn"]
-        checks = (*map(_check, failed), *map(_check, warned), *_fine(findings, len(known.nodes)))
+        checks = (*map(check_of, failed), *map(check_of, warned), *_fine(findings, len(known.nodes)))
         if failed:
             where = dict.fromkeys(f"{one.fact} ({one.node or 'nodes differ'})" for one in failed)
             things = "thing" if len(failed) == 1 else "things"
@@ -95,16 +97,10 @@ def _epoch(wizard: Result | None) -> float | None:
 
 def _for_the_gate(one: Finding, cluster: Cluster) -> Finding:
     """Nothing is installed yet: unlike packages close no gate here; a later step looks again."""
-    later = _LATER[cluster.path].get(one.fact)
+    later = _LATER[place_of(cluster).contained].get(one.fact)
     if one.verdict != "fail" or later is None:
         return one
     return replace(one, verdict="warn", message=f"{one.message}; {later}" if one.message else later)
-
-
-def _check(one: Finding) -> Check:
-    ok = one.verdict != "fail"
-    text = f"{one.found}: {one.message}" if one.found and one.message else one.found or one.message
-    return Check(one.fact, ok, text, node=one.node, hint=one.hint, warning=ok)
 
 
 def _fine(findings: list[Finding], count: int) -> Iterator[Check]:
@@ -138,6 +134,7 @@ def _learnt(known: Known, facts: Mapping[str, NodeFacts]) -> dict[str, Any]:
         "gpu_bytes": topology.gpu_bytes,
         "gpu_name": topology.gpu_name,
         "nvlink": topology.nvlink,
+        "drivers": {name: one.gpu.driver for name, one in told.items() if one.gpu.driver},
         "config": object_of(head.config),
         "weight_bytes": head.weight_bytes,
     }

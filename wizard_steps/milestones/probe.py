@@ -48,6 +48,7 @@ class Probe(Step):
     id = "probe"
     title = "Python probe"
     short = "Python probe"
+    keys = ("probe",)
 
     def rounds(self, known: Known, done: Results) -> Round | None:
         if not done.has("write"):

@@ -99,6 +99,7 @@ class RayStatus(Placed):
     id = "ray_status"
     title = "ray status matches reality"
     short = "ray status"
+    keys = ("status",)
     owns = (r"ray\.settle",)
     bundled = (Bundled(("status",), "ray-status.txt", "the last `ray status` of the walk"),)
     formerly = (("docker_ray_status", {}),)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from wizard_steps.engine.step import Bundled, Known
-from wizard_steps.milestones import model, ranks, vllm
+from wizard_steps.milestones import model, ranks, running, vllm
 from wizard_steps.milestones.common import Placed, failure, placed
 from wizard_steps.milestones.vllm import NO_PLACE, READY
 from wizard_steps.model import Check, Node, Result, Results, Round, Verdict, Work
@@ -25,6 +25,7 @@ class Serve(Placed):
     id = "serve"
     title = "vllm serve"
     short = "vllm serve"
+    keys = ("log", "joined", "mp-log")
     owns = (r"serve\..*",)
     phases = vllm.PHASES
     bundled = (Bundled(_LOGS, "vllm-serve-first.txt", "the first part of vLLM's output"),)
@@ -56,7 +57,16 @@ def _rounds(known: Known, done: Results) -> Round | None:
         return Round(work=((head, place.look(service)), *model.work(known)))
     if _blocked(known, done) or done.has("stop"):
         return None
-    if not _look(done, head).leader and not done.has("launch"):
+    if question := running.question(known, done, [service]):
+        return Round(questions=(question,))
+    if running.refused(known, done, service):
+        return None
+    keep = running.keeps(known, done, service)
+    if not keep and _look(done, head).ours and not done.has("clear"):
+        return Round(work=((head, place.stop(head, SERVE, key="clear", grace=5)),))
+    if (clear := done.get("clear", head)) is not None and not clear.ok and clear.reason != "dry":
+        return None
+    if not keep and not done.has("launch"):
         return Round(work=((head, place.launch(service)),))
     started = done.get("launch", head)
     if started is not None and not started.ok and started.reason != "dry":
@@ -76,13 +86,18 @@ def _judge(known: Known, done: Results) -> Verdict:
     problems = _blocked(known, done)
     if problems:
         return Verdict(False, "nothing was started", tuple(problems))
+    service = vllm.service(known, head)
+    if running.refused(known, done, service) and (differs := running.check(known, done, service, "vLLM")):
+        return Verdict(False, "vLLM runs with other values than the cluster file has", (differs,))
+    if (clear := done.get("clear", head)) is not None and not clear.ok:
+        return Verdict(False, "the vLLM that runs could not be ended", (failure(clear, head),))
     launch, log = done.get("launch", head), done.get("log", head)
     if launch is not None and not launch.ok:
         return Verdict(False, "vllm serve could not be started", (failure(launch, head),))
     if _ready(log):
         url = f"http://{known.head_ip}:{known.cluster.serve.port}/v1"
-        again = "already running, and ours" if _look(done, head).leader else "started"
-        check = Check("vLLM", True, again, READY, head.name)
+        again = "started anew" if done.get("clear", head) else "started"
+        check = running.check(known, done, service, "vLLM") or Check("vLLM", True, again, READY, head.name)
         return Verdict(True, f"vLLM serves {known.cluster.serve.name} at {url}", (check,), {"url": url})
     checks = [_why(known, log), *_gone(done, head)]
     return Verdict(False, "vLLM did not become ready", tuple(checks))
@@ -104,7 +119,7 @@ def _blocked(known: Known, done: Results) -> list[Check]:
         return [failure(result, head)]
     checks = []
     look = Look(result.text)
-    if look.listening and not look.leader:
+    if look.listening and not look.ours:
         who = "; ".join(look.others) or "unknown"
         found = f"port {serve.port} is taken by a process milepost did not start ({who})"
         checks.append(Check("port", False, found, "a free port", head.name, "end it, or edit serve.port"))

@@ -80,7 +80,13 @@ def environment(known: Known, node: Node) -> dict[str, str]:
 def service(known: Known, node: Node) -> Service:
     """What runs on a node, and the port to look at: the API's on the head, elsewhere where ranks meet."""
     port = known.cluster.serve.port if node.role == "head" else known.cluster.docker.master_port
-    return Service(node, SERVE, port, tuple(argv(known, node)), environment(known, node))
+    return Service(node, SERVE, port, tuple(argv(known, node)), environment(known, node), _of(known))
+
+
+def _of(known: Known) -> str:
+    """It hangs on every start of Ray (or of a container) that it is spread over."""
+    starts = known.facts.get("starts", {})
+    return " ".join(str(starts[name]) for name in sorted(starts)) if isinstance(starts, dict) else ""
 
 
 def first_error(log: Result) -> str:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from typing import Any
 
-import msgspec
 from msgspec.structs import replace
 
+from wizard_steps.advisor.config import object_of
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.engine.step import ABOUT_FACTS, FACTS, Bundled, Known, Step
 from wizard_steps.facts import script
@@ -143,14 +142,11 @@ def _learnt(known: Known, facts: Mapping[str, NodeFacts]) -> dict[str, Any]:
     told = {name: one for name, one in facts.items() if not one.problem}
     topology = topology_of(known.cluster, told)
     head = facts[known.head.name]
-    config: Any = None
-    with suppress(msgspec.DecodeError):
-        config = msgspec.json.decode(head.config) if head.config else None
     return {
         "gpu_bytes": topology.gpu_bytes,
         "gpu_name": topology.gpu_name,
         "nvlink": topology.nvlink,
         "drivers": {name: one.gpu.driver for name, one in told.items() if one.gpu.driver},
-        "config": config if isinstance(config, dict) else None,
+        "config": object_of(head.config),
         "weight_bytes": head.weight_bytes,
     }

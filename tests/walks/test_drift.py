@@ -66,6 +66,7 @@ class Gpus(Smi):
     """nvidia-smi under another id and key."""
 
     id = "gpus"
+    keys = ("gpus",)
     formerly = (("smi", {"smi": "gpus"}),)
 
     def rounds(self, known: Known, done: Results) -> Round | None:

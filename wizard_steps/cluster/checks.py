@@ -7,8 +7,9 @@ import re
 import shlex
 from collections.abc import Iterator
 
+from wizard_steps.cluster.address import address
 from wizard_steps.cluster.devices import VISIBLE, environment, named
-from wizard_steps.cluster.values import Cluster
+from wizard_steps.cluster.values import Cluster, NodeEntry
 
 #: The name of a container image: registry, path, tag or digest.
 IMAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,254}")
@@ -54,15 +55,32 @@ def _duplicates(cluster: Cluster) -> Iterator[tuple[str, str]]:
 def _node_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
     for i, entry in enumerate(cluster.nodes):
         # An ssh config may hand the name to a shell (Match exec, ProxyCommand).
-        if entry.host.startswith("-") or re.search(r"[^\w.:%@+~/-]", entry.host):
+        if entry.host.startswith("-") or re.search(r"[^\w.:%@+~/\[\]\\-]", entry.host):
             yield f"nodes[{i}].host", "must not begin with - or hold blanks, quotes or shell characters"
-        if entry.user and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.@\\-]*", entry.user):
-            yield f"nodes[{i}].user", "is not a user name"
+        else:
+            yield from _address_problems(i, entry)
         if entry.fabric_ip:
             try:
                 ipaddress.ip_address(entry.fabric_ip)
             except ValueError:
                 yield f"nodes[{i}].fabric_ip", f"{entry.fabric_ip!r} is not an IP address"
+
+
+def _address_problems(i: int, entry: NodeEntry) -> Iterator[tuple[str, str]]:
+    parts = address(entry.host)
+    if parts is None or parts.host.startswith("-") or "\\" in parts.host:
+        yield (
+            f"nodes[{i}].host",
+            f"{entry.host!r} is not host, user@host, host:port, [IPv6]:port or ssh://user@host:port",
+        )
+        return
+    user = entry.user or parts.user
+    if user and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.@\\-]*", user):
+        yield f"nodes[{i}].{'user' if entry.user else 'host'}", f"{user!r} is not a user name"
+    if parts.user and entry.user and parts.user != entry.user:
+        yield f"nodes[{i}].user", f"{entry.user!r}, but host says user {parts.user!r}: name one of them"
+    if parts.port and entry.port and parts.port != entry.port:
+        yield f"nodes[{i}].port", f"{entry.port}, but host says port {parts.port}: name one of them"
 
 
 def _gpu_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:

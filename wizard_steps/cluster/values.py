@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct, field
 
 from wizard_steps.cluster import versions
+from wizard_steps.cluster.address import Address, address
 from wizard_steps.model import Node
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
@@ -163,12 +164,13 @@ class Cluster(Struct, frozen=True, dict=True, forbid_unknown_fields=True):
 
 
 def _node(entry: NodeEntry) -> Node:
+    parts = address(entry.host) or Address(entry.host)
     return Node(
-        name=entry.name or entry.host,
-        host=entry.host,
+        name=entry.name or parts.host,
+        host=parts.host,
         role=entry.role,
         gpus=entry.gpus,
         fabric_ip=entry.fabric_ip,
-        user=entry.user,
-        port=entry.port,
+        user=entry.user or parts.user,
+        port=entry.port or parts.port,
     )

@@ -25,6 +25,8 @@ class Answer(Struct, frozen=True):
     problem: str = ""
     started: float = 0.0
     ended: float = 0.0
+    #: What the transport says of the login, a sentence a line (see Cmd.login).
+    notes: str = ""
 
 
 class NodeFacts(Struct, frozen=True):
@@ -33,6 +35,8 @@ class NodeFacts(Struct, frozen=True):
     problem: str = ""
     #: The last section that came, when the output was cut off before its end; else empty.
     cut_after: str = ""
+    #: What a person should know of the login.
+    login: tuple[str, ...] = ()
     host: on_host.Host = on_host.Host()
     limits: on_host.Limits = on_host.Limits()
     shm: on_host.Disk | None = None
@@ -85,6 +89,7 @@ def parse_node(answers: dict[str, Answer]) -> NodeFacts:
     listeners = on_node.parse_listeners(proc_tcp, pick(found, "sockets"))
     return NodeFacts(
         cut_after="" if END in found else list(found)[-1],
+        login=tuple(main.notes.splitlines()),
         host=host,
         limits=on_host.parse_limits(pick(found, "limits")),
         shm=shm[0] if shm else None,

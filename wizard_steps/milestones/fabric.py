@@ -26,6 +26,7 @@ class Fabric(Placed):
     id = "fabric"
     title = "Prove the GPU network"
     short = "GPU network"
+    keys = ("mesh", "allreduce", "pair-*")
     formerly = (("docker_fabric", {}),)
 
     def rounds(self, known: Known, done: Results) -> Round | None:

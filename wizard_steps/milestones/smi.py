@@ -23,6 +23,7 @@ class Smi(Step):
     id = "smi"
     title = "nvidia-smi on each box"
     short = "nvidia-smi"
+    keys = ("smi",)
     bundled = (Bundled(("smi",), FACTS, ABOUT_FACTS),)
     owns = (r"nodes\[\d+\]\.gpus", r"nodes\[\d+\]\.env\..*")
 

@@ -15,11 +15,12 @@ from wizard_steps.engine.clock import RealClock
 from wizard_steps.engine.decide import Decider
 from wizard_steps.engine.engine import Engine, OnEvent
 from wizard_steps.engine.transport import Transport
+from wizard_steps.errors import WalkError
 from wizard_steps.node import api_key
 from wizard_steps.node.lock import LockHeld
 from wizard_steps.plan import plan_for
 from wizard_steps.recording import events as ev
-from wizard_steps.recording.journal import WalkFolder, new_meta
+from wizard_steps.recording.journal import MemoryJournal, Meta, WalkFolder, WalkTaken, new_meta
 from wizard_steps.recording.redact import Redactor
 from wizard_steps.recording.state import State
 from wizard_steps.transport.cleaned import Cleaned
@@ -27,16 +28,21 @@ from wizard_steps.transport.locked import Locked
 from wizard_steps.transport.secrets import WithSecrets
 from wizard_steps.transport.token import WithRayToken
 from wizard_steps.walks.evidence import gate_text
+from wizard_steps.walks.handover import as_text, handover
 
 if TYPE_CHECKING:
     from wizard_steps.transport.ssh_ask import Asker
 
 
+#: Names that are tried for a new recording; more wizards do not start in one second.
+_TRIES = 100
+
+
 def default_folder(cluster: Cluster) -> Path:
-    """A new folder for a recording: milepost-walks/<cluster>-<local time> below the current folder."""
+    """Where a walk is recorded: milepost-walks/<cluster>-<local time> below the current folder."""
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     name = re.sub(r"[^A-Za-z0-9_-]", "_", cluster.name)
-    return beside(Path("milepost-walks") / f"{name}-{stamp}")
+    return Path("milepost-walks") / f"{name}-{stamp}"
 
 
 def beside(base: Path) -> Path:
@@ -48,10 +54,22 @@ def beside(base: Path) -> Path:
     return folder
 
 
-class LiveWalk:
-    """A walk over SSH that records itself. ``dry`` lists what would change something and does not run it.
+def _new_folder(base: Path, meta: Meta) -> WalkFolder:
+    """A recording in ``base`` or beside it. Wizards that start in the same second get one each."""
+    for _ in range(_TRIES):
+        try:
+            return WalkFolder(beside(base), meta, new=True)
+        except WalkTaken:
+            continue
+    raise WalkError(f"{base}: too many walks start here at once; choose a folder with --walk DIR")
 
-    ``take_over`` takes the cluster's lock from a wizard that holds it.
+
+class LiveWalk:
+    """A walk over SSH that records itself. ``dry`` lists what would change something and does not run it,
+    and is recorded only where ``folder`` is given.
+
+    ``take_over`` takes the cluster's lock from a wizard that holds it. ``new``: record in a new folder beside
+    ``folder`` where that is there already.
     """
 
     def __init__(
@@ -60,21 +78,30 @@ class LiveWalk:
         folder: Path | None = None,
         dry: bool = False,
         take_over: bool = False,
+        new: bool = False,
+        file: Path | None = None,
     ) -> None:
         self.cluster = cluster
-        self.folder = folder or default_folder(cluster)
+        #: The cluster file, for commands that a person is told.
+        self.file = str(file or "milepost.toml")
         self.dry = dry
         self.take_over = take_over
         self.redactor = Redactor.from_environment()
         self.clock = RealClock()
-        self.journal = WalkFolder(
-            self.folder,
-            new_meta(
-                title=cluster.name,
-                simulated=cluster.simulated,
-                versions={"vllm": cluster.serve.vllm_version, "ray": cluster.ray.version},
-            ),
+        meta = new_meta(
+            title=cluster.name,
+            simulated=cluster.simulated,
+            versions={"vllm": cluster.serve.vllm_version, "ray": cluster.ray.version},
         )
+        self.journal: WalkFolder | MemoryJournal
+        if folder is None and dry:
+            self.journal = MemoryJournal()
+        elif folder is None or new:
+            self.journal = _new_folder(folder or default_folder(cluster), meta)
+        else:
+            self.journal = WalkFolder(folder, meta)
+        #: Where it is recorded; the current folder where it is not.
+        self.folder = self.journal.folder if isinstance(self.journal, WalkFolder) else Path()
         self._transport: Transport | None = None
         self._locked: Locked | None = None
         #: Secrets that a person typed, by the name of the environment variable: in memory only.
@@ -119,18 +146,27 @@ class LiveWalk:
 
     def again(self, cluster: Cluster, take_over: bool) -> LiveWalk:
         """Another walk of the cluster, recorded beside this one; secrets that were typed stay known."""
-        walk = LiveWalk(cluster, beside(self.folder), self.dry, take_over)
+        walk = LiveWalk(cluster, self.folder, self.dry, take_over, new=True, file=Path(self.file))
         walk.redactor, walk._typed = self.redactor, self._typed
         return walk
 
     def evidence(self, event: ev.AnyEvent, state: State) -> None:
-        """Keeps the text of a gate that just passed; the wizard's screen adds its picture."""
+        """Keeps the text of a gate that just passed, and the hand-over; the screen adds pictures."""
+        if isinstance(event, ev.WalkEnded) and (text := self.handover(state)):
+            self.journal.evidence("handover.txt", text)
         if not isinstance(event, ev.Judged) or not event.verdict.passed:
             return
         number = next(n for n, step in enumerate(state.steps, 1) if step.id == event.step)
         self.journal.evidence(f"{number:02d}-{event.step}.txt", gate_text(event, state, self.journal.spool))
 
+    def handover(self, state: State) -> str:
+        """What a person needs after the last gate, as text; "" while there is nothing to hand over."""
+        made = handover(state, self.journal.spool.read, str(self.folder), self.file)
+        return as_text(made) if made else ""
+
     async def close(self) -> None:
         if self._transport is not None:
             await self._transport.close()
+        if self._locked is not None and self._locked.refused:
+            self.journal.forget()
         self.journal.close()

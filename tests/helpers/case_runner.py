@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from wizard_steps.cluster.file import Cluster, parse
+from wizard_steps.diagnose import Finding
+from wizard_steps.diagnose.explain import findings_of
 from wizard_steps.engine.clock import ZeroClock
 from wizard_steps.engine.decide import Answer
 from wizard_steps.engine.engine import Engine
@@ -16,6 +18,7 @@ from wizard_steps.model import Chunk, Cmd, Exit, Node, Question, Verdict
 from wizard_steps.plan import plan_for
 from wizard_steps.recording import events as ev
 from wizard_steps.recording.journal import MemoryJournal
+from wizard_steps.recording.state import fold
 
 CLUSTER = """
 [[nodes]]
@@ -46,17 +49,24 @@ class CaseTransport:
         self._clock = clock
         self._takes = takes
         self.ran: list[tuple[str, str]] = []
+        #: Commands that the case has no result for.
+        self.missing: list[tuple[str, str]] = []
+        #: Keys of the commands a person sees.
+        self.seen: set[str] = set()
 
     async def run(self, node: Node, cmd: Cmd) -> AsyncIterator[Chunk | Exit]:
         fitting = [r for r in self._results if r["key"] == cmd.key and r["node"] in (node.name, "*")]
         use = self._uses[node.name, cmd.key]
         self._uses[node.name, cmd.key] += 1
         self.ran.append((node.name, cmd.key))
+        self.seen |= set() if cmd.quiet else {cmd.key}
         if self._clock is not None:
             await self._clock.sleep(self._takes)
         if not fitting:
             assert cmd.quiet or cmd.mutates, f"the case has no result for {node.name} {cmd.key}"
-            yield Exit(0)
+            # No result is no success: the judge decides, as in a replay.
+            self.missing.append((node.name, cmd.key))
+            yield Exit(-1, "unrecorded", "the case has no result for it")
             return
         result = fitting[min(use, len(fitting) - 1)]
         yield Chunk(result.get("text", "").encode())
@@ -83,6 +93,13 @@ class Case:
         self.path = path
         self.data = tomllib.loads(path.read_text(encoding="utf-8"))
         self.step = path.parent.name
+        #: What the diagnosis says of the output, once the verdict is there.
+        self.findings: list[Finding] = []
+
+    @property
+    def explained(self) -> str:
+        """The diagnosis as text: causes, best first, and what to do."""
+        return "\n".join(f"{f.cause} {' '.join(a.text for a in f.try_)}" for f in self.findings)
 
     @property
     def cluster(self) -> Cluster:
@@ -97,4 +114,5 @@ class Case:
         engine = Engine(plan, cluster, transport, CaseDecider(self.data.get("answers", {})), clock, journal)
         await engine.walk()
         judged = [event for event in journal.events if isinstance(event, ev.Judged)]
+        self.findings = findings_of(fold(journal.events), self.step, journal.spool)
         return judged[-1].verdict, transport

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 import time
@@ -11,12 +12,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from wizard_steps.cluster.file import Cluster, NodeEntry
 from wizard_steps.model import Chunk, Cmd, Exit, Node
 from wizard_steps.node import lock
-from wizard_steps.node.lock import Holder, LockHeld
+from wizard_steps.node.lock import Holder, LockHeld, LockUnsure
 from wizard_steps.transport.local import run_local
 from wizard_steps.transport.locked import Locked
 
@@ -65,7 +68,7 @@ async def work(transport: Locked, mutates: bool = False) -> Exit:
 async def test_of_many_at_once_exactly_one_gets_it(tmp_path: Path) -> None:
     cmds = [lock.acquire(CLUSTER, lock.me()) for _ in range(12)]
     said = await asyncio.gather(*(asyncio.to_thread(sh, cmd, tmp_path) for cmd in cmds))
-    assert sorted(text.split()[0] for text in said) == ["held"] * 11 + ["mine"]
+    assert sorted(lock.answer(text)[0] for text in said) == ["held"] * 11 + ["mine"]
     assert file(tmp_path).stat().st_mode & 0o777 == 0o600
 
 
@@ -75,7 +78,7 @@ async def test_of_many_that_find_a_dead_one_exactly_one_gets_it(tmp_path: Path) 
         os.utime(file(tmp_path), (1, 1))
         cmds = [lock.acquire(CLUSTER, lock.me()) for _ in range(12)]
         said = await asyncio.gather(*(asyncio.to_thread(sh, cmd, tmp_path) for cmd in cmds))
-        assert sum(text == "mine\n" for text in said) == 1
+        assert sum(lock.answer(text)[0] == "mine" for text in said) == 1
 
 
 async def test_the_second_wizard_is_told_who_holds_it(tmp_path: Path) -> None:
@@ -166,6 +169,117 @@ async def test_a_head_out_of_reach_is_no_reason_not_to_look_at_the_others(tmp_pa
     await transport.close()
 
 
-@pytest.mark.parametrize("text", ["", "held \x1b[2J", "held a b c d e f", "held a b c 1", "nonsense"])
-def test_a_head_that_says_nonsense_holds_nothing(text: str) -> None:
-    assert lock.held(text) is None
+NONSENSE = [
+    "",
+    "nonsense",
+    "mine\n",
+    "asked\n",
+    "asked\nheld \x1b[2J\n",
+    "asked\nheld a b c d e f\n",
+    "asked\nheld 00ff who where \u00b2 1 now\n",
+    "asked\nmine\nmine\n",
+    "*** Welcome ***\nasked\nmine\n",
+    "asked\ncannot No space left on device\n",
+]
+
+
+@pytest.mark.parametrize("text", NONSENSE)
+def test_an_answer_that_says_nothing_is_no_lock(text: str) -> None:
+    assert lock.answer(text)[0] == "unsure"
+
+
+@given(st.text(max_size=80))
+def test_any_answer_is_read_without_an_error(text: str) -> None:
+    for said in (text, f"asked\n{text}", f"asked\nheld {text}"):
+        state, holder, why = lock.answer(said)
+        assert (state == "held") == (holder is not None)
+        assert bool(why) == (state == "unsure") or said == f"asked\n{text}"
+
+
+async def refused(transport: Locked) -> str:
+    with pytest.raises(LockUnsure) as error:
+        await work(transport)
+    assert transport.refused
+    await transport.close()
+    return str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "half a line", "\x1b]52;c;eA==\x07\n", "\n\n"])
+async def test_a_lock_that_cannot_be_read_is_an_error(tmp_path: Path, text: str) -> None:
+    file(tmp_path).parent.mkdir(parents=True)
+    file(tmp_path).write_text(text)
+    said = await refused(Locked(Here(tmp_path), CLUSTER))
+    assert "not one that milepost wrote" in said
+    assert "\x1b" not in said
+    assert file(tmp_path).read_text() == text
+    over = Locked(Here(tmp_path), CLUSTER, take_over=True)
+    assert (await work(over)).code == 0
+    await over.close()
+
+
+@pytest.mark.parametrize("name", ["wizard.lock", "wizard.guard"])
+@pytest.mark.parametrize("kind", ["fifo", "link", "folder"])
+async def test_a_lock_that_is_no_file_is_an_error(tmp_path: Path, name: str, kind: str) -> None:
+    place = file(tmp_path).parent / name
+    place.parent.mkdir(parents=True)
+    if kind == "fifo":
+        os.mkfifo(place)
+    elif kind == "link":
+        place.symlink_to("/etc/passwd")
+    else:
+        place.mkdir()
+    assert f"{name} is no plain file" in await refused(Locked(Here(tmp_path), CLUSTER))
+
+
+async def test_a_home_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / ".milepost").write_text("not a folder")
+    assert "~/.milepost/it" in await refused(Locked(Here(tmp_path), CLUSTER))
+
+
+def test_a_full_home_leaves_no_empty_lock(tmp_path: Path) -> None:
+    """The folder is there, and not one more byte can be written."""
+    file(tmp_path).parent.mkdir(parents=True)
+    cmd = lock.acquire(CLUSTER, lock.me())
+    said = sh(replace(cmd, text=f"ulimit -f 0; trap '' XFSZ\n{cmd.text}"), tmp_path)
+    assert lock.answer(said)[0] == "unsure", said
+    assert not file(tmp_path).exists()
+
+
+async def test_a_head_that_begins_and_does_not_end_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "LIMIT", 0.5)
+
+    class Hangs(Here):
+        async def run(self, node: Node, cmd: Cmd) -> AsyncIterator[Chunk | Exit]:
+            yield Chunk(b"asked\n")
+            await asyncio.sleep(3600)
+
+    assert "no answer within" in await refused(Locked(Hangs(tmp_path), CLUSTER))
+
+
+@pytest.mark.parametrize("step", [1, 86400, -86400])
+def test_the_clock_of_the_machine_is_no_sign_of_death(tmp_path: Path, step: int) -> None:
+    """As the kernel shows it once the clock was set: the time of boot in /proc/stat moves, no birth does."""
+    stat = re.sub(r"(?m)^btime (\d+)", lambda m: f"btime {int(m[1]) + step}", Path("/proc/stat").read_text())
+    (tmp_path / "stat").write_text(stat)
+    code = "import sys; from wizard_steps.node import lock; print(lock._born(int(sys.argv[1])))"
+    there = f'mount --bind {tmp_path}/stat /proc/stat && exec {sys.executable} -c "$0" "$1"'
+    words = ["unshare", "-m", "--propagation", "private", "sh", "-c", there, code, str(os.getpid())]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    if done.returncode:
+        pytest.skip(f"needs a mount namespace: {done.stderr.strip()[-80:]}")
+    assert done.stdout.strip() == lock.me().born
+
+
+async def test_nothing_is_changed_while_the_head_cannot_be_asked(tmp_path: Path) -> None:
+    here = Here(tmp_path)
+    here.off = True
+    transport = Locked(here, CLUSTER)
+    worker, change = CLUSTER.workers[0], Cmd("k", "true", mutates=True)
+    (end,) = [item async for item in transport.run(worker, change)]
+    assert isinstance(end, Exit)
+    assert (end.reason, "lock" in end.detail, "no route" in end.detail) == ("lost", True, True)
+    assert here.ran == []
+    over = Locked(here, CLUSTER, take_over=True)
+    assert [item async for item in over.run(worker, change)] == [Exit(0)]

@@ -60,8 +60,7 @@ class LearnApp(App[Wish | None]):
         self.exit(Wish(kind, value, lesson))
 
     def action_words(self) -> None:
-        screen = self.screen
-        self.push_screen(WordsScreen(screen.lesson.text if isinstance(screen, LessonScreen) else ""))
+        self.push_screen(WordsScreen(getattr(self.screen, "prose", "")))
 
     def action_leave(self) -> None:
         self.exit(None)

@@ -150,10 +150,10 @@ def run_walk(args: argparse.Namespace) -> int:
     if args.replay:
         from tui.cli.replays import Options, run_replays
 
-        options = Options(args.quiet, args.junit, args.json, args.annotations, args.as_recorded)
+        options = Options(args.quiet, args.junit, args.json, args.annotations, args.as_recorded, args.strict)
         return run_replays(args.replay, options)
-    if args.junit or args.json or args.annotations or args.as_recorded:
-        raise UsageError("--junit, --json, --annotations and --as-recorded go with --replay WALK")
+    if args.junit or args.json or args.annotations or args.as_recorded or args.strict:
+        raise UsageError("--junit, --json, --annotations, --as-recorded and --strict go with --replay WALK")
     if args.watch is not None:
         return run_watch(args.watch)
     if args.lab and args.cluster:

@@ -38,6 +38,11 @@ class LessonScreen(Screen[None]):
         self.lesson, self._progress = lesson, progress
         self._steps: list[tuple[str, str]] = []
 
+    @property
+    def prose(self) -> str:
+        """The text on show, whose words come first in the list of words."""
+        return self.lesson.text
+
     def compose(self) -> ComposeResult:
         yield Static(f"{self.lesson.number}  {self.lesson.title}", id="course-title", markup=False)
         with VerticalScroll(id="lesson-text", can_focus=False):

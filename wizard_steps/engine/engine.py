@@ -13,6 +13,7 @@ from wizard_steps.cluster.file import Cluster
 from wizard_steps.engine import expected
 from wizard_steps.engine.clock import Clock
 from wizard_steps.engine.decide import GATE_OPTIONS, Answer, Decider
+from wizard_steps.engine.expected import Expected
 from wizard_steps.engine.runner import Runner
 from wizard_steps.engine.step import Known, Step
 from wizard_steps.engine.transport import Transport
@@ -31,7 +32,8 @@ FIX_LIMIT = 1800.0
 
 
 class Engine:
-    """One walk. ``on_event`` is called after an event was journalled, with the state it led to."""
+    """One walk. ``on_event`` is called after an event was journalled, with the state it led to. ``texts``
+    gives the expected file of a step id, where it is not the one in ``snapshots/expected``."""
 
     def __init__(
         self,
@@ -43,19 +45,26 @@ class Engine:
         journal: Journal,
         on_event: OnEvent = lambda event, state: None,
         redactor: Redactor | None = None,
+        texts: Callable[[str], Expected] | None = None,
     ) -> None:
         self.plan = tuple(plan)
-        self.cluster = cluster
+        self._cluster = cluster
         self.state = State()
         self._decider = decider
         self._clock = clock
         self._journal = journal
         self._on_event = on_event
+        self._texts = texts or (lambda step_id: expected.load(step_id))
         self._redactor = redactor or Redactor()
         self._runner = Runner(transport, clock, journal.spool, self.emit, self._redactor)
         self._limit = asyncio.Semaphore(cluster.ssh.limit)
         self._answers: dict[str, dict[str, str]] = {}
         self._dry = False
+
+    @property
+    def cluster(self) -> Cluster:
+        """As it is now: what a person edits changes it."""
+        return self._cluster
 
     def emit(self, event: ev.AnyEvent) -> None:
         self._journal.append(event)
@@ -70,6 +79,7 @@ class Engine:
         outcome: ev.Outcome = "error"
         detail = ""
         try:
+            self._check_texts()
             outcome = await self._steps(gated)
         except asyncio.CancelledError:
             outcome = "interrupted"
@@ -80,6 +90,12 @@ class Engine:
         finally:
             self.emit(ev.WalkEnded(self._now(), outcome, self._redactor.text(detail)))
         return outcome
+
+    def _check_texts(self) -> None:
+        """Raises ExpectedTextError where an expected file does not fit its step: before anything is run."""
+        known = Known(self.cluster)
+        for step in self.plan:
+            expected.check(self._texts(step.id), step.keys, step.variables(known, known.head))
 
     async def _steps(self, gated: bool) -> ev.Outcome:
         at = 0
@@ -97,7 +113,7 @@ class Engine:
             if answer.value == "fix":
                 await self._fix(step, answer)
             if answer.value == "edit":
-                self._edit(answer)
+                self.edit(answer.where, answer.text)
                 at = min(at, self._owner(answer.where, at))
             self._answers.pop(self.plan[at].id, None)
         return "passed" if gated else "listed"
@@ -115,10 +131,14 @@ class Engine:
         nodes = [n for n in (*self.cluster.node_list, WIZARD) if n.name in answer.where.split()]
         await self._work(step, [(node, cmd) for node in nodes])
 
-    def _edit(self, answer: Answer) -> None:
-        self.cluster = with_value(self.cluster, answer.where, answer.text)
-        plain = msgspec.to_builtins(self.cluster)
-        self.emit(ev.ClusterEdited(self._now(), answer.where, answer.text, plain))
+    def edit(self, where: str, text: str) -> None:
+        """Set a field of the cluster file, at a gate or at any time: the next step goes by it.
+
+        Raises UsageError when it does not fit.
+        """
+        self._cluster = with_value(self._cluster, where, text)
+        plain = msgspec.to_builtins(self._cluster)
+        self.emit(ev.ClusterEdited(self._now(), where, text, plain))
 
     def _owner(self, where: str, default: int) -> int:
         """The place of the step that settles a field of the cluster file."""
@@ -186,16 +206,12 @@ class Engine:
         learnt = Known(known.cluster, {**known.facts, **verdict.facts})
         comparisons = self.compare(step, learnt, done)
         # Where a fact is wrong already, it explains the missing lines; the comparison shows them anyway.
-        missing = [
-            Check("expected line", False, "not in the output", row.expected, comparison.node)
-            for comparison in comparisons
-            for row in comparison.missing
-            if verdict.passed
-        ]
+        missing = self._missing(step, learnt, done, comparisons) if verdict.passed else []
         passed = verdict.passed and not missing
         summary = verdict.summary
-        if verdict.passed and missing:
-            summary = f"the facts are right, but {len(missing)} expected line(s) are missing"
+        if missing:
+            lines = "expected line is" if len(missing) == 1 else "expected lines are"
+            summary = f"the facts are right, but {len(missing)} {lines} missing"
         return Verdict(
             passed=passed,
             summary=summary,
@@ -206,10 +222,25 @@ class Engine:
 
     def compare(self, step: Step, known: Known, done: Results) -> list[Comparison]:
         """The expected blocks of a step against the latest result of each command."""
-        document = expected.load(step.id).on(step.ways(known))
+        document = self._texts(step.id).on(step.ways(known))
         latest: Mapping[tuple[str, str], Result] = {(r.key, r.node.name): r for r in done.items}
         found = (document.compare(r, step.variables(known, r.node)) for r in latest.values())
         return [comparison for comparison in found if comparison is not None]
+
+    def _missing(
+        self, step: Step, known: Known, done: Results, comparisons: Sequence[Comparison]
+    ) -> list[Check]:
+        """The expected lines that are not in the output, and the blocks that there is no output for."""
+        lines = [
+            Check("expected line", False, "not in the output", row.expected, comparison.node)
+            for comparison in comparisons
+            for row in comparison.missing
+        ]
+        document = self._texts(step.id).on(step.ways(known))
+        return lines + [
+            Check("expected output", False, f"no result of {block.key}", f"{document.name}:{block.line}")
+            for block in document.without_result(done.items, known.nodes)
+        ]
 
     def _now(self) -> float:
         return self._clock.now()

@@ -69,7 +69,7 @@ class Runner:
     async def run(self, step: str, node: Node, cmd: Cmd) -> Result:
         """Until ``cmd`` is done or its time is up. Never raises for what a host does."""
         first = await self._once(step, node, cmd, cmd.timeout)
-        if cmd.until is None or first.reason == "dry":
+        if cmd.until is None or first.reason in ("dry", "unrecorded"):
             return first
         return await self._poll(step, node, cmd, first)
 
@@ -91,8 +91,8 @@ class Runner:
             await self._clock.sleep(cmd.every)
             left = max(deadline - result.ended, LAST_USE)
             latest = await self._once(step, node, cmd, left)
-            if latest.reason == "timeout":
-                # The time ran out in the midst of a use: what the use before it said is what is known.
+            if latest.reason in ("timeout", "unrecorded"):
+                # The time, or the recording, ran out in the midst: what the use before said is what is known.
                 return replace(result, reason="timeout", ended=latest.ended)
             result = replace(latest, started=first.started)
 
@@ -140,7 +140,7 @@ class Runner:
         text_out = tail.text()
         if reason == "lost":
             text_out += ("\n" if text_out and not text_out.endswith("\n") else "") + end.detail
-        return Result(node, cmd.key, text_out, end.code, reason, started, ended)
+        return Result(node, cmd.key, text_out, end.code, reason, started, ended, end.detail)
 
     async def _stream(self, run: int, node: Node, cmd: Cmd, tail: Tail, spool: str) -> Exit:
         watch, size = _LineWatch(cmd.stop), 0

@@ -10,6 +10,11 @@ from msgspec import Struct, field
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.model import Node, Results, Round, Verdict, Work
 
+#: The file of a bundle that tells what the nodes are, for ``Bundled``.
+FACTS, ABOUT_FACTS = "facts.txt", "what each node said of itself: OS, addresses, GPUs, versions"
+#: Keys of the command that starts what keeps running, and of those that end it.
+STARTS, ENDS = "launch", ("stop", "clear")
+
 
 class Known(Struct, frozen=True):
     """What is known when a step begins: the cluster file and the facts earlier gates produced."""
@@ -35,8 +40,26 @@ class Known(Struct, frozen=True):
         return str(chosen.get(node.name) or node.fabric_ip)
 
     @property
+    def server(self) -> Node:
+        """Where `vllm serve` runs."""
+        return self.cluster.server
+
+    def devices(self, node: Node) -> str:
+        """The GPUs that the nvidia-smi gate chose on a node, as for CUDA_VISIBLE_DEVICES; empty: all."""
+        chosen = self.facts.get("devices", {})
+        return str(chosen.get(node.name, "")) if isinstance(chosen, Mapping) else ""
+
+    @property
     def head_ip(self) -> str:
         return self.ip(self.head)
+
+
+class Bundled(Struct, frozen=True):
+    """Output that a ticket needs: what the last use of each of ``keys`` printed on each node, in one file."""
+
+    keys: tuple[str, ...]
+    name: str
+    about: str
 
 
 class Step:
@@ -49,8 +72,21 @@ class Step:
 
     id: str = ""
     title: str = ""
+    #: The title where there is little room: at most 14 characters. Without it the title is cut.
+    short: str = ""
+    #: The stages of a start-up in their order, see ``phase_of``.
+    phases: tuple[str, ...] = ()
+    #: What of its output a ticket needs.
+    bundled: tuple[Bundled, ...] = ()
     #: Fields of the cluster file this step settles (regexes): editing one later comes back to this step.
     owns: tuple[str, ...] = ()
+    #: Keys of the commands that the expected file may name, ``pair-*`` for a family: a block for another key
+    #: is refused before the walk begins. Empty: only the gate sees that a block has nothing to compare.
+    keys: tuple[str, ...] = ()
+    #: For old recordings: (an id this step was recorded under, {a command key of then: that of today}); keys
+    #: that are the same are left out. The step's own id stands for renamed keys alone. An old id or key is
+    #: never used again for something else.
+    formerly: tuple[tuple[str, Mapping[str, str]], ...] = ()
 
     def rounds(self, known: Known, done: Results) -> Round | None:
         """What to run next, or None when there is enough to judge."""
@@ -61,12 +97,24 @@ class Step:
         raise NotImplementedError
 
     def variables(self, known: Known, node: Node) -> Mapping[str, str]:
-        """Values for ``{{name}}`` in the expected text, for one node."""
+        """Values for ``{{name}}`` in the expected text, for one node. The names must not depend on what is
+        known: a value that is not known yet is a placeholder such as ``<ip>``."""
         return standard_variables(known, node)
 
     def ways(self, known: Known) -> Collection[str]:
         """Which of the bracketed parts of the expected file hold, see ``expected.WAYS``."""
         return ()
+
+    def phase_of(self, line: str) -> str | None:
+        """Which of ``phases`` a line of output belongs to; None when it says nothing about that."""
+        return None
+
+    def leaves_running(self, known: Known, node: Node) -> str:
+        """What keeps running on a node when this step has passed, in words; "" when nothing does.
+
+        What it starts has the key STARTS, what ends it one of ENDS.
+        """
+        return ""
 
     def undo(self, known: Known) -> Sequence[Work]:
         """Commands that remove what this step started (and only that). ``milepost down`` runs them."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from itertools import combinations
 
-from wizard_steps.engine.step import Known, Step
-from wizard_steps.milestones import raystart
-from wizard_steps.milestones.common import everywhere, failure, fields
+from wizard_steps.engine.step import Known
+from wizard_steps.milestones import fabric_links, raystart
+from wizard_steps.milestones.common import Placed, everywhere, failure, placed
 from wizard_steps.model import Check, Cmd, Node, Results, Round, Verdict, Work
-from wizard_steps.node import collective, mesh, remote
+from wizard_steps.node import collective, mesh
+from wizard_steps.node.lines import fields
+from wizard_steps.node.place import RAY, Service
 from wizard_steps.node.remote import Look
 
 #: One port for each kind a firewall may forget: Ray's workers (both ends of their range), where the ranks
@@ -20,24 +22,31 @@ NEIGHBOURS = 8
 AT_ONCE, MOST = 8, 64
 
 
-class Fabric(Step):
+class Fabric(Placed):
     id = "fabric"
     title = "Prove the GPU network"
-    #: Why it is not proved again on nodes that are in use.
-    in_use = "Ray of this cluster runs on {} and uses the network"
-    #: Where torch comes from and which step settles that, for a reader; ``{}`` is the venv.
-    torch_of, torch_step = "this venv ({})", "install"
+    short = "GPU network"
+    keys = ("mesh", "allreduce", "pair-*")
+    formerly = (("docker_fabric", {}),)
 
     def rounds(self, known: Known, done: Results) -> Round | None:
+        place = placed(known)
         if not done.has("look"):
             port = known.cluster.ray.port
-            looks = everywhere(known.nodes, lambda n: remote.look(known.cluster, n, raystart.ROLE, port))
-            return Round(work=looks.work + everywhere(known.nodes, collective.look(known.cluster)).work)
+            looks = everywhere(known.nodes, lambda n: place.look(Service(n, RAY, port)))
+            torch = collective.look(place.python, place.kind)
+            trials = everywhere(known.nodes, lambda n: place.trial(n, torch)).work
+            ways = everywhere(known.nodes, lambda n: place.trial(n, fabric_links.LINKS)).work
+            return Round(work=looks.work + trials + ways)
         if _running(known, done):
             return None
         if len(known.nodes) > 1 and not done.has("mesh"):
             return Round(work=tuple(_mesh(known)))
-        if not all(check.ok for check in _tcp(known, done)) or _backend(known, done) is None:
+        if not all(check.ok for check in _tcp(known, done)):
+            return None
+        if not done.has("jumbo") and (large := _jumbo(known, done)):
+            return Round(work=tuple(large))
+        if _backend(known, done) is None:
             return None
         if not done.has("allreduce"):
             return Round(work=tuple(_all(known, done)))
@@ -46,12 +55,12 @@ class Fabric(Step):
     def judge(self, known: Known, done: Results) -> Verdict:
         running = _running(known, done)
         if running:
-            found = "not proved again: " + self.in_use.format(", ".join(running))
+            found = "not proved again: " + placed(known).in_use.format(", ".join(running))
             return Verdict(True, found, (Check("all_reduce", True, found, warning=True),))
-        checks = _tcp(known, done)
+        checks = [*_tcp(known, done), *fabric_links.jumbo_checks(known, done)]
         facts: dict[str, object] = {}
         if all(check.ok for check in checks):
-            missing = self._missing_torch(known, done)
+            missing = _missing_torch(known, done)
             more, facts = ([missing], {}) if missing else _proved(known, done)
             checks += more
         failed = [check for check in checks if not check.ok]
@@ -61,17 +70,17 @@ class Fabric(Step):
             return Verdict(False, f"the nodes cannot work together yet: {few}", tuple(checks))
         return Verdict(True, checks[-1].found, tuple(checks), {"fabric": facts} if facts else {})
 
-    def _missing_torch(self, known: Known, done: Results) -> Check | None:
-        """Some without torch is a fault; nobody with torch means that there is nothing to prove it with."""
-        missing = _missing(known, done)
-        if not missing:
-            return None
-        some = len(missing) < len(known.nodes)
-        found = f"not proved: no torch in {self.torch_of.format(known.cluster.venv)} on {', '.join(missing)}"
-        hint = f"go back to {self.torch_step}: the other nodes have it" if some else ""
-        return Check(
-            "all_reduce", not some, found, node=missing[0] if some else "", hint=hint, warning=not some
-        )
+
+def _missing_torch(known: Known, done: Results) -> Check | None:
+    """Some without torch is a fault; nobody with torch means that there is nothing to prove it with."""
+    missing, place = _missing(known, done), placed(known)
+    if not missing:
+        return None
+    some = len(missing) < len(known.nodes)
+    found = f"not proved: no torch in {place.torch_of} on {', '.join(missing)}"
+    hint = f"go back to {place.torch_step}: the other nodes have it" if some else ""
+    node = missing[0] if some else ""
+    return Check("all_reduce", not some, found, node=node, hint=hint, warning=not some)
 
 
 def _running(known: Known, done: Results) -> list[str]:
@@ -97,7 +106,8 @@ def _mesh(known: Known) -> list[Work]:
         listen = [(mine, port, len(peers)) for port in PORTS]
         to = [(peer.name, mine, known.ip(peer), port, 0) for peer in peers for port in PORTS]
         shown = f"(connect to {len(peers)} other node(s) on ports {', '.join(map(str, PORTS))})"
-        work.append((node, mesh.command(known.cluster, "mesh", listen, to, shown)))
+        cmd = mesh.command(known.cluster, "mesh", listen, to, shown)
+        work.append((node, placed(known).trial(node, cmd)))
     return work
 
 
@@ -123,6 +133,11 @@ def _tcp(known: Known, done: Results) -> list[Check]:
         return bad
     text = f"{count} connections among {len(known.nodes)} nodes open, the slowest took {slowest:.1f} ms"
     return [Check("TCP", True, text)]
+
+
+def _jumbo(known: Known, done: Results) -> list[Work]:
+    commands = [(node, fabric_links.jumbo(known, done, node)) for node in known.workers]
+    return [(node, placed(known).trial(node, cmd)) for node, cmd in commands if cmd is not None]
 
 
 # ---- all_reduce
@@ -154,8 +169,9 @@ def _run(known: Known, nodes: tuple[Node, ...], backend: str, key: str, port: in
     master = known.ip(nodes[0])
 
     def one(rank: collective.Rank) -> Cmd:
-        env = raystart.environment(known, rank.node)
-        return collective.command(known.cluster, rank, world, master, backend, env, key, port)
+        env, place = raystart.environment(known, rank.node), placed(known)
+        cmd = collective.command(place.python, rank, world, master, backend, env, key, port)
+        return place.trial(rank.node, cmd)
 
     return [(rank.node, one(rank)) for rank in ranks]
 
@@ -181,8 +197,8 @@ def _key(pair: tuple[int, int]) -> str:
 
 
 def _next_pairs(known: Known, done: Results) -> Round | None:
-    """After all together have failed: the head with each worker; where those work, the workers."""
-    if not _failed(known, done) or len(known.nodes) < 3:
+    """After all together failed or were slow: the head with each worker; where those work, the workers."""
+    if len(known.nodes) < 3 or not (_failed(known, done) or _slow(known, done)):
         return None
     nodes = (known.head, *known.workers)
     tried = [pair for pair in _pairs(known) if done.has(_key(pair))]
@@ -197,6 +213,34 @@ def _next_pairs(known: Known, done: Results) -> Round | None:
         backend = _backend(known, done) or "gloo"
         work += _run(known, two, backend, _key((a, b)), collective.PORT + 1 + place)
     return Round(work=tuple(work)) if work else None
+
+
+def _slow(known: Known, done: Results) -> bool:
+    check = _speed(known, done)
+    return check is not None and check.state != "ok"
+
+
+def _speed(known: Known, done: Results) -> Check | None:
+    found = fabric_links.all_links(known, done)
+    gbytes = collective.told(done.get("allreduce", known.head)).gbytes
+    return fabric_links.speed(known, done, found, gbytes) if _backend(known, done) == "nccl" else None
+
+
+def _slow_pair(known: Known, done: Results) -> list[Check]:
+    """Which two nodes are slow with each other, where one pair stands out."""
+    nodes = (known.head, *known.workers)
+    speeds = {
+        f"{nodes[a].name} - {nodes[b].name}": collective.told(done.get(_key((a, b)), nodes[a])).gbytes
+        for a, b in _pairs(known)
+        if done.has(_key((a, b)))
+    }
+    found = fabric_links.slow_pair({pair: value for pair, value in speeds.items() if value})
+    if found is None:
+        return []
+    pair, value, middle = found
+    text = f"{value:.2f} GB/s; the other pairs reach {middle:.2f} GB/s"
+    hint = "the link, cable, switch port or PCIe slot of these two: compare both with a third node"
+    return [Check(f"pair {pair}", True, text, "about as fast as the others", hint=hint, warning=True)]
 
 
 def _problem(nodes: tuple[Node, ...], pair: tuple[int, int], done: Results) -> str:
@@ -218,13 +262,15 @@ def _proved(known: Known, done: Results) -> tuple[list[Check], dict[str, object]
     if _failed(known, done):
         return _broken(known, done), {}
     first = collective.told(done.get("allreduce", known.head))
-    checks = []
-    if first.network or first.channels:
-        between = f"between nodes {first.network}; channels of the head: {first.channels or 'none told'}"
-        checks.append(Check("transport", True, f"NCCL chose {between}"))
+    found = fabric_links.all_links(known, done)
+    checks = [*fabric_links.transport(known, done, found)]
+    if (speed := _speed(known, done)) is not None:
+        checks += [speed, *(_slow_pair(known, done) if speed.state != "ok" else [])]
     kind = "one process a node on CPU" if backend == "gloo" else "one process a GPU"
     checks.append(Check("all_reduce", True, f"{first.speed} ({kind})"))
-    return checks, {"backend": backend, "bus_gbytes": first.gbytes, "network": first.network}
+    most, _ = fabric_links.rate(known, done, found)
+    facts = {"backend": backend, "bus_gbytes": first.gbytes, "network": first.network}
+    return checks, {**facts, "link_gbytes": round(most, 2)} if most else facts
 
 
 def _broken(known: Known, done: Results) -> list[Check]:

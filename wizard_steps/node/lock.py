@@ -2,7 +2,8 @@
 
 ~/.milepost/NAME/wizard.lock holds one line. Its wizard touches it while it walks; a lock that nobody has
 touched for STALE seconds (by the head's own clock) is taken over, and so is one whose wizard ran on this very
-machine and is gone. These commands belong to no milestone: no recording has them.
+machine and is gone. A lock that cannot be read, or not be written, is an error and never a free one. These
+commands belong to no milestone: no recording has them.
 """
 
 from __future__ import annotations
@@ -17,19 +18,21 @@ import socket
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
-import psutil  # type: ignore[import-untyped]
 from msgspec import Struct
 
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.errors import MilepostError
 from wizard_steps.model import Cmd
-from wizard_steps.node.remote import state_dir
+from wizard_steps.node.remote import cluster_dir
 
 #: Seconds between two signs of life, and seconds without one after which a lock counts for nothing.
 TOUCH = 30.0
 STALE = 120
+#: Seconds the head gets for an answer once it has begun to look.
 LIMIT = 20.0
+_ID = re.compile(r"[0-9a-f]{1,64}")
 
 
 class Holder(Struct, frozen=True):
@@ -63,6 +66,10 @@ class LockHeld(MilepostError):
         self.taken = taken
 
 
+class LockUnsure(MilepostError):
+    """Whether another wizard is at work cannot be told: exit status 1."""
+
+
 def me() -> Holder:
     """This very process, as the head will remember it."""
     try:
@@ -85,16 +92,21 @@ def _where() -> str:
 
 
 def _born(pid: int) -> str:
+    """When a process began, in clock ticks since this machine was booted; "" when there is no such process.
+
+    The clock of the machine may be set meanwhile (NTP, a VM that was moved): this number does not move.
+    """
     try:
-        return f"{psutil.Process(pid).create_time():.1f}"
-    except psutil.Error:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        return stat.rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
         return ""
 
 
 def parse(text: str) -> Holder | None:
-    """The holder that a line of the lock file names."""
+    """The holder that a line of the lock file names; None where it is not one that milepost wrote."""
     words = text.split()
-    if len(words) != 6 or not words[3].isdigit():
+    if len(words) != 6 or not re.fullmatch(r"[0-9]{1,10}", words[3]) or not _ID.fullmatch(words[0]):
         return None
     return Holder(words[0], words[1], words[2], int(words[3]), words[4], words[5])
 
@@ -107,19 +119,32 @@ def gone(holder: Holder) -> bool:
 def acquire(cluster: Cluster, holder: Holder, over: str = "") -> Cmd:
     """Take the lock, or say whose it is. ``over``: the id of a holder whose lock counts for nothing.
 
-    All of it under a kernel lock, which ends with its shell: of wizards that come together, one gets it.
+    Prints "asked" before it touches the disk, then one of "mine", "held LINE" and "cannot WHY". All of it
+    under a kernel lock, which ends with its shell: of wizards that come together, one gets it.
     """
     text = (
-        f"umask 077; mkdir -p {state_dir(cluster)} && cd {state_dir(cluster)} || exit 1\n"
-        f"me={shlex.quote(holder.line())}; over={shlex.quote(over)}; f=wizard.lock\n"
-        "exec 9>wizard.guard; if command -v flock >/dev/null 2>&1; then flock -w 10 9; fi\n"
+        'echo asked; no() { echo "cannot $1"; exit 74; }; umask 077\n'
+        f"d={cluster_dir(cluster)}; f=wizard.lock; g=wizard.guard\n"
+        'w=$(mkdir -p "$d" 2>&1) && cd "$d" 2>/dev/null || no "${w:-the folder cannot be entered}"\n'
+        f"me={shlex.quote(holder.line())}; over={shlex.quote(over)}\n"
+        'for x in $f $g; do if [ -L $x ] || { [ -e $x ] && [ ! -f $x ]; }; then no "$x is no plain file"; '
+        "fi; done\n"
+        'w=$( { : >> $g; } 2>&1 ) || no "${w:-$g cannot be written}"\n'
+        "exec 9>>$g; if command -v flock >/dev/null 2>&1; then flock -w 10 9 "
+        '|| no "another process has held $g for 10 s"; fi\n'
         "if [ -f $f ]; then read -r id rest < $f\n"
         f'  if [ "$id" = {shlex.quote(holder.id)} ]; then touch $f; echo mine; exit 0; fi\n'
         "  age=$(( $(date +%s) - $(stat -c %Y $f 2>/dev/null || echo 0) ))\n"
-        f'  if [ "$id" = "$over" ] || [ "$over" = any ] || [ $age -gt {STALE} ]; then rm -f $f; fi\n'
+        f'  if [ "$over" = any ] || [ $age -gt {STALE} ] || {{ [ -n "$over" ] && [ "$id" = "$over" ]; }}; '
+        "then rm -f $f; fi\n"
         "fi\n"
-        '( set -C; echo "$me" > $f ) 2>/dev/null && { echo mine; exit 0; }\n'
-        'echo "held $(cat $f)"; exit 75\n'
+        "if [ -e $f ]; then echo \"held $(head -c 500 $f | tr -c '[:print:]' ' ')\"; exit 75; fi\n"
+        # What a full disk has cut is no lock: nobody could read whose it is.
+        'w=$( { set -C; printf "%s\\n" "$me" > $f; } 2>&1 )\n'
+        'if [ "$(cat $f 2>/dev/null)" = "$me" ]; then echo mine; exit 0; fi\n'
+        "if [ -s $f ] && [ -z \"$w\" ]; then echo \"held $(head -c 500 $f | tr -c '[:print:]' ' ')\"; "
+        "exit 75; fi\n"
+        'rm -f $f; no "${w:-wizard.lock cannot be written: is the disk full?}"\n'
     )
     return Cmd("lock", text, timeout=LIMIT, quiet=True)
 
@@ -131,17 +156,40 @@ def touch(cluster: Cluster, holder: Holder) -> Cmd:
 
 def release(cluster: Cluster, holder: Holder) -> Cmd:
     text = (
-        f"cd {state_dir(cluster)} 2>/dev/null || exit 0\n"
+        f"cd {cluster_dir(cluster)} 2>/dev/null || exit 0\n"
         "read -r id rest < wizard.lock || exit 0\n"
         f'[ "$id" = {shlex.quote(holder.id)} ] && rm -f wizard.lock\nexit 0\n'
     )
     return Cmd("unlock", text, timeout=LIMIT, quiet=True)
 
 
-def held(text: str) -> Holder | None:
-    """Who holds it, by what ``acquire`` printed; None when it is ours, or nobody can say."""
-    found = re.search(r"^held (.+)$", text, re.MULTILINE)
-    return parse(found[1]) if found else None
+Answer = Literal["mine", "held", "unsure"]
+
+
+def answer(text: str) -> tuple[Answer, Holder | None, str]:
+    """What ``acquire`` printed: ours, whose (with the holder), or that it cannot be told, and why."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    last = lines[-1] if lines[:1] == ["asked"] and len(lines) == 2 else ""
+    word, _, rest = last.partition(" ")
+    if last == "mine":
+        return "mine", None, ""
+    if word == "held":
+        holder = parse(rest)
+        why = f"wizard.lock there is not one that milepost wrote ({rest.strip()[:80] or 'it is empty'})"
+        return ("held", holder, "") if holder else ("unsure", None, why)
+    if word == "cannot":
+        return "unsure", None, rest
+    return "unsure", None, f"it said {lines[-1][:120]!r}" if lines else "it said nothing"
+
+
+def unsure(cluster: Cluster, why: str) -> LockUnsure:
+    """Nobody can tell whether another wizard is at work."""
+    return LockUnsure(
+        f"the lock of the cluster {cluster.name!r} on {cluster.head.name} can be neither taken nor read: "
+        f"{why}. Nothing was changed. Look at the disk and the permissions of "
+        f"~/.milepost/{cluster.name} there; an unreadable wizard.lock counts for nothing after {STALE} s, or "
+        "with `--take-over`."
+    )
 
 
 def refusal(cluster: Cluster, holder: Holder, taken: bool = False) -> LockHeld:

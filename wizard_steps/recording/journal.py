@@ -21,6 +21,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import shutil
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -36,13 +37,17 @@ from wizard_steps.errors import WalkError
 from wizard_steps.recording import notes
 from wizard_steps.recording.events import AnyEvent
 from wizard_steps.recording.notes import Note
-from wizard_steps.recording.spool import DiskSpool, MemorySpool, Spool
+from wizard_steps.recording.spool import DiskSpool, MemorySpool, Spool, write_all
 
 
 class NewerWalkError(WalkError):
     """A recording in a schema from the future: exit status 3, as for all recordings that do not fit."""
 
     code = 3
+
+
+class WalkTaken(WalkError):
+    """Another walk is, or is being, recorded in that folder."""
 
 
 class Meta(Struct, frozen=True):
@@ -107,6 +112,9 @@ class MemoryJournal:
     def evidence(self, name: str, data: str) -> None:
         pass
 
+    def forget(self) -> None:
+        self.events.clear()
+
     def close(self) -> None:
         pass
 
@@ -114,29 +122,34 @@ class MemoryJournal:
 class WalkFolder:
     """A run being recorded. Raises WalkError when the disk refuses (full, read-only, no permission)."""
 
-    def __init__(self, folder: Path, meta: Meta) -> None:
+    def __init__(self, folder: Path, meta: Meta, new: bool = False) -> None:
+        """``new``: the folder must not be there yet. Raises WalkTaken where another walk was faster."""
         self.folder = folder
-        self._made = not folder.exists()
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if (folder / "events.jsonl").exists():
-                raise WalkError(f"{folder}: already holds a walk; choose another folder with --walk DIR")
-            _write(folder / "meta.json", msgspec.json.format(msgspec.json.encode(meta), indent=2) + b"\n")
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
-            self._events = os.open(folder / "events.jsonl", flags, 0o600)
-        except OSError as error:
-            raise WalkError(f"{folder}: cannot record here: {error.strerror or error}") from None
         self._disk = DiskSpool(folder / "out")
         self.spool: Spool = self._disk
+        taken = f"{folder}: already holds a walk; choose another folder with --walk DIR"
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            self._made = not folder.exists()
+            folder.mkdir(mode=0o700, exist_ok=not new)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW
+            self._events = os.open(folder / "events.jsonl", flags, 0o600)
+        except FileExistsError:
+            raise WalkTaken(taken) from None
+        except OSError as error:
+            raise WalkError(f"{folder}: cannot record here: {error.strerror or error}") from None
+        try:
+            _write(folder / "meta.json", msgspec.json.format(msgspec.json.encode(meta), indent=2) + b"\n")
+        except OSError as error:
+            os.close(self._events)
+            self._forget()
+            raise WalkError(f"{folder}: cannot record here: {error.strerror or error}") from None
 
     def append(self, event: AnyEvent) -> None:
-        line = msgspec.json.encode(event) + b"\n"
         try:
-            done = os.write(self._events, line)
+            write_all(self._events, msgspec.json.encode(event) + b"\n")
         except OSError as error:
             raise self._full(error) from None
-        if done != len(line):
-            raise self._full(OSError(28, "No space left on device"))
 
     def evidence(self, name: str, data: str) -> None:
         """Keep a picture (.svg) or a text (.txt) of a passed gate."""
@@ -151,26 +164,36 @@ class WalkFolder:
         """Keep what the author says beside a step, while the walk goes on."""
         notes.append(self.folder, note)
 
+    def forget(self) -> None:
+        """Keep nothing: a walk that was refused before it began is no recording. Can be called twice."""
+        self.spool.close()
+        if self._events >= 0:
+            os.close(self._events)
+            self._events = -1
+            self._forget()
+
     def close(self) -> None:
         """End the recording and pack its output; one without an event is not kept. Can be called twice."""
         self.spool.close()
         if self._events < 0:
             return
-        empty = not os.fstat(self._events).st_size
+        if not os.fstat(self._events).st_size:
+            self.forget()
+            return
         os.close(self._events)
         self._events = -1
-        if empty:
-            self._forget()
-        else:
-            self._disk.pack()
+        self._disk.pack()
 
     def _forget(self) -> None:
         """A walk that never began must not stand in the way of the next one of that name."""
+        if self._made:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            return
+        # The folder is the person's own: only what this walk put there goes.
         with contextlib.suppress(OSError):
             for name in ("events.jsonl", "meta.json"):
-                (self.folder / name).unlink()
-            if self._made:
-                self.folder.rmdir()
+                (self.folder / name).unlink(missing_ok=True)
+            self._disk.forget()
 
     def _full(self, error: OSError) -> WalkError:
         return WalkError(
@@ -180,9 +203,15 @@ class WalkFolder:
 
 
 def _write(path: Path, data: bytes) -> None:
+    """A whole file, or none: half a file would be read as one that was damaged."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
+    try:
+        write_all(descriptor, data)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(descriptor)
 
 
 class Walk(Struct, frozen=True):

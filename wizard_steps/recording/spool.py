@@ -73,8 +73,7 @@ class DiskSpool:
     def append(self, name: str, data: bytes) -> tuple[int, int]:
         try:
             file = self._file(name)
-            file.write(data)
-            file.flush()
+            write_all(file.fileno(), data)
         except OSError as error:
             raise WalkError(
                 f"{self.folder / name}: cannot record output: {error.strerror or error}. "
@@ -120,6 +119,14 @@ class DiskSpool:
             file.close()
         self._open.clear()
 
+    def forget(self) -> None:
+        """Remove what was appended here, and the folder when that leaves it empty."""
+        self.close()
+        with contextlib.suppress(OSError):
+            for name in self._sizes:
+                (self.folder / name).unlink(missing_ok=True)
+            self.folder.rmdir()
+
     def pack(self) -> None:
         """Compress the larger files of this folder. A disk that refuses leaves them plain."""
         self.close()
@@ -141,6 +148,20 @@ class DiskSpool:
         self._sizes[name] = path.stat().st_size
         self._open[name] = file
         return file
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """All of ``data`` at the end of a file, or none of it: a disk that fills up takes a part and says so only
+    by a number. Raises OSError."""
+    size = os.fstat(descriptor).st_size
+    rest = memoryview(data)
+    try:
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.ftruncate(descriptor, size)
+        raise
 
 
 def _open_plain(path: Path) -> BinaryIO:

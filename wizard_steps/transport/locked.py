@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing, suppress
+from typing import Literal
 
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.engine.transport import Transport
@@ -21,7 +22,8 @@ class Locked:
     changes something; other nodes are looked at meanwhile.
 
     ``run`` raises LockHeld when another wizard has the lock, also when it was taken from this one. Where the
-    head cannot be asked the walk goes on: the head's own milestone says what is wrong with it.
+    head is out of reach the walk goes on looking, and changes nothing (unless ``take_over`` is set): the
+    head's own milestone says what is wrong. It raises LockUnsure where the head's answer says nothing.
     """
 
     def __init__(self, inner: Transport, cluster: Cluster, take_over: bool = False) -> None:
@@ -31,18 +33,30 @@ class Locked:
         self._over = "any" if take_over else ""
         self._turn = asyncio.Lock()
         self._mine = False
+        self._ever = False
+        self._unsure = False
         self._other: Holder | None = None
         self._taken = asyncio.Event()
         self._alive: asyncio.Task[None] | None = None
 
     async def run(self, node: Node, cmd: Cmd) -> AsyncIterator[Chunk | Exit]:
+        lost = ""
         if node.name == self._cluster.head.name or cmd.mutates:
-            await self._take(sure=cmd.mutates)
+            lost = await self._take(sure=cmd.mutates)
         if self._other is not None:
             raise lock.refusal(self._cluster, self._other, self._taken.is_set())
+        if lost and cmd.mutates and not self._over:
+            why = "not run: the head cannot be asked for the cluster's lock (`--take-over` does without)."
+            yield Exit(-1, "lost", f"{why} {lost}")
+            return
         async with aclosing(self._inner.run(node, cmd)) as stream:  # type: ignore[type-var]
             async for item in stream:
                 yield item
+
+    @property
+    def refused(self) -> bool:
+        """Whether this wizard never had the lock: nothing was changed, and the head was not looked at."""
+        return not self._ever and (self._other is not None or self._unsure)
 
     async def taken(self) -> LockHeld:
         """Returns when another wizard has taken the lock from this one: seen at the next sign of life."""
@@ -59,22 +73,28 @@ class Locked:
                     await self._on_head(lock.release(self._cluster, self._me))
         await self._inner.close()
 
-    async def _take(self, sure: bool) -> None:
-        """``sure``: look again, for it may have been taken since the last sign of life."""
+    async def _take(self, sure: bool) -> str:
+        """``sure``: look again, for it may have been taken since the last sign of life.
+
+        Returns why the head cannot be asked, "" when it was. Raises LockUnsure where its answer says nothing.
+        """
         async with self._turn:
             if self._mine and sure:
-                await self._touch()
+                return await self._touch(sure)
             if self._mine or self._other is not None:
-                return
-            said = await self._on_head(lock.acquire(self._cluster, self._me, self._over))
-            holder = lock.held(said)
+                return ""
+            state, holder, why = await self._ask(lock.acquire(self._cluster, self._me, self._over))
             if holder is not None and lock.gone(holder):
-                said = await self._on_head(lock.acquire(self._cluster, self._me, holder.id))
-                holder = lock.held(said)
+                state, holder, why = await self._ask(lock.acquire(self._cluster, self._me, holder.id))
             self._other = holder
-            self._mine = said.startswith("mine")
+            self._mine = state == "mine"
             if self._mine:
+                self._ever = True
                 self._alive = asyncio.create_task(self._stay())
+            if state == "unsure":
+                self._unsure = True
+                raise lock.unsure(self._cluster, why)
+            return why
 
     async def _stay(self) -> None:
         """Signs of life. A head that is out of reach for a while gets the next one when it is back."""
@@ -82,17 +102,43 @@ class Locked:
             await asyncio.sleep(lock.TOUCH)
             await self._touch()
 
-    async def _touch(self) -> None:
-        self._other = lock.held(await self._on_head(lock.touch(self._cluster, self._me)))
-        self._mine = self._other is None
-        if self._other is not None:
+    async def _touch(self, sure: bool = False) -> str:
+        state, holder, why = await self._ask(lock.touch(self._cluster, self._me))
+        if holder is not None:
+            self._other, self._mine = holder, False
             self._taken.set()
+        if state == "unsure" and sure:
+            raise lock.unsure(self._cluster, why)
+        return why
 
-    async def _on_head(self, cmd: Cmd) -> str:
+    async def _ask(self, cmd: Cmd) -> tuple[lock.Answer | Literal["lost"], Holder | None, str]:
+        """``lost``: the head is out of reach, and why. A head that begins and does not end is ``unsure``."""
+        said, end = await self._on_head(cmd)
+        if end.reason == "timeout":
+            return "unsure", None, end.detail
+        if end.reason != "exit":
+            return "lost", None, end.detail
+        return lock.answer(said)
+
+    async def _on_head(self, cmd: Cmd) -> tuple[str, Exit]:
+        """What the head says, in ``cmd.timeout`` seconds from its first word on: the login before that has
+        limits of its own, and a person may be typing a password."""
         said = b""
-        async with aclosing(self._inner.run(self._cluster.head, cmd)) as stream:  # type: ignore[type-var]
-            async for item in stream:
-                if isinstance(item, Exit):
-                    break
-                said = (said + item.data)[:8192]
-        return said.decode("utf-8", "replace")
+        end = Exit(-1, "lost", "no answer")
+        loop = asyncio.get_running_loop()
+        try:
+            async with (
+                asyncio.timeout(None) as limit,
+                aclosing(self._inner.run(self._cluster.head, cmd)) as stream,  # type: ignore[type-var]
+            ):
+                async for item in stream:
+                    if isinstance(item, Exit):
+                        end = item
+                        break
+                    if not said:
+                        limit.reschedule(loop.time() + cmd.timeout)
+                    said = (said + item.data)[:8192]
+        except TimeoutError:
+            detail = f"no answer within {cmd.timeout:.0f} s; a home on a hanging network disk does that"
+            return "", Exit(-1, "timeout", detail)
+        return said.decode("utf-8", "replace"), end

@@ -14,8 +14,9 @@ Role = Literal["head", "worker", "wizard"]
 
 #: Why a command ended, beside its exit code.
 #: exit: by itself; stopped: the engine saw the line it waited for; timeout: over its limit;
-#: lost: the connection broke; cancelled: the person or a sibling failure; dry: listed, not run.
-Reason = Literal["exit", "stopped", "timeout", "lost", "cancelled", "dry"]
+#: lost: the connection broke; cancelled: the person or a sibling failure; dry: listed, not run;
+#: unrecorded: only in a replay, where the recording does not have the command.
+Reason = Literal["exit", "stopped", "timeout", "lost", "cancelled", "dry", "unrecorded"]
 
 
 class Node(Struct, frozen=True):

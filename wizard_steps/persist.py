@@ -32,6 +32,8 @@ class Persist:
                 self._set(self._asked[event.question], event.value)
             case ev.Answered(value="edit"):
                 self._set(event.where, event.text)
+            case ev.ClusterEdited() if event.where.startswith("env."):
+                self._set(event.where, event.value)
             case _:
                 pass
 

@@ -5,12 +5,7 @@ from __future__ import annotations
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.engine.step import Step
 from wizard_steps.milestones.curl import Curl
-from wizard_steps.milestones.docker_fabric import DockerFabric
-from wizard_steps.milestones.docker_head import DockerHead
-from wizard_steps.milestones.docker_ray_status import DockerRayStatus
 from wizard_steps.milestones.docker_ready import DockerReady
-from wizard_steps.milestones.docker_serve import DockerServe
-from wizard_steps.milestones.docker_workers import DockerWorkers
 from wizard_steps.milestones.fabric import Fabric
 from wizard_steps.milestones.head import Head
 from wizard_steps.milestones.install import Install
@@ -44,11 +39,11 @@ PATHS: dict[str, tuple[type[Step], ...]] = {
         Ip,
         Smi,
         DockerReady,
-        DockerFabric,
-        DockerHead,
-        DockerWorkers,
-        DockerRayStatus,
-        DockerServe,
+        Fabric,
+        Head,
+        Workers,
+        RayStatus,
+        Serve,
         Curl,
         Probe,
     ),
@@ -61,5 +56,8 @@ def plan_for(cluster: Cluster) -> list[Step]:
 
 
 def milestone(step_id: str) -> Step | None:
-    """The milestone of that id on any path; None where there is none (any more)."""
-    return next((step() for steps in PATHS.values() for step in steps if step.id == step_id), None)
+    """The milestone of that id, or that once had it, on any path; None where there is none (any more)."""
+    steps = [step for steps in PATHS.values() for step in steps]
+    return next((step() for step in steps if step.id == step_id), None) or next(
+        (step() for step in steps if any(old == step_id for old, _ in step.formerly)), None
+    )

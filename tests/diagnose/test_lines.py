@@ -25,9 +25,9 @@ from wizard_steps.diagnose.literals import any_of, required
         ("[rank0]:[E1124 08:45:00.123456789 ProcessGroupNCCL.cpp:632] x", "error", "", None),
         ("[W socket.cpp:601] [c10d] The client socket cannot be initialized", "warning", "", None),
         ("INFO:     Application startup complete.", "info", "", None),
-        ("gpu-a:1:1 [0] NCCL INFO Bootstrap : Using eth0", "info", "", None),
-        ("gpu-a:1:1 [0] NCCL WARN Bootstrap : no socket interface found", "", "", None),
-        ("qwen  | ERROR 11-24 08:00:00 [x.py:1] y", "error", "", "ERROR 11-24 08:00:00 [x.py:1] y"),
+        ("gpu-a:1:1 [0] NCCL INFO Bootstrap : Using eth0", "info", "gpu-a", None),
+        ("gpu-a:1:1 [0] NCCL WARN Bootstrap : no socket interface found", "", "gpu-a", None),
+        ("qwen  | ERROR 11-24 08:00:00 [x.py:1] y", "error", "qwen", "ERROR 11-24 08:00:00 [x.py:1] y"),
     ],
 )
 def test_line_is_taken_apart(line: str, level: str, node: str, message: str | None) -> None:
@@ -48,7 +48,7 @@ def test_lines_inside_json_are_found(line: str) -> None:
     finding = diagnose([Source("x", f"one\n{line}\n")])[0]
     assert finding.family == "gpu-memory"
     assert finding.evidence[0].line == 2
-    assert finding.evidence[0].text == "CUDA out of memory"
+    assert finding.evidence[0].text.endswith("CUDA out of memory")
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ code=0
 for split in "2 1 h200-tp2" "1 2 h200-pp2"; do
     # shellcheck disable=SC2086
     set -- $split
+    # shellcheck disable=SC2086
     timeout "${LIMIT:-280}" "$python" -m tests.gpu.walks "$walks/$3" --tp "$1" --pp "$2" --gpus 2 --healthy "$3" --failing "" \
         --venv "${VENV:-/opt/vllm-venv}" --vllm "${VLLM:-0.23.0}" --ip "${ADDRESS:?}" --port "${PORT:-8000}" \
         --model "${MODEL:-/models/tiny-random-llama}" --settle "${SETTLE:-25}" \

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from wizard_steps.cluster.file import Cluster, parse
+from wizard_steps.diagnose import Finding
+from wizard_steps.diagnose.explain import findings_of
 from wizard_steps.engine.clock import ZeroClock
 from wizard_steps.engine.decide import Answer
 from wizard_steps.engine.engine import Engine
@@ -16,6 +18,7 @@ from wizard_steps.model import Chunk, Cmd, Exit, Node, Question, Verdict
 from wizard_steps.plan import plan_for
 from wizard_steps.recording import events as ev
 from wizard_steps.recording.journal import MemoryJournal
+from wizard_steps.recording.state import fold
 
 CLUSTER = """
 [[nodes]]
@@ -83,6 +86,13 @@ class Case:
         self.path = path
         self.data = tomllib.loads(path.read_text(encoding="utf-8"))
         self.step = path.parent.name
+        #: What the diagnosis says of the output, once the verdict is there.
+        self.findings: list[Finding] = []
+
+    @property
+    def explained(self) -> str:
+        """The diagnosis as text: causes, best first, and what to do."""
+        return "\n".join(f"{f.cause} {' '.join(a.text for a in f.try_)}" for f in self.findings)
 
     @property
     def cluster(self) -> Cluster:
@@ -97,4 +107,5 @@ class Case:
         engine = Engine(plan, cluster, transport, CaseDecider(self.data.get("answers", {})), clock, journal)
         await engine.walk()
         judged = [event for event in journal.events if isinstance(event, ev.Judged)]
+        self.findings = findings_of(fold(journal.events), self.step, journal.spool)
         return judged[-1].verdict, transport

@@ -98,7 +98,7 @@ async def test_the_key_is_in_no_file_argument_or_output(walked: Walked) -> None:
 async def test_the_recording_needs_no_key(walked: Walked, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("VLLM_API_KEY", raising=False)
     result = await replay(walks.load(walked.folder / "walk"))
-    assert (result.outcome, result.drift, result.notes) == ("passed", "", ())
+    assert (result.outcome, result.drift, result.remarks) == ("passed", "", ())
     code, said = await milepost(walked.folder, "--replay", str(walked.folder / "walk"), limit=60)
     assert code == 0, said
 

@@ -17,7 +17,7 @@ import pytest_asyncio
 from tests.helpers.lab_help import login, sh, start_wizard, until_gone
 from wizard_steps.engine.step import Known
 from wizard_steps.lab import Lab, layout, reaper
-from wizard_steps.milestones import head, ray_status, raystart, serve, workers
+from wizard_steps.milestones import head, ray_status, raystart, vllm, workers
 from wizard_steps.node import remote
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.lab, pytest.mark.timeout(240)]
@@ -94,15 +94,17 @@ async def test_strangers_are_locked_out_of_the_labs_ray(two: Two) -> None:
 
 async def test_serve_takes_all_gpus_answers_and_gives_them_back(two: Two) -> None:
     known, cluster = two.known, two.lab.cluster
-    launch = remote.launch(cluster, known.head, "serve", serve.argv(known), serve.environment(known))
+    launch = remote.launch(
+        cluster, known.head, "serve", vllm.argv(known, known.head), vllm.environment(known, known.head)
+    )
     await two.on("lab-head", launch.text)
-    log = await two.log("lab-head", "serve", serve.READY)
+    log = await two.log("lab-head", "serve", vllm.READY)
     order = [
         f"Connecting to existing Ray cluster at address: {known.head_ip}:{cluster.ray.port}",
         "Creating a new placement group",
         "Loading weights",
         "Starting vLLM server on http://",
-        serve.READY,
+        vllm.READY,
     ]
     places = [log.index(text) for text in order]
     assert places == sorted(places)
@@ -130,13 +132,13 @@ async def test_too_many_gpus_wait_for_a_placement_group(two: Two) -> None:
     cluster, known = two.lab.cluster, two.known
     words = [f"{cluster.venv}/bin/vllm", "serve", "m", "--host=127.0.0.1", f"--port={cluster.serve.port}"]
     words += ["-tp=8", "-pp=3", "--distributed-executor-backend=ray"]
-    launch = remote.launch(cluster, known.head, "big", words, serve.environment(known))
+    launch = remote.launch(cluster, known.head, "big", words, vllm.environment(known, known.head))
     await two.on("lab-head", launch.text)
-    log = await two.log("lab-head", "big", serve.NO_PLACE)
+    log = await two.log("lab-head", "big", vllm.NO_PLACE)
     assert "number of required GPUs (24) exceeds the total number of available GPUs (16)" in log
     assert "for 10 seconds. specs=[{'GPU': 1.0, 'node:" in log
-    assert serve.READY not in log
-    assert serve.over(log[log.index(serve.NO_PLACE) :].splitlines()[0])
+    assert vllm.READY not in log
+    assert vllm.over(log[log.index(vllm.NO_PLACE) :].splitlines()[0])
     await two.on("lab-head", remote.stop(cluster, known.head, "big", grace=20).text)
 
 

@@ -21,6 +21,8 @@ async def test_case(path: Path) -> None:
     verdict, transport = await case.verdict()
     failing = sorted({f"{check.name}@{check.node}" for check in verdict.failures})
     said = "\n".join(f"{c.name} {c.found} {c.wanted} {c.hint}" for c in verdict.checks) + verdict.summary
+    if not verdict.passed:
+        said += case.explained
     assert verdict.passed is case.data["passed"], said
     assert failing == sorted(case.data.get("fails", [])), said
     if "warns" in case.data:

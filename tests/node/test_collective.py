@@ -57,7 +57,9 @@ def venv(tmp_path: Path) -> Path:
 async def reduce(venv: Path, fake: str, limit: int = 2) -> Result:
     one = parse(f'venv = "{venv}"\n[[nodes]]\nhost = "a"\nrole = "head"\ngpus = 3\n')
     rank = collective.Rank(one.head, 0, 3)
-    cmd = collective.command(one, rank, 3, "127.0.0.1", "gloo", {"FAKE": fake}, "allreduce")
+    cmd = collective.command(
+        str(venv / "bin/python"), rank, 3, "127.0.0.1", "gloo", {"FAKE": fake}, "allreduce"
+    )
     text = cmd.text.replace('"start":90', f'"start":{limit}').replace('"limit":20', f'"limit":{limit}')
     process = await asyncio.create_subprocess_exec(
         "sh", "-c", text, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
@@ -101,7 +103,13 @@ async def test_a_failure_is_named_and_nothing_is_left(venv: Path, fake: str, cod
 async def test_the_ranks_end_with_a_killed_parent(venv: Path) -> None:
     one = parse(f'venv = "{venv}"\n[[nodes]]\nhost = "a"\nrole = "head"\ngpus = 2\n')
     cmd = collective.command(
-        one, collective.Rank(one.head, 0, 2), 2, "127.0.0.1", "gloo", {"FAKE": "absent"}, "x"
+        str(venv / "bin/python"),
+        collective.Rank(one.head, 0, 2),
+        2,
+        "127.0.0.1",
+        "gloo",
+        {"FAKE": "absent"},
+        "x",
     )
     process = await asyncio.create_subprocess_exec("sh", "-c", cmd.text, stdout=asyncio.subprocess.PIPE)
     parent = psutil.Process(process.pid)
@@ -134,7 +142,7 @@ def test_every_gpu_of_a_node_is_a_rank_with_nccl_one_with_gloo() -> None:
     assert [(r.first, r.procs) for r in collective.ranks(nodes, "nccl")] == [(0, 8), (8, 8), (16, 8)]
     assert [(r.first, r.procs) for r in collective.ranks(nodes, "gloo")] == [(0, 1), (1, 1), (2, 1)]
     rank = collective.ranks(nodes, "nccl")[1]
-    text = collective.command(cluster("abc"), rank, 24, "fd00::1", "nccl", {"NCCL_DEBUG": "WARN"}, "x").text
+    text = collective.command("python3", rank, 24, "fd00::1", "nccl", {"NCCL_DEBUG": "WARN"}, "x").text
     assert "tcp://[fd00::1]:29512" in text
     assert "NCCL_DEBUG=WARN" in text
     assert json.dumps("nccl") in text

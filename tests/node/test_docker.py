@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from wizard_steps.cluster.file import Cluster, parse
 from wizard_steps.engine.step import Known
 from wizard_steps.errors import UsageError
-from wizard_steps.milestones import docker_probe, docker_ranks
+from wizard_steps.milestones import docker_probe, vllm
 from wizard_steps.model import Cmd
 from wizard_steps.node import docker, remote
 from wizard_steps.plan import plan_for
@@ -193,7 +193,7 @@ def test_the_derived_image_pins_ray_and_is_looked_for_on_this_machine_only() -> 
 def test_ranks_differ_in_their_rank_and_front_door_alone() -> None:
     it = cluster('[docker]\nray = "none"\nmaster_port = 29777\n')
     known = Known(it)
-    head, worker = docker_ranks.argv(known, it.head), docker_ranks.argv(known, it.workers[0])
+    head, worker = vllm.argv(known, it.head), vllm.argv(known, it.workers[0])
     assert {"--nnodes=2", "--node-rank=0", "--master-addr=10.0.0.1", "--master-port=29777"} <= set(head)
     assert set(head) ^ set(worker) == {
         "--node-rank=0",

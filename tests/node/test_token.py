@@ -17,9 +17,10 @@ from wizard_steps.errors import UsageError
 from wizard_steps.facts import judge
 from wizard_steps.facts.node import NodeFacts
 from wizard_steps.facts.software import Token
-from wizard_steps.milestones import head, raystart
+from wizard_steps.milestones import head
 from wizard_steps.model import Chunk, Cmd, Exit, Node
 from wizard_steps.node import ray_token
+from wizard_steps.node.place import place_of
 from wizard_steps.recording.redact import MARK, Redactor
 from wizard_steps.transport.local import run_local
 from wizard_steps.transport.token import WithRayToken
@@ -105,8 +106,8 @@ async def test_what_is_no_token_on_the_head_is_replaced(planted: str, tmp_path: 
 def test_without_a_wish_for_a_token_nothing_is_different() -> None:
     assert ray_token.setup(PLAIN) == ""
     assert ray_token.container_flags(PLAIN) == []
-    assert not raystart.wants_token(Known(PLAIN))
-    assert not raystart.wants_token(Known(WANTED, {"executor": "mp"}))
+    assert not place_of(PLAIN).wants_token
+    assert not place_of(WANTED, {"executor": "mp"}).wants_token
 
 
 def test_the_file_knows_two_words() -> None:

@@ -40,14 +40,14 @@ table_one() {
     rule
 }
 
-mib=' MiB' percent=' %' header=yes fields= list= apps=
+mib=' MiB' percent=' %' header=yes fields="" list="" apps=""
 for word in "$@"; do
     case $word in
         -L | --list-gpus) list=yes ;;
         --query-gpu=*) fields=${word#*=} ;;
         --query-compute-apps=*) apps=yes ;;
         --format=*)
-            case $word in *nounits*) mib= percent= ;; esac
+            case $word in *nounits*) mib="" percent="" ;; esac
             case $word in *noheader*) header=no ;; esac ;;
         topo | -m | -i | --id=* | -q) echo "SIMULATED nvidia-smi: '$word' is not offered here" >&2; exit 6 ;;
     esac

@@ -15,6 +15,7 @@ from wizard_steps.recording import events as ev
 from wizard_steps.recording.state import fold
 from wizard_steps.walks import verdicts as vs
 from wizard_steps.walks.evidence import check_line
+from wizard_steps.walks.verdict_files import as_annotations, as_json, as_junit
 
 FINE = Check("driver", True, "580.95.05", node="a")
 WARNED = Check("open files", True, "20000", node="b", hint="raise nofile", warning=True)
@@ -69,12 +70,12 @@ def test_the_log_gives_it_its_hint() -> None:
 def test_json_and_junit_tell_it() -> None:
     milestone = vs.Milestone("preflight", "Look", "warning", warnings=("open files [b]: 20000",))
     walk = vs.WalkVerdict(Path("w"), "passed", (milestone,))
-    (told,) = vs.as_json([walk], 0)["walks"][0]["milestones"]
+    (told,) = as_json([walk], 0)["walks"][0]["milestones"]
     assert (told["status"], told["warnings"]) == ("warning", ["open files [b]: 20000"])
-    suite = ElementTree.fromstring(vs.as_junit([walk]).partition("\n")[2])[0]
+    suite = ElementTree.fromstring(as_junit([walk]).partition("\n")[2])[0]
     assert suite.get("failures") == "0"
     assert "passed with 1 warning" in (suite[0].findtext("system-out") or "")
-    (line,) = vs.as_annotations([walk])
+    (line,) = as_annotations([walk])
     assert line.startswith("::warning ")
 
 

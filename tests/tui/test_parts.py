@@ -13,13 +13,14 @@ from tests.helpers.tui_fakes import toy_cluster
 from tui.app import index as tui_index
 from tui.app import present
 from tui.app.checks import checks_text
-from tui.app.debug import debugging, explained, toggled
+from tui.app.debug import debugging, explained, toggling
 from tui.app.fields import fields
 from tui.app.form import cluster_of, form_of, save
 from tui.app.index import ByteIndex
 from tui.app.log import LogDoc, LogStore
 from tui.app.phase import PhaseWatch
 from tui.app.text import duration, safe, wrapped
+from wizard_steps.cluster.edit import with_value
 from wizard_steps.errors import UsageError
 from wizard_steps.model import Check, Verdict
 from wizard_steps.recording import events as ev
@@ -72,12 +73,13 @@ def test_the_index_is_small_and_reads_little() -> None:
     assert len(index._counts) < 3000
 
 
-def walked(*more: ev.AnyEvent) -> list[ev.AnyEvent]:
-    plain = {"name": "demo", "nodes": [{"host": "a"}, {"host": "b"}]}
+def walked(*more: ev.AnyEvent, key: str = "log") -> list[ev.AnyEvent]:
+    nodes = [{"host": "a", "role": "head", "gpus": 1}, {"host": "b", "gpus": 1}]
+    plain = {"name": "demo", "nodes": nodes}
     return [
         ev.WalkStarted(0, "bare-metal", (("serve", "vllm serve"), ("curl", "curl")), plain),
         ev.StepStarted(0, "serve", 1),
-        ev.CommandStarted(0, 1, "serve", "a", "log", "tail -F x", 0, "a.log", mutates=True),
+        ev.CommandStarted(0, 1, "serve", "a", key, "tail -F x", 0, "a.log", mutates=True),
         *more,
     ]
 
@@ -137,10 +139,11 @@ def test_progress_says_what_is_awaited_and_until_when() -> None:
     assert "connecting > [placing] > loading weights" in text
 
 
-def test_what_keeps_running() -> None:
-    assert present.left_running(fold(walked())) == ["vllm serve on a"]
+def test_what_was_ended_again_does_not_keep_running() -> None:
+    assert present.left_running(fold(walked(key="launch"))) == ["vllm serve on a"]
     stopped = ev.CommandStarted(3, 2, "serve", "a", "stop", "kill", 0, "b.log", mutates=True)
-    assert present.left_running(fold(walked(stopped))) == []
+    assert present.left_running(fold(walked(stopped, key="launch"))) == []
+    assert present.left_running(fold(walked())) == []
 
 
 def test_phases_go_forward_only() -> None:
@@ -154,12 +157,14 @@ def test_phases_go_forward_only() -> None:
 
 
 def test_debugging_switches_and_what_they_will_set() -> None:
-    cluster = toggled(toy_cluster())
+    assert toggling(toy_cluster()) == {"env.NCCL_DEBUG": "INFO"}
+    cluster = with_value(toy_cluster(), "env.NCCL_DEBUG", "INFO")
     assert debugging(cluster)
     facts = {"interfaces": {"gpu-a": "eth1", "gpu-b": "eth1"}}
     assert "NCCL_SOCKET_IFNAME=eth1" in explained(cluster, facts)
     assert "not set" in explained(cluster, {})
-    assert toggled(cluster).env == {}
+    assert toggling(cluster) == {"env.NCCL_DEBUG": ""}
+    assert with_value(cluster, "env.NCCL_DEBUG", "").env == {}
 
 
 def test_the_form_is_written_and_read_back_with_its_comments(tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ async def test_a_hit_deep_in_a_wrapped_log_is_on_the_screen(
 
 def test_in_a_narrow_list_every_milestone_has_a_name_that_fits() -> None:
     steps = {step.id: step for path in PATHS.values() for step in path}
-    assert set(present.SHORT) == set(steps)
+    assert all(0 < len(step.short) <= 14 for step in steps.values())
     view = StepList()
     for step in steps.values():
         short = present.short_title(step.id, step.title)

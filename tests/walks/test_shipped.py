@@ -25,7 +25,8 @@ async def test_it_replays_as_it_was_recorded(folder: Path) -> None:
     result = await replay(walk)
     assert result.drift == ""
     assert result.outcome == outcome_of(walk.events)
-    assert result.notes == ()
+    # A helper may change and a step may be new; what failed must fail for the recorded reason.
+    assert [remark for remark in result.remarks if remark.kind == "reason"] == []
 
 
 def test_a_shipped_walk_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
 import pytest
-from msgspec.structs import replace
 
 from tests.helpers.case_runner import CLUSTER, CaseTransport
 from wizard_steps.cluster.file import parse
@@ -33,9 +31,7 @@ async def test_a_walk_with_the_switch_turned_replays(tmp_path: Path, monkeypatch
 
     def switch(event: ev.AnyEvent, state: object) -> None:
         if isinstance(event, ev.Judged) and event.step == "smi":
-            engine.cluster = replace(engine.cluster, env={"NCCL_DEBUG": "INFO"})
-            plain = msgspec.to_builtins(engine.cluster)
-            engine.emit(ev.ClusterEdited(event.t, "env", "NCCL_DEBUG=INFO", plain))
+            engine.edit("env.NCCL_DEBUG", "INFO")
 
     plan = [Smi(), Head()]
     engine = Engine(

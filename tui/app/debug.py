@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from msgspec.structs import replace
-
 from wizard_steps.cluster.file import Cluster
 
 SWITCHES = {"NCCL_DEBUG": "INFO"}
@@ -18,10 +16,10 @@ def debugging(cluster: Cluster) -> bool:
     return all(cluster.env.get(name) == value for name, value in SWITCHES.items())
 
 
-def toggled(cluster: Cluster) -> Cluster:
-    """The cluster with the switches turned over. Other variables stay."""
-    others = {name: value for name, value in cluster.env.items() if name not in SWITCHES}
-    return replace(cluster, env=others if debugging(cluster) else {**others, **SWITCHES})
+def toggling(cluster: Cluster) -> dict[str, str]:
+    """The fields of the cluster file that turn the switches over; an empty value takes one away."""
+    on = not debugging(cluster)
+    return {f"env.{name}": value if on else "" for name, value in SWITCHES.items()}
 
 
 def explained(cluster: Cluster, facts: Mapping[str, Any]) -> str:

@@ -5,36 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tui.app.text import STEP_STATES, duration, safe
+from wizard_steps.engine.step import ENDS, STARTS
 from wizard_steps.model import WIZARD, with_warnings
+from wizard_steps.plan import milestone
 from wizard_steps.recording.state import State, StepState
-
-PHASES = ("connecting", "placing", "loading weights", "compiling", "starting the API", "ready")
-
-#: Names of the milestones for a narrow screen, at most 14 characters. One that is not here has its title cut.
-SHORT = {
-    "reach": "reach nodes",
-    "preflight": "look first",
-    "ip": "pick the IP",
-    "smi": "nvidia-smi",
-    "install": "install",
-    "fabric": "GPU network",
-    "head": "Ray head",
-    "workers": "Ray workers",
-    "ray_status": "ray status",
-    "serve": "vllm serve",
-    "curl": "curl",
-    "probe": "Python probe",
-    "docker_ready": "Docker, image",
-    "docker_fabric": "GPU network",
-    "docker_head": "head container",
-    "docker_workers": "containers",
-    "docker_ray_status": "ray status",
-    "docker_serve": "vllm serve",
-}
+from wizard_steps.walks.known import known_of
 
 
 def short_title(step_id: str, title: str) -> str:
-    return SHORT.get(step_id, title)
+    """A milestone's name for a narrow screen; one that has none has its title cut."""
+    step = milestone(step_id)
+    return (step.short if step is not None else "") or title
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +111,15 @@ def progress(state: State, now: float, phase: str = "", narrow: bool = False) ->
     parts = [title, duration(step.elapsed(now))]
     parts += _waiting(state, step, now) or _running(state, step)
     if phase:
-        parts.append(phases(phase, narrow))
+        parts.append(phases(step.id, phase, narrow))
     return " · ".join(parts)
 
 
-def phases(now: str, narrow: bool = False) -> str:
+def phases(step_id: str, now: str, narrow: bool = False) -> str:
     """The stages of start-up with the present one in brackets; only that one where there is little room."""
-    names = PHASES if now in PHASES else (*PHASES, now)
+    step = milestone(step_id)
+    known = step.phases if step is not None else ()
+    names = known if now in known else (*known, now)
     if narrow:
         return f"stage {names.index(now) + 1} of {len(names)}: {now}"
     return " > ".join(f"[{name}]" if name == now else name for name in names)
@@ -160,20 +143,23 @@ def _running(state: State, step: StepState) -> list[str]:
     return [f"{where}: {', '.join(keys[:3])}"]
 
 
-_LONG = {"head": "Ray head", "workers": "Ray worker", "serve": "vllm serve"}
-
-
 def left_running(state: State) -> list[str]:
     """What a walk started (or found) on the nodes and did not end: it goes on when the wizard is closed."""
     live: dict[tuple[str, str], None] = {}
     for step in state.steps:
-        if step.id in _LONG and step.passed:
+        if step.passed:
             live.update({(step.id, node): None for node in node_names(state, step.id)})
     for run in state.runs.values():
-        if run.step not in _LONG or not run.mutates:
-            continue
-        if run.key.startswith("stop") or run.reason == "dry":
+        if run.key in ENDS or (run.key == STARTS and run.reason == "dry"):
             live.pop((run.step, run.node), None)
-        else:
+        elif run.key == STARTS:
             live[run.step, run.node] = None
-    return [f"{_LONG[step]} on {safe(node)}" for step, node in live]
+    found = ((leaves(state, step, node), node) for step, node in live)
+    return [f"{what} on {safe(node)}" for what, node in found if what]
+
+
+def leaves(state: State, step_id: str, name: str) -> str:
+    """What a step leaves on a node, in its own words."""
+    step, known = milestone(step_id), known_of(state)
+    node = next((n for n in known.nodes if n.name == name), None) if known is not None else None
+    return step.leaves_running(known, node) if step and known and node else ""

@@ -6,10 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import msgspec
-from msgspec.structs import replace
-
-from tui.app.debug import debugging, explained, toggled
+from tui.app.debug import debugging, explained, toggling
 from tui.app.desk import Desk, Front
 from tui.app.evidence import Evidence
 from tui.app.fixes import Offer, offers
@@ -17,13 +14,12 @@ from tui.app.log import LogStore
 from tui.app.phase import PhaseWatch
 from tui.app.source import WalkSource
 from wizard_steps.cluster.edit import with_value
-from wizard_steps.cluster.file import Cluster, load
 from wizard_steps.diagnose.model import Finding
 from wizard_steps.engine.engine import Engine
 from wizard_steps.engine.step import Known
 from wizard_steps.errors import MilepostError
 from wizard_steps.model import Question
-from wizard_steps.persist import Persist, write
+from wizard_steps.persist import Persist
 from wizard_steps.recording import events as ev
 from wizard_steps.recording.state import State
 
@@ -119,9 +115,6 @@ class WalkSession:
             return
         try:
             self._persist(event, state)
-            if isinstance(event, ev.ClusterEdited) and event.where == "env":
-                path = self._persist.path
-                write(path, replace(load(path), env=dict(event.cluster.get("env", {}))))
         except MilepostError as error:
             self.warnings.append(str(error))
 
@@ -134,9 +127,6 @@ class WalkSession:
         """Turn the debugging switches over; what is set from the next start on."""
         if self.state.outcome is not None or not self.state.steps:
             return "Nothing will be started any more in this walk."
-        cluster: Cluster = toggled(self.engine.cluster)
-        self.engine.cluster = cluster
-        value = "NCCL_DEBUG=INFO" if debugging(cluster) else ""
-        plain = msgspec.to_builtins(cluster)
-        self.engine.emit(ev.ClusterEdited(self.source.clock.now(), "env", value, plain))
-        return explained(cluster, self.state.facts)
+        for where, value in toggling(self.engine.cluster).items():
+            self.engine.edit(where, value)
+        return explained(self.engine.cluster, self.state.facts)

@@ -4,21 +4,30 @@ to read acts on the person's terminal, whichever part of milepost printed it."""
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 from collections.abc import Iterator
 from typing import Any, TextIO, cast
 
 from wizard_steps.recording.safe import safe
 
+#: How GitHub's runner knows a command of its own in a log: `::name::` at the begin of a line, after blanks too,
+#: and `##[name]` anywhere.
+_COMMAND = re.compile(r"(?m)^([ \t]*:)(?=:)|(##)(?=\[)")
+
 
 class Door:
-    """A text stream that lets only safe text through; all else of the stream is as it was."""
+    """A text stream that lets only safe text through, and no workflow command but milepost's own (those go
+    ``outside``). All else of the stream is as it was."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        self._stream.write(safe(text))
+        text = safe(text)
+        if "::" in text or "##[" in text:
+            text = _COMMAND.sub(lambda found: f"{found[0]} ", text)
+        self._stream.write(text)
         return len(text)
 
     def writelines(self, lines: Any) -> None:

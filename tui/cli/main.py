@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
+from tui.cli.door import guarded
 from tui.cli.replay_options import add_replay_options
 from wizard_steps.errors import MilepostError, UsageError
 
@@ -113,6 +114,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _small() if not words or words[0] == "--replay" or "--replay" in words else build()
     commands = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
     args = parser.parse_args(with_default_command(words, list(commands.choices)))
+    with guarded():
+        return _run(args)
+
+
+def _run(args: argparse.Namespace) -> int:
     try:
         run: Callable[[argparse.Namespace], int] = args.run
         return run(args)
@@ -142,10 +148,10 @@ def run_walk(args: argparse.Namespace) -> int:
     if args.replay:
         from tui.cli.replays import Options, run_replays
 
-        options = Options(args.quiet, args.junit, args.json, args.annotations, args.as_recorded)
+        options = Options(args.quiet, args.junit, args.json, args.annotations, args.as_recorded, args.strict)
         return run_replays(args.replay, options)
-    if args.junit or args.json or args.annotations or args.as_recorded:
-        raise UsageError("--junit, --json, --annotations and --as-recorded go with --replay WALK")
+    if args.junit or args.json or args.annotations or args.as_recorded or args.strict:
+        raise UsageError("--junit, --json, --annotations, --as-recorded and --strict go with --replay WALK")
     if args.watch:
         return run_watch(args.watch)
     if args.lab and args.cluster:

@@ -20,3 +20,9 @@ def add_replay_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="a failure that was recorded is right: exit 0 unless a walk drifts or cannot be read",
     )
+    group.add_argument(
+        "--strict",
+        action="store_true",
+        help="each command must be the recorded one: a changed helper script, which is otherwise only noted, "
+        "is drift",
+    )

@@ -11,14 +11,17 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from tui.cli.door import outside
 from tui.cli.files import write_text
 from tui.cli.plain import PlainReport
 from wizard_steps.errors import MilepostError
 from wizard_steps.model import with_warnings
 from wizard_steps.recording.journal import Meta, is_walk, load
+from wizard_steps.recording.safe import safe_line
 from wizard_steps.walks import verdicts as vs
 from wizard_steps.walks.replay import replay
 from wizard_steps.walks.shipped import find
+from wizard_steps.walks.verdict_files import as_annotations, as_json, as_junit
 from wizard_steps.walks.verdicts import WalkVerdict
 
 #: From this many walks on they are replayed by several processes.
@@ -26,13 +29,15 @@ _MANY = 24
 
 
 class Options(Struct, frozen=True):
-    """How to tell. ``as_recorded``: a recorded failure that happens again is right."""
+    """How to tell. ``as_recorded``: a recorded failure that happens again is right. ``strict``: each command
+    must be the recorded one, helper scripts too."""
 
     quiet: bool = False
     junit: Path | None = None
     json: bool = False
     annotations: bool = False
     as_recorded: bool = False
+    strict: bool = False
 
 
 def run_replays(folders: Sequence[Path], options: Options | None = None) -> int:
@@ -46,14 +51,14 @@ def run_replays(folders: Sequence[Path], options: Options | None = None) -> int:
             _told(verdict, options)
     code = vs.exit_status(v.as_recorded if options.as_recorded else v.code for v in found)
     if options.json:
-        print(json.dumps(vs.as_json(found, code), indent=1))
+        print(json.dumps(as_json(found, code), indent=1))
     elif len(found) > 1:
         _totals(found)
     if options.annotations or os.environ.get("GITHUB_ACTIONS") == "true":
-        for line in vs.as_annotations(found, options.as_recorded):
-            print(line, file=sys.stderr if options.json else sys.stdout)
+        for line in as_annotations(found, options.as_recorded):
+            print(line, file=outside(sys.stderr if options.json else sys.stdout))
     if options.junit:
-        write_text(options.junit, vs.as_junit(found, options.as_recorded))
+        write_text(options.junit, as_junit(found, options.as_recorded))
     return code
 
 
@@ -73,16 +78,20 @@ def _verdicts(folders: Sequence[Path], options: Options) -> Iterator[WalkVerdict
     from concurrent.futures import ProcessPoolExecutor
 
     with ProcessPoolExecutor() as pool:
-        yield from pool.map(_one, folders, [Options(json=True)] * len(folders), chunksize=8)
+        yield from pool.map(
+            _one, folders, [Options(json=True, strict=options.strict)] * len(folders), chunksize=8
+        )
 
 
 def _one(folder: Path, options: Options) -> WalkVerdict:
     try:
         walk = load(folder)
         if options.quiet or options.json:
-            return vs.of_replay(walk, asyncio.run(replay(walk)))
-        print(heading(folder, walk.meta))
-        return vs.of_replay(walk, asyncio.run(replay(walk, PlainReport(None))))
+            result = asyncio.run(replay(walk))
+        else:
+            print(heading(folder, walk.meta))
+            result = asyncio.run(replay(walk, PlainReport(None)))
+        return vs.of_replay(result.strict() if options.strict else result)
     except MilepostError as error:
         return vs.of_error(folder, error)
 
@@ -91,19 +100,20 @@ def heading(folder: Path, meta: Meta) -> str:
     """Where a recording comes from, in one line."""
     kind = "RECORDED, SIMULATED" if meta.simulated else "RECORDED"
     edited = f", edited: {'; '.join(meta.edited)}" if meta.edited else ""
-    return f"{folder}: {kind} {meta.recorded} on {meta.machine} by milepost {meta.milepost}{edited}"
+    said = f"{folder}: {kind} {meta.recorded} on {meta.machine} by milepost {meta.milepost}{edited}"
+    return safe_line(said)
 
 
 def _told(verdict: WalkVerdict, options: Options) -> None:
     if options.quiet and verdict.meta:
         print(heading(verdict.folder, verdict.meta))
-    for note in verdict.notes:
-        print(f"milepost: {verdict.folder}: note: {note}", file=sys.stderr)
-    if verdict.status == "drift":
-        print(f"milepost: {verdict.folder}: drift ({verdict.kind}): {verdict.detail}", file=sys.stderr)
-    elif verdict.status == "unreadable":
+    for remark in verdict.remarks:
+        print(f"milepost: {verdict.folder}: note: {remark.text}", file=sys.stderr)
+    for drift in verdict.drifts:
+        print(f"milepost: {verdict.folder}: drift ({drift.kind}): {drift.text}", file=sys.stderr)
+    if verdict.status == "unreadable":
         print(f"milepost: {verdict.detail}", file=sys.stderr)
-    else:
+    elif verdict.status != "drift":
         judged = [m for m in verdict.milestones if m.status in ("passed", "warning", "failed")]
         passed = sum(m.status != "failed" for m in judged)
         said = with_warnings("passed", sum(len(m.warnings) for m in judged))

@@ -16,7 +16,8 @@ from wizard_steps.errors import UsageError
 def with_value(cluster: Cluster, where: str, text: str) -> Cluster:
     """``cluster`` with ``where`` (``nodes[1].fabric_ip``, ``serve.port``) set from what a person typed.
 
-    Numbers and lists are read as such (a list as shell words). Raises UsageError when it does not fit.
+    Numbers and lists are read as such (a list as shell words). ``env.NAME`` need not be there yet; an empty
+    text takes it away. Raises UsageError when it does not fit.
     """
     plain: Any = msgspec.to_builtins(cluster)
     target: Any = plain
@@ -24,7 +25,11 @@ def with_value(cluster: Cluster, where: str, text: str) -> Cluster:
     try:
         for key in keys[:-1]:
             target = target[key]
-        target[keys[-1]] = like(target[keys[-1]], text, where)
+        if keys[0] == "env" and len(keys) == 2:
+            target.pop(keys[1], None)
+            target.update({keys[1]: text} if text else {})
+        else:
+            target[keys[-1]] = like(target[keys[-1]], text, where)
     except (KeyError, IndexError, TypeError):
         raise UsageError(f"{where}: no such field in the cluster file") from None
     try:

@@ -129,10 +129,6 @@ class Cluster(Struct, frozen=True, dict=True, forbid_unknown_fields=True):
     def total_gpus(self) -> int:
         return sum(entry.gpus for entry in self.nodes)
 
-    def program(self, name: str) -> str:
-        """``ray`` or ``vllm`` where it is run: by path in the venv, by name inside a container."""
-        return name if self.path == "docker" else f"{self.venv}/bin/{name}"
-
 
 def _node(entry: NodeEntry) -> Node:
     return Node(

@@ -13,7 +13,7 @@ from wizard_steps.diagnose.model import FAMILIES, Action, Evidence, Finding, Fix
 from wizard_steps.diagnose.rank import Scanned, findings
 from wizard_steps.diagnose.render import as_json, as_text
 from wizard_steps.diagnose.rules import RuleSet, default_rules
-from wizard_steps.diagnose.scan import BLOCK, scan_bytes, scan_text
+from wizard_steps.diagnose.scan import BLOCK, Scanner, scan_bytes, scan_text
 
 __all__ = [
     "FAMILIES",
@@ -32,8 +32,7 @@ __all__ = [
 def diagnose(sources: Sequence[Source], rules: RuleSet | None = None) -> list[Finding]:
     """Findings of several outputs at once, the first failure over all of them first."""
     rules = rules or default_rules()
-    scanned = [Scanned(Source(s.name, "", s.node), tuple(scan_text(s.text, rules).hits)) for s in sources]
-    return findings(scanned)
+    return findings([_scanned(source, scan_text(source.text, rules)) for source in sources])
 
 
 def diagnose_streams(streams: Sequence[tuple[Source, Callable[[], BinaryIO]]]) -> list[Finding]:
@@ -44,8 +43,12 @@ def diagnose_streams(streams: Sequence[tuple[Source, Callable[[], BinaryIO]]]) -
     scanned = []
     for source, opened in streams:
         with opened() as file:
-            scanned.append(Scanned(source, tuple(scan_bytes(_pieces(file), rules).hits)))
+            scanned.append(_scanned(source, scan_bytes(_pieces(file), rules)))
     return findings(scanned)
+
+
+def _scanned(source: Source, scanner: Scanner) -> Scanned:
+    return Scanned(Source(source.name, "", source.node), tuple(scanner.hits), scanner.values)
 
 
 def _pieces(file: BinaryIO) -> Iterator[bytes]:

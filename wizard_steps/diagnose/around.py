@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from wizard_steps.diagnose.lines import Stamp, stamp_of, strip_codes
+from wizard_steps.diagnose.prefixes import header
 from wizard_steps.diagnose.rules import Compiled
 
 #: How far back a time is looked for: a traceback belongs to the record above it.
@@ -46,6 +47,17 @@ class Around:
         if rule.unless is not None and rule.unless.search(text):
             return False
         return rule.near is None or bool(rule.near.search(text))
+
+    def said_node(self) -> str:
+        """The node that the nearest header, prompt or message of a launcher names."""
+        return header([*reversed(self.before(_BACK)), *self.after(12)])
+
+    def shown(self, count: int = 2) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """A few lines before and after, for a person."""
+        return (
+            tuple(strip_codes(line) for line in self.before(count)),
+            tuple(strip_codes(line) for line in self.after(count)),
+        )
 
     def stamp(self) -> Stamp | None:
         """The nearest time before the line."""

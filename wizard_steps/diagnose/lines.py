@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import re
 from calendar import timegm
 
 from msgspec import Struct
+
+from wizard_steps.diagnose.prefixes import peel
+from wizard_steps.diagnose.shapes import readable
 
 # No part of these may reach over a line end: line numbers must stay those of the file.
 _ESCAPE = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
     r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c)"
     r"|\x1b[ -/]*[0-OQ-WYZ\\`-~]"
+)
+#: Codes whose first letter was written out (\\e, ESC) or lost on the way.
+_WRITTEN = re.compile(
+    r"(?:\\(?:e|x1b|033|u001b)|\bESC|\^\[|␛)\[[0-9;]{0,12}[A-Za-z]"
+    r"|\[[0-9]{1,3}(?:;[0-9]{1,3}){0,4}m",
+    re.IGNORECASE,
 )
 _CONTROL = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2028\u2029\u2066-\u2069\ud800-\udfff\ufeff]"
@@ -21,37 +29,26 @@ _CONTROL = re.compile(
 
 def strip_codes(text: str) -> str:
     """``text`` without escape codes, controls and lone surrogates; newlines, returns and tabs stay."""
+    if "[" in text:
+        text = _WRITTEN.sub("", _ESCAPE.sub("", text))
     if text.isascii() and text.isprintable():
         return text
-    if "\x1b" in text or "\x9b" in text:
-        text = _ESCAPE.sub("", text)
-    return _CONTROL.sub("", text)
+    return _CONTROL.sub("", _ESCAPE.sub("", text))
 
 
 def unwrapped(line: str) -> list[str]:
-    """The lines inside a line that is itself JSON: a string, as recordings have them, or an object with the
-    output in ``log`` or ``message``, as Docker's log files have. Otherwise the parts between returns.
+    """The messages inside a line that is itself JSON (a record, or a string as recordings have them), or that
+    holds several parts between returns.
     """
-    text = line.strip().rstrip(",")
-    if text[:1] in ('"', "{") and text[-1:] in ('"', "}"):
-        try:
-            value = json.loads(text)
-        except (ValueError, RecursionError):
-            value = None
-        if isinstance(value, dict):
-            value = value.get("log", value.get("message"))
-        if isinstance(value, str):
-            return strip_codes(value).replace("\r", "\n").split("\n")
-    return line.split("\r")
+    return strip_codes(readable(line)).replace("\r", "\n").split("\n")
 
 
-# (RayWorkerProc pid=2183, ip=10.10.10.2)  (EngineCore_DP0 pid=504)  (APIServer pid=1)  [repeated 3x ...]
-_ACTOR = re.compile(r"\s*\((?P<who>[\w.:<>-]+)(?: rank=\d+)? pid=\d+(?:, ip=(?P<ip>[\w.:-]+))?\)\s?")
-_HOST_PREFIX = re.compile(r"\s*(?:[\w.-]+\s+)?\|\s")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _DATE = (
     r"(?:(?P<year>20\d\d)[-/](?P<m1>[01]\d)[-/](?P<d1>[0-3]\d)[T ]"
     r"|(?P<m2>[01]\d)-(?P<d2>[0-3]\d) "
-    r"|(?<![A-Za-z])[IWEF](?P<m3>[01]\d)(?P<d3>[0-3]\d) )"
+    r"|(?<![A-Za-z])[IWEF](?P<m3>1[0-2]|0?[1-9])(?P<d3>[0-3]\d) "
+    rf"|\b(?P<m4>{'|'.join(_MONTHS)}) {{1,2}}(?P<d4>[0-3]?\d) )"
     r"(?P<h>[0-2]\d):(?P<min>[0-5]\d):(?P<s>[0-6]\d)(?:[.,](?P<f>\d{1,9}))?"
 )
 _TIME = re.compile(_DATE)
@@ -62,7 +59,7 @@ _LEVELS = (
     re.compile(rf"^\[?20\d\d[-/]\d\d[-/]\d\d.\d\d:\d\d:\d\d\S*[\s|:-]+{_WORD}\b"),
     # Ray's C++ parts, and glog as PyTorch writes it
     re.compile(r"^\[20\d\d-\d\d-\d\d \d\d:\d\d:\d\d[,.]\d+ (?P<l>[DIWEFC])[\s\]]"),
-    re.compile(r"^(?:\[rank\d+\]:)?\[?(?P<l>[IWEF])\d{4} \d\d:\d\d:\d\d"),
+    re.compile(r"^(?:\[rank\d+\]:)?\[?(?P<l>[IWEF])\d{3,4} \d\d:\d\d:\d\d"),
     re.compile(r"^(?:\[rank\d+\]:)?\[(?P<l>[IWEF]) [\w.]+:\d+\]"),
     re.compile(r"\bNCCL (?P<l>INFO|TRACE|VERSION)\b"),
     # The warnings module of Python: FILE:LINE: UserWarning: TEXT
@@ -91,13 +88,7 @@ class Line(Struct, frozen=True):
 
 def parse(line: str) -> Line:
     """Take one cleaned line apart. Cheap enough for lines that may matter, not for every line of a log."""
-    node, position = "", 0
-    while match := _ACTOR.match(line, position):
-        node = match["ip"] or node
-        position = match.end()
-    rest = line[position:].lstrip()
-    found = _HOST_PREFIX.match(rest)
-    message = rest[found.end() :] if found and found.end() < 80 else rest
+    message, node = peel(line[:4096])
     return Line(message, _level(message), node, stamp_of(line[:400]))
 
 
@@ -118,8 +109,9 @@ def stamp_of(text: str) -> Stamp | None:
 
 
 def _stamp(match: re.Match[str]) -> Stamp | None:
-    month = int(match["m1"] or match["m2"] or match["m3"])
-    day = int(match["d1"] or match["d2"] or match["d3"])
+    named = _MONTHS.index(match["m4"]) + 1 if match["m4"] else 0
+    month = named or int(match["m1"] or match["m2"] or match["m3"])
+    day = int(match["d1"] or match["d2"] or match["d3"] or match["d4"])
     if not (1 <= month <= 12 and 1 <= day <= 31 and int(match["h"]) < 24):
         return None
     # 2000 is a leap year: a day of February fits whatever the true year is.

@@ -79,12 +79,16 @@ class Fix(Struct, frozen=True, omit_defaults=True):
         return _PLACEHOLDER.sub(lambda match: shlex.quote(values[match[1]]), self.command)
 
 
-class Evidence(Struct, frozen=True):
-    """Where it was read: source name, line number (from 1) and the cleaned line, shortened when very long."""
+class Evidence(Struct, frozen=True, omit_defaults=True):
+    """Where it was read: source name, line number (from 1) and the cleaned line, shortened when very long,
+    with a few lines before and after it.
+    """
 
     file: str
     line: int
     text: str
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
 
 
 class Finding(Struct, frozen=True):
@@ -108,3 +112,5 @@ class Finding(Struct, frozen=True):
     fixes: tuple[Fix, ...] = ()
     values: Mapping[str, str] = field(default_factory=dict)
     time: float | None = None
+    #: Why it stands before the next finding; empty for the last one.
+    why: str = ""

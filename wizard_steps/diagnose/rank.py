@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Sequence
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
-from wizard_steps.diagnose.lines import unix
+from wizard_steps.diagnose.lines import Stamp, unix
 from wizard_steps.diagnose.model import KINDS, Action, Evidence, Finding, Source
 from wizard_steps.diagnose.scan import KEEP, Hit
+from wizard_steps.diagnose.values import plain
 from wizard_steps.recording.redact import Redactor
 
 #: What is found after the first failure is probably its consequence.
 LATER = 0.6
+#: No finding is surer than this where lines of another kind of failure also name a cause.
+CONTESTED = 0.84
 #: A line of source code in a traceback shows only what the program could say.
 WEAK = 0.5
 _YEAR = 2000
@@ -36,6 +40,7 @@ class Scanned(Struct, frozen=True):
 
     source: Source
     hits: tuple[Hit, ...]
+    values: dict[str, str] = field(default_factory=dict)
 
 
 def findings(scanned: Sequence[Scanned]) -> list[Finding]:
@@ -49,7 +54,9 @@ def findings(scanned: Sequence[Scanned]) -> list[Finding]:
     for kinds in (("cause", "effect"), ("hint",), ("guess",), ("unknown",)):
         real = [group for group in ordered if group[0].hit.kind in kinds]
         if real:
-            return _with_confidence([_finding(group, redactor) for group in real])
+            return _with_confidence(
+                _with_reasons(real, [_finding(group, scanned, redactor) for group in real])
+            )
     return [_wrapper(ordered[0], scanned, redactor)] if ordered else []
 
 
@@ -60,14 +67,19 @@ def _place(scanned: Sequence[Scanned]) -> list[Placed]:
         Placed(
             hit,
             one.source.name,
-            hit.node or one.source.node or hit.groups.get("self", ""),
-            unix(hit.stamp, year) if hit.stamp else None,
+            hit.node or one.source.node or hit.groups.get("self", "") or hit.near,
+            unix(stamp, year) if (stamp := hit.stamp or _first_stamp(one)) else None,
             (number, hit.order),
         )
         for number, one in enumerate(scanned)
         for hit in one.hits
     ]
     return sorted(placed, key=_key)
+
+
+def _first_stamp(one: Scanned) -> Stamp | None:
+    """The time for a hit that stands before any time in its text: that of the first hit with one."""
+    return next((hit.stamp for hit in one.hits if hit.stamp), None)
 
 
 def _key(item: Placed) -> tuple[int, bool, float, tuple[int, int], float]:
@@ -91,25 +103,53 @@ def _strength(hit: Hit) -> tuple[int, float]:
     return (KINDS.index(hit.kind), -hit.rule.rule.confidence)
 
 
-def _finding(group: list[Placed], redactor: Redactor) -> Finding:
+def _finding(group: list[Placed], scanned: Sequence[Scanned], redactor: Redactor) -> Finding:
     first, rule = group[0], group[0].hit.rule.rule
-    values = {**first.hit.groups, **({"node": first.node} if first.node else {})}
+    given = {name: value for one in reversed(scanned) for name, value in one.values.items()}
+    named = {**first.hit.groups, **({"node": first.node} if first.node else {})}
+    values = {**given, **scanned[first.order[0]].values, **named}
+    safe = plain(values)
     return Finding(
         rule=rule.id,
         family=rule.family,
         kind=first.hit.kind,
-        cause=fill(rule.cause, values),
+        cause=redactor.text(fill(rule.cause, values)),
         node=first.node,
-        evidence=tuple(Evidence(i.file, i.hit.number, redactor.text(i.hit.text)) for i in group[:KEEP]),
-        try_=tuple(Action(fill(a.text, values), fill(a.command, values)) for a in rule.try_),
+        evidence=tuple(_evidence(item, redactor) for item in group[:KEEP]),
+        try_=tuple(Action(fill(a.text, safe), fill(a.command, safe)) for a in rule.try_),
         confidence=rule.confidence if first.hit.kind == rule.kind else min(rule.confidence, WEAK),
         source=rule.source,
         since=rule.since,
         until=rule.until,
         fixes=rule.fixes,
-        values=values,
+        values=named,
         time=first.time,
     )
+
+
+def _evidence(item: Placed, redactor: Redactor) -> Evidence:
+    hit = item.hit
+    before, after = (tuple(redactor.text(line) for line in lines) for lines in (hit.before, hit.after))
+    return Evidence(item.file, hit.number, redactor.text(hit.text), before, after)
+
+
+def _with_reasons(groups: list[list[Placed]], found: list[Finding]) -> list[Finding]:
+    """Each finding with why it stands before the next one."""
+    reasons = [_reason(one[0], two[0]) for one, two in itertools.pairwise(groups)]
+    return [replace(finding, why=why) for finding, why in zip(found, [*reasons, ""], strict=True)]
+
+
+def _reason(one: Placed, two: Placed) -> str:
+    other = f"{two.hit.rule.rule.id} ({two.file}:{two.hit.number})"
+    if one.hit.kind != two.hit.kind:
+        return f"this line names a cause; {other} is usually the effect of one"
+    if (one.time is None) != (two.time is None):
+        return f"this line has a time; {other} has none"
+    if one.time is not None and two.time is not None and one.time < two.time:
+        return f"it comes {two.time - one.time:.0f} s before {other}"
+    if one.order[0] != two.order[0]:
+        return f"its file was given before that of {other}"
+    return f"it is written before {other}"
 
 
 def fill(text: str, values: dict[str, str]) -> str:
@@ -121,7 +161,8 @@ def fill(text: str, values: dict[str, str]) -> str:
 
 def _with_confidence(found: list[Finding]) -> list[Finding]:
     result: list[Finding] = []
-    limit = 1.0
+    rivals = {finding.family for finding in found if finding.kind == "cause"}
+    limit = CONTESTED if len(rivals) > 1 else 1.0
     for number, finding in enumerate(found):
         own = finding.confidence * (LATER if number else 1.0)
         limit = min(limit, own)
@@ -131,7 +172,7 @@ def _with_confidence(found: list[Finding]) -> list[Finding]:
 
 def _wrapper(group: list[Placed], scanned: Sequence[Scanned], redactor: Redactor) -> Finding:
     """Only wrappers: say so, and where the cause can be."""
-    finding = _finding(group, redactor)
+    finding = _finding(group, scanned, redactor)
     first = group[0]
     where = [f"above line {first.hit.number} of {first.file}"]
     if first.node:

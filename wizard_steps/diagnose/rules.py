@@ -9,11 +9,16 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct, field
 
+from wizard_steps.diagnose import values
 from wizard_steps.diagnose.literals import any_of, required
 from wizard_steps.diagnose.model import Action, Family, Fix, Kind
 from wizard_steps.errors import MilepostError
 
 FOLDER = Path(__file__).resolve().parent / "rules"
+
+
+#: What was said before a server came up did not keep it from coming up.
+STARTED = re.compile(r"application startup complete\.?|init engine .{0,80}took [\d.]+ s", re.IGNORECASE)
 
 
 class RuleError(MilepostError):
@@ -37,13 +42,25 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True):
     tail: int = 0
     info: bool = False
     warning: bool = True
+    veto: str = ""
+    lasting: bool = False
     since: str = ""
     until: str = ""
     fixes: tuple[Fix, ...] = ()
 
 
+class Benign(Struct, frozen=True, forbid_unknown_fields=True):
+    """Lines that look like trouble and are none; ``why`` says what they mean."""
+
+    id: str
+    patterns: tuple[str, ...]
+    why: str
+    source: str
+
+
 class _File(Struct, frozen=True, forbid_unknown_fields=True):
-    rule: tuple[Rule, ...]
+    rule: tuple[Rule, ...] = ()
+    benign: tuple[Benign, ...] = ()
 
 
 #: What stands for digits in an expression without being one.
@@ -58,6 +75,7 @@ class Compiled:
         self.patterns = [re.compile(p, re.IGNORECASE) for p in rule.patterns]
         self.near = re.compile(rule.near, re.IGNORECASE | re.MULTILINE) if rule.near else None
         self.unless = re.compile(rule.unless, re.IGNORECASE | re.MULTILINE) if rule.unless else None
+        self.veto = re.compile(rule.veto, re.IGNORECASE) if rule.veto else None
         self.words = tuple(sorted(frozenset().union(*(required(p) for p in rule.patterns))))
         numbers = [p for p in rule.patterns if re.search(r"\d", _NO_DIGIT.sub("", p))]
         #: Words of the patterns that look for certain numbers.
@@ -78,19 +96,32 @@ class Compiled:
 class RuleSet:
     """All rules, with the one expression that finds the lines worth a look."""
 
-    def __init__(self, rules: tuple[Rule, ...]) -> None:
+    def __init__(self, rules: tuple[Rule, ...], benign: tuple[Benign, ...] = ()) -> None:
         self.rules = rules
+        self.benign = benign
+        self._benign = [re.compile(p, re.IGNORECASE) for one in benign for p in one.patterns]
         self.compiled = [_compile(rule) for rule in rules]
         self.whole = [rule for rule in self.compiled if not rule.rule.tail]
+        self.vetoes = {rule.rule.id: rule.veto for rule in self.compiled if rule.veto is not None}
         self.tail = [rule for rule in self.compiled if rule.rule.tail]
+
+    def is_benign(self, line: str) -> bool:
+        """Whether the line is known to mean nothing bad."""
+        return any(pattern.search(line) for pattern in self._benign)
 
     @cached_property
     def digit_words(self) -> tuple[str, ...]:
         return tuple(sorted(frozenset().union(*(rule.digit_words for rule in self.whole))))
 
     @cached_property
+    def veto_words(self) -> tuple[str, ...]:
+        patterns = [pattern.pattern for pattern in self.vetoes.values()]
+        return tuple(sorted(frozenset().union(*(required(p) for p in [*patterns, STARTED.pattern]))))
+
+    @cached_property
     def scanner(self) -> re.Pattern[str]:
-        return any_of(word for rule in self.whole for word in rule.words)
+        words = [word for rule in self.whole for word in rule.words]
+        return any_of([*words, *self.veto_words, *values.WORDS])
 
 
 def _compile(rule: Rule) -> Compiled:
@@ -103,9 +134,12 @@ def _compile(rule: Rule) -> Compiled:
 def load(folder: Path = FOLDER) -> RuleSet:
     """Read every ``*.toml`` of ``folder``. Raises RuleError."""
     rules: list[Rule] = []
+    benign: list[Benign] = []
     for path in sorted(folder.glob("*.toml")):
         try:
-            rules.extend(msgspec.toml.decode(path.read_bytes(), type=_File).rule)
+            file = msgspec.toml.decode(path.read_bytes(), type=_File)
+            rules.extend(file.rule)
+            benign.extend(file.benign)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise RuleError(f"{path.name}: {error}") from None
     twice = {rule.id for rule in rules if sum(other.id == rule.id for other in rules) > 1}
@@ -113,7 +147,7 @@ def load(folder: Path = FOLDER) -> RuleSet:
         raise RuleError(f"rule id used twice: {', '.join(sorted(twice))}")
     if not rules:
         raise RuleError(f"{folder}: no rules found")
-    return RuleSet(tuple(rules))
+    return RuleSet(tuple(rules), tuple(benign))
 
 
 @lru_cache(maxsize=1)

@@ -8,15 +8,19 @@ taken apart and tried against those rules.
 
 from __future__ import annotations
 
-import codecs
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from wizard_steps.diagnose import values
 from wizard_steps.diagnose.around import Around
 from wizard_steps.diagnose.lines import Line, Stamp, parse, strip_codes, unwrapped
-from wizard_steps.diagnose.rules import Compiled, RuleSet
+from wizard_steps.diagnose.prefixes import peel, said
+from wizard_steps.diagnose.reading import texts
+from wizard_steps.diagnose.rules import STARTED, Compiled, RuleSet
+from wizard_steps.diagnose.shapes import shaped
 
 #: Characters that one block aims at, and how much of the text after it is kept at hand.
 BLOCK = 1 << 19
@@ -46,6 +50,10 @@ class Hit(Struct, frozen=True):
     groups: dict[str, str]
     order: int
     kind: str
+    #: A node that the message or its surroundings name, where no prefix does.
+    near: str = ""
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
 
 
 class Scanner:
@@ -59,7 +67,10 @@ class Scanner:
         self._seen: set[int] = set()
         self._kept: dict[tuple[str, str], int] = {}
         self._stamp: Stamp | None = None
+        self._labelled = False
         self.hits: list[Hit] = []
+        #: What the text gives away in passing; see values.py.
+        self.values: dict[str, str] = {}
 
     def feed(self, text: str) -> None:
         self._raw = self._raw + text if self._raw else text
@@ -83,6 +94,7 @@ class Scanner:
         if not block:
             return
         lines = block.split("\n")
+        self._labelled = self._labelled or _is_labelled(lines)
         for index in self._worth(block, lines):
             self._line(lines, index, after)
         self._number += len(lines) - 1
@@ -95,16 +107,22 @@ class Scanner:
         """Lines of a shape not seen before, and those that hold a word whose digits matter."""
         if len(self._seen) > _SEEN:
             self._seen.clear()
-        seen, keys = self._seen, _keys(block, lines)
+        seen, keys = self._seen, _keys(block, lines, self._labelled)
         fresh = []
         for index, key in enumerate(keys):
             if key not in seen:
                 seen.add(key)
                 fresh.append(index)
-        return sorted({*fresh, *self._with_digits(block, lines)})
-
-    def _with_digits(self, block: str, lines: list[str]) -> Iterator[int]:
         low = _lower(block)
+        return sorted({*fresh, *self._with_digits(block, low, lines), *self._with_vetoes(block, low)})
+
+    def _with_vetoes(self, block: str, low: str) -> Iterator[int]:
+        """Lines that take back what was found before them, however often they come."""
+        for word in self._rules.veto_words:
+            for place in _find(low, word):
+                yield block.count("\n", 0, place)
+
+    def _with_digits(self, block: str, low: str, lines: list[str]) -> Iterator[int]:
         places = sorted({place for word in self._rules.digit_words for place in _find(low, word)})
         index = position = 0
         for place in places:
@@ -128,6 +146,8 @@ class Scanner:
 
     def _match(self, text: str, number: int, around: Around, rules: Sequence[Compiled]) -> None:
         low = text.lower()
+        self.values = {**values.found(text, low), **self.values}
+        self._take_back(text, low)
         line: Line | None = None
         for rule in rules:
             if not any(word in low for word in rule.words):
@@ -137,14 +157,28 @@ class Scanner:
                 continue
             match = rule.search(line.message)
             if match is not None and around.fits(rule):
+                if self._rules.is_benign(line.message):
+                    return
                 self._add(rule, number, text, line, match, around)
+
+    def _take_back(self, text: str, low: str) -> None:
+        """Drop what this line shows to have passed."""
+        if not self.hits or not any(word in low for word in self._rules.veto_words):
+            return
+        passed = {name for name, veto in self._rules.vetoes.items() if veto.search(text)}
+        self.hits = [hit for hit in self.hits if hit.rule.rule.id not in passed]
+        if STARTED.search(text) and '"' not in text:
+            self.hits = [later for hit in self.hits if (later := _outlived(hit)) is not None]
 
     def _add(
         self, rule: Compiled, number: int, text: str, line: Line, match: re.Match[str], around: Around
     ) -> None:
         groups = {name: value for name, value in match.groupdict().items() if value}
         node = groups.pop("node", "") or line.node
-        key = (rule.rule.id, node)
+        near = said(line.message) or around.said_node() if not node or rule.rule.family == "ssh" else ""
+        if rule.rule.family == "ssh" and near:
+            node = near
+        key = (rule.rule.id, node or near)
         count = self._kept.get(key, 0)
         if count >= KEEP:
             return
@@ -153,8 +187,21 @@ class Scanner:
         kind = rule.rule.kind
         if kind in ("cause", "effect") and _CODE.search(line.message):
             kind = "hint"
-        shown = text.strip()[:WINDOW]
-        self.hits.append(Hit(rule, number, shown, node, self._stamp, groups, len(self.hits), kind))
+        before, after = around.shown()
+        hit = Hit(
+            rule,
+            number,
+            text.strip()[:WINDOW],
+            node,
+            self._stamp,
+            groups,
+            len(self.hits),
+            kind,
+            near,
+            before,
+            after,
+        )
+        self.hits.append(hit)
 
     def _last_lines(self) -> None:
         """Rules about where a text ends: a hang shows only by what does not follow."""
@@ -169,9 +216,24 @@ class Scanner:
                 self._match(line, max(1, first + index), Around([], lines, index, ""), rules)
 
 
-def _keys(block: str, lines: list[str]) -> list[int]:
-    """What stands for each line: its text without digits, and the address that Ray put before it."""
+def _outlived(hit: Hit) -> Hit | None:
+    """A hit after which the server came up all the same: a remark at most."""
+    if hit.rule.rule.lasting:
+        return hit
+    return replace(hit, kind="hint") if hit.kind == "cause" else None
+
+
+def _is_labelled(lines: list[str]) -> bool:
+    """Whether the lines come from several nodes, told apart by what stands before them."""
+    step = max(1, len(lines) // 60)
+    return len({node for line in lines[::step][:60] if (node := peel(line[:400])[1])}) > 1
+
+
+def _keys(block: str, lines: list[str], labelled: bool) -> list[int]:
+    """What stands for each line: its text without digits, and the node that stands before it."""
     bare = block.encode("utf-8", "replace").translate(None, _DIGITS).split(b"\n")
+    if labelled:
+        return [hash((line, peel(text[:400])[1])) for line, text in zip(bare, lines, strict=True)]
     if "ip=" not in block:
         return [hash(line) for line in bare]
     found = (_ADDRESS.search(line, 0, 200) if "ip=" in line else None for line in lines)
@@ -200,24 +262,17 @@ def _later(one: Stamp | None, other: Stamp | None) -> Stamp | None:
 
 def scan_text(text: str, rules: RuleSet) -> Scanner:
     """All hits of a text that is already in memory."""
-    scanner = Scanner(rules)
-    for position in range(0, len(text), BLOCK):
-        scanner.feed(text[position : position + BLOCK])
-    scanner.end()
-    return scanner
+    return _scan((text[place : place + BLOCK] for place in range(0, len(text), BLOCK)), rules)
 
 
 def scan_bytes(pieces: Iterable[bytes], rules: RuleSet) -> Scanner:
-    """All hits of bytes as they come from a file; what is not UTF-8 becomes replacement marks."""
+    """All hits of bytes as they come from a file, packed or not, in whichever encoding."""
+    return _scan(texts(iter(pieces)), rules)
+
+
+def _scan(pieces: Iterable[str], rules: RuleSet) -> Scanner:
     scanner = Scanner(rules)
-    for text in _decoded(pieces):
+    for text in shaped(pieces):
         scanner.feed(text)
     scanner.end()
     return scanner
-
-
-def _decoded(pieces: Iterable[bytes]) -> Iterator[str]:
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    for piece in pieces:
-        yield decoder.decode(piece)
-    yield decoder.decode(b"", final=True)

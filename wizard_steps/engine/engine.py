@@ -45,7 +45,7 @@ class Engine:
         redactor: Redactor | None = None,
     ) -> None:
         self.plan = tuple(plan)
-        self.cluster = cluster
+        self._cluster = cluster
         self.state = State()
         self._decider = decider
         self._clock = clock
@@ -56,6 +56,11 @@ class Engine:
         self._limit = asyncio.Semaphore(cluster.ssh.limit)
         self._answers: dict[str, dict[str, str]] = {}
         self._dry = False
+
+    @property
+    def cluster(self) -> Cluster:
+        """As it is now: what a person edits changes it."""
+        return self._cluster
 
     def emit(self, event: ev.AnyEvent) -> None:
         self._journal.append(event)
@@ -97,7 +102,7 @@ class Engine:
             if answer.value == "fix":
                 await self._fix(step, answer)
             if answer.value == "edit":
-                self._edit(answer)
+                self.edit(answer.where, answer.text)
                 at = min(at, self._owner(answer.where, at))
             self._answers.pop(self.plan[at].id, None)
         return "passed" if gated else "listed"
@@ -115,10 +120,14 @@ class Engine:
         nodes = [n for n in (*self.cluster.node_list, WIZARD) if n.name in answer.where.split()]
         await self._work(step, [(node, cmd) for node in nodes])
 
-    def _edit(self, answer: Answer) -> None:
-        self.cluster = with_value(self.cluster, answer.where, answer.text)
-        plain = msgspec.to_builtins(self.cluster)
-        self.emit(ev.ClusterEdited(self._now(), answer.where, answer.text, plain))
+    def edit(self, where: str, text: str) -> None:
+        """Set a field of the cluster file, at a gate or at any time: the next step goes by it.
+
+        Raises UsageError when it does not fit.
+        """
+        self._cluster = with_value(self._cluster, where, text)
+        plain = msgspec.to_builtins(self._cluster)
+        self.emit(ev.ClusterEdited(self._now(), where, text, plain))
 
     def _owner(self, where: str, default: int) -> int:
         """The place of the step that settles a field of the cluster file."""

@@ -69,7 +69,7 @@ class Runner:
     async def run(self, step: str, node: Node, cmd: Cmd) -> Result:
         """Until ``cmd`` is done or its time is up. Never raises for what a host does."""
         first = await self._once(step, node, cmd, cmd.timeout)
-        if cmd.until is None or first.reason == "dry":
+        if cmd.until is None or first.reason in ("dry", "unrecorded"):
             return first
         return await self._poll(step, node, cmd, first)
 
@@ -91,8 +91,8 @@ class Runner:
             await self._clock.sleep(cmd.every)
             left = max(deadline - result.ended, LAST_USE)
             latest = await self._once(step, node, cmd, left)
-            if latest.reason == "timeout":
-                # The time ran out in the midst of a use: what the use before it said is what is known.
+            if latest.reason in ("timeout", "unrecorded"):
+                # The time, or the recording, ran out in the midst: what the use before said is what is known.
                 return replace(result, reason="timeout", ended=latest.ended)
             result = replace(latest, started=first.started)
 

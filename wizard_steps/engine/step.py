@@ -10,6 +10,11 @@ from msgspec import Struct, field
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.model import Node, Results, Round, Verdict, Work
 
+#: The file of a bundle that tells what the nodes are, for ``Bundled``.
+FACTS, ABOUT_FACTS = "facts.txt", "what each node said of itself: OS, addresses, GPUs, versions"
+#: Keys of the command that starts what keeps running, and of those that end it.
+STARTS, ENDS = "launch", ("stop", "clear")
+
 
 class Known(Struct, frozen=True):
     """What is known when a step begins: the cluster file and the facts earlier gates produced."""
@@ -39,6 +44,14 @@ class Known(Struct, frozen=True):
         return self.ip(self.head)
 
 
+class Bundled(Struct, frozen=True):
+    """Output that a ticket needs: what the last use of each of ``keys`` printed on each node, in one file."""
+
+    keys: tuple[str, ...]
+    name: str
+    about: str
+
+
 class Step:
     """One milestone. Subclass it, give it ``id`` and ``title``, and fill in the two pure functions.
 
@@ -49,8 +62,18 @@ class Step:
 
     id: str = ""
     title: str = ""
+    #: The title where there is little room: at most 14 characters. Without it the title is cut.
+    short: str = ""
+    #: The stages of a start-up in their order, see ``phase_of``.
+    phases: tuple[str, ...] = ()
+    #: What of its output a ticket needs.
+    bundled: tuple[Bundled, ...] = ()
     #: Fields of the cluster file this step settles (regexes): editing one later comes back to this step.
     owns: tuple[str, ...] = ()
+    #: For old recordings: (an id this step was recorded under, {a command key of then: that of today}); keys
+    #: that are the same are left out. The step's own id stands for renamed keys alone. An old id or key is
+    #: never used again for something else.
+    formerly: tuple[tuple[str, Mapping[str, str]], ...] = ()
 
     def rounds(self, known: Known, done: Results) -> Round | None:
         """What to run next, or None when there is enough to judge."""
@@ -67,6 +90,17 @@ class Step:
     def ways(self, known: Known) -> Collection[str]:
         """Which of the bracketed parts of the expected file hold, see ``expected.WAYS``."""
         return ()
+
+    def phase_of(self, line: str) -> str | None:
+        """Which of ``phases`` a line of output belongs to; None when it says nothing about that."""
+        return None
+
+    def leaves_running(self, known: Known, node: Node) -> str:
+        """What keeps running on a node when this step has passed, in words; "" when nothing does.
+
+        What it starts has the key STARTS, what ends it one of ENDS.
+        """
+        return ""
 
     def undo(self, known: Known) -> Sequence[Work]:
         """Commands that remove what this step started (and only that). ``milepost down`` runs them."""

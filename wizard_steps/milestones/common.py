@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
+from wizard_steps.engine.step import Known, Step
 from wizard_steps.model import Check, Cmd, Node, Result, Results, Round, Work
+from wizard_steps.node.place import Place, place_of
 
 
 def everywhere(nodes: Iterable[Node], make: Cmd | Callable[[Node], Cmd]) -> Round:
@@ -13,14 +15,16 @@ def everywhere(nodes: Iterable[Node], make: Cmd | Callable[[Node], Cmd]) -> Roun
     return Round(work=tuple(work))
 
 
-def fields(text: str) -> dict[str, str]:
-    """``name: value`` lines as a mapping; the first of a name counts."""
-    found: dict[str, str] = {}
-    for line in text.splitlines():
-        name, colon, value = line.partition(":")
-        if colon and name.strip() and " " not in name.strip():
-            found.setdefault(name.strip(), value.strip())
-    return found
+class Placed(Step):
+    """A milestone that exists once for hosts and containers: its commands and texts fit the place."""
+
+    def ways(self, known: Known) -> Collection[str]:
+        return placed(known).ways
+
+
+def placed(known: Known) -> Place:
+    """Where Ray and vLLM run, with what the gates before have taught."""
+    return place_of(known.cluster, known.facts)
 
 
 def ran(done: Results, key: str, nodes: Sequence[Node]) -> list[Check]:

@@ -69,6 +69,7 @@ class Reply:
 class Curl(Step):
     id = "curl"
     title = "curl the API"
+    short = "curl"
 
     def rounds(self, known: Known, done: Results) -> Round | None:
         serve, head = known.cluster.serve, known.head

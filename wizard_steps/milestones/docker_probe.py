@@ -6,9 +6,9 @@ import re
 import shlex
 
 from wizard_steps.cluster.file import Cluster
-from wizard_steps.milestones.common import fields
 from wizard_steps.model import Cmd, Result
 from wizard_steps.node import docker
+from wizard_steps.node.lines import fields
 
 #: An image with vLLM and CUDA has some 10 GB: an hour on a slow line.
 PULL_LIMIT = 3600.0
@@ -140,51 +140,3 @@ def size(text: str) -> int:
     """Bytes of a size as docker writes it: ``10.24g``, ``512m``."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([bkmg]?)", text.lower())
     return int(float(match[1]) * _UNITS[match[2]]) if match else 0
-
-
-def hint(text: str) -> str:
-    """What to do about an engine's own words, or nothing."""
-    return next((words for pattern, words in _HINTS if re.search(pattern, text, re.IGNORECASE)), "")
-
-
-_HINTS = (
-    (
-        r"permission denied.*(docker|sock)|docker.*permission denied",
-        "this user may not use the engine: `sudo usermod -aG docker USER` and log in again, "
-        'or set docker.command = "sudo -n docker"',
-    ),
-    (
-        r"cannot connect to the docker daemon|is the docker daemon running",
-        "the engine does not run: `sudo systemctl start docker`; or a docker client without an engine comes "
-        "first in PATH: set docker.command to the right one's full path",
-    ),
-    (
-        r"could not select device driver|unknown or invalid runtime name|nvidia-container|cdi device",
-        "install nvidia-container-toolkit, `sudo nvidia-ctk runtime configure`, restart docker "
-        "(a snap docker cannot use it)",
-    ),
-    (
-        r"setting rlimit|ulimit",
-        "this engine may not raise that limit: raise the host's own, or leave it out of docker.ulimits",
-    ),
-    (
-        r"manifest unknown|manifest for .* not found|repository does not exist|name unknown",
-        "no such image: check its name and tag in docker.image",
-    ),
-    (r"unauthorized|denied: requested access|authentication required", "`docker login` on that node first"),
-    (
-        r"toomanyrequests|rate limit",
-        "the registry's rate limit: `docker login` there, or use a mirror",
-    ),
-    (r"no space left", "no room for the image: free some disk (docker system df), about 30 GB are needed"),
-    (
-        r"no such host|network is unreachable|i/o timeout|connection refused|TLS handshake",
-        "the node does not reach the registry: a proxy, a mirror, or `docker save | ssh NODE docker load`",
-    ),
-    (
-        r"exec format error|does not match the (expected|detected)",
-        "the image is for another CPU",
-    ),
-    (r"ray: (command )?not found", "this image has no ray: go back to the check of the image"),
-    (r"not found", "install docker on that node, or set docker.command to its full path"),
-)

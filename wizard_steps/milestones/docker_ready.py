@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from wizard_steps.cluster.checks import IMAGE_NAME
-from wizard_steps.engine.step import Known, Step
+from wizard_steps.engine.step import ABOUT_FACTS, FACTS, Bundled, Known, Step
 from wizard_steps.milestones import docker_probe as probe
 from wizard_steps.milestones.common import everywhere, failure, same_everywhere
 from wizard_steps.milestones.docker_probe import Image, Inside
 from wizard_steps.model import Check, Node, Option, Question, Results, Round, Verdict
 from wizard_steps.node import docker
+from wizard_steps.node.docker_words import hint
 
 #: Open files a container must be allowed. Ray raises its own limit to the hard one.
 MIN_FILES = 16384
@@ -30,6 +31,20 @@ _WITHOUT = (
 class DockerReady(Step):
     id = "docker_ready"
     title = "Docker, GPUs and the image"
+    short = "Docker, image"
+    bundled = (
+        Bundled(
+            (
+                "engine",
+                "image",
+                "inside",
+                "image-2",
+                "inside-2",
+            ),
+            FACTS,
+            ABOUT_FACTS,
+        ),
+    )
     owns = (r"docker\..*",)
 
     def rounds(self, known: Known, done: Results) -> Round | None:
@@ -181,7 +196,7 @@ def _node(known: Known, done: Results, node: Node) -> list[Check]:
         if result is not None and not result.ok and result.reason != "dry":
             name = {"engine": "docker", "inside": "container"}.get(key.split("-")[0], key.split("-")[0])
             check = failure(result, node)
-            return [Check(name, False, check.found, node=node.name, hint=probe.hint(result.text))]
+            return [Check(name, False, check.found, node=node.name, hint=hint(result.text))]
     result = done.get(f"inside{suffix}", node)
     if result is None:
         return [Check("container", False, "was not run", node=node.name)]

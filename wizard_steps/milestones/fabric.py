@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from itertools import combinations
 
-from wizard_steps.engine.step import Known, Step
+from wizard_steps.engine.step import Known
 from wizard_steps.milestones import raystart
-from wizard_steps.milestones.common import everywhere, failure, fields
+from wizard_steps.milestones.common import Placed, everywhere, failure, placed
 from wizard_steps.model import Check, Cmd, Node, Results, Round, Verdict, Work
-from wizard_steps.node import collective, mesh, remote
+from wizard_steps.node import collective, mesh
+from wizard_steps.node.lines import fields
+from wizard_steps.node.place import RAY, Service
 from wizard_steps.node.remote import Look
 
 #: One port for each kind a firewall may forget: Ray's workers (both ends of their range), where the ranks
@@ -20,19 +22,19 @@ NEIGHBOURS = 8
 AT_ONCE, MOST = 8, 64
 
 
-class Fabric(Step):
+class Fabric(Placed):
     id = "fabric"
     title = "Prove the GPU network"
-    #: Why it is not proved again on nodes that are in use.
-    in_use = "Ray of this cluster runs on {} and uses the network"
-    #: Where torch comes from and which step settles that, for a reader; ``{}`` is the venv.
-    torch_of, torch_step = "this venv ({})", "install"
+    short = "GPU network"
+    formerly = (("docker_fabric", {}),)
 
     def rounds(self, known: Known, done: Results) -> Round | None:
+        place = placed(known)
         if not done.has("look"):
             port = known.cluster.ray.port
-            looks = everywhere(known.nodes, lambda n: remote.look(known.cluster, n, raystart.ROLE, port))
-            return Round(work=looks.work + everywhere(known.nodes, collective.look(known.cluster)).work)
+            looks = everywhere(known.nodes, lambda n: place.look(Service(n, RAY, port)))
+            torch = collective.look(place.python, place.kind)
+            return Round(work=looks.work + everywhere(known.nodes, lambda n: place.trial(n, torch)).work)
         if _running(known, done):
             return None
         if len(known.nodes) > 1 and not done.has("mesh"):
@@ -46,12 +48,12 @@ class Fabric(Step):
     def judge(self, known: Known, done: Results) -> Verdict:
         running = _running(known, done)
         if running:
-            found = "not proved again: " + self.in_use.format(", ".join(running))
+            found = "not proved again: " + placed(known).in_use.format(", ".join(running))
             return Verdict(True, found, (Check("all_reduce", True, found, warning=True),))
         checks = _tcp(known, done)
         facts: dict[str, object] = {}
         if all(check.ok for check in checks):
-            missing = self._missing_torch(known, done)
+            missing = _missing_torch(known, done)
             more, facts = ([missing], {}) if missing else _proved(known, done)
             checks += more
         failed = [check for check in checks if not check.ok]
@@ -61,17 +63,17 @@ class Fabric(Step):
             return Verdict(False, f"the nodes cannot work together yet: {few}", tuple(checks))
         return Verdict(True, checks[-1].found, tuple(checks), {"fabric": facts} if facts else {})
 
-    def _missing_torch(self, known: Known, done: Results) -> Check | None:
-        """Some without torch is a fault; nobody with torch means that there is nothing to prove it with."""
-        missing = _missing(known, done)
-        if not missing:
-            return None
-        some = len(missing) < len(known.nodes)
-        found = f"not proved: no torch in {self.torch_of.format(known.cluster.venv)} on {', '.join(missing)}"
-        hint = f"go back to {self.torch_step}: the other nodes have it" if some else ""
-        return Check(
-            "all_reduce", not some, found, node=missing[0] if some else "", hint=hint, warning=not some
-        )
+
+def _missing_torch(known: Known, done: Results) -> Check | None:
+    """Some without torch is a fault; nobody with torch means that there is nothing to prove it with."""
+    missing, place = _missing(known, done), placed(known)
+    if not missing:
+        return None
+    some = len(missing) < len(known.nodes)
+    found = f"not proved: no torch in {place.torch_of} on {', '.join(missing)}"
+    hint = f"go back to {place.torch_step}: the other nodes have it" if some else ""
+    node = missing[0] if some else ""
+    return Check("all_reduce", not some, found, node=node, hint=hint, warning=not some)
 
 
 def _running(known: Known, done: Results) -> list[str]:
@@ -97,7 +99,8 @@ def _mesh(known: Known) -> list[Work]:
         listen = [(mine, port, len(peers)) for port in PORTS]
         to = [(peer.name, mine, known.ip(peer), port, 0) for peer in peers for port in PORTS]
         shown = f"(connect to {len(peers)} other node(s) on ports {', '.join(map(str, PORTS))})"
-        work.append((node, mesh.command(known.cluster, "mesh", listen, to, shown)))
+        cmd = mesh.command(known.cluster, "mesh", listen, to, shown)
+        work.append((node, placed(known).trial(node, cmd)))
     return work
 
 
@@ -154,8 +157,9 @@ def _run(known: Known, nodes: tuple[Node, ...], backend: str, key: str, port: in
     master = known.ip(nodes[0])
 
     def one(rank: collective.Rank) -> Cmd:
-        env = raystart.environment(known, rank.node)
-        return collective.command(known.cluster, rank, world, master, backend, env, key, port)
+        env, place = raystart.environment(known, rank.node), placed(known)
+        cmd = collective.command(place.python, rank, world, master, backend, env, key, port)
+        return place.trial(rank.node, cmd)
 
     return [(rank.node, one(rank)) for rank in ranks]
 

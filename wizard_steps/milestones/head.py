@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from wizard_steps.engine.step import Known, Step
+from wizard_steps.engine.step import Bundled, Known
 from wizard_steps.milestones import raystart
-from wizard_steps.model import Check, Results, Round, Verdict, Work
+from wizard_steps.milestones.common import Placed, placed
+from wizard_steps.model import Check, Node, Results, Round, Verdict, Work
 from wizard_steps.node import ray_token
+from wizard_steps.node.place import Service
 
 
 def argv(known: Known) -> list[str]:
     ray = known.cluster.ray
     return [
-        known.cluster.program("ray"),
+        placed(known).program("ray"),
         "start",
         "--head",
         f"--port={ray.port}",
@@ -24,27 +26,43 @@ def argv(known: Known) -> list[str]:
     ]
 
 
-class Head(Step):
+class Head(Placed):
     id = "head"
     title = "Start the head"
+    short = "Ray head"
     owns = (r"ray\.(port|dashboard_port|dashboard_host|head_flags|auth)",)
+    bundled = (Bundled(("start",), "ray-start.txt", "what Ray said when it was started"),)
+    formerly = (("docker_head", {}),)
 
     def rounds(self, known: Known, done: Results) -> Round | None:
-        return raystart.rounds(known, done, [known.head], {known.head.name: argv(known)})
+        return raystart.rounds(known, done, _services(known))
 
     def judge(self, known: Known, done: Results) -> Verdict:
-        checks = raystart.judge(known, done, [known.head])
+        place = placed(known)
+        if place.idle:
+            return Verdict(True, "no Ray on this path: there is nothing to start before vLLM")
+        checks = raystart.judge(known, done, _services(known))
         ok = all(check.ok for check in checks)
+        if place.without_ray:
+            said = "the head's container waits for vLLM" if ok else "no container of ours on the head"
+            return Verdict(ok, said, tuple(checks))
         address = f"{known.head_ip}:{known.cluster.ray.port}"
         summary = f"the head listens at {address}" if ok else f"no head of ours at {address}"
-        checks += dashboard_checks(known)
-        return Verdict(ok, summary, tuple(checks), facts(known, done) if ok else {})
+        checks += [*raystart.by_hand(known, [known.head]), *dashboard_checks(known)]
+        return Verdict(ok, summary, tuple(checks), _facts(known, done) if ok else {})
+
+    def leaves_running(self, known: Known, node: Node) -> str:
+        return raystart.leaves(known, node, "Ray head")
 
     def undo(self, known: Known) -> Sequence[Work]:
         return [(known.head, cmd) for cmd in raystart.undo(known, known.head)]
 
 
-def facts(known: Known, done: Results) -> dict[str, str]:
+def _services(known: Known) -> list[Service]:
+    return [raystart.service(known, known.head, argv(known))]
+
+
+def _facts(known: Known, done: Results) -> dict[str, str]:
     """What the gate of the head teaches: where it listens, and the hash of its token where it has one."""
     token = ray_token.hash_of(done.get("token", known.head))
     address = f"{known.head_ip}:{known.cluster.ray.port}"

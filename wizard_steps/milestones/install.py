@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shlex
 
-from wizard_steps.engine.step import Known, Step
-from wizard_steps.milestones.common import everywhere, failure, fields, same_everywhere
+from wizard_steps.engine.step import ABOUT_FACTS, FACTS, Bundled, Known, Step
+from wizard_steps.milestones.common import everywhere, failure, same_everywhere
 from wizard_steps.model import Check, Cmd, Node, Results, Round, Verdict
+from wizard_steps.node.lines import fields
 
 _VERSIONS = """
 import sys
@@ -54,6 +55,8 @@ def install_command(known: Known) -> Cmd:
 class Install(Step):
     id = "install"
     title = "Install vLLM and Ray"
+    short = "install"
+    bundled = (Bundled(("versions",), FACTS, ABOUT_FACTS),)
     owns = ("venv", r"serve\.vllm_version", r"ray\.version")
 
     def rounds(self, known: Known, done: Results) -> Round | None:

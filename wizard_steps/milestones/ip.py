@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wizard_steps.engine.step import Known, Step
+from wizard_steps.engine.step import ABOUT_FACTS, FACTS, Bundled, Known, Step
 from wizard_steps.facts.network import Candidate, candidates, parse_interfaces
 from wizard_steps.milestones import ip_measure
 from wizard_steps.milestones.common import everywhere, failure
@@ -28,6 +28,8 @@ SETS = ("VLLM_HOST_IP", "NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME")
 class Ip(Step):
     id = "ip"
     title = "Pick the IP for GPU traffic"
+    short = "pick the IP"
+    bundled = (Bundled(("addr",), FACTS, ABOUT_FACTS),)
     owns = (r"nodes\[\d+\]\.fabric_ip", r"ray\.port")
 
     def rounds(self, known: Known, done: Results) -> Round | None:

@@ -10,7 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from wizard_steps.cluster.file import Cluster
-from wizard_steps.engine.step import Known, Step
+from wizard_steps.engine.step import ABOUT_FACTS, FACTS, Bundled, Known, Step
 from wizard_steps.facts import script
 from wizard_steps.facts.boxes import topology_of
 from wizard_steps.facts.finding import Finding
@@ -32,6 +32,8 @@ _SHOWN = 4
 class Preflight(Step):
     id = "preflight"
     title = "Look before you start"
+    short = "look first"
+    bundled = (Bundled(("facts",), FACTS, ABOUT_FACTS),)
 
     def rounds(self, known: Known, done: Results) -> Round | None:
         if not done.has("facts"):

@@ -6,9 +6,10 @@ import shlex
 
 from wizard_steps.engine.expected import SNAPSHOTS
 from wizard_steps.engine.step import Known, Step
-from wizard_steps.milestones.common import failure, fields
+from wizard_steps.milestones.common import failure
 from wizard_steps.model import WIZARD, Check, Cmd, Forward, Results, Round, Verdict
 from wizard_steps.node import api_key
+from wizard_steps.node.lines import fields
 
 PROMPT = "Explain Ray in one short paragraph."
 MAX_TOKENS = 128
@@ -46,6 +47,7 @@ def probe_command(known: Known) -> Cmd:
 class Probe(Step):
     id = "probe"
     title = "Python probe"
+    short = "Python probe"
 
     def rounds(self, known: Known, done: Results) -> Round | None:
         if not done.has("write"):

@@ -11,11 +11,10 @@ import re
 import shlex
 from typing import Any
 
-from wizard_steps.engine.step import Known, Step
-from wizard_steps.milestones import raystart
-from wizard_steps.milestones.common import failure
+from wizard_steps.engine.step import Bundled, Known
+from wizard_steps.milestones.common import Placed, failure, placed
 from wizard_steps.model import Check, Cmd, Node, Result, Results, Round, Verdict
-from wizard_steps.node import ray_token, remote
+from wizard_steps.node.place import RAY, Service
 from wizard_steps.node.remote import Look
 
 #: How long the totals may take to become right, beside the settle time. They lag a join by about 5 s.
@@ -51,68 +50,75 @@ def nodes_of(text: str) -> list[dict[str, Any]]:
 def status_command(known: Known) -> Cmd:
     cluster = known.cluster
     address = f"{known.head_ip}:{cluster.ray.port}"
-    ray = shlex.quote(cluster.program("ray"))
+    ray = shlex.quote(placed(known).program("ray"))
     nodes, gpus = len(known.nodes), cluster.total_gpus
 
     def whole(result: Result) -> bool:
         return result.ok and Totals(result.text).right(nodes, gpus)
 
-    return Cmd(
+    status = Cmd(
         key="status",
-        text=f"{ray_token.setup(cluster)}{ray} status --address={shlex.quote(address)}",
+        text=f"{ray} status --address={shlex.quote(address)}",
         until=whole,
         every=3.0,
         settle=float(cluster.ray.settle),
         timeout=PATIENCE + cluster.ray.settle,
         show=f"ray status --address={address}",
     )
+    return placed(known).run(known.head, status)
 
 
 def list_command(known: Known, whole: bool = True) -> Cmd:
     """The nodes by address. When the totals are wrong already, the first answer will do."""
     cluster = known.cluster
-    ray = shlex.quote(cluster.program("ray"))
+    ray = shlex.quote(placed(known).program("ray"))
     host = (
         "127.0.0.1" if cluster.ray.dashboard_host in ("127.0.0.1", "0.0.0.0", "localhost") else known.head_ip
     )
     address = f"http://{host}:{cluster.ray.dashboard_port}"
     wanted = len(known.nodes)
-    return Cmd(
+    listed = Cmd(
         key="nodes",
-        text=ray_token.setup(cluster)
-        + f"{ray} list nodes --limit=10000 --format=json --address={shlex.quote(address)}",
+        text=f"{ray} list nodes --limit=10000 --format=json --address={shlex.quote(address)}",
         until=(lambda result: result.ok and len(nodes_of(result.text)) >= wanted) if whole else None,
         every=2.0,
         timeout=30.0,
         quiet=True,
         show="ray list nodes --format=json",
     )
+    return placed(known).run(known.head, listed)
 
 
 def alive_command(known: Known, node: Node) -> Cmd:
     """Asks the node itself. Ray believes in a host that fell silent for a minute or more (its health checks
     have to time out), so a settle time shorter than that does not see it."""
-    port = known.cluster.ray.port
-    return remote.look(known.cluster, node, raystart.ROLE, port, key="alive")
+    return placed(known).look(Service(node, RAY, known.cluster.ray.port), key="alive")
 
 
-class RayStatus(Step):
+class RayStatus(Placed):
     id = "ray_status"
     title = "ray status matches reality"
+    short = "ray status"
     owns = (r"ray\.settle",)
+    bundled = (Bundled(("status",), "ray-status.txt", "the last `ray status` of the walk"),)
+    formerly = (("docker_ray_status", {}),)
 
     def rounds(self, known: Known, done: Results) -> Round | None:
+        if placed(known).without_ray:
+            return None
         if not done.has("status"):
             return Round(work=((known.head, status_command(known)),))
         if not done.has("nodes"):
             status = done.get("status", known.head)
             whole = status is not None and Totals(status.text).nodes >= len(known.nodes)
             return Round(work=((known.head, list_command(known, whole)),))
-        if not done.has("alive") and known.cluster.path == "bare-metal":
+        if not done.has("alive"):
             return Round(work=tuple((node, alive_command(known, node)) for node in known.nodes))
         return None
 
     def judge(self, known: Known, done: Results) -> Verdict:
+        if placed(known).without_ray:
+            return Verdict(True, "no Ray on this path: vLLM's ranks find each other in the next step")
         status = done.get("status", known.head)
         if status is None or (not status.ok and "node_" not in status.text):
             checks = [failure(status, known.head, "is the head still running? go back to head")]
@@ -199,8 +205,8 @@ def _alive(known: Known, done: Results) -> list[Check]:
             )
             checks.append(Check("answers", False, found, "an answer from the node itself", node.name, hint))
         elif not Look(result.text).leader:
-            log = f"~/.milepost/{known.cluster.name}/{raystart.ROLE}.log"
-            hint = f"its last words are in {log} there; go back, and milepost starts it again"
+            log = placed(known).log_of(node, RAY)
+            hint = f"its log there: {log}. Go back, and milepost starts it again"
             found = "the Ray milepost started has ended"
             checks.append(Check("own Ray", False, found, "running", node.name, hint))
     return checks

@@ -1,18 +1,20 @@
-"""What head and workers share: how `ray start` is launched, followed, found again and judged."""
+"""What head and workers share: how Ray (or the container that waits for vLLM) is started, followed, found
+again and judged. Where that is, the place knows.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from wizard_steps.engine.step import Known
-from wizard_steps.milestones.common import failure
+from wizard_steps.milestones.common import failure, placed
 from wizard_steps.model import Check, Cmd, Node, Result, Results, Round
-from wizard_steps.node import ray_token, remote
+from wizard_steps.node import docker, ray_token
+from wizard_steps.node.place import RAY, Service
 from wizard_steps.node.remote import Look
 
 STARTED = "Ray runtime started."
-ROLE = "ray"
 #: A worker that cannot reach its head tries for 823 s; the IP gate proved the way, so this is enough.
 START_LIMIT = 120.0
 
@@ -59,81 +61,105 @@ def environment(known: Known, node: Node) -> dict[str, str]:
     }
 
 
-def rounds(known: Known, done: Results, nodes: Sequence[Node], argv: Mapping[str, list[str]]) -> Round | None:
-    """look, start where it is not ours already, follow the log, and measure the disks where that failed."""
-    cluster = known.cluster
+def service(known: Known, node: Node, argv: Sequence[str]) -> Service:
+    """``argv`` as Ray of a node."""
+    return Service(node, RAY, known.cluster.ray.port, tuple(argv), environment(known, node))
+
+
+def rounds(known: Known, done: Results, services: Sequence[Service]) -> Round | None:
+    """look, start where it is not ours already, follow the log (without Ray: see that the container runs),
+    and measure the disks where that failed."""
+    place = placed(known)
+    if place.idle:
+        return None
     if not done.has("look"):
-        work = [(n, remote.look(cluster, n, ROLE, cluster.ray.port)) for n in nodes]
-        return Round(work=tuple(work))
-    if done.has("start"):
-        failed = [n for n in nodes if (r := done.get("start", n)) and r.reason in ("exit", "timeout")]
-        return None if done.has("space") or not failed else Round(work=tuple((n, SPACE) for n in failed))
-    free = [node for node in nodes if blocked(known, done, node) is None]
-    todo = [node for node in free if not Look(_text(done, node)).leader]
-    if wants_token(known) and free and not done.has("token"):
-        return tokens(known, free, todo)
-    todo = [node for node in todo if has_token(known, done, node)]
+        return Round(work=tuple((s.node, place.look(s)) for s in services))
+    if done.has(_last(known)):
+        failed = [s.node for s in services if (r := done.get("start", s.node)) and r.reason in _ENDED]
+        skip = done.has("space") or place.contained or not failed
+        return None if skip else Round(work=tuple((n, SPACE) for n in failed))
+    free = [s for s in services if blocked(known, done, s) is None]
+    todo = [s for s in free if not _look(done, s.node).leader]
+    if place.wants_token and free and not done.has("token"):
+        return _tokens(known, free, todo)
+    todo = [s for s in todo if has_token(known, done, s.node)]
     if todo and not done.has("launch"):
-        setup = ray_token.setup(cluster)
-        envs = {n.name: environment(known, n) for n in todo}
-        work = [(n, remote.launch(cluster, n, ROLE, argv[n.name], envs[n.name], setup=setup)) for n in todo]
-        return Round(work=tuple(work))
-    free = [node for node in free if has_token(known, done, node)]
-    ready = [n for n in free if n not in todo or _ok(done.get("launch", n))]
-    return Round(work=tuple((n, follow(known)) for n in ready)) if ready else None
+        return Round(work=tuple((s.node, place.launch(s)) for s in todo))
+    free = [s for s in free if has_token(known, done, s.node)]
+    ready = [s for s in free if s not in todo or _ok(done.get("launch", s.node))]
+    return Round(work=tuple((s.node, _follow(known, s)) for s in ready)) if ready else None
 
 
-def wants_token(known: Known) -> bool:
-    """Not where vLLM runs without Ray."""
-    cluster = known.cluster
-    plain = known.facts.get("executor", "") == "mp" or (
-        cluster.path == "docker" and cluster.docker.ray == "none"
-    )
-    return ray_token.wanted(cluster) and not plain
+_ENDED = ("exit", "timeout")
 
 
-def tokens(known: Known, nodes: Sequence[Node], todo: Sequence[Node]) -> Round:
+def _last(known: Known) -> str:
+    """The key of what is waited for after a start."""
+    return "up" if placed(known).without_ray else "start"
+
+
+def _follow(known: Known, service: Service) -> Cmd:
+    place = placed(known)
+    if place.without_ray:
+        return docker.up(known.cluster, service.node)
+    return place.follow(service, "start", START_LIMIT, ended)
+
+
+def _tokens(known: Known, free: Sequence[Service], todo: Sequence[Service]) -> Round:
     """The token onto the nodes that start; a Ray that runs keeps its own, which is only looked at."""
     put, look = ray_token.put(known.cluster), ray_token.look(known.cluster)
-    return Round(work=tuple((node, put if node in todo else look) for node in nodes))
+    return Round(work=tuple((s.node, put if s in todo else look) for s in free))
 
 
 def has_token(known: Known, done: Results, node: Node) -> bool:
-    return not wants_token(known) or _ok(done.get("token", node))
+    return not placed(known).wants_token or _ok(done.get("token", node))
 
 
 def token_checks(known: Known, done: Results, nodes: Sequence[Node]) -> list[Check]:
     """Every node has the head's token, and nobody else on the machine can read it."""
-    if not wants_token(known):
+    if not placed(known).wants_token:
         return []
     head = ray_token.hash_of(done.get("token", known.head)) or str(known.facts.get("ray_token", ""))
     found = [(node, done.get("token", node)) for node in nodes]
     return [ray_token.check(r, node, head) for node, r in found if r is None or r.reason != "dry"]
 
 
+def by_hand(known: Known, nodes: Sequence[Node]) -> list[Check]:
+    """The run_cluster.sh lines that would do the same, for people who prefer them. Never a failure."""
+    lines = [(n, placed(known).by_hand(n, known.ip(n), known.head_ip)) for n in nodes]
+    return [Check("run_cluster.sh", True, line, "the same by hand", n.name) for n, line in lines if line]
+
+
+def leaves(known: Known, node: Node, what: str) -> str:
+    """What keeps running there, in words; ``what`` names its Ray."""
+    place = placed(known)
+    if place.idle:
+        return ""
+    return " in ".join(filter(None, ["" if place.without_ray else what, place.holder(node)]))
+
+
 def undo(known: Known, node: Node) -> list[Cmd]:
     """Ends our Ray on a node; the token goes as well."""
-    stop = remote.stop(known.cluster, node, ROLE)
+    stop = placed(known).stop(node, RAY)
     return [stop, ray_token.forget(known.cluster)] if ray_token.wanted(known.cluster) else [stop]
 
 
-def follow(known: Known) -> Cmd:
-    return remote.follow(known.cluster, ROLE, "start", START_LIMIT, ended)
-
-
-def blocked(known: Known, done: Results, node: Node) -> Check | None:
-    """Why nothing may be started on this node: no answer, or a Ray there that is not ours."""
+def blocked(known: Known, done: Results, service: Service) -> Check | None:
+    """Why nothing may be started on this node: no answer, or something there that is not ours."""
+    node, place = service.node, placed(known)
     result = done.get("look", node)
     if result is None or not result.ok:
-        return failure(result, node)
+        return place.explain(failure(result, node), result.text if result else "")
+    obstacle = place.obstacle(service, result)
+    if obstacle is not None or place.without_ray:
+        return obstacle
     look = Look(result.text)
-    port = known.cluster.ray.port
     if node.role == "head" and look.listening and not look.ours:
         who = "; ".join(look.others) or "unknown: not visible to this user"
         return Check(
             "port",
             False,
-            f"port {port} is taken by a process milepost did not start ({who})",
+            f"port {service.port} is taken by a process milepost did not start ({who})",
             "a free port",
             node.name,
             "end that Ray yourself (`ray stop` ends every Ray on that machine), or choose another ray.port",
@@ -141,33 +167,46 @@ def blocked(known: Known, done: Results, node: Node) -> Check | None:
     return None
 
 
-def judge(known: Known, done: Results, nodes: Sequence[Node]) -> list[Check]:
-    checks = []
-    for node in nodes:
-        problem = blocked(known, done, node)
-        launch = done.get("launch", node)
-        if problem is not None:
-            checks.append(problem)
-        elif not has_token(known, done, node):
-            checks.append(failure(done.get("token", node), node))
-        elif launch is not None and not launch.ok:
-            checks.append(failure(launch, node))
-        else:
-            checks.append(_started(done, node))
-    return checks + token_checks(known, done, [n for n in nodes if blocked(known, done, n) is None])
+def judge(known: Known, done: Results, services: Sequence[Service]) -> list[Check]:
+    checks = [_one(known, done, service) for service in services]
+    return checks + token_checks(known, done, [s.node for s in services if not blocked(known, done, s)])
 
 
-def _started(done: Results, node: Node) -> Check:
+def _one(known: Known, done: Results, service: Service) -> Check:
+    node, place = service.node, placed(known)
+    problem, launch = blocked(known, done, service), done.get("launch", node)
+    if problem is not None:
+        return problem
+    if not has_token(known, done, node):
+        return failure(done.get("token", node), node)
+    if launch is not None and not launch.ok:
+        return place.explain(failure(launch, node), launch.text)
+    return _up(known, done, node) if place.without_ray else _started(known, done, node)
+
+
+def _up(known: Known, done: Results, node: Node) -> Check:
+    """The container that waits for vLLM."""
+    result = done.get("up", node)
+    if result is not None and result.ok and "running: true" in result.text:
+        return Check("container", True, _how(done, node), "running", node.name)
+    hint = f"{placed(known).log_of(node, RAY)} says why its first process ended"
+    found = result.lines[-1] if result is not None and result.lines else failure(result, node).found
+    return Check("container", False, found, "running", node.name, hint)
+
+
+def _started(known: Known, done: Results, node: Node) -> Check:
     result = done.get("start", node)
     if result is not None and result.reason == "stopped":
-        found = "already running, and ours" if Look(_text(done, node)).leader else "started"
-        return Check("Ray", True, found, STARTED, node.name)
+        return Check("Ray", True, _how(done, node), STARTED, node.name)
     found = failure(result, node).found
     if result is not None and result.reason == "exit":
         found = f"`ray start` has ended: {_last_words(result)}"
-    return Check(
-        "Ray", False, found, STARTED, node.name, _full_disk(done.get("space", node)) or _hint(result)
-    )
+    hint = _full_disk(done.get("space", node)) or f"its log: {placed(known).log_of(node, RAY)}"
+    return Check("Ray", False, found, STARTED, node.name, hint)
+
+
+def _how(done: Results, node: Node) -> str:
+    return "already running, and ours" if _look(done, node).leader else "started"
 
 
 def _last_words(result: Result) -> str:
@@ -190,24 +229,9 @@ def _full_disk(space: Result | None) -> str:
     return ""
 
 
-def _hint(result: Result | None) -> str:
-    text = result.text if result else ""
-    if "Version mismatch" in text:
-        return "the same Ray and Python (patch version too) must be on every node: go back to install"
-    if "InvalidAuthToken" in text or "authentication token" in text:
-        return "the head wants a token: copy its ~/.ray/auth_token to this node (mode 0600)"
-    if "already running" in text:
-        return "another Ray is on this port: end it, or choose another ray.port"
-    if "Failed to connect to GCS" in text:
-        return "the head's port does not answer from here: firewall, wrong head IP, or the head has died"
-    if "No such file" in text or "not found" in text:
-        return "ray is not in the venv: go back to install"
-    return "read the full log of this node"
-
-
-def _text(done: Results, node: Node) -> str:
+def _look(done: Results, node: Node) -> Look:
     result = done.get("look", node)
-    return result.text if result else ""
+    return Look(result.text if result else "")
 
 
 def _ok(result: Result | None) -> bool:

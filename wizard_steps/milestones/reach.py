@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from wizard_steps.engine.step import Known, Step
-from wizard_steps.milestones.common import everywhere, failure, fields
+from wizard_steps.engine.step import ABOUT_FACTS, FACTS, Bundled, Known, Step
+from wizard_steps.milestones.common import everywhere, failure
 from wizard_steps.model import Check, Cmd, Results, Round, Verdict
+from wizard_steps.node.lines import fields
 
 WHOAMI = Cmd(
     key="whoami",
@@ -25,6 +26,8 @@ WHOAMI = Cmd(
 class Reach(Step):
     id = "reach"
     title = "Reach every node"
+    short = "reach nodes"
+    bundled = (Bundled(("whoami",), FACTS, ABOUT_FACTS),)
 
     def rounds(self, known: Known, done: Results) -> Round | None:
         return None if done.has("whoami") else everywhere(known.nodes, WHOAMI)

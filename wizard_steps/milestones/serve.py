@@ -6,128 +6,86 @@ here. A vLLM that waits ignores SIGINT and SIGTERM, so it is ended with SIGKILL.
 
 from __future__ import annotations
 
-import re
-import shlex
 from collections.abc import Sequence
 
-from wizard_steps.engine.step import Known, Step
-from wizard_steps.milestones import raystart
-from wizard_steps.milestones.common import failure
-from wizard_steps.model import Check, Cmd, Node, Result, Results, Round, Verdict, Work
-from wizard_steps.node import ray_token, remote
+from wizard_steps.engine.step import Bundled, Known
+from wizard_steps.milestones import model, ranks, vllm
+from wizard_steps.milestones.common import Placed, failure, placed
+from wizard_steps.milestones.vllm import NO_PLACE, READY
+from wizard_steps.model import Check, Node, Result, Results, Round, Verdict, Work
+from wizard_steps.node.place import SERVE
 from wizard_steps.node.remote import Look
 
-ROLE = "serve"
-READY = "Application startup complete."
-NO_PLACE = "Waiting for creating a placement group"
-#: Lines after which vLLM can only hang or wind down; any other failure ends its process, which ends the log.
-_FATAL = re.compile(r"Waiting for creating a placement group|Engine core initialization failed")
-_PHASES = (
-    ("ready", re.compile(r"Application startup complete")),
-    ("starting the API", re.compile(r"Starting vLLM server on|Available routes are")),
-    (
-        "compiling",
-        re.compile(
-            r"torch\.compile (?:took|\()|Compiling a graph|Capturing CUDA graph|Dynamo bytecode|warmup run",
-            re.I,
-        ),
-    ),
-    ("loading weights", re.compile(r"Loading (?:model|weights|safetensors)|Starting to load model", re.I)),
-    ("placing", re.compile(r"placement group|rank \d+ in world size")),
-    ("connecting", re.compile(r"Connecting to existing Ray|Connected to Ray|RAY_ADDRESS")),
-)
+_LOGS = ("log", "mp-log", "joined")
 
 
-def phase_of(line: str) -> str | None:
-    """Which stage of start-up a log line belongs to, or None when it says nothing about that."""
-    return next((name for name, pattern in _PHASES if pattern.search(line)), None)
+class Serve(Placed):
+    """Over Ray on the head, or a rank on every node without Ray."""
 
-
-def over(line: str) -> bool:
-    return READY in line or bool(_FATAL.search(line))
-
-
-def argv(known: Known) -> list[str]:
-    serve = known.cluster.serve
-    words = [
-        known.cluster.program("vllm"),
-        "serve",
-        serve.model,
-        f"--host={serve.host}",
-        f"--port={serve.port}",
-        f"--tensor-parallel-size={serve.tensor_parallel}",
-        f"--pipeline-parallel-size={serve.pipeline_parallel}",
-        "--distributed-executor-backend=ray",
-    ]
-    if serve.served_model_name:
-        words.append(f"--served-model-name={serve.served_model_name}")
-    return [*words, *serve.extra_flags]
-
-
-def environment(known: Known) -> dict[str, str]:
-    address = f"{known.head_ip}:{known.cluster.ray.port}"
-    return {"RAY_ADDRESS": address, **raystart.environment(known, known.head)}
-
-
-def model_command(known: Known) -> Cmd:
-    """A model given as a path must be on every node: each loads its own part from its own disk."""
-    model = known.cluster.serve.model
-    path, said = shlex.quote(model), remote.in_double_quotes(model)
-    text = (
-        f'if [ -f {path}/config.json ]; then echo "model: {said}, $(du -sh {path} 2>/dev/null | cut -f1)"\n'
-        f'else echo "model: no config.json in {said}"; exit 1; fi\n'
-    )
-    return Cmd(key="model", text=text, quiet=True, show=f"ls {path}/config.json; du -sh {path}")
-
-
-class Serve(Step):
     id = "serve"
     title = "vllm serve"
+    short = "vllm serve"
     owns = (r"serve\..*",)
+    phases = vllm.PHASES
+    bundled = (Bundled(_LOGS, "vllm-serve-first.txt", "the first part of vLLM's output"),)
+    formerly = (("docker_serve", {}),)
 
     def rounds(self, known: Known, done: Results) -> Round | None:
-        head, cluster = known.head, known.cluster
-        if not done.has("look"):
-            work: list[Work] = [(head, remote.look(cluster, head, ROLE, cluster.serve.port))]
-            if cluster.serve.model.startswith("/"):
-                work += [(node, model_command(known)) for node in known.nodes]
-            return Round(work=tuple(work))
-        if _blocked(known, done) or done.has("stop"):
-            return None
-        if not _look(done, head).leader and not done.has("launch"):
-            setup = ray_token.setup(cluster)
-            launch = remote.launch(cluster, head, ROLE, argv(known), environment(known), setup=setup)
-            return Round(work=((head, launch),))
-        started = done.get("launch", head)
-        if started is not None and not started.ok and started.reason != "dry":
-            return None
-        if not done.has("log"):
-            limit = float(cluster.serve.ready_timeout)
-            return Round(work=((head, remote.follow(cluster, ROLE, "log", limit, over)),))
-        if _ready(log := done.get("log", head)):
-            return None
-        if log is not None and log.reason in ("lost", "cancelled"):
-            return None  # only the line to it broke; vLLM may be fine, and the next walk finds it
-        return Round(work=((head, remote.stop(cluster, head, ROLE, grace=5)),))
+        return ranks.rounds(known, done) if placed(known).without_ray else _rounds(known, done)
 
     def judge(self, known: Known, done: Results) -> Verdict:
-        head = known.head
-        problems = _blocked(known, done)
-        if problems:
-            return Verdict(False, "nothing was started", tuple(problems))
-        launch, log = done.get("launch", head), done.get("log", head)
-        if launch is not None and not launch.ok:
-            return Verdict(False, "vllm serve could not be started", (failure(launch, head),))
-        if _ready(log):
-            url = f"http://{known.head_ip}:{known.cluster.serve.port}/v1"
-            again = "already running, and ours" if _look(done, head).leader else "started"
-            check = Check("vLLM", True, again, READY, head.name)
-            return Verdict(True, f"vLLM serves {known.cluster.serve.name} at {url}", (check,), {"url": url})
-        checks = [_why(known, log), *_gone(done, head)]
-        return Verdict(False, "vLLM did not become ready", tuple(checks))
+        return ranks.judge(known, done) if placed(known).without_ray else _judge(known, done)
+
+    def phase_of(self, line: str) -> str | None:
+        return vllm.phase_of(line)
+
+    def leaves_running(self, known: Known, node: Node) -> str:
+        place = placed(known)
+        if node != known.head and not place.without_ray:
+            return ""
+        return " in ".join(filter(None, ["vllm serve", place.holder(node)]))
 
     def undo(self, known: Known) -> Sequence[Work]:
-        return [(known.head, remote.stop(known.cluster, known.head, ROLE, grace=8))]
+        place = placed(known)
+        return [(n, place.stop(n, SERVE, grace=8)) for n in place.serving(known.nodes, known.head)]
+
+
+def _rounds(known: Known, done: Results) -> Round | None:
+    head, place, service = known.head, placed(known), vllm.service(known, known.head)
+    if not done.has("look"):
+        return Round(work=((head, place.look(service)), *model.work(known)))
+    if _blocked(known, done) or done.has("stop"):
+        return None
+    if not _look(done, head).leader and not done.has("launch"):
+        return Round(work=((head, place.launch(service)),))
+    started = done.get("launch", head)
+    if started is not None and not started.ok and started.reason != "dry":
+        return None
+    if not done.has("log"):
+        limit = float(known.cluster.serve.ready_timeout)
+        return Round(work=((head, place.follow(service, "log", limit, vllm.over)),))
+    if _ready(log := done.get("log", head)):
+        return None
+    if log is not None and log.reason in ("lost", "cancelled"):
+        return None  # only the line to it broke; vLLM may be fine, and the next walk finds it
+    return Round(work=((head, place.stop(head, SERVE, grace=5)),))
+
+
+def _judge(known: Known, done: Results) -> Verdict:
+    head = known.head
+    problems = _blocked(known, done)
+    if problems:
+        return Verdict(False, "nothing was started", tuple(problems))
+    launch, log = done.get("launch", head), done.get("log", head)
+    if launch is not None and not launch.ok:
+        return Verdict(False, "vllm serve could not be started", (failure(launch, head),))
+    if _ready(log):
+        url = f"http://{known.head_ip}:{known.cluster.serve.port}/v1"
+        again = "already running, and ours" if _look(done, head).leader else "started"
+        check = Check("vLLM", True, again, READY, head.name)
+        return Verdict(True, f"vLLM serves {known.cluster.serve.name} at {url}", (check,), {"url": url})
+    checks = [_why(known, log), *_gone(done, head)]
+    return Verdict(False, "vLLM did not become ready", tuple(checks))
 
 
 def _ready(log: Result | None) -> bool:
@@ -150,13 +108,7 @@ def _blocked(known: Known, done: Results) -> list[Check]:
         who = "; ".join(look.others) or "unknown"
         found = f"port {serve.port} is taken by a process milepost did not start ({who})"
         checks.append(Check("port", False, found, "a free port", head.name, "end it, or edit serve.port"))
-    for node in known.nodes:
-        model = done.get("model", node)
-        if model is not None and not model.ok:
-            found = model.lines[-1] if model.lines else model.reason
-            hint = "copy the model to the same path on this node too: every node loads its own part"
-            checks.append(Check("model", False, found, serve.model, node.name, hint))
-    return checks
+    return checks + model.checks(known, done)
 
 
 def _why(known: Known, log: Result | None) -> Check:
@@ -176,7 +128,7 @@ def _why(known: Known, log: Result | None) -> Check:
             known.head.name,
             "lower TP or PP, or free GPUs that another job holds (ray status shows them)",
         )
-    first = first_error(log)
+    first = vllm.first_error(log)
     limit = f"not ready within {serve.ready_timeout} s; " if log.reason == "timeout" else ""
     found = f"{limit}first error: {first}" if first else f"{limit}{failure(log, known.head).found}"
     return Check("vLLM", False, found, READY, known.head.name, "the first error is the cause, not the last")
@@ -189,16 +141,6 @@ def _free_gpus(known: Known, waiting: str) -> str:
     if asked == serve.world_size:
         return f"TP x PP = {serve.tensor_parallel} x {serve.pipeline_parallel} = {asked} free GPUs"
     return f"{asked} free GPUs; the cluster has {known.cluster.total_gpus}"
-
-
-def first_error(log: Result) -> str:
-    wrapper = re.compile(r"Engine core initialization failed|See root cause above|Failed core proc")
-    error = re.compile(r"\bERROR\b|Error:|error:|Exception:")
-    calm = re.compile(r"\b(?:WARNING|INFO|DEBUG)\b")
-    lines = [line.strip() for line in log.lines if not wrapper.search(line) and not calm.search(line)]
-    hits = [line for line in lines if error.search(line)]
-    specific = [hit for hit in hits if re.search(r"\b\w*(?:Error|Exception): \S", hit)]
-    return next(iter(specific or hits), "")[:300]
 
 
 def _gone(done: Results, node: Node) -> list[Check]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wizard_steps.engine.step import Known, Step
+from wizard_steps.engine.step import ABOUT_FACTS, FACTS, Bundled, Known, Step
 from wizard_steps.facts.gpu import parse_nvidia_smi, remedy
 from wizard_steps.milestones.common import everywhere, same_everywhere
 from wizard_steps.model import Check, Cmd, Node, Result, Results, Round, Verdict
@@ -13,6 +13,8 @@ SMI = Cmd(key="smi", text="nvidia-smi", timeout=60)
 class Smi(Step):
     id = "smi"
     title = "nvidia-smi on each box"
+    short = "nvidia-smi"
+    bundled = (Bundled(("smi",), FACTS, ABOUT_FACTS),)
     owns = (r"nodes\[\d+\]\.gpus",)
 
     def rounds(self, known: Known, done: Results) -> Round | None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from wizard_steps.engine.step import Known, Step
+from wizard_steps.engine.step import Bundled, Known
 from wizard_steps.milestones import raystart
+from wizard_steps.milestones.common import Placed, placed
 from wizard_steps.model import Node, Results, Round, Verdict, Work
+from wizard_steps.node.place import Service
 
 
 def argv(known: Known, node: Node) -> list[str]:
     return [
-        known.cluster.program("ray"),
+        placed(known).program("ray"),
         "start",
         f"--address={known.head_ip}:{known.cluster.ray.port}",
         *raystart.base_flags(known, node),
@@ -19,26 +21,36 @@ def argv(known: Known, node: Node) -> list[str]:
     ]
 
 
-class Workers(Step):
+class Workers(Placed):
     id = "workers"
     title = "Join the workers"
+    short = "Ray workers"
     owns = (r"ray\.worker_flags",)
+    bundled = (Bundled(("start",), "ray-start.txt", "what Ray said when it was started"),)
+    formerly = (("docker_workers", {}),)
 
     def rounds(self, known: Known, done: Results) -> Round | None:
-        if not known.workers:
-            return None
-        return raystart.rounds(known, done, known.workers, {n.name: argv(known, n) for n in known.workers})
+        return raystart.rounds(known, done, _services(known)) if known.workers else None
 
     def judge(self, known: Known, done: Results) -> Verdict:
+        place = placed(known)
         if not known.workers:
             return Verdict(True, "one node only: there is no worker to join")
-        checks = raystart.judge(known, done, known.workers)
+        if place.idle:
+            return Verdict(True, "no Ray on this path: there is nothing to join")
+        checks = raystart.judge(known, done, _services(known))
         bad = list(dict.fromkeys(check.node for check in checks if not check.ok))
-        good = len(known.workers) - len(bad)
-        summary = f"{good} of {len(known.workers)} workers joined" + (
-            f"; not: {', '.join(bad)}" if bad else ""
-        )
-        return Verdict(not bad, summary, tuple(checks))
+        did = "containers wait for vLLM" if place.without_ray else "workers joined"
+        summary = f"{len(known.workers) - len(bad)} of {len(known.workers)} {did}"
+        checks += raystart.by_hand(known, known.workers)
+        return Verdict(not bad, summary + (f"; not: {', '.join(bad)}" if bad else ""), tuple(checks))
+
+    def leaves_running(self, known: Known, node: Node) -> str:
+        return raystart.leaves(known, node, "Ray worker")
 
     def undo(self, known: Known) -> Sequence[Work]:
         return [(node, cmd) for node in known.workers for cmd in raystart.undo(known, node)]
+
+
+def _services(known: Known) -> list[Service]:
+    return [raystart.service(known, node, argv(known, node)) for node in known.workers]

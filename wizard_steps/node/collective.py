@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-from wizard_steps.cluster.file import Cluster
 from wizard_steps.model import Cmd, Node, Result
 from wizard_steps.node import remote
 
@@ -160,21 +159,16 @@ def ranks(nodes: Sequence[Node], backend: str) -> list[Rank]:
     return found
 
 
-def _python(cluster: Cluster) -> str:
-    """The one that runs vLLM, quoted: the venv's, or the image's."""
-    return "python3" if cluster.path == "docker" else shlex.quote(f"{cluster.venv}/bin/python")
-
-
-def look(cluster: Cluster) -> Cmd:
-    python, it = _python(cluster), "image" if cluster.path == "docker" else "venv"
-    there = f"command -v {python} >/dev/null" if cluster.path == "docker" else f"[ -x {python} ]"
+def look(python: str, kind: str) -> Cmd:
+    """``python``: an sh word; ``kind``: what it belongs to, for a reader."""
+    there = f"command -v {python} >/dev/null"
     text = f"{there} || {{ echo 'torch: missing'; exit 0; }}\nexec {python} -c {shlex.quote(LOOK)}\n"
-    shown = f"(which torch is in the {it}, and does it see GPUs?)"
+    shown = f"(which torch is in the {kind}, and does it see GPUs?)"
     return Cmd("torch", text, timeout=30, quiet=True, show=shown)
 
 
 def command(
-    cluster: Cluster,
+    python: str,
     rank: Rank,
     world: int,
     master: str,
@@ -183,7 +177,8 @@ def command(
     key: str,
     port: int = PORT,
 ) -> Cmd:
-    """The ranks of one node. ``master``: the address of rank 0's node; ``env``: what Ray is started with."""
+    """The ranks of one node. ``python``: an sh word; ``master``: the address of rank 0's node; ``env``: what
+    Ray is started with."""
     where = f"[{master}]" if ":" in master else master
     spec = {
         "world": world,
@@ -199,7 +194,7 @@ def command(
     words = f"{shlex.quote(_SCRIPT)} {shlex.quote(json.dumps(spec, separators=(',', ':')))}"
     span = f"ranks {rank.first} to {rank.first + rank.procs - 1} of {world}"
     shown = f"(torch.distributed all_reduce: {backend}, {span})"
-    text = f"exec env {remote.environment(own)} {_python(cluster)} -c {words}\n"
+    text = f"exec env {remote.environment(own)} {python} -c {words}\n"
     return Cmd(key, text, timeout=MEET + REDUCE[backend] + 30, show=shown)
 
 

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from msgspec.structs import replace
 
 from wizard_steps.cluster.file import Cluster
-from wizard_steps.model import Cmd, Node
+from wizard_steps.model import Check, Cmd, Node, Result
 from wizard_steps.node import ray_token
 from wizard_steps.node.remote import command, identity, state_dir
 
@@ -149,7 +149,10 @@ def launch(cluster: Cluster, node: Node, line: str) -> Cmd:
 
 
 def look(cluster: Cluster, node: Node, line: str, port: int, key: str = "look") -> Cmd:
-    """What is there already, in the words of remote.look: our container, and who listens on ``port``."""
+    """What is there already, in the words of remote.look: our container, and who listens on ``port``.
+
+    ``line``: the `docker run` of today; empty where any container of ours will do.
+    """
     name, it = shlex.quote(container(cluster, node)), docker(cluster)
     form = shlex.quote(
         '{{index .Config.Labels "milepost.cluster"}} {{index .Config.Labels "milepost.spec"}} '
@@ -162,7 +165,8 @@ def look(cluster: Cluster, node: Node, line: str, port: int, key: str = "look") 
         f"if [ $# -eq 0 ]; then echo 'container: none'\n"
         f'elif [ $# -ne 5 ] || [ "$1" != {wanted} ]; then echo "container: not ours"\n'
         f'elif [ "$3" != true ]; then echo "container: ended with exit code $5"\n'
-        f'elif [ "$2" != {spec} ]; then echo "ours: $4"; echo "container: other settings"\n'
+        f'elif [ -n "{spec}" ] && [ "$2" != "{spec}" ]; then '
+        'echo "ours: $4"; echo "container: other settings"\n'
         f'else echo "ours: $4"; echo "leader: $4"; echo "container: running"; fi\n'
         f"hex=$(printf '%04X' {int(port)})\n"
         'if cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -q ":$hex [0-9A-F]*:0000 0A "; '
@@ -171,10 +175,34 @@ def look(cluster: Cluster, node: Node, line: str, port: int, key: str = "look") 
     return Cmd(key, text, quiet=True, timeout=40, show=f"{it} container inspect {name}")
 
 
-def logs(cluster: Cluster, node: Node, timeout: float, stop: object) -> Cmd:
+def logs(cluster: Cluster, node: Node, key: str, timeout: float, stop: object) -> Cmd:
     """The container's log from its first line, until ``stop`` says so or the container has ended."""
     line = f"{docker(cluster)} logs -f {shlex.quote(container(cluster, node))}"
-    return Cmd("start", f"exec {line}\n", timeout=timeout, stop=stop, show=line)  # type: ignore[arg-type]
+    return Cmd(key, f"exec {line}\n", timeout=timeout, stop=stop, show=line)  # type: ignore[arg-type]
+
+
+def up(cluster: Cluster, node: Node) -> Cmd:
+    """Two looks a moment apart: a container whose first process fails is gone after a blink."""
+    name, it = container(cluster, node), docker(cluster)
+    line = f"{it} container inspect -f 'container: {{{{.Name}}}} running: {{{{.State.Running}}}}' {name}"
+
+    def running(result: Result) -> bool:
+        return result.ok and "running: true" in result.text
+
+    return Cmd("up", f"exec {line}\n", timeout=20, every=1.0, settle=2.0, until=running, show=line)
+
+
+def obstacle(cluster: Cluster, node: Node, look: str) -> Check | None:
+    """Why no container may be started, by what ``look`` printed."""
+    name = container(cluster, node)
+    if "container: not ours" in look.splitlines():
+        hint = f"milepost did not start it: rename or remove it, or choose another `name` than {name!r} gives"
+        return Check("container", False, f"{name} exists", "a free name", node.name, hint)
+    if "container: other settings" in look.splitlines():
+        found = f"{name} runs with other settings (image, environment or flags)"
+        hint = "`milepost down` ends it; or put the settings back"
+        return Check("container", False, found, "the settings of the cluster file", node.name, hint)
+    return None
 
 
 def inside(cluster: Cluster, node: Node, cmd: Cmd) -> Cmd:

@@ -24,9 +24,9 @@ def wanted(cluster: Cluster) -> bool:
 
 
 def setup(cluster: Cluster) -> str:
-    """sh text before anything that talks to Ray on a node; nothing where no token is wanted, and nothing
-    for a container, whose own environment says it."""
-    if not wanted(cluster) or cluster.path == "docker":
+    """sh text before anything that talks to Ray on a host; nothing where no token is wanted. In a container
+    its own environment says it."""
+    if not wanted(cluster):
         return ""
     return f"unset {NAME}; export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH={state_dir(cluster)}/ray_token\n"
 

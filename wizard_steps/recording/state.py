@@ -86,7 +86,9 @@ class State(Struct, frozen=True):
         return sum(len(step.verdict.warnings) for step in self.steps if step.verdict)
 
     def step(self, step_id: str) -> StepState:
-        return next(step for step in self.steps if step.id == step_id)
+        """A step's state; an empty one for an id that the walk does not name."""
+        unknown = StepState(id=step_id, title=step_id)
+        return next((step for step in self.steps if step.id == step_id), unknown)
 
     def runs_of(self, step_id: str, node: str | None = None) -> list[Run]:
         """The runs of a step's latest attempt, oldest first; of one node if it is named."""
@@ -183,6 +185,8 @@ def _run(state: State, event: ev.CommandStarted | ev.Output | ev.CommandEnded) -
                 show=event.show,
                 started=event.t,
             )
+        case _ if event.run not in state.runs:
+            return state  # a recording that was changed by hand
         case ev.Output():
             run = state.runs[event.run]
             start = event.start if run.start is None else run.start

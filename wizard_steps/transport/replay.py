@@ -1,101 +1,159 @@
-"""A recording in place of the hosts. Found by (node, command, n-th use); anything else is drift, loudly."""
+"""A recording in place of the hosts. A command is found by what it is, not by its text: (node, step, attempt,
+command key, n-th use). So a helper may change and its recording still answers; the differences are kept."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict, deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from typing import Literal
+
+from msgspec import Struct
 
 from wizard_steps.engine.clock import ZeroClock
 from wizard_steps.engine.decide import Answer
 from wizard_steps.errors import DriftError
 from wizard_steps.model import Chunk, Cmd, Exit, Node, Question
 from wizard_steps.recording import events as ev
+from wizard_steps.recording.redact import Redactor
 
 ReadSpool = Callable[[str, int, int], bytes]
+#: node, step, attempt at the step, command key.
+Key = tuple[str, str, int, str]
+#: Outcomes after which a recording may lack what would have come next.
+CUT_OFF = (None, "interrupted", "error")
+
+#: visible: what a person sees of the command; helper: only the text behind it; unrecorded: the recording has
+#: no such use of it; unused: recorded, and not run today.
+Level = Literal["visible", "helper", "unrecorded", "unused"]
 
 
 class EndOfRecording(Exception):
     """The recorded walk was interrupted here: nothing more is known."""
 
 
-class _Use:
+class Difference(Struct, frozen=True):
+    """How a command of today differs from the recorded one. ``then`` and ``now`` are what a person sees."""
+
+    level: Level
+    step: str
+    attempt: int
+    node: str
+    key: str
+    then: str = ""
+    now: str = ""
+
+
+class Use:
+    """One recorded use of a command."""
+
     def __init__(self, started: ev.CommandStarted) -> None:
         self.started = started
         self.output: list[ev.Output] = []
         self.ended: ev.CommandEnded | None = None
 
+    @property
+    def seen(self) -> str:
+        """What a person saw of it."""
+        return (self.started.show or self.started.text).strip()
 
-def uses(events: Iterable[ev.AnyEvent]) -> dict[tuple[str, str], list[_Use]]:
-    """All uses of all commands of a recording, by (node, command)."""
-    by_run: dict[int, _Use] = {}
-    found: dict[tuple[str, str], list[_Use]] = defaultdict(list)
+
+def uses(events: Iterable[ev.AnyEvent]) -> dict[Key, list[Use]]:
+    """All uses of all commands of a recording. Events of a run that never started are passed over."""
+    by_run: dict[int, Use] = {}
+    attempts: dict[str, int] = {}
+    found: dict[Key, list[Use]] = defaultdict(list)
     for event in events:
         match event:
+            case ev.StepStarted():
+                attempts[event.step] = event.attempt
             case ev.CommandStarted():
-                use = by_run[event.run] = _Use(event)
-                found[event.node, event.text].append(use)
-            case ev.Output():
+                use = by_run[event.run] = Use(event)
+                found[event.node, event.step, attempts.get(event.step, 1), event.key].append(use)
+            case ev.Output() if event.run in by_run:
                 by_run[event.run].output.append(event)
-            case ev.CommandEnded():
+            case ev.CommandEnded() if event.run in by_run:
                 by_run[event.run].ended = event
     return dict(found)
 
 
 class Replay:
-    """Plays recorded output back. ``clock`` is moved to the recorded times; nothing is waited for
-    unless ``pace`` (seconds to wait for a recorded pause) is given."""
+    """Plays recorded output back. ``clock`` is moved to the recorded times; nothing is waited for.
 
-    def __init__(
-        self,
-        events: Iterable[ev.AnyEvent],
-        read: ReadSpool,
-        clock: ZeroClock,
-        pace: Callable[[float], float] | None = None,
-    ) -> None:
+    ``at`` must be called before the commands of an attempt at a step. ``differences`` grows as it goes.
+    """
+
+    def __init__(self, events: Sequence[ev.AnyEvent], read: ReadSpool, clock: ZeroClock) -> None:
         self._uses = uses(events)
         self._read = read
         self._clock = clock
-        self._pace = pace
-        self._next: Counter[tuple[str, str]] = Counter()
+        self._next: Counter[Key] = Counter()
+        self._at = ("", 0)
+        self._cut = _cut(events)
+        self._redactor = Redactor()
+        self.differences: list[Difference] = []
+
+    def at(self, step: str, attempt: int) -> None:
+        """The commands that follow belong to this attempt at this step."""
+        self._at = (step, attempt)
 
     async def run(self, node: Node, cmd: Cmd) -> AsyncIterator[Chunk | Exit]:
+        """Raises EndOfRecording where an interrupted recording ends.
+
+        A command without a recorded use ends with reason "unrecorded" and exit code -1.
+        """
         use = self._take(node, cmd)
-        last = use.started.t
-        self._clock.reach(last)
+        if use is None:
+            yield Exit(-1, "unrecorded", "the recording does not have this command")
+            return
+        self._clock.reach(use.started.t)
         for output in use.output:
-            await self._wait(output.t - last)
-            last = output.t
+            await asyncio.sleep(0)
             self._clock.reach(output.t)
             yield Chunk(self._read(use.started.spool, output.start, output.end))
         end = use.ended
         if end is None:
             raise EndOfRecording
-        await self._wait(end.ended - last)
+        await asyncio.sleep(0)
         self._clock.reach(end.ended)
         yield Exit(end.code, end.reason, end.detail, started=end.started, ended=end.ended)
 
-    def _take(self, node: Node, cmd: Cmd) -> _Use:
-        known = self._uses.get((node.name, cmd.text), [])
-        number = self._next[node.name, cmd.text]
-        self._next[node.name, cmd.text] += 1
-        if number < len(known):
-            return known[number]
-        what = cmd.show or cmd.text.strip()
-        if known:
-            raise DriftError(
-                f"{node.name}: the recording has {len(known)} use(s) of `{what}`, today's steps want one more"
-            )
-        raise DriftError(
-            f"{node.name}: today's steps run `{what}` ({cmd.key}), which the recording does not have: "
-            "a command has changed since. Record the walk again"
-        )
+    def _take(self, node: Node, cmd: Cmd) -> Use | None:
+        step, attempt = self._at
+        key = (node.name, step, attempt, cmd.key)
+        known = self._uses.get(key, [])
+        number = self._next[key]
+        self._next[key] += 1
+        show, text = self._redactor.text(cmd.show), self._redactor.text(cmd.text)
+        seen = (show or text).strip()
+        if number >= len(known):
+            if self._at == self._cut:
+                raise EndOfRecording
+            self.differences.append(Difference("unrecorded", step, attempt, node.name, cmd.key, now=seen))
+            return None
+        use = known[number]
+        if use.seen != seen or use.started.text != text:
+            level: Level = "helper" if use.seen == seen else "visible"
+            self.differences.append(Difference(level, step, attempt, node.name, cmd.key, use.seen, seen))
+        return use
 
-    async def _wait(self, pause: float) -> None:
-        await asyncio.sleep(self._pace(pause) if self._pace and pause > 0 else 0)
+    def unused(self, judged: Iterable[tuple[str, int]]) -> Iterable[Difference]:
+        """Recorded commands of these (step, attempt) that were not run once."""
+        wanted = set(judged)
+        for key, known in self._uses.items():
+            node, step, attempt, name = key
+            if (step, attempt) in wanted and key not in self._next:
+                yield Difference("unused", step, attempt, node, name, known[0].seen)
 
     async def close(self) -> None:
         pass
+
+
+def _cut(events: Sequence[ev.AnyEvent]) -> tuple[str, int] | None:
+    """The attempt at a step that a recording ends in the middle of."""
+    if next((e.outcome for e in reversed(events) if isinstance(e, ev.WalkEnded)), None) not in CUT_OFF:
+        return None
+    return next(((e.step, e.attempt) for e in reversed(events) if isinstance(e, ev.StepStarted)), None)
 
 
 class RecordedDecider:

@@ -18,6 +18,7 @@ from msgspec import Struct
 from wizard_steps.diagnose import as_json, as_text
 from wizard_steps.diagnose.explain import findings_of
 from wizard_steps.errors import WalkError
+from wizard_steps.plan import milestone
 from wizard_steps.recording import intake
 from wizard_steps.recording.journal import Walk
 from wizard_steps.recording.redact import MARK, Redactor
@@ -34,8 +35,6 @@ _OWN = (
     ("meta.json", intake.MOST_META),
     ("notes.jsonl", intake.MOST_NOTES),
 )
-#: Outputs that show what a node is, by command key.
-FACT_KEYS = ("whoami", "facts", "addr", "smi", "versions")
 
 
 class Piece(Struct, frozen=True):
@@ -52,11 +51,7 @@ def pieces(walk: Walk, fresh: Mapping[str, str] | None = None) -> list[Piece]:
     made = [
         Piece("summary.txt", _summary(walk, state), "which path, versions, milestones and their verdicts"),
         *_diagnosis(walk, state),
-        *_latest(walk, state, "status", "ray-status.txt", "the last `ray status` of the walk"),
-        *_latest(walk, state, "log", "vllm-serve-first.txt", "the first part of vLLM's output"),
-        Piece(
-            "facts.txt", _facts(walk, state), "what each node said of itself: OS, addresses, GPUs, versions"
-        ),
+        *_outputs(walk, state),
     ]
     return made + [
         Piece(name, text, "gathered when the bundle was made") for name, text in (fresh or {}).items()
@@ -135,24 +130,28 @@ def _diagnosis(walk: Walk, state: State) -> Iterator[Piece]:
     yield Piece("diagnosis.json", msgspec.json.encode(as_json(found)).decode(), "the same for programs")
 
 
-def _runs(state: State, key: str) -> list[Run]:
-    return [run for run in state.runs.values() if run.key == key and run.end]
-
-
 def _text(walk: Walk, run: Run, most: int | None = None) -> str:
     start, end = run.start or 0, run.end or 0
     return walk.read(run.spool, start, min(end, start + most) if most else end).decode("utf-8", "replace")
 
 
-def _latest(walk: Walk, state: State, key: str, name: str, about: str) -> Iterator[Piece]:
-    runs = _runs(state, key)
-    if runs:
-        yield Piece(name, _text(walk, runs[-1], FIRST), about)
-
-
-def _facts(walk: Walk, state: State) -> str:
-    latest = {(run.node, key): run for key in FACT_KEYS for run in _runs(state, key)}
-    return "\n".join(f"== {node}: {key}\n{_text(walk, run, FIRST)}" for (node, key), run in latest.items())
+def _outputs(walk: Walk, state: State) -> Iterator[Piece]:
+    """What the milestones themselves name for a ticket: of each node the last output, files in plan order."""
+    parts: dict[tuple[str, str], list[str]] = {}
+    for step in state.steps:
+        today = milestone(step.id)
+        for bundled in today.bundled if today is not None else ():
+            latest = {
+                (run.node, run.key): run
+                for key in bundled.keys
+                for run in state.runs.values()
+                if (run.step, run.key) == (step.id, key) and run.end
+            }
+            for (node, key), run in latest.items():
+                text = f"== {node}: {key}\n{_text(walk, run, FIRST)}"
+                parts.setdefault((bundled.name, bundled.about), []).append(text)
+    for (name, about), texts in parts.items():
+        yield Piece(name, "\n".join(texts), about)
 
 
 def _walk_files(walk: Walk) -> Iterator[tuple[str, str]]:

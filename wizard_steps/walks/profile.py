@@ -9,8 +9,8 @@ from typing import Any, Literal
 from msgspec import Struct, field
 
 from wizard_steps.facts.gpu import parse_nvidia_smi
-from wizard_steps.milestones.common import fields
 from wizard_steps.model import Verdict
+from wizard_steps.node.lines import fields
 from wizard_steps.recording import events as ev
 from wizard_steps.recording.journal import Walk
 from wizard_steps.recording.state import Run, State, fold

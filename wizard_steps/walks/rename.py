@@ -39,7 +39,7 @@ _AROUND: dict[Kind, tuple[str, str]] = {
     "address": (r"(?<![A-Za-z0-9.])", r"(?![A-Za-z0-9]|\.\d)"),
     "long": (r"(?<![A-Za-z0-9:.])", r"(?![A-Za-z0-9:]|\.\d)"),
     "user": ("", ""),
-    "cluster": (r"(?:(?<=MILEPOST_ID=)|(?<=\.milepost/))", r"(?![A-Za-z0-9_.-])"),
+    "cluster": (r"(?:(?<=MILEPOST_ID=)|(?<=\.milepost/)|(?<=started as ))", r"(?![A-Za-z0-9_.-])"),
 }
 
 

@@ -1,59 +1,71 @@
 """Walks today's steps against a recording and compares the verdicts. No network, no screen.
 
-A failure and a drift are two things. A failure is what the recording shows: a gate that stayed shut then
-and stays shut today. A drift is that the recording does not fit today's steps: a command that changed, an
-expected line that no longer matches the recorded output, another verdict, a schema from the future.
+A failure and a drift are two things. A failure is what the recording shows: a gate that failed then and fails
+today. A drift is that the recording does not fit today's steps: a command that a person would see changed, an
+expected line that no longer matches the recorded output or is not looked for any more, another verdict, a
+schema from the future. What else differs is remarked, and changes no exit status: see drift.py.
+
+The plan is the recorded one: today's steps of the ids that the recording names, in its order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Literal
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.engine.clock import ZeroClock
 from wizard_steps.engine.engine import Engine, OnEvent
+from wizard_steps.engine.step import Step
 from wizard_steps.errors import DriftError, MilepostError, WalkError
 from wizard_steps.plan import plan_for
 from wizard_steps.recording import events as ev
 from wizard_steps.recording.journal import MemoryJournal, Walk
 from wizard_steps.recording.state import State
-from wizard_steps.transport.replay import EndOfRecording, RecordedDecider, Replay
-
-DriftKind = Literal["command", "expectation", "verdict", "cluster", "schema"]
-
-
-class Drift(Struct, frozen=True):
-    """Why a recording does not fit today's steps. ``step`` is empty when no step was reached."""
-
-    kind: DriftKind
-    text: str
-    step: str = ""
+from wizard_steps.transport.replay import CUT_OFF, EndOfRecording, RecordedDecider, Replay
+from wizard_steps.walks import drift
+from wizard_steps.walks.drift import Drift, Remark
+from wizard_steps.walks.renamed import in_todays_names
 
 
 class Replayed(Struct, frozen=True):
-    """How a replay went. ``notes`` says what differs without being a drift: a gate that is shut for another
-    reason than when it was recorded."""
+    """How a replay went. ``walk`` is the recording with today's ids. ``drifts`` in the order of the walk;
+    ``remarks``: what differs without being one."""
 
+    walk: Walk
     outcome: ev.Outcome
     recorded: ev.Outcome | None
     judged: tuple[ev.Judged, ...]
-    drifted: Drift | None = None
-    notes: tuple[str, ...] = ()
+    drifts: tuple[Drift, ...] = ()
+    remarks: tuple[Remark, ...] = ()
     state: State = State()
 
     @property
+    def drifted(self) -> Drift | None:
+        """The first drift."""
+        return self.drifts[0] if self.drifts else None
+
+    @property
     def drift(self) -> str:
-        return self.drifted.text if self.drifted else ""
+        return self.drifts[0].text if self.drifts else ""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return tuple(remark.text for remark in self.remarks)
 
     @property
     def code(self) -> int:
-        if self.drifted:
+        if self.drifts:
             return 3
         return 0 if self.outcome in ("passed", "listed") else 130 if self.outcome == "interrupted" else 1
+
+    def strict(self) -> Replayed:
+        """The same, where each command must be the recorded one: helper scripts too."""
+        drifts, rest = drift.strict(self.remarks)
+        return replace(self, drifts=(*self.drifts, *drifts), remarks=rest)
 
 
 def cluster_of(walk: Walk) -> Cluster:
@@ -61,147 +73,180 @@ def cluster_of(walk: Walk) -> Cluster:
     first = walk.events[0]
     if not isinstance(first, ev.WalkStarted):
         raise WalkError(f"{walk.folder / 'events.jsonl'}:1: a walk begins with walk-started")
+    return _cluster(walk, first.cluster)
+
+
+def _cluster(walk: Walk, plain: Mapping[str, object]) -> Cluster:
     try:
-        return msgspec.convert(first.cluster, Cluster)
+        cluster = msgspec.convert(plain, Cluster)
     except msgspec.ValidationError as error:
         raise DriftError(f"{walk.folder}: its cluster does not fit today's cluster file: {error}") from None
+    if sum(node.role == "head" for node in cluster.node_list) != 1:
+        raise DriftError(
+            f"{walk.folder}: its cluster does not fit today's cluster file: not exactly one head"
+        )
+    return cluster
 
 
-def engine_for(
-    walk: Walk,
-    clock: ZeroClock,
-    on_event: OnEvent,
-    pace: Callable[[float], float] | None = None,
-) -> Engine:
-    """An engine whose hosts and person are the recording."""
-    cluster = cluster_of(walk)
-    return Engine(
-        plan=plan_for(cluster),
-        cluster=cluster,
-        transport=Replay(walk.events, walk.read, clock, pace),
-        decider=RecordedDecider(walk.events),
-        clock=clock,
-        journal=MemoryJournal(),
-        on_event=on_event,
-    )
+def recorded_plan(walk: Walk, today: Sequence[Step]) -> tuple[list[Step], list[Drift], list[Remark]]:
+    """The steps that a recording names, as they are today; what became of the others."""
+    first = walk.events[0]
+    named = dict(first.steps) if isinstance(first, ev.WalkStarted) else {}
+    known = {step.id: step for step in today}
+    judged = {event.step for event in walk.events if isinstance(event, ev.Judged)}
+    drifts = [
+        Drift("verdict", f"{gone}: was judged in the recording, and today's plan does not have it", gone)
+        for gone in named
+        if gone not in known and gone in judged
+    ]
+    remarks = [
+        Remark(
+            "step", f"{gone}: today's plan does not have this step; the recording did not come to it", gone
+        )
+        for gone in named
+        if gone not in known and gone not in judged
+    ]
+    remarks += [
+        Remark("step", f"{step.id}: new since this was recorded ({step.title}): not replayed", step.id)
+        for step in today
+        if step.id not in named
+    ]
+    return [known[name] for name in named if name in known], drifts, remarks
 
 
 async def replay(walk: Walk, on_event: OnEvent = lambda event, state: None) -> Replayed:
     """Never raises for a drift: it is in the answer. Raises WalkError for a damaged recording."""
-    judged: list[ev.Judged] = []
-    last = State()
-    switched = _switched(walk.events)
-    starts = 0
+    cluster = cluster_of(walk)
+    today = plan_for(cluster)
+    walk = in_todays_names(walk, today)
+    plan, drifts, remarks = recorded_plan(walk, today)
+    return await _Replaying(walk, cluster, plan, on_event).run(drifts, remarks)
 
-    def watch(event: ev.AnyEvent, state: State) -> None:
-        nonlocal last, starts
-        last = state
+
+class _Diverged(Exception):
+    """Today's verdict is not the recorded one: what would come next was never recorded."""
+
+
+class _Replaying:
+    """One replay. It ends at the first verdict that differs."""
+
+    def __init__(self, walk: Walk, cluster: Cluster, plan: list[Step], on_event: OnEvent) -> None:
+        steps = {step.id for step in plan}
+        self._walk = walk
+        self._then = [e for e in walk.events if isinstance(e, ev.Judged) and e.step in steps]
+        self._recorded = outcome_of(walk.events)
+        self._cut = self._recorded in CUT_OFF
+        self._switched = _switched(walk)
+        self._starts: dict[tuple[str, int], int] = {}
+        self._now: list[ev.Judged] = []
+        self._last = State()
+        self._drifts: list[Drift] = []
+        self._remarks: list[Remark] = []
+        self._tell = on_event
+        clock = ZeroClock()
+        self._hosts = Replay(walk.events, walk.read, clock)
+        decider, journal = RecordedDecider(walk.events), MemoryJournal()
+        self._engine = Engine(plan, cluster, self._hosts, decider, clock, journal, self._watch)
+
+    async def run(self, drifts: Iterable[Drift], remarks: Iterable[Remark]) -> Replayed:
+        outcome: ev.Outcome = "error"
+        failed: MilepostError | None = None
+        try:
+            outcome = await self._engine.walk(gated=self._recorded != "listed")
+        except EndOfRecording:
+            outcome = "error" if self._recorded == "error" else "interrupted"
+        except _Diverged:
+            pass
+        except WalkError:
+            raise
+        except MilepostError as error:
+            failed = error
+        outcome = self._end(outcome, failed)
+        commands, more = drift.of_commands([*self._hosts.differences, *self._hosts.unused(self._compared())])
+        found = self._in_order([*drifts, *commands, *self._drifts])
+        notes = (*remarks, *more, *self._remarks)
+        return Replayed(
+            self._walk, outcome, self._recorded, tuple(self._now), tuple(found), notes, self._last
+        )
+
+    def _watch(self, event: ev.AnyEvent, state: State) -> None:
+        self._last = state
         if isinstance(event, ev.StepStarted):
-            starts += 1
-            if starts in switched:
-                engine.cluster = switched[starts]
-        if isinstance(event, ev.Judged):
-            judged.append(event)
-        on_event(event, state)
+            self._started(event)
+        same = not isinstance(event, ev.Judged) or self._judged(event)
+        self._tell(event, state)
+        if not same:
+            raise _Diverged
 
-    recorded = outcome_of(walk.events)
-    outcome: ev.Outcome = "error"
-    drifted: Drift | None = None
-    engine = engine_for(walk, ZeroClock(), watch)
-    try:
-        outcome = await engine.walk(gated=recorded != "listed")
-    except EndOfRecording:
-        outcome = "interrupted"
-    except WalkError:
-        raise
-    except MilepostError as error:
-        drifted = _raised(error, recorded, last)
-    now = tuple(judged)
-    differs, notes = compare([e for e in walk.events if isinstance(e, ev.Judged)], now)
-    if recorded in (None, "interrupted") and len(now) >= _verdicts(walk.events) and not differs:
-        # What would have come after the interruption is not known; it can be no drift.
-        return Replayed("interrupted", recorded, now[: _verdicts(walk.events)], None, notes, last)
-    drifted = drifted or differs or _count(now, _verdicts(walk.events), last)
-    return Replayed(outcome, recorded, now, drifted, notes, last)
+    def _started(self, event: ev.StepStarted) -> None:
+        self._starts[event.step, event.attempt] = number = len(self._starts) + 1
+        self._hosts.at(event.step, event.attempt)
+        for where, value in self._switched.get(number, {}).items():
+            self._engine.edit(where, value)
+
+    def _judged(self, new: ev.Judged) -> bool:
+        """Whether the verdict is the recorded one."""
+        place = len(self._now)
+        if place == len(self._then):
+            if self._cut:
+                # What would have come after the interruption is not known; it can be no drift.
+                raise EndOfRecording
+            self._now.append(new)
+            text = f"{new.step} is judged today; the recorded walk ended before it"
+            self._drifts.append(Drift("verdict", text, new.step, new.attempt))
+            return False
+        self._now.append(new)
+        old = self._then[place]
+        if differs := drift.of_verdicts(old, new):
+            self._drifts.append(differs)
+            return False
+        if gone := drift.of_comparisons(old, new):
+            self._drifts.append(gone)
+        if remark := drift.of_reasons(old, new):
+            self._remarks.append(remark)
+        return True
+
+    def _end(self, outcome: ev.Outcome, failed: MilepostError | None) -> ev.Outcome:
+        """The outcome; a walk that ended in another way than it was recorded is a drift."""
+        at = self._last.current
+        attempt = self._last.step(at).attempt if at else 0
+        complete = len(self._now) >= len(self._then)
+        if self._cut and complete and not any(d.kind == "verdict" for d in self._drifts):
+            return "error" if self._recorded == "error" else "interrupted"
+        if failed is not None:
+            self._drifts.append(Drift("command" if at else "cluster", str(failed), at, attempt))
+        elif not complete and not self._drifts:
+            text = f"today's walk has {len(self._now)} verdicts, the recorded one {len(self._then)}"
+            self._drifts.append(Drift("verdict", text, at, attempt))
+        return outcome
+
+    def _compared(self) -> Iterable[tuple[str, int]]:
+        return ((event.step, event.attempt) for event in self._now)
+
+    def _in_order(self, drifts: Sequence[Drift]) -> list[Drift]:
+        """As the walk came to them; within a step commands come before what they led to."""
+        return sorted(drifts, key=lambda d: self._starts.get((d.step, d.attempt), 0))
 
 
-def _switched(events: Iterable[ev.AnyEvent]) -> Mapping[int, Cluster]:
-    """The clusters that a person's switch (NCCL_DEBUG) led to, by the n-th step start they hold from.
+def _switched(walk: Walk) -> Mapping[int, Mapping[str, str]]:
+    """The edits that a person's switch (NCCL_DEBUG) made, by the n-th step start they hold from.
 
-    A switch is no answer to a question, so the recorded decider does not bring it back.
+    A switch is no answer to a question, so the recorded decider does not bring it back. Older recordings name
+    the whole table (``env``), newer ones the variable (``env.NCCL_DEBUG``).
     """
-    found: dict[int, Cluster] = {}
-    starts = 0
-    for event in events:
+    found: dict[int, dict[str, str]] = {}
+    starts, env = 0, dict[str, str](cluster_of(walk).env)
+    for event in walk.events:
         if isinstance(event, ev.StepStarted):
             starts += 1
-        if isinstance(event, ev.ClusterEdited) and event.where == "env":
-            found[starts + 1] = msgspec.convert(event.cluster, Cluster)
+        if isinstance(event, ev.ClusterEdited) and event.where.partition(".")[0] == "env":
+            now = _cluster(walk, event.cluster).env
+            changed = {name: now.get(name, "") for name in {*env, *now} if env.get(name) != now.get(name)}
+            found.setdefault(starts + 1, {}).update({f"env.{name}": text for name, text in changed.items()})
+            env = dict(now)
     return found
 
 
 def outcome_of(events: Iterable[ev.AnyEvent]) -> ev.Outcome | None:
     """How a walk ended; None where its recording was cut off."""
     return next((e.outcome for e in reversed(list(events)) if isinstance(e, ev.WalkEnded)), None)
-
-
-def _raised(error: MilepostError, recorded: ev.Outcome | None, state: State) -> Drift | None:
-    if recorded == "error" and not isinstance(error, DriftError):
-        return None
-    return Drift("command" if state.steps else "cluster", str(error), state.current)
-
-
-def _verdicts(events: Iterable[ev.AnyEvent]) -> int:
-    return sum(isinstance(e, ev.Judged) for e in events)
-
-
-def _count(now: tuple[ev.Judged, ...], then: int, state: State) -> Drift | None:
-    if len(now) == then:
-        return None
-    return Drift("verdict", f"today's walk has {len(now)} verdicts, the recorded one {then}", state.current)
-
-
-def compare(then: Iterable[ev.Judged], now: Iterable[ev.Judged]) -> tuple[Drift | None, tuple[str, ...]]:
-    """The first verdict that differs from the recorded one; and gates that are shut for another reason."""
-    notes: list[str] = []
-    for old, new in zip(then, now, strict=False):
-        if (old.step, old.attempt) != (new.step, new.attempt):
-            text = f"today {new.step} {_word(new)} is judged, recorded was {old.step} {_word(old)}"
-            return Drift("verdict", text, new.step), tuple(notes)
-        if old.verdict.passed != new.verdict.passed:
-            return _changed(old, new), tuple(notes)
-        before, after = _reasons(old), _reasons(new)
-        if before != after:
-            said = "; ".join(sorted(after - before) or sorted(before - after))
-            notes.append(f"{new.step}: shut for another reason than recorded: {said}")
-    return None, tuple(notes)
-
-
-def _changed(old: ev.Judged, new: ev.Judged) -> Drift:
-    lines = [c for c in new.verdict.failures if c.name == "expected line"]
-    others = [c for c in new.verdict.failures if c.name != "expected line"]
-    if lines and not others:
-        line = lines[0]
-        text = (
-            f"{new.step}: the expected line {line.wanted!r} does not match what {line.node or 'the node'} "
-            f"printed when this was recorded; {len(lines)} line(s) in all. Today's verdict is failed"
-        )
-        return Drift("expectation", text, new.step)
-    why = f": {others[0].name}: {others[0].found}" if others else ""
-    return Drift(
-        "verdict",
-        f"{new.step}: today's verdict is {_word(new)}, the recorded one was {_word(old)}{why}",
-        new.step,
-    )
-
-
-def _reasons(event: ev.Judged) -> set[str]:
-    """What shut a gate, without the wording that differs from run to run."""
-    return {
-        f"{c.name}{f' on {c.node}' if c.node else ''}{f' ({c.wanted})' if c.name == 'expected line' else ''}"
-        for c in event.verdict.failures
-    }
-
-
-def _word(event: ev.Judged) -> str:
-    return f"{'passed' if event.verdict.passed else 'failed'} (attempt {event.attempt})"

@@ -1,18 +1,17 @@
-"""What replays found, milestone by milestone: for a person, as JSON, as JUnit XML, as GitHub annotations."""
+"""What replays found, milestone by milestone. verdict_files.py writes it down for machines."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 from msgspec import Struct
 
 from wizard_steps.errors import MilepostError
-from wizard_steps.model import with_warnings
 from wizard_steps.recording import events as ev
-from wizard_steps.recording.journal import Meta, NewerWalkError, Walk
+from wizard_steps.recording.journal import Meta, NewerWalkError
+from wizard_steps.walks.drift import Drift, Remark
 from wizard_steps.walks.replay import Replayed
 
 #: warning: passed with warnings. skipped: the walk never came to it.
@@ -36,17 +35,21 @@ class Milestone(Struct, frozen=True):
     failures: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     line: int = 0
+    drifts: tuple[Drift, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class WalkVerdict(Struct, frozen=True):
-    """One walk's replay. ``code`` is what it adds to the exit status."""
+    """One walk's replay. ``code`` is what it adds to the exit status. ``detail`` and ``kind``: the first
+    drift, or why the walk cannot be read. ``remarks``: what differs and changes no exit status."""
 
     folder: Path
     status: WalkStatus
     milestones: tuple[Milestone, ...] = ()
     detail: str = ""
     kind: str = ""
-    notes: tuple[str, ...] = ()
+    drifts: tuple[Drift, ...] = ()
+    remarks: tuple[Remark, ...] = ()
     meta: Meta | None = None
 
     @property
@@ -66,15 +69,16 @@ def exit_status(codes: Iterable[int]) -> int:
 
 def of_error(folder: Path, error: MilepostError) -> WalkVerdict:
     """A walk that could not even be read."""
-    if isinstance(error, NewerWalkError):
-        return WalkVerdict(folder, "drift", detail=str(error), kind="schema")
+    text = str(error)
     if error.code == 3:
-        return WalkVerdict(folder, "drift", detail=str(error), kind="cluster")
-    return WalkVerdict(folder, "unreadable", detail=str(error), kind="unreadable")
+        drift = Drift("schema" if isinstance(error, NewerWalkError) else "cluster", text)
+        return WalkVerdict(folder, "drift", detail=text, kind=drift.kind, drifts=(drift,))
+    return WalkVerdict(folder, "unreadable", detail=text, kind="unreadable")
 
 
-def of_replay(walk: Walk, result: Replayed) -> WalkVerdict:
+def of_replay(result: Replayed) -> WalkVerdict:
     """A replay's result as the status that CI acts on."""
+    walk = result.walk
     status: WalkStatus = "failed"
     if result.drifted:
         status = "drift"
@@ -85,42 +89,57 @@ def of_replay(walk: Walk, result: Replayed) -> WalkVerdict:
     return WalkVerdict(
         folder=walk.folder,
         status=status,
-        milestones=tuple(_milestones(walk, result)),
+        milestones=tuple(_milestones(result)),
         detail=result.drift,
         kind=result.drifted.kind if result.drifted else "",
-        notes=result.notes,
+        drifts=result.drifts,
+        remarks=result.remarks,
         meta=walk.meta,
     )
 
 
-def _milestones(walk: Walk, result: Replayed) -> Iterable[Milestone]:
-    started = {(e.step, e.attempt): e.t for e in walk.events if isinstance(e, ev.StepStarted)}
-    lines = {(e.step, e.attempt): n for n, e in enumerate(walk.events, 1) if isinstance(e, ev.Judged)}
+def _milestones(result: Replayed) -> Iterable[Milestone]:
     titles = {step.id: step.title for step in result.state.steps}
-    seen = set()
-    drifted = result.drifted.step if result.drifted else None
-    last = result.judged[-1] if result.judged else None
+    places = _places(result.walk.events)
+    told: set[int] = set()
     for event in result.judged:
-        seen.add(event.step)
         key = (event.step, event.attempt)
-        good: Status = event.verdict.state
-        # Only the last verdict can be the one that drifted: the replay compares in order.
-        bad = drifted == event.step and event is last and result.drifted is not None
+        drifts = tuple(d for d in result.drifts if (d.step, d.attempt) == key)
+        told.update(map(id, drifts))
+        seconds, line = places.get(key, (0.0, 0))
         yield Milestone(
             step=event.step,
             title=titles.get(event.step, event.step),
-            status="drift" if bad else good,
+            status="drift" if drifts else event.verdict.state,
             attempt=event.attempt,
-            seconds=round(event.t - started.get(key, event.t), 3),
+            seconds=seconds,
             summary=event.verdict.summary,
             failures=tuple(_failure(check) for check in event.verdict.failures),
             warnings=tuple(_failure(check) for check in event.verdict.warnings),
-            line=lines.get(key, 0),
+            line=line,
+            drifts=drifts,
+            notes=tuple(r.text for r in result.remarks if (r.step, r.attempt) == key),
         )
-    for step in result.state.steps:
-        if step.id not in seen:
-            status: Status = "drift" if step.id == drifted else "skipped"
-            yield Milestone(step=step.id, title=step.title, status=status)
+    seen = {event.step for event in result.judged}
+    left = [d for d in result.drifts if id(d) not in told and d.step]
+    for step in dict.fromkeys([*titles, *(d.step for d in left)]):
+        drifts = tuple(d for d in left if d.step == step)
+        if drifts or step not in seen:
+            status: Status = "drift" if drifts else "skipped"
+            yield Milestone(step=step, title=titles.get(step, step), status=status, drifts=drifts)
+
+
+def _places(events: Iterable[ev.AnyEvent]) -> dict[tuple[str, int], tuple[float, int]]:
+    """For each attempt that was judged when recorded: the seconds it took, its line in events.jsonl."""
+    started: dict[tuple[str, int], float] = {}
+    found: dict[tuple[str, int], tuple[float, int]] = {}
+    for line, event in enumerate(events, 1):
+        if isinstance(event, ev.StepStarted):
+            started[event.step, event.attempt] = event.t
+        if isinstance(event, ev.Judged):
+            key = (event.step, event.attempt)
+            found[key] = (round(event.t - started.get(key, event.t), 3), line)
+    return found
 
 
 def _failure(check: Any) -> str:
@@ -128,131 +147,3 @@ def _failure(check: Any) -> str:
     wanted = f"; wanted: {check.wanted}" if check.wanted else ""
     hint = f"; try: {check.hint}" if check.hint else ""
     return f"{check.name}{where}: {check.found}{wanted}{hint}"
-
-
-def as_json(verdicts: Sequence[WalkVerdict], code: int) -> dict[str, Any]:
-    """Plain values. ``schema`` grows when a field changes its meaning."""
-    return {"schema": 1, "exit_status": code, "walks": [_walk_json(v) for v in verdicts]}
-
-
-def _walk_json(verdict: WalkVerdict) -> dict[str, Any]:
-    meta = verdict.meta
-    return {
-        "walk": str(verdict.folder),
-        "status": verdict.status,
-        "kind": verdict.kind,
-        "detail": verdict.detail,
-        "notes": list(verdict.notes),
-        "recorded": meta.recorded if meta else "",
-        "simulated": bool(meta and meta.simulated),
-        "milestones": [
-            {
-                "step": m.step,
-                "title": m.title,
-                "status": m.status,
-                "attempt": m.attempt,
-                "seconds": m.seconds,
-                "summary": m.summary,
-                "failures": list(m.failures),
-                "warnings": list(m.warnings),
-                "line": m.line,
-            }
-            for m in verdict.milestones
-        ],
-    }
-
-
-#: XML 1.0 has no place for these, not even escaped.
-_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-
-
-def as_junit(verdicts: Sequence[WalkVerdict], lenient: bool = False) -> str:
-    """JUnit XML: a suite a walk, a case a milestone. A failed gate is a failure, a drift an error.
-
-    ``lenient``: a failure that was recorded is right, and told as the case's output.
-    """
-    from xml.etree import ElementTree as Xml
-
-    root = Xml.Element("testsuites", name="milepost")
-    for verdict in verdicts:
-        suite = Xml.SubElement(root, "testsuite", name=_xml(str(verdict.folder)))
-        if verdict.meta:
-            suite.set("timestamp", _xml(verdict.meta.recorded[:19]))
-        cases = [_case(suite, verdict, m, lenient) for m in verdict.milestones]
-        if verdict.status in ("drift", "unreadable") and "error" not in cases:
-            case = Xml.SubElement(suite, "testcase", name="recording", classname=_xml(verdict.folder.name))
-            error = Xml.SubElement(case, "error", type=verdict.kind, message=_xml(verdict.detail))
-            error.text = _xml(verdict.detail)
-            cases.append("error")
-        suite.set("tests", str(len(cases)))
-        suite.set("failures", str(cases.count("failure")))
-        suite.set("errors", str(cases.count("error")))
-        suite.set("skipped", str(cases.count("skipped")))
-        suite.set("time", f"{sum(m.seconds for m in verdict.milestones):.3f}")
-    Xml.indent(root)
-    return '<?xml version="1.0" encoding="UTF-8"?>\n' + Xml.tostring(root, encoding="unicode") + "\n"
-
-
-def _case(suite: Any, verdict: WalkVerdict, milestone: Milestone, lenient: bool) -> str:
-    from xml.etree import ElementTree as Xml
-
-    again = f" (attempt {milestone.attempt})" if milestone.attempt > 1 else ""
-    case = Xml.SubElement(suite, "testcase", name=_xml(f"{milestone.step}{again}"))
-    case.set("classname", _xml(verdict.folder.name))
-    case.set("time", f"{milestone.seconds:.3f}")
-    if milestone.status == "drift":
-        error = Xml.SubElement(case, "error", type=verdict.kind, message=_xml(verdict.detail))
-        error.text = _xml("\n".join([verdict.detail, *milestone.failures]))
-        return "error"
-    if milestone.status == "skipped":
-        Xml.SubElement(case, "skipped", message="the walk never came to it")
-        return "skipped"
-    if milestone.status == "failed":
-        text = _xml("\n".join(milestone.failures) or milestone.summary)
-        if lenient:
-            Xml.SubElement(case, "system-out").text = "failed as recorded\n" + text
-            return "passed"
-        Xml.SubElement(case, "failure", type="gate", message=_xml(milestone.summary)).text = text
-        return "failure"
-    if milestone.warnings:
-        # JUnit knows no warning: the case passes, and says so in its output.
-        said = with_warnings("passed", len(milestone.warnings))
-        Xml.SubElement(case, "system-out").text = _xml("\n".join([said, *milestone.warnings]))
-    return "passed"
-
-
-def _xml(text: str) -> str:
-    return _NO_XML.sub("\ufffd", text)
-
-
-def as_annotations(verdicts: Sequence[WalkVerdict], lenient: bool = False) -> list[str]:
-    """GitHub workflow commands, one a finding, on the line of the recording that it is about."""
-    found = []
-    for verdict in verdicts:
-        if verdict.status in ("drift", "unreadable"):
-            line = next((m.line for m in verdict.milestones if m.status == "drift"), 0)
-            found.append(
-                _annotation("error", verdict, line, f"{verdict.status}: {verdict.kind}", verdict.detail)
-            )
-        for m in verdict.milestones:
-            if m.status == "failed" and not lenient:
-                text = "\n".join([m.summary, *m.failures])
-                found.append(_annotation("error", verdict, m.line, f"{m.step}: gate failed", text))
-            if m.status == "warning":
-                title = f"{m.step}: {with_warnings('passed', len(m.warnings))}"
-                found.append(_annotation("warning", verdict, m.line, title, "\n".join(m.warnings)))
-        found += [_annotation("warning", verdict, 0, "another reason", note) for note in verdict.notes]
-    return found
-
-
-def _annotation(level: str, verdict: WalkVerdict, line: int, title: str, text: str) -> str:
-    place = f"file={_property(str(verdict.folder / 'events.jsonl'))},line={max(line, 1)}"
-    return f"::{level} {place},title={_property(title)}::{_data(text)}"
-
-
-def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
-
-def _property(text: str) -> str:
-    return _data(text).replace(":", "%3A").replace(",", "%2C")

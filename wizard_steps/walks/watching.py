@@ -25,6 +25,7 @@ from wizard_steps.recording.spool import Spool
 from wizard_steps.recording.state import State, apply
 from wizard_steps.transport.replay import RecordedDecider, Replay
 from wizard_steps.walks.player import PlayClock, Player, Timeline
+from wizard_steps.walks.renamed import in_todays_names
 from wizard_steps.walks.replay import cluster_of
 
 if TYPE_CHECKING:
@@ -61,8 +62,8 @@ class Playback:
     dry = False
 
     def __init__(self, walk: Walk, player: Player | None = None) -> None:
-        self.walk = walk
         self.cluster: Cluster = cluster_of(walk)
+        self.walk = walk = in_todays_names(walk, plan_for(self.cluster))
         self.folder: Path = walk.folder
         self.journal = _Journal(walk)
         self.redactor = Redactor()
@@ -159,7 +160,7 @@ class PlaybackEngine(Engine):
         player.target = None
         if target < at:
             at, self.state = 0, State()
-            self.cluster = self._playback.cluster
+            self._cluster = self._playback.cluster
             self._playback.rewound()
         for event in events[at:target]:
             self._play(event)
@@ -169,6 +170,6 @@ class PlaybackEngine(Engine):
 
     def _play(self, event: ev.AnyEvent) -> None:
         if isinstance(event, ev.ClusterEdited):
-            self.cluster = msgspec.convert(event.cluster, Cluster)
+            self._cluster = msgspec.convert(event.cluster, Cluster)
         self.state = apply(self.state, event)
         self._tell(event, self.state)

@@ -1,0 +1,276 @@
+"""Texts that are not a plain log: JSON records, web pages, terminal recordings, logs cut at a width.
+
+Each source line becomes one line, so that line numbers stay those of the file; several messages inside one
+line are held apart by a return. A plain log passes through untouched and at full speed.
+"""
+
+from __future__ import annotations
+
+import html
+import itertools
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+#: Characters of a text that decide its shape.
+HEAD = 1 << 15
+_SHORT, _WIDE = 60, 240
+#: A line that begins a message of its own is no continuation of a cut one.
+_STARTS = re.compile(
+    r"\s*(?:\(\w[\w.-]*(?: rank=\d+)? pid=|\[?(?:20\d\d-\d\d-\d\d|\w{3} +\d+ \d\d:)"
+    r"|(?:INFO|WARNING|ERROR|DEBUG)\b"
+    r"|Traceback|\[rank\d+\]|\[[IWEF]|\S+:\d+:\d+ \[\d+\]|File \")"
+)
+_PAGE = re.compile(r"\s*<(?:!doctype html|html|head|body|pre|div|p|!--)\b", re.IGNORECASE)
+_HIDDEN = re.compile(r"<(script|style)\b[^<>]*>", re.IGNORECASE)
+_BREAK = re.compile(r"<(?:br|/p|/div|/li|/tr|/pre|/h\d)\b[^<>]*>", re.IGNORECASE)
+_TAG = re.compile(r"</?[a-zA-Z!][^<>]{0,2000}>")
+_MEMBER = re.compile(r'\s*"[\w.@-]{1,80}"\s*:\s*(".*")\s*,?\s*$')
+_TEXTS = ("MESSAGE", "log", "message", "msg", "text", "line", "content", "body")
+_TIMES = ("time", "ts", "timestamp", "@timestamp")
+_HOSTS = ("_HOSTNAME", "host", "hostname", "host_name", "node", "nodename", "pod", "pod_name", "instance")
+_LEVELS = ("level", "severity", "levelname", "lvl")
+
+
+def shaped(pieces: Iterable[str]) -> Iterator[str]:
+    """The text with every line made readable."""
+    source = iter(pieces)
+    head = ""
+    for piece in source:
+        head += piece
+        if len(head) >= HEAD:
+            break
+    if "\n" not in head and head.count("\r") > 1:
+        source = (piece.replace("\r", "\n") for piece in source)
+        head = head.replace("\r", "\n")
+    change = _shape(head)
+    if change is None:
+        yield head
+        yield from source
+        return
+    yield from change(_lines(head, source))
+
+
+def _lines(head: str, source: Iterator[str]) -> Iterator[str]:
+    rest = head
+    while True:
+        *lines, rest = rest.split("\n")
+        for line in lines:
+            yield line + "\n"
+        piece = next(source, None)
+        if piece is None:
+            break
+        rest += piece
+    if rest:
+        yield rest
+
+
+def _shape(head: str) -> Callable[[Iterator[str]], Iterator[str]] | None:
+    if _PAGE.match(head):
+        return _page
+    lines = [line for line in head[:HEAD].split("\n")[:200] if line.strip()]
+    if any(line.lstrip()[0] in '{["' and _is_json(line) for line in lines[:20]):
+        return _records
+    if (width := _width(lines)) > 0:
+        return lambda lines: _joined(lines, width)
+    return None
+
+
+def _is_json(line: str) -> bool:
+    text = line.strip()
+    if _MEMBER.match(line) or text in ("{", "[", "[{"):
+        return True
+    try:
+        return isinstance(json.loads(text.rstrip(",")), dict | list | str)
+    except (ValueError, RecursionError):
+        return False
+
+
+# --- web pages -----------------------------------------------------------------------------------------
+
+
+def _page(lines: Iterator[str]) -> Iterator[str]:
+    hidden = ""
+    for line in lines:
+        shown, hidden = _visible(line, hidden)
+        text = html.unescape(_TAG.sub("", _BREAK.sub("\r", shown)))
+        yield text.rstrip("\n").replace("\n", " ") + ("\n" if line.endswith("\n") else "")
+
+
+def _visible(line: str, hidden: str) -> tuple[str, str]:
+    """The line without scripts and styles, and the name of the one that it leaves open."""
+    parts: list[str] = []
+    while line:
+        if hidden:
+            end = line.lower().find(f"</{hidden}")
+            if end < 0:
+                break
+            line, hidden = line[end:], ""
+        found = _HIDDEN.search(line)
+        if found is None:
+            parts.append(line)
+            break
+        parts.append(line[: found.start()])
+        line, hidden = line[found.end() :], found[1].lower()
+    return "".join(parts), hidden
+
+
+# --- JSON ----------------------------------------------------------------------------------------------
+
+
+def _records(lines: Iterator[str]) -> Iterator[str]:
+    for line in lines:
+        end = "\n" if line.endswith("\n") else ""
+        yield readable(line.rstrip("\n")).replace("\n", "\r") + end
+
+
+def readable(line: str) -> str:
+    """What a line of JSON says, its messages held apart by line ends; any other line as it is."""
+    text = line.strip().rstrip(",")
+    if text[:1] not in ('"', "{", "["):
+        return line
+    member = _MEMBER.match(line)
+    try:
+        return _said(json.loads(member[1] if member else text)) or ("" if member else line)
+    except (ValueError, RecursionError, OverflowError):
+        return line
+
+
+def _said(value: Any, depth: int = 0) -> str:
+    if depth > 6:
+        return ""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return _listed(value, depth)
+    return _record(value, depth) if isinstance(value, dict) else ""
+
+
+def _listed(value: list[Any], depth: int) -> str:
+    raw = _bytes(value)
+    if raw is not None:
+        return raw
+    # A line of a terminal recording: seconds, kind, text. A line of Loki: nanoseconds, text.
+    if len(value) == 3 and value[1] in ("o", "i", "m", "r", "x") and isinstance(value[2], str):
+        return value[2] if value[1] == "o" else ""
+    if len(value) == 2 and all(isinstance(part, str) for part in value) and value[0].isdigit():
+        return f"{_when(value[0])} {value[1]}".strip()
+    return "\n".join(filter(None, (_said(item, depth + 1) for item in value)))
+
+
+def _bytes(value: list[Any]) -> str | None:
+    """journald writes a message that is not plain text as a list of byte values."""
+    if len(value) < 2 or not all(type(item) is int and 0 <= item < 256 for item in value):
+        return None
+    return bytes(value).decode("utf-8", "replace")
+
+
+def _record(record: dict[str, Any], depth: int) -> str:
+    if "version" in record and ("width" in record or "term" in record):
+        return ""
+    inner = record.get("data", record)
+    if isinstance(inner, dict) and isinstance(inner.get("result"), list):
+        return "\n".join(filter(None, (_stream(item) for item in inner["result"])))
+    message = next((_said(record[key], depth + 1) for key in _TEXTS if record.get(key)), "")
+    nested = [
+        _said(value, depth + 1)
+        for key, value in record.items()
+        if isinstance(value, dict | list) and key not in (*_TEXTS, "custom_fields")
+    ]
+    if not message:
+        return "\n".join(filter(None, nested))
+    prefix = _prefix(record)
+    error = record.get("error")
+    message += f" error={error}" if isinstance(error, str) and error else ""
+    first = "\n".join(prefix + line for line in message.rstrip("\n").split("\n"))
+    return "\n".join([first, *filter(None, nested)])
+
+
+def _stream(item: Any) -> str:
+    """One stream of an answer of Loki: labels, and pairs of time and line."""
+    if not isinstance(item, dict):
+        return ""
+    labels = item.get("stream")
+    host = _first(labels if isinstance(labels, dict) else {}, _HOSTS)
+    values = item.get("values")
+    lines = [_said(pair) for pair in values] if isinstance(values, list) else []
+    return "\n".join(f"{host} | {line}" if host else line for line in lines if line)
+
+
+def _prefix(record: dict[str, Any]) -> str:
+    """Time, host and program before the message, as ``journalctl -o short-iso`` prints them."""
+    when, host = _stamp(record), _first(record, _HOSTS)
+    program = record.get("SYSLOG_IDENTIFIER") or record.get("_COMM") or "log"
+    level = str(_first(record, _LEVELS)).upper()
+    level = f"{level}: " if level in ("DEBUG", "INFO", "WARN", "WARNING") else ""
+    if host and re.fullmatch(r"[\w.-]{1,100}", host):
+        return f"{when or '1970-01-01T00:00:00'} {host} {program}: {level}"
+    return f"{when} {level}" if when else level
+
+
+def _first(record: dict[str, Any], keys: tuple[str, ...]) -> str:
+    for key in keys:
+        if isinstance(record.get(key), str) and record[key]:
+            return str(record[key])
+    fields = record.get("custom_fields")
+    return str(fields["ip"]) if keys is _HOSTS and isinstance(fields, dict) and "ip" in fields else ""
+
+
+def _stamp(record: dict[str, Any]) -> str:
+    micro = record.get("__REALTIME_TIMESTAMP")
+    if isinstance(micro, str):
+        return _when(micro)
+    for key in _TIMES:
+        if isinstance(value := record.get(key), str) and re.match(r"20\d\d-\d\d-\d\d.\d\d:\d\d", value):
+            return value
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return _when(str(int(value)))
+    return ""
+
+
+def _when(digits: str) -> str:
+    """A time in seconds, or finer, since 1970, as ISO writes it (UTC)."""
+    try:
+        return datetime.fromtimestamp(int(digits[:10]), UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    except (ValueError, OverflowError, OSError):
+        return ""
+
+
+# --- logs that a terminal or a mail program cut --------------------------------------------------------
+
+
+def _width(lines: list[str]) -> int:
+    """The width at which the lines were cut, 0 for a log that was not."""
+    lengths = Counter(len(line.rstrip("\r")) for line in lines)
+    longest = max(lengths, default=0)
+    if not _SHORT <= longest <= _WIDE or lengths[longest] < 2:
+        return 0
+    plain = [line.rstrip("\r") for line in lines]
+    pairs = [(one, two) for one, two in itertools.pairwise(plain) if len(one) == longest]
+    cut = sum(not _STARTS.match(two) for _, two in pairs)
+    return longest if cut >= 2 and cut > 0.6 * len(pairs) else 0
+
+
+def _joined(lines: Iterator[str], width: int) -> Iterator[str]:
+    held, missing = "", 0
+    for line in lines:
+        bare = line.rstrip("\r\n")
+        if held and not (_STARTS.match(bare) or not bare.strip()):
+            held, missing = held + bare, missing + 1
+        else:
+            yield from _let_go(held, missing)
+            held, missing = bare, 0
+        if len(bare) < width or len(held) > 1 << 16:
+            yield held + "\n" * (missing + line.endswith("\n"))
+            held, missing = "", 0
+            continue
+        held = held or bare
+    yield from _let_go(held, missing)
+
+
+def _let_go(held: str, missing: int) -> Iterator[str]:
+    if held:
+        yield held + "\n" * (missing + 1)

@@ -1,0 +1,93 @@
+"""`vllm serve`: its command line on both executors, and what its log says."""
+
+from __future__ import annotations
+
+import re
+
+from wizard_steps.engine.step import Known
+from wizard_steps.milestones import raystart
+from wizard_steps.milestones.common import placed
+from wizard_steps.model import Node, Result
+from wizard_steps.node.place import SERVE, Service
+
+READY = "Application startup complete."
+NO_PLACE = "Waiting for creating a placement group"
+#: Lines after which vLLM can only hang or wind down; any other failure ends its process, which ends the log.
+_FATAL = re.compile(r"Waiting for creating a placement group|Engine core initialization failed")
+PHASES = ("connecting", "placing", "loading weights", "compiling", "starting the API", "ready")
+_PHASES = (
+    ("ready", re.compile(r"Application startup complete")),
+    ("starting the API", re.compile(r"Starting vLLM server on|Available routes are")),
+    (
+        "compiling",
+        re.compile(
+            r"torch\.compile (?:took|\()|Compiling a graph|Capturing CUDA graph|Dynamo bytecode|warmup run",
+            re.I,
+        ),
+    ),
+    ("loading weights", re.compile(r"Loading (?:model|weights|safetensors)|Starting to load model", re.I)),
+    ("placing", re.compile(r"placement group|rank \d+ in world size")),
+    ("connecting", re.compile(r"Connecting to existing Ray|Connected to Ray|RAY_ADDRESS")),
+)
+
+
+def phase_of(line: str) -> str | None:
+    """Which stage of start-up a log line belongs to, or None when it says nothing about that."""
+    return next((name for name, pattern in _PHASES if pattern.search(line)), None)
+
+
+def over(line: str) -> bool:
+    return READY in line or bool(_FATAL.search(line))
+
+
+def argv(known: Known, node: Node) -> list[str]:
+    """Over Ray on the head alone; without Ray on every node, where only the rank and the API differ."""
+    serve, mp = known.cluster.serve, placed(known).without_ray
+    words = [placed(known).program("vllm"), "serve", serve.model]
+    if node.role == "head":
+        words += [f"--host={serve.host}", f"--port={serve.port}"]
+    else:
+        words.append("--headless")
+    words += [
+        f"--tensor-parallel-size={serve.tensor_parallel}",
+        f"--pipeline-parallel-size={serve.pipeline_parallel}",
+        f"--distributed-executor-backend={'mp' if mp else 'ray'}",
+    ]
+    if mp:
+        words += [
+            f"--nnodes={len(known.nodes)}",
+            f"--node-rank={rank(known, node)}",
+            f"--master-addr={known.head_ip}",
+            f"--master-port={known.cluster.docker.master_port}",
+        ]
+    if serve.served_model_name:
+        words.append(f"--served-model-name={serve.served_model_name}")
+    return [*words, *serve.extra_flags]
+
+
+def rank(known: Known, node: Node) -> int:
+    """The head's is 0."""
+    return 0 if node.role == "head" else 1 + known.workers.index(node)
+
+
+def environment(known: Known, node: Node) -> dict[str, str]:
+    """What Ray is started with, and over Ray where it is."""
+    address = f"{known.head_ip}:{known.cluster.ray.port}"
+    ray = {} if placed(known).without_ray else {"RAY_ADDRESS": address}
+    return {**ray, **raystart.environment(known, node)}
+
+
+def service(known: Known, node: Node) -> Service:
+    """What runs on a node, and the port to look at: the API's on the head, elsewhere where ranks meet."""
+    port = known.cluster.serve.port if node.role == "head" else known.cluster.docker.master_port
+    return Service(node, SERVE, port, tuple(argv(known, node)), environment(known, node))
+
+
+def first_error(log: Result) -> str:
+    wrapper = re.compile(r"Engine core initialization failed|See root cause above|Failed core proc")
+    error = re.compile(r"\bERROR\b|Error:|error:|Exception:")
+    calm = re.compile(r"\b(?:WARNING|INFO|DEBUG)\b")
+    lines = [line.strip() for line in log.lines if not wrapper.search(line) and not calm.search(line)]
+    hits = [line for line in lines if error.search(line)]
+    specific = [hit for hit in hits if re.search(r"\b\w*(?:Error|Exception): \S", hit)]
+    return next(iter(specific or hits), "")[:300]

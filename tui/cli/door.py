@@ -1,5 +1,5 @@
-"""All that a command prints goes out through here: no word of a node, of a recording or of a log that was given
-to read acts on the person's terminal, whichever part of milepost printed it."""
+"""All that a command prints goes out through here: no word of a node, of a recording or of a log that was
+given to read acts on the person's terminal, whichever part of milepost printed it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any, TextIO, cast
 
 from wizard_steps.recording.safe import safe
 
-#: How GitHub's runner knows a command of its own in a log: `::name::` at the begin of a line, after blanks too,
-#: and `##[name]` anywhere.
+#: How GitHub's runner knows a command of its own in a log: `::name::` at the beginning of a line (also after
+#: blanks) and `##[name]` anywhere.
 _COMMAND = re.compile(r"(?m)^([ \t]*:)(?=:)|(##)(?=\[)")
 
 
@@ -40,7 +40,7 @@ class Door:
 
 @contextlib.contextmanager
 def guarded() -> Iterator[None]:
-    """Standard output and error behind the door. (Textual draws through neither: its widgets have their own.)"""
+    """Standard output and error behind the door. (Textual draws through neither: its widgets do)"""
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = (cast(TextIO, Door(stream)) for stream in before)
     try:

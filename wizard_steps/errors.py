@@ -29,3 +29,7 @@ class WalkError(MilepostError):
 
 class HostKeyChanged(MilepostError):
     """A host's key is not the one on record. The run stops: this can be an attack."""
+
+
+class ExpectedTextError(MilepostError):
+    """An expected file is wrong, or does not fit its milestone. Says file and line."""

@@ -47,7 +47,10 @@ class Forward(Struct, frozen=True):
 
 
 class Result(Struct, frozen=True):
-    """What one use of a command did on one node. ``text`` is cleaned and redacted output."""
+    """What one use of a command did on one node. ``text`` is cleaned and redacted output.
+
+    ``detail``: what the transport has to say of it, e.g. of the login (see Cmd.login); lines of text.
+    """
 
     node: Node
     key: str
@@ -56,6 +59,7 @@ class Result(Struct, frozen=True):
     reason: Reason = "exit"
     started: float = 0.0
     ended: float = 0.0
+    detail: str = ""
 
     @property
     def ok(self) -> bool:
@@ -80,6 +84,8 @@ class Cmd(Struct, frozen=True):
     show     the plain command a person would type; empty when ``text`` is already that.
     secrets  names of secrets of the wizard's environment that are handed over as NAME=value lines on
              standard input, before ``stdin``; those that are not set are left out.
+    login    the Exit's detail says what a person should know of the login: options of the ssh config that
+             are not followed, a profile that prints.
     """
 
     key: str
@@ -95,6 +101,7 @@ class Cmd(Struct, frozen=True):
     quiet: bool = False
     show: str = ""
     secrets: tuple[str, ...] = ()
+    login: bool = False
 
 
 class Chunk(Struct, frozen=True):
@@ -154,7 +161,8 @@ class Option(Struct, frozen=True):
 class Question(Struct, frozen=True):
     """Something only a person (or their cluster file) can say.
 
-    ``field`` is where the answer belongs in the cluster file, e.g. ``nodes[0].fabric_ip``.
+    ``field`` is where the answer belongs in the cluster file, e.g. ``nodes[0].fabric_ip``. ``unattended`` is
+    the answer of a walk without a person; without one such a walk cannot go on.
     """
 
     id: str
@@ -164,6 +172,7 @@ class Question(Struct, frozen=True):
     default: str = ""
     field: str = ""
     why: str = ""
+    unattended: str = ""
 
 
 class Round(Struct, frozen=True):

@@ -28,6 +28,7 @@ from wizard_steps.transport.locked import Locked
 from wizard_steps.transport.secrets import WithSecrets
 from wizard_steps.transport.token import WithRayToken
 from wizard_steps.walks.evidence import gate_text
+from wizard_steps.walks.handover import as_text, handover
 
 if TYPE_CHECKING:
     from wizard_steps.transport.ssh_ask import Asker
@@ -78,8 +79,11 @@ class LiveWalk:
         dry: bool = False,
         take_over: bool = False,
         new: bool = False,
+        file: Path | None = None,
     ) -> None:
         self.cluster = cluster
+        #: The cluster file, for commands that a person is told.
+        self.file = str(file or "milepost.toml")
         self.dry = dry
         self.take_over = take_over
         self.redactor = Redactor.from_environment()
@@ -142,16 +146,23 @@ class LiveWalk:
 
     def again(self, cluster: Cluster, take_over: bool) -> LiveWalk:
         """Another walk of the cluster, recorded beside this one; secrets that were typed stay known."""
-        walk = LiveWalk(cluster, self.folder, self.dry, take_over, new=True)
+        walk = LiveWalk(cluster, self.folder, self.dry, take_over, new=True, file=Path(self.file))
         walk.redactor, walk._typed = self.redactor, self._typed
         return walk
 
     def evidence(self, event: ev.AnyEvent, state: State) -> None:
-        """Keeps the text of a gate that just passed; the wizard's screen adds its picture."""
+        """Keeps the text of a gate that just passed, and the hand-over; the screen adds pictures."""
+        if isinstance(event, ev.WalkEnded) and (text := self.handover(state)):
+            self.journal.evidence("handover.txt", text)
         if not isinstance(event, ev.Judged) or not event.verdict.passed:
             return
         number = next(n for n, step in enumerate(state.steps, 1) if step.id == event.step)
         self.journal.evidence(f"{number:02d}-{event.step}.txt", gate_text(event, state, self.journal.spool))
+
+    def handover(self, state: State) -> str:
+        """What a person needs after the last gate, as text; "" while there is nothing to hand over."""
+        made = handover(state, self.journal.spool.read, str(self.folder), self.file)
+        return as_text(made) if made else ""
 
     async def close(self) -> None:
         if self._transport is not None:

@@ -66,7 +66,34 @@ def test_command_says_which_file_is_missing(tmp_path: Path, capsys: pytest.Captu
     assert cli.main(["diagnose", str(tmp_path / "none.log")]) == 2
     assert "none.log: no such file" in capsys.readouterr().err
     assert cli.main(["diagnose", str(tmp_path)]) == 2
-    assert "is a folder" in capsys.readouterr().err
+    assert "no log files in this folder" in capsys.readouterr().err
+    assert cli.main(["diagnose", "a=-", "b=-"]) == 2
+    assert "given twice" in capsys.readouterr().err
+
+
+def test_command_says_that_there_is_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty.log").write_text(" \n\t\n")
+    assert _run(str(tmp_path / "empty.log"), "--json") == 2
+    out, err = capsys.readouterr()
+    assert (json.loads(out), "nothing to read" in err) == ([], True)
+
+
+def test_a_remark_is_no_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "x.log"
+    log.write_text("INFO 10-27 16:30:57 pynccl.py:63] vLLM is using nccl==2.20.5\n")
+    assert _run(str(log)) == 0
+    assert "No failure found. What may be worth a look:" in capsys.readouterr().out
+
+
+def test_the_report_shows_the_context_and_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "x.log"
+    log.write_text(f"{NOISE}{FAILURE}ray: command not found\nsome more\n")
+    assert _run(f"gpu-a={log}", "--explain") == 1
+    out = capsys.readouterr().out
+    assert f"   | {NOISE.strip()}" in out
+    assert "when: Nov 24 08:01:00" in out
+    assert "why this first: " in out
+    assert out.count("   | some more") == 2
 
 
 def test_command_needs_neither_screen_nor_ssh() -> None:

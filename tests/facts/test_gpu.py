@@ -73,8 +73,8 @@ def test_the_csv_query_with_and_without_units(units: str) -> None:
         ("bash: line 1: nvidia-smi: command not found", "not-installed"),
         ("sh: 1: nvidia-smi: not found", "not-installed"),
         ("Failed to initialize NVML: Insufficient Permissions", "not-permitted"),
-        ("Failed to initialize NVML: Unknown Error", "failed"),
-        ("Unable to determine the device handle for GPU0000:01:00.0: GPU is lost.", "failed"),
+        ("Failed to initialize NVML: Unknown Error", "nvml"),
+        ("Unable to determine the device handle for GPU0000:01:00.0: GPU is lost.", "lost"),
         ("", "failed"),
     ],
 )

@@ -49,17 +49,24 @@ class CaseTransport:
         self._clock = clock
         self._takes = takes
         self.ran: list[tuple[str, str]] = []
+        #: Commands that the case has no result for.
+        self.missing: list[tuple[str, str]] = []
+        #: Keys of the commands a person sees.
+        self.seen: set[str] = set()
 
     async def run(self, node: Node, cmd: Cmd) -> AsyncIterator[Chunk | Exit]:
         fitting = [r for r in self._results if r["key"] == cmd.key and r["node"] in (node.name, "*")]
         use = self._uses[node.name, cmd.key]
         self._uses[node.name, cmd.key] += 1
         self.ran.append((node.name, cmd.key))
+        self.seen |= set() if cmd.quiet else {cmd.key}
         if self._clock is not None:
             await self._clock.sleep(self._takes)
         if not fitting:
             assert cmd.quiet or cmd.mutates, f"the case has no result for {node.name} {cmd.key}"
-            yield Exit(0)
+            # No result is no success: the judge decides, as in a replay.
+            self.missing.append((node.name, cmd.key))
+            yield Exit(-1, "unrecorded", "the case has no result for it")
             return
         result = fitting[min(use, len(fitting) - 1)]
         yield Chunk(result.get("text", "").encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ async def test_case(path: Path) -> None:
     verdict, transport = await case.verdict()
     failing = sorted({f"{check.name}@{check.node}" for check in verdict.failures})
     said = "\n".join(f"{c.name} {c.found} {c.wanted} {c.hint}" for c in verdict.checks) + verdict.summary
+    said += "".join(f"\nno result of {key} on {node} in the case" for node, key in transport.missing)
     if not verdict.passed:
         said += case.explained
     assert verdict.passed is case.data["passed"], said
@@ -47,3 +49,20 @@ def test_every_milestone_explains_itself(step: str) -> None:
     assert document.title
     assert {"Why", "What happens", "If it fails"} <= set(document.sections)
     assert document.blocks
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_every_expected_block_is_compared_in_some_case(step: str) -> None:
+    """A key with a typing error would switch a block off."""
+    compared: set[str] = set()
+    keys: set[str] = set()
+    for path in CASES:
+        if path.parent.name == step:
+            verdict, transport = await Case(path).verdict()
+            compared |= {comparison.key for comparison in verdict.comparisons}
+            keys |= transport.seen
+    for block in load(step).blocks:
+        assert fnmatch.filter(compared, block.key), f"{step}: no case compares {block.key}"
+    declared = next(s.keys for steps in PATHS.values() for s in steps if s.id == step)
+    hidden = {key for key in keys if declared and not any(fnmatch.fnmatch(key, k) for k in declared)}
+    assert hidden == set(), f"{step}: name them in keys, too"

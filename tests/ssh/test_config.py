@@ -37,7 +37,7 @@ async def test_the_cluster_file_overrides_the_ssh_config(ssh_bed: Bed) -> None:
 
 async def test_a_broken_ssh_config_is_named_with_its_line(ssh_bed: Bed) -> None:
     ssh_bed.config.write_text("Host *\n  Port twenty-two\n")
-    lost(await once(ssh_bed.cluster(2222)), f"{ssh_bed.config} line 2", "Port")
+    lost(await once(ssh_bed.cluster(2222)), f"{ssh_bed.config} line 2", "twenty-two")
 
 
 async def test_an_absent_ssh_config_is_named(ssh_bed: Bed) -> None:

@@ -134,8 +134,10 @@ async def test_a_shell_that_runs_nothing_is_no_success(ssh_bed: Bed) -> None:
     out, reason, code, detail = await _asked(ssh_bed, _lies)
     assert (out, reason, code) == (b"all is well\n", "lost", -1)
     assert "all is well" in detail
-    out, reason, code, _ = await _asked(ssh_bed, _refuses)
-    assert (out, reason, code) == (b"This account is currently not available.\n", "exit", 1)
+    out, reason, code, detail = await _asked(ssh_bed, _refuses)
+    assert (out, reason, code) == (b"This account is currently not available.\n", "lost", -1)
+    assert "exit status 1" in detail
+    assert "This account is currently not available." in detail
     out, reason, code, detail = await _asked(ssh_bed, _cut)
     assert (out, reason, code) == (b"half", "lost", -1)
     assert "ended before the command did" in detail

@@ -16,9 +16,10 @@ from tests.helpers.waiting import wait_for
 from wizard_steps.model import Node
 from wizard_steps.transport.framed import Frame
 from wizard_steps.transport.ssh_ask import NoAsker
+from wizard_steps.transport.ssh_config import Target
 from wizard_steps.transport.ssh_errors import Unreachable
 from wizard_steps.transport.ssh_hosts import KnownHosts, entry_name
-from wizard_steps.transport.ssh_options import Target, parse_hop
+from wizard_steps.transport.ssh_options import parse_hop
 from wizard_steps.transport.ssh_shell import remote
 
 SHELLS = [

@@ -15,7 +15,7 @@ from wizard_steps.transport.local import LINGER
 
 
 class Late(asyncssh.SSHServerSession[bytes]):
-    """Writes ``head``, tells the exit status when the client has waited for nearly all of its patience,
+    """Opens the frame and writes ``head``, tells the exit status when the client has waited for nearly all of its patience,
     and writes ``tail`` just after."""
 
     def connection_made(self, chan: asyncssh.SSHServerChannel[bytes]) -> None:
@@ -24,11 +24,11 @@ class Late(asyncssh.SSHServerSession[bytes]):
     def exec_requested(self, command: str) -> bool:
         return True
 
-    def session_started(self) -> None:
-        self._task = asyncio.create_task(self._run())
+    def data_received(self, data: bytes, datatype: object) -> None:
+        self._task = asyncio.create_task(self._run(data))
 
-    async def _run(self) -> None:
-        self._chan.write(b"head\n")
+    async def _run(self, mark: bytes) -> None:
+        self._chan.write(mark + b"head\n")
         await asyncio.sleep(LINGER - 0.3)
         self._chan._send_request(b"exit-status", UInt32(7))  # type: ignore[attr-defined]
         await asyncio.sleep(0.8)

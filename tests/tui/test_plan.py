@@ -10,6 +10,7 @@ from tests.helpers.tui_fakes import ToyWalk, plain, until
 from tests.helpers.walk_maker import HEALTHY, Hosts
 from tui.app.app import MilepostApp
 from tui.cli.interactive import why
+from tui.screens.handover import HandoverScreen
 from tui.screens.question import QuestionScreen
 from wizard_steps.cluster.file import parse
 from wizard_steps.engine.clock import ZeroClock
@@ -53,6 +54,9 @@ async def test_the_real_plan_with_a_gate_that_fails_once(tmp_path: Path) -> None
         assert session.state.current == "workers"
         await pilot.press("r")
         await until(pilot, lambda: session.state.outcome == "passed" and not session.evidence.held, 60)
+        await pilot.pause(0.2)
+        assert isinstance(app.screen, HandoverScreen)
+        await pilot.press("escape")
         await pilot.pause(0.2)
         assert f"All {len(walk.plan)} milestones passed." in plain(app)
     pictures = sorted((tmp_path / "walk" / "evidence").glob("*.svg"))

@@ -30,6 +30,7 @@ async def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     journal = walks.WalkFolder(tmp_path / "w", walks.new_meta(title="t"))
     results = [
         {"node": "a", "key": "look", "text": "ours: \nport 8000: free\n"},
+        {"node": "a", "key": "launch", "text": ""},
         {"node": "a", "key": "log", "text": LOG},
     ]
     await Engine(

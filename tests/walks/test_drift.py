@@ -19,7 +19,7 @@ from tui.cli.replays import Options, run_replays
 from wizard_steps.engine import expected
 from wizard_steps.engine.step import Known, Step
 from wizard_steps.milestones.head import Head
-from wizard_steps.milestones.smi import Smi
+from wizard_steps.milestones.smi import SMI, Smi
 from wizard_steps.model import Cmd, Results, Round, Verdict
 from wizard_steps.plan import PATHS
 from wizard_steps.recording import events as ev
@@ -66,10 +66,11 @@ class Gpus(Smi):
     """nvidia-smi under another id and key."""
 
     id = "gpus"
+    keys = ("gpus",)
     formerly = (("smi", {"smi": "gpus"}),)
 
     def rounds(self, known: Known, done: Results) -> Round | None:
-        work = tuple((node, Cmd("gpus", "nvidia-smi")) for node in known.nodes)
+        work = tuple((node, Cmd("gpus", SMI.text, show="nvidia-smi")) for node in known.nodes)
         return None if done.has("gpus") else Round(work=work)
 
     def judge(self, known: Known, done: Results) -> Verdict:
@@ -92,7 +93,7 @@ async def test_another_visible_command_is_drift_and_the_rest_is_replayed(
     walk: Walk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changed(monkeypatch, Head, "start", lambda cmd: replace(cmd, show="less of the log"))
-    changed(monkeypatch, Smi, "smi", lambda cmd: replace(cmd, text="nvidia-smi -q"))
+    changed(monkeypatch, Smi, "smi", lambda cmd: replace(cmd, show="nvidia-smi -q"))
     result = await replay(walk)
     assert result.code == 3
     assert [(d.kind, d.step) for d in result.drifts] == [("command", "smi"), ("command", "head")]

@@ -22,7 +22,7 @@ __all__ = ["settled_plan"]
 
 TOTAL = len(steps())
 #: The command of the smi step, and another one.
-SMI = ('"text":"nvidia-smi"', '"text":"nvidia-smi -L"')
+SMI = ('"show":"nvidia-smi"', '"show":"nvidia-smi -L"')
 
 
 @pytest.fixture(scope="module")

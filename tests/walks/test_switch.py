@@ -21,6 +21,7 @@ SMI = (Path(__file__).parents[1] / "cases/smi/eight-and-eight.toml").read_text()
 RESULTS = [
     {"node": "*", "key": "smi", "text": SMI},
     {"node": "a", "key": "look", "text": "ours: \nport 6379: free\n"},
+    {"node": "a", "key": "launch", "text": ""},
     {"node": "a", "key": "start", "text": "Local node IP: 10.0.0.1\nRay runtime started.\n"},
 ]
 

@@ -27,6 +27,7 @@ from tui.app.source import WalkSource
 from tui.app.themes import DARK, LIGHT
 from tui.screens.edit import EditScreen
 from tui.screens.fix import FixScreen
+from tui.screens.handover import HandoverScreen
 from tui.screens.help import HelpScreen
 from tui.screens.leave import QuitScreen, TooSmallScreen
 from tui.screens.setup import SetupScreen
@@ -86,6 +87,7 @@ class MilepostApp(App[int]):
         self._room.set()
         self._drawn = 0.0
         self._held_since: tuple[str, float, int] = ("", 0.0, 0)
+        self._handed_over = False
 
     def run(self, **options: Any) -> int:
         """Run until the person leaves; the exit status."""
@@ -142,6 +144,7 @@ class MilepostApp(App[int]):
         """Show this walk from now on; of one before it nothing stays on the screen."""
         self.session = session
         self._held_since = ("", 0.0, 0)
+        self._handed_over = False
         self._walk_screen.forget()
 
     def leave(self) -> None:
@@ -172,6 +175,9 @@ class MilepostApp(App[int]):
             self._drawn = now
             self._walk_screen.tick(session)
         self._take_picture(session, now)
+        if session.state.outcome == "passed" and not self._handed_over and not session.evidence.held:
+            self._handed_over = True
+            self.action_handover()
 
     def _take_picture(self, session: WalkSession, now: float) -> None:
         """A passed step stays on show for two frames and the time to see it; then its picture is taken."""
@@ -279,6 +285,12 @@ class MilepostApp(App[int]):
             self.session.desk.answer_gate(Answer("stop"))
         else:
             self.leave()
+
+    def action_handover(self) -> None:
+        """Where the model answers and how to call it, once the walk has passed."""
+        made = self.session.handover() if self.session is not None else None
+        if made is not None and self.screen is self._walk_screen:
+            self.push_screen(HandoverScreen(made))
 
     def action_help(self) -> None:
         if not isinstance(self.screen, HelpScreen):

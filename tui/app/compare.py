@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tui.app.text import safe
 from wizard_steps.engine.engine import Engine
+from wizard_steps.engine.expected import Expected
 from wizard_steps.engine.step import Known
 from wizard_steps.model import WIZARD, Comparison, Node, Result, Row
 from wizard_steps.recording.spool import Spool
@@ -71,13 +72,22 @@ def _live(engine: Engine, state: State, step_id: str, node_name: str, spool: Spo
         return []
     variables = step.variables(Known(engine.cluster, state.facts), node)
     latest = {run.key: run for run in state.runs_of(step_id, node_name)}
-    keys = [key for key in dict.fromkeys(b.key for b in expected.blocks) if expected.block(key, node)]
+    keys = _keys(expected, node, latest)
     found = []
     for key in keys:
         comparison = expected.compare(_so_far(latest.get(key), node, key, spool), variables)
         if comparison is not None:
             found.append(comparison)
     return found
+
+
+def _keys(expected: Expected, node: Node, ran: Iterable[str]) -> list[str]:
+    """What is compared on a node, in the order of the file: of a family (``pair-*``) those that have run."""
+    found: list[str] = []
+    for block in expected.blocks:
+        if expected.block(block.key, node):
+            found += [key for key in ran if block.fits(key, node)] or [block.key]
+    return list(dict.fromkeys(found))
 
 
 def _so_far(run: Run | None, node: Node, key: str, spool: Spool) -> Result:

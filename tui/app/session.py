@@ -22,6 +22,7 @@ from wizard_steps.model import Question
 from wizard_steps.persist import Persist
 from wizard_steps.recording import events as ev
 from wizard_steps.recording.state import State
+from wizard_steps.walks.handover import Handover, handover
 
 #: Looks at the failed step and says what the cause may be.
 DiagnoseHook = Callable[[State, "WalkSession"], Sequence[Finding]]
@@ -34,6 +35,7 @@ class WalkSession:
         self, source: WalkSource, front: Front, file: Path | None = None, diagnose: DiagnoseHook | None = None
     ) -> None:
         self.source = source
+        self._path = file
         self.state = State()
         self.dirty = True
         self.spool = source.journal.spool
@@ -62,6 +64,8 @@ class WalkSession:
         self._file(event, state)
         if isinstance(event, ev.Judged):
             self._judged(event, state)
+        elif isinstance(event, ev.WalkEnded) and (keep := getattr(self.source, "evidence", None)) is not None:
+            keep(event, state)
 
     def _judged(self, event: ev.Judged, state: State) -> None:
         if self.evidence.note(event, state):
@@ -81,6 +85,11 @@ class WalkSession:
         if self.state.step(event.step).attempt == event.attempt:
             self.findings[event.step] = found
             self.dirty = True
+
+    def handover(self) -> Handover | None:
+        """What a person needs after the last gate; None while the walk has not passed."""
+        file = str(self._path or "milepost.toml")
+        return handover(self.state, self.spool.read, str(self.source.folder), file)
 
     def now(self) -> float:
         """Seconds since the walk began, on the walk's own clock; it stands still when the walk is over."""

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import sys
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from wizard_steps.errors import UsageError
+
+if TYPE_CHECKING:
+    from wizard_steps.diagnose import Examined, Source
 
 EXAMPLES = """\
 examples:
   milepost diagnose serve.log                     one output
   milepost diagnose head.log worker=worker.log    several nodes: the first failure over all of them
-  vllm serve ... 2>&1 | tee serve.log; milepost diagnose serve.log
+  milepost diagnose /tmp/ray/session_latest/logs  a folder, or an archive (.tar.gz, .zip) of logs
+  milepost diagnose --from milepost.toml          fetch the logs of all nodes over SSH (read-only)
   ssh node dmesg | milepost diagnose node=-       a dash reads standard input
 
-exit status: 0 nothing found, 1 something found, 2 a file cannot be read
+gzip, xz, bzip2, zstd, UTF-16, JSON of journald, Docker or Loki, web pages and terminal recordings are read.
+exit status: 0 nothing found, 1 something found, 2 nothing to read or a file cannot be read
 """
 
 
@@ -27,7 +33,7 @@ def add(subparsers: Any) -> None:
         "diagnose",
         help="find the first failure in any output: which node, which line, what to try",
         description="Reads output of ssh, Docker, Ray, NCCL or vLLM and names the first failure in it. "
-        "Runs nothing and changes nothing.",
+        "Changes nothing.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -35,53 +41,68 @@ def add(subparsers: Any) -> None:
         "files",
         nargs="*",
         metavar="[NODE=]FILE",
-        help="files to read, - for standard input (the default); NODE= says whose output it is",
+        help="files, folders or archives, - for standard input (the default); NODE= says whose output it is",
+    )
+    parser.add_argument(
+        "--from", dest="cluster", metavar="FILE", help="fetch the logs of the nodes of this cluster file"
+    )
+    parser.add_argument(
+        "--explain", action="store_true", help="show why: context, rule, what speaks for others"
     )
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    from wizard_steps.diagnose import as_json, as_text, diagnose_streams
+    from wizard_steps.diagnose import as_json, as_text
 
-    names: list[str] = args.files or ["-"]
-    if args.files == [] and sys.stdin.isatty():
-        raise UsageError("nothing to read: name a file, or paste the output through standard input")
-    found = diagnose_streams([_source(name) for name in names])
+    if args.cluster and args.files:
+        raise UsageError("--from fetches the logs itself: name files, or a cluster file, not both")
+    examined = _fetched(args.cluster) if args.cluster else _read(args.files)
+    found = examined.findings
     if args.json:
         print(json.dumps(as_json(found), indent=2, ensure_ascii=False))
-    else:
-        print("\n".join(as_text(found)))
-    return 1 if found else 0
+    if not examined.text:
+        print("milepost: nothing to read: the input is empty", file=sys.stderr)
+        return 2
+    if not args.json:
+        print("\n".join(as_text(found, explain=args.explain)))
+    return 1 if any(finding.kind != "hint" for finding in found) else 0
 
 
-def _source(name: str) -> Any:
-    """The source and how to open it. Every file is checked before the first one is read."""
-    from wizard_steps.diagnose import Source
+def _read(names: list[str]) -> Examined:
+    from wizard_steps.diagnose import examine_streams
+    from wizard_steps.diagnose.inputs import streams
 
-    node, path = _split(name)
-    if path == "-":
-        return Source("-", "", node), _stdin
-    file = Path(path)
-    if file.is_dir():
-        raise UsageError(f"{path}: is a folder; name the files in it")
+    if not names and sys.stdin.isatty():
+        raise UsageError("nothing to read: name a file, or paste the output through standard input")
     try:
-        with file.open("rb"):
-            pass
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such file") from None
+        return examine_streams(streams(names or ["-"]))
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
-    return Source(path, "", node), lambda: file.open("rb")
+        raise UsageError(f"{error.filename or 'input'}: cannot be read: {error.strerror or error}") from None
 
 
-def _split(name: str) -> tuple[str, str]:
-    """``NODE=FILE``, unless a file of that whole name is there."""
-    node, found, path = name.partition("=")
-    if not found or not node or "/" in node or Path(name).exists():
-        return "", name
-    return node, path
+def _fetched(path: str) -> Examined:
+    """The logs of all nodes. Raises UsageError when no node answers."""
+    from wizard_steps.cluster.file import load
+    from wizard_steps.diagnose import examine
+
+    cluster = load(Path(path))
+    sources, problems = asyncio.run(_collect(cluster))
+    for node, problem in problems.items():
+        print(f"{node}: {problem}", file=sys.stderr)
+    if len(problems) == len(cluster.node_list) and all(source.name.endswith(":ssh") for source in sources):
+        print("No node could be asked; what follows is about that.", file=sys.stderr)
+    print(f"{len(sources)} logs of {len(cluster.node_list)} nodes", file=sys.stderr)
+    return examine(sources)
 
 
-def _stdin() -> BinaryIO:
-    return sys.stdin.buffer
+async def _collect(cluster: Any) -> tuple[list[Source], dict[str, str]]:
+    from wizard_steps.facts.logs import collect
+    from wizard_steps.transport.over_ssh import cleaned
+
+    transport = cleaned(cluster)
+    try:
+        return await collect(transport, cluster)
+    finally:
+        await transport.close()

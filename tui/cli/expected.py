@@ -11,9 +11,10 @@ from tui.cli.files import write_text
 from wizard_steps.errors import UsageError
 
 if TYPE_CHECKING:
-    from wizard_steps.model import Node
+    from collections.abc import Mapping
+
     from wizard_steps.recording.journal import Walk
-    from wizard_steps.recording.state import State
+    from wizard_steps.recording.state import Run, State
     from wizard_steps.walks.accept import Seen
 
 EXAMPLES = """\
@@ -44,10 +45,14 @@ def add(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from wizard_steps.engine import expected
+    from wizard_steps.plan import plan_for
     from wizard_steps.recording.journal import load
     from wizard_steps.recording.state import fold
+    from wizard_steps.walks.renamed import in_todays_names
+    from wizard_steps.walks.replay import cluster_of
 
     walk = load(args.walk)
+    walk = in_todays_names(walk, plan_for(cluster_of(walk)))
     state = fold(walk.events)
     folder = args.into or expected.SNAPSHOTS / "expected"
     judged = [step.id for step in state.steps if step.verdict is not None]
@@ -63,8 +68,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _step(walk: Walk, state: State, step: str, path: Path, write: bool) -> bool:
     """Whether the file of a step changes; prints how."""
+    from wizard_steps.engine import expected
+
     verdict = state.step(step).verdict
-    facts = [c for c in verdict.failures if c.name != "expected line"] if verdict else []
+    facts = [c for c in verdict.failures if c.name not in expected.EXPECTED] if verdict else []
     if facts:
         print(f"{step}: left alone: its gate failed on a fact ({facts[0].name}: {facts[0].found})")
         return False
@@ -72,7 +79,7 @@ def _step(walk: Walk, state: State, step: str, path: Path, write: bool) -> bool:
         old = path.read_text(encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from None
-    new = _new_text(walk, state, step, old)
+    new = _new_text(walk, state, step, path, old)
     if new == old:
         return False
     lines = difflib.unified_diff(old.splitlines(), new.splitlines(), str(path), str(path), lineterm="", n=2)
@@ -83,48 +90,41 @@ def _step(walk: Walk, state: State, step: str, path: Path, write: bool) -> bool:
     return True
 
 
-def _new_text(walk: Walk, state: State, step: str, old: str) -> str:
+def _new_text(walk: Walk, state: State, step_id: str, path: Path, old: str) -> str:
+    from wizard_steps.engine import expected
+    from wizard_steps.engine.step import Known
+    from wizard_steps.model import WIZARD
+    from wizard_steps.plan import plan_for
     from wizard_steps.walks import accept
     from wizard_steps.walks.replay import cluster_of
 
     cluster = cluster_of(walk)
-    roles = {node.name: node for node in cluster.node_list}
-    specific = {(line.split()[1], line.split()[2]) for line in old.splitlines() if _has_role(line)}
+    step = next((one for one in plan_for(cluster) if one.id == step_id), None)
+    if step is None:
+        return old
+    verdict = state.step(step_id).verdict
+    known = Known(cluster, {**state.facts, **(verdict.facts if verdict else {})})
+    document = expected.parse(old, str(path))
+    expected.check(document, step.keys, step.variables(known, known.head))
+    today = document.on(step.ways(known))
+    seen: dict[int, list[Seen]] = {}
+    for run in {(run.node, run.key): run for run in state.runs_of(step_id)}.values():
+        node = next((n for n in (*cluster.node_list, WIZARD) if n.name == run.node), None)
+        block = today.block(run.key, node) if node else None
+        if node and block:
+            seen.setdefault(block.line, []).append(_seen(walk, run, step.variables(known, node)))
 
-    def change(key: str, role: str, lines: list[str]) -> list[str]:
-        nodes = [n for n in roles.values() if role in ("", n.role)]
-        nodes = [n for n in nodes if role or (key, n.role) not in specific]
-        seen = [found for n in nodes if (found := _seen(walk, state, step, key, n))]
-        if not seen or not any(accept.missing([x for x in lines if x.strip()], node) for node in seen):
+    def change(line: int, lines: list[str]) -> list[str]:
+        found = seen.get(line, [])
+        if not any(accept.missing([x for x in lines if x.strip()], one) for one in found):
             return lines
-        try:
-            return accept.accept(lines, seen)
-        except KeyError as error:
-            raise UsageError(f"{step}: {key}: no step provides the variable {error}") from None
+        return accept.accept(lines, found)
 
     return accept.with_blocks(old, change)
 
 
-def _has_role(line: str) -> bool:
-    words = line.partition("[")[0].split()
-    return words[:1] == ["```expect"] and len(words) == 3
-
-
-def _seen(walk: Walk, state: State, step: str, key: str, node: Node) -> Seen | None:
-    from wizard_steps.engine.step import Known
-    from wizard_steps.plan import plan_for
+def _seen(walk: Walk, run: Run, variables: Mapping[str, str]) -> Seen:
     from wizard_steps.walks.accept import Seen
-    from wizard_steps.walks.replay import cluster_of
 
-    runs = [run for run in state.runs_of(step, node.name) if run.key == key]
-    if not runs:
-        return None
-    last = runs[-1]
-    data = walk.read(last.spool, last.start or 0, last.end or 0) if last.end else b""
-    cluster = cluster_of(walk)
-    today = next((s for s in plan_for(cluster) if s.id == step), None)
-    if today is None:
-        return None
-    verdict = state.step(step).verdict
-    known = Known(cluster, {**state.facts, **(verdict.facts if verdict else {})})
-    return Seen(tuple(data.decode("utf-8", "replace").splitlines()), today.variables(known, node))
+    data = walk.read(run.spool, run.start or 0, run.end or 0) if run.end else b""
+    return Seen(tuple(data.decode("utf-8", "replace").splitlines()), variables)

@@ -56,7 +56,7 @@ async def _walk(cluster: Cluster, args: argparse.Namespace) -> int:
 
     if not args.dry_run:
         api_key.check(cluster)
-    walk = LiveWalk(cluster, args.walk, dry=args.dry_run, take_over=args.take_over)
+    walk = LiveWalk(cluster, args.walk, dry=args.dry_run, take_over=args.take_over, file=args.cluster)
     report = PlainReport(walk.journal.spool, verbose=not args.quiet)
     if args.dry_run and args.walk is None:
         print("dry run: nothing is written, here or on a node; --walk DIR keeps a recording", flush=True)
@@ -66,6 +66,8 @@ async def _walk(cluster: Cluster, args: argparse.Namespace) -> int:
     def on_event(event: ev.AnyEvent, state: State) -> None:
         report(event, state)
         walk.evidence(event, state)
+        if isinstance(event, ev.WalkEnded) and (text := walk.handover(state)):
+            print(f"\n{text}", end="", flush=True)
 
     try:
         outcome = await walk.engine(FileDecider(), NoAsker(), on_event).walk(gated=not args.dry_run)

@@ -34,4 +34,5 @@ def run_interactive(args: argparse.Namespace) -> int:
     if not path.exists():
         factory = partial(live_walk, take_over=args.take_over)
         return MilepostApp(None, path, folder=args.walk, engine_factory=factory, diagnose=why).start()
-    return MilepostApp(LiveWalk(load(path), args.walk, take_over=args.take_over), path, diagnose=why).start()
+    walk = LiveWalk(load(path), args.walk, take_over=args.take_over, file=path)
+    return MilepostApp(walk, path, diagnose=why).start()

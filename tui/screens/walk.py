@@ -52,6 +52,7 @@ class WalkScreen(WalkView):
         Binding("m", "note", "Note"),
         Binding("w", "wrap", "Wrap", show=False),
         Binding("d", "app.debugging", "Debug"),
+        Binding("h", "app.handover", "Hand-over", show=False),
         Binding("escape", "present", "Present step", show=False),
         Binding("ctrl+c", "app.ask_quit", "Quit", show=False, priority=True),
     ]

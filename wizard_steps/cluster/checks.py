@@ -7,7 +7,9 @@ import re
 import shlex
 from collections.abc import Iterator
 
-from wizard_steps.cluster.values import Cluster
+from wizard_steps.cluster.address import address
+from wizard_steps.cluster.devices import VISIBLE, environment, named
+from wizard_steps.cluster.values import Cluster, NodeEntry
 
 #: The name of a container image: registry, path, tag or digest.
 IMAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,254}")
@@ -27,9 +29,15 @@ def problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
     yield from _node_problems(cluster)
     yield from _serve_problems(cluster)
     yield from _docker_problems(cluster)
-    for key in cluster.env:
-        if SECRET_NAMES.search(key):
-            yield f"env.{key}", "looks like a secret; set it in the wizard's environment, never in this file"
+    tables = {"env": cluster.env, **{f"nodes[{i}].env": entry.env for i, entry in enumerate(cluster.nodes)}}
+    for table, env in tables.items():
+        for key in env:
+            if SECRET_NAMES.search(key):
+                yield (
+                    f"{table}.{key}",
+                    "looks like a secret; set it in the wizard's environment, never in this file",
+                )
+    yield from _gpu_problems(cluster)
 
 
 def _duplicates(cluster: Cluster) -> Iterator[tuple[str, str]]:
@@ -47,15 +55,47 @@ def _duplicates(cluster: Cluster) -> Iterator[tuple[str, str]]:
 def _node_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
     for i, entry in enumerate(cluster.nodes):
         # An ssh config may hand the name to a shell (Match exec, ProxyCommand).
-        if entry.host.startswith("-") or re.search(r"[^\w.:%@+~/-]", entry.host):
+        if entry.host.startswith("-") or re.search(r"[^\w.:%@+~/\[\]\\-]", entry.host):
             yield f"nodes[{i}].host", "must not begin with - or hold blanks, quotes or shell characters"
-        if entry.user and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.@\\-]*", entry.user):
-            yield f"nodes[{i}].user", "is not a user name"
+        else:
+            yield from _address_problems(i, entry)
         if entry.fabric_ip:
             try:
                 ipaddress.ip_address(entry.fabric_ip)
             except ValueError:
                 yield f"nodes[{i}].fabric_ip", f"{entry.fabric_ip!r} is not an IP address"
+
+
+def _address_problems(i: int, entry: NodeEntry) -> Iterator[tuple[str, str]]:
+    parts = address(entry.host)
+    if parts is None or parts.host.startswith("-") or "\\" in parts.host:
+        yield (
+            f"nodes[{i}].host",
+            f"{entry.host!r} is not host, user@host, host:port, [IPv6]:port or ssh://user@host:port",
+        )
+        return
+    user = entry.user or parts.user
+    if user and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.@\\-]*", user):
+        yield f"nodes[{i}].{'user' if entry.user else 'host'}", f"{user!r} is not a user name"
+    if parts.user and entry.user and parts.user != entry.user:
+        yield f"nodes[{i}].user", f"{entry.user!r}, but host says user {parts.user!r}: name one of them"
+    if parts.port and entry.port and parts.port != entry.port:
+        yield f"nodes[{i}].port", f"{entry.port}, but host says port {parts.port}: name one of them"
+
+
+def _gpu_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
+    """Counts that no start could keep to."""
+    if not cluster.total_gpus:
+        yield "nodes[0].gpus", "no node has a GPU; vLLM needs at least one"
+    for i, (entry, node) in enumerate(zip(cluster.nodes, cluster.node_list, strict=True)):
+        if entry.role == "worker" and not entry.gpus:
+            yield f"nodes[{i}].gpus", "a worker without GPUs has nothing to do; only the head may have 0"
+        devices = named(environment(cluster, node).get(VISIBLE, ""))
+        where = f"nodes[{i}].env.{VISIBLE}" if VISIBLE in entry.env else f"env.{VISIBLE}"
+        if devices and (len(devices) != entry.gpus or len(set(devices)) != len(devices)):
+            what = f"{len(devices)} device{'s' if len(devices) != 1 else ''}"
+            again = ", one of them twice" if len(set(devices)) != len(devices) else ""
+            yield where, f"names {what}{again}, but gpus = {entry.gpus} on node {node.name}"
 
 
 def _serve_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
@@ -98,9 +138,21 @@ def _docker_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
             yield where, "looks like a secret; set it in the wizard's environment, never in this file"
     if cluster.path == "docker" and not re.fullmatch(r"[0-9A-Za-z.+!_-]+", cluster.ray.version):
         yield "ray.version", f"{cluster.ray.version!r} is not a version"
-    if cluster.path == "docker" and docker.ray == "none" and cluster.serve.world_size % len(cluster.nodes):
-        yield (
-            "serve.tensor_parallel",
-            f"without Ray every node runs the same number of ranks: TP x PP = {cluster.serve.world_size} "
-            f"is no multiple of {len(cluster.nodes)} nodes",
-        )
+    if cluster.path == "docker" and docker.ray == "none":
+        yield from _equal_ranks(cluster)
+
+
+def _equal_ranks(cluster: Cluster) -> Iterator[tuple[str, str]]:
+    """vLLM's --nnodes gives every node world size / nodes ranks, each on a GPU of its own."""
+    world, count = cluster.serve.world_size, len(cluster.nodes)
+    what = f"without Ray every node runs the same number of ranks: TP x PP = {world}"
+    if world % count:
+        yield "serve.tensor_parallel", f"{what} is no multiple of {count} nodes"
+        return
+    for entry, node in zip(cluster.nodes, cluster.node_list, strict=True):
+        if entry.gpus < world // count:
+            yield (
+                "serve.tensor_parallel",
+                f"{what} on {count} nodes is {world // count} a node, "
+                f"but {node.name} has gpus = {entry.gpus}",
+            )

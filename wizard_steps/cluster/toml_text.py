@@ -74,11 +74,11 @@ def merge_nodes(document: Any, nodes: list[dict[str, Any]]) -> None:
         tables.append(tomlkit.table())
     for table, node in zip(tables, nodes, strict=True):
         for k, v in node.items():
-            if k in table or v not in ("", 0, None) or k in ("host", "role", "gpus"):
+            if k in table or v not in ("", 0, None, {}, [], ()) or k in ("host", "role", "gpus"):
                 if v is None:
                     table.pop(k, None)
                 else:
-                    set_item(table, k, v)
+                    set_item(table, k, list(v) if isinstance(v, tuple) else v)
 
 
 def set_item(table: Any, key: str, value: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct, field
 
 from wizard_steps.cluster import versions
+from wizard_steps.cluster.address import Address, address
 from wizard_steps.model import Node
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
@@ -18,13 +19,23 @@ Path_ = Literal["bare-metal", "docker"]
 
 
 class NodeEntry(Struct, frozen=True, forbid_unknown_fields=True):
+    """One machine.
+
+    gpus       how many of its GPUs are used: the first sound ones, unless its env has CUDA_VISIBLE_DEVICES.
+               0 is for a head that only runs Ray: vLLM then starts on the first node that has GPUs.
+    env        for this node's processes; wins over the cluster's [env].
+    ray_flags  for `ray start` on this node, after ray.head_flags or ray.worker_flags.
+    """
+
     host: Annotated[str, Meta(min_length=1, max_length=255)]
-    gpus: Annotated[int, Meta(ge=1, le=1024)]
+    gpus: Annotated[int, Meta(ge=0, le=1024)]
     role: Literal["head", "worker"] = "worker"
     name: Name | None = None
     user: str = ""
     port: Annotated[int, Meta(ge=0, le=65535)] = 0
     fabric_ip: str = ""
+    env: dict[EnvName, str] = field(default_factory=dict)
+    ray_flags: tuple[str, ...] = ()
 
 
 class Serve(Struct, frozen=True, forbid_unknown_fields=True):
@@ -100,6 +111,14 @@ class Docker(Struct, frozen=True, forbid_unknown_fields=True):
     master_port: Port = 29501
 
 
+class Fabric(Struct, frozen=True, forbid_unknown_fields=True):
+    """The GPU network's gate. Shares of the links' own rate; ``accept`` turns a failure into a warning."""
+
+    accept: tuple[Literal["socket", "slow"], ...] = ()
+    warn_below: Annotated[float, Meta(ge=0, le=1)] = 0.75
+    fail_below: Annotated[float, Meta(ge=0, le=1)] = 0.25
+
+
 class Cluster(Struct, frozen=True, dict=True, forbid_unknown_fields=True):
     nodes: Annotated[tuple[NodeEntry, ...], Meta(min_length=1)]
     name: Name = "milepost"
@@ -109,6 +128,7 @@ class Cluster(Struct, frozen=True, dict=True, forbid_unknown_fields=True):
     ray: Ray = field(default_factory=Ray)
     ssh: Ssh = field(default_factory=Ssh)
     docker: Docker = field(default_factory=Docker)
+    fabric: Fabric = field(default_factory=Fabric)
     env: dict[EnvName, str] = field(default_factory=dict)
     #: Set by the embedded lab: every screen and recording of it says SIMULATED.
     simulated: bool = False
@@ -125,18 +145,32 @@ class Cluster(Struct, frozen=True, dict=True, forbid_unknown_fields=True):
     def workers(self) -> tuple[Node, ...]:
         return tuple(node for node in self.node_list if node.role == "worker")
 
+    @cached_property
+    def server(self) -> Node:
+        """Where `vllm serve` runs: the head, or the first node with GPUs when the head has none."""
+        return next((n for n in (self.head, *self.workers) if n.gpus), self.head)
+
+    @cached_property
+    def _entries(self) -> dict[str, NodeEntry]:
+        return {node.name: entry for node, entry in zip(self.node_list, self.nodes, strict=True)}
+
+    def entry(self, node: Node) -> NodeEntry:
+        """What the file says of a node; nothing special of the wizard's machine, which is not in it."""
+        return self._entries.get(node.name) or NodeEntry(host=node.host, gpus=node.gpus)
+
     @property
     def total_gpus(self) -> int:
         return sum(entry.gpus for entry in self.nodes)
 
 
 def _node(entry: NodeEntry) -> Node:
+    parts = address(entry.host) or Address(entry.host)
     return Node(
-        name=entry.name or entry.host,
-        host=entry.host,
+        name=entry.name or parts.host,
+        host=parts.host,
         role=entry.role,
         gpus=entry.gpus,
         fabric_ip=entry.fabric_ip,
-        user=entry.user,
-        port=entry.port,
+        user=entry.user or parts.user,
+        port=entry.port or parts.port,
     )

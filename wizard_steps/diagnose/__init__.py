@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO
 
+from msgspec import Struct
+
 from wizard_steps.diagnose.model import FAMILIES, Action, Evidence, Finding, Fix, Source
 from wizard_steps.diagnose.rank import Scanned, findings
 from wizard_steps.diagnose.render import as_json, as_text
@@ -19,36 +21,68 @@ __all__ = [
     "FAMILIES",
     "Action",
     "Evidence",
+    "Examined",
     "Finding",
     "Fix",
     "Source",
+    "advice",
     "as_json",
     "as_text",
     "diagnose",
     "diagnose_streams",
+    "examine",
+    "examine_streams",
 ]
+
+
+class Examined(Struct, frozen=True):
+    """Findings, best first, and whether there was any text at all."""
+
+    findings: list[Finding]
+    text: bool
 
 
 def diagnose(sources: Sequence[Source], rules: RuleSet | None = None) -> list[Finding]:
     """Findings of several outputs at once, the first failure over all of them first."""
+    return examine(sources, rules).findings
+
+
+def examine(sources: Sequence[Source], rules: RuleSet | None = None) -> Examined:
+    """The same, and whether there was anything to read."""
     rules = rules or default_rules()
-    return findings([_scanned(source, scan_text(source.text, rules)) for source in sources])
+    return _examined([_scanned(source, scan_text(source.text, rules)) for source in sources])
 
 
 def diagnose_streams(streams: Sequence[tuple[Source, Callable[[], BinaryIO]]]) -> list[Finding]:
     """The same for files: each is opened, read in pieces and closed in turn, so that memory grows neither
     with their size nor with their number. The text in a Source is not looked at. Raises OSError.
     """
+    return examine_streams(streams).findings
+
+
+def examine_streams(streams: Sequence[tuple[Source, Callable[[], BinaryIO]]]) -> Examined:
+    """The same, and whether there was anything to read. Raises OSError."""
     rules = default_rules()
     scanned = []
     for source, opened in streams:
         with opened() as file:
             scanned.append(_scanned(source, scan_bytes(_pieces(file), rules)))
-    return findings(scanned)
+    return _examined(scanned)
 
 
-def _scanned(source: Source, scanner: Scanner) -> Scanned:
-    return Scanned(Source(source.name, "", source.node), tuple(scanner.hits), scanner.values)
+def advice(text: str) -> Finding | None:
+    """The best known cause of what a program said, for a gate that failed with it; None for a mere guess."""
+    found = diagnose([Source("output", text)])
+    return found[0] if found and found[0].kind in ("cause", "effect") else None
+
+
+def _examined(scanned: Sequence[tuple[Scanned, bool]]) -> Examined:
+    return Examined(findings([one for one, _ in scanned]), any(text for _, text in scanned))
+
+
+def _scanned(source: Source, scanner: Scanner) -> tuple[Scanned, bool]:
+    hits = Scanned(Source(source.name, "", source.node), tuple(scanner.hits), scanner.values)
+    return hits, scanner.any_text
 
 
 def _pieces(file: BinaryIO) -> Iterator[bytes]:

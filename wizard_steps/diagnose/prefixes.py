@@ -39,9 +39,10 @@ _PREFIXES = tuple(
         # srun --label
         r"(?P<task>\d{1,4}):\s" + _BODY,
         # pdsh, clush, parallel-ssh
-        rf"(?P<node>{_ADDRESS}|(?!nvidia|docker|podman|python|pip|lib|ray|vllm|slurm|srun|ssh|sudo|bash|curl|apt"
-        r"|error|warning|fatal|info|zsh|sh:|file|exception|note|hint|pam|kernel)"
-        r"[a-z][\w-]{0,60}(?:\.[\w-]+){0,6}):\s" + _BODY,
+        rf"(?P<node>{_ADDRESS}|(?!nvidia|docker|podman|python|pip|lib|apt|ssh|systemd|kube|containerd|x86|error|g\+\+)"
+        # A name without a digit or a hyphen could be any program.
+        r"(?=[a-z0-9.]*[0-9-])"
+        r"[a-z][a-z0-9-]{0,60}(?:\.[a-z0-9-]+){0,6}):\s" + _BODY,
     )
 )
 #: Not for prefixes: names that look like an actor of Ray but are words in brackets.
@@ -100,6 +101,8 @@ _SAID = tuple(
         rf"\bgcs at address (?P<node>{_ADDRESS}):\d+",
         rf"\b(?:connect to|reach) \(?(?P<node>{_ADDRESS})",
         r"\bon host (?P<node>[\w.-]+)",
+        rf"(?:<-|->) (?P<node>{_ADDRESS}) ",
+        rf"\bhosts?: \[?'?(?P<node>{_ADDRESS})",
     )
 )
 #: Lines that say where the lines around them come from.

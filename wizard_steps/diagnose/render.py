@@ -3,42 +3,69 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
-from wizard_steps.diagnose.model import Finding
+from wizard_steps.diagnose.model import Evidence, Finding
 
 _LINE = 200
+#: From this confidence on a cause is called one; below, it is likely.
+SURE = 0.85
+_KINDS = {"hint": "remark", "guess": "guess", "unknown": "unknown", "wrapper": "not the cause"}
 
 
-def as_text(found: Sequence[Finding]) -> list[str]:
-    """Lines of plain text, the answer first."""
+def as_text(found: Sequence[Finding], explain: bool = False) -> list[str]:
+    """Lines of plain text, the answer first. ``explain`` shows the context of every line and the rule."""
     if not found:
         return ["No known failure in this text."]
     lines: list[str] = []
+    if all(finding.kind == "hint" for finding in found):
+        lines += ["No failure found. What may be worth a look:", ""]
     for number, finding in enumerate(found, 1):
         if number > 1:
             lines.append("")
-        lines.extend(_one(number, finding))
+        lines.extend(_one(number, finding, explain))
     return lines
 
 
-def _one(number: int, finding: Finding) -> list[str]:
+def how_sure(finding: Finding) -> str:
+    """In one word: cause, likely, guess, remark, unknown, or that it is only a wrapper."""
+    return _KINDS.get(finding.kind) or ("cause" if finding.confidence >= SURE else "likely")
+
+
+def _one(number: int, finding: Finding, explain: bool) -> list[str]:
     node = f" on {finding.node}" if finding.node else ""
-    head = f"{number}. {finding.family}{node} ({round(finding.confidence * 100)} %): {finding.cause}"
-    lines = [head]
+    sure = f"{how_sure(finding)}, {round(finding.confidence * 100)} %"
+    lines = [f"{number}. {finding.family}{node} ({sure}): {finding.cause}"]
+    if finding.time is not None:
+        lines.append(f"   when: {datetime.fromtimestamp(finding.time, UTC):%b %d %H:%M:%S} (time of the log)")
     for item in finding.evidence:
-        text = item.text if len(item.text) <= _LINE else item.text[: _LINE - 1] + "…"
-        lines.append(f"   {item.file}:{item.line}: {text}")
+        lines.extend(_where(item, explain or (number == 1 and item is finding.evidence[0])))
     for action in finding.try_:
         lines.append(f"   try: {action.text}")
         if action.command:
             lines.append(f"        {action.command}")
     if versions := _versions(finding):
         lines.append(f"   versions: {versions}")
+    if finding.why and (explain or number == 1):
+        lines.append(f"   why this first: {finding.why}")
     lines.append(f"   rule {finding.rule}, from {finding.source}")
     return lines
+
+
+def _where(item: Evidence, context: bool) -> list[str]:
+    """The line, and with ``context`` the lines around it."""
+    place = f"   {item.file}:{item.line}: {_short(item.text)}"
+    if not context:
+        return [place]
+    before = [f"   | {_short(line)}" for line in item.before if line.strip()]
+    return [*before, place, *(f"   | {_short(line)}" for line in item.after if line.strip())]
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LINE else text[: _LINE - 1] + "…"
 
 
 def _versions(finding: Finding) -> str:

@@ -69,6 +69,8 @@ class Scanner:
         self._stamp: Stamp | None = None
         self._labelled = False
         self.hits: list[Hit] = []
+        #: Whether there was anything but white space.
+        self.any_text = False
         #: What the text gives away in passing; see values.py.
         self.values: dict[str, str] = {}
 
@@ -93,6 +95,7 @@ class Scanner:
         self._raw = self._raw[cut:]
         if not block:
             return
+        self.any_text = self.any_text or bool(block.strip())
         lines = block.split("\n")
         self._labelled = self._labelled or _is_labelled(lines)
         for index in self._worth(block, lines):
@@ -177,7 +180,8 @@ class Scanner:
         node = groups.pop("node", "") or line.node
         near = said(line.message) or around.said_node() if not node or rule.rule.family == "ssh" else ""
         if rule.rule.family == "ssh" and near:
-            node = near
+            # The machine that was called, not the one that called it.
+            node = ""
         key = (rule.rule.id, node or near)
         count = self._kept.get(key, 0)
         if count >= KEEP:

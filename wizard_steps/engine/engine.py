@@ -13,6 +13,7 @@ from wizard_steps.cluster.file import Cluster
 from wizard_steps.engine import expected
 from wizard_steps.engine.clock import Clock
 from wizard_steps.engine.decide import GATE_OPTIONS, Answer, Decider
+from wizard_steps.engine.expected import Expected
 from wizard_steps.engine.runner import Runner
 from wizard_steps.engine.step import Known, Step
 from wizard_steps.engine.transport import Transport
@@ -31,7 +32,8 @@ FIX_LIMIT = 1800.0
 
 
 class Engine:
-    """One walk. ``on_event`` is called after an event was journalled, with the state it led to."""
+    """One walk. ``on_event`` is called after an event was journalled, with the state it led to. ``texts``
+    gives the expected file of a step id, where it is not the one in ``snapshots/expected``."""
 
     def __init__(
         self,
@@ -43,6 +45,7 @@ class Engine:
         journal: Journal,
         on_event: OnEvent = lambda event, state: None,
         redactor: Redactor | None = None,
+        texts: Callable[[str], Expected] | None = None,
     ) -> None:
         self.plan = tuple(plan)
         self._cluster = cluster
@@ -51,6 +54,7 @@ class Engine:
         self._clock = clock
         self._journal = journal
         self._on_event = on_event
+        self._texts = texts or (lambda step_id: expected.load(step_id))
         self._redactor = redactor or Redactor()
         self._runner = Runner(transport, clock, journal.spool, self.emit, self._redactor)
         self._limit = asyncio.Semaphore(cluster.ssh.limit)
@@ -75,6 +79,7 @@ class Engine:
         outcome: ev.Outcome = "error"
         detail = ""
         try:
+            self._check_texts()
             outcome = await self._steps(gated)
         except asyncio.CancelledError:
             outcome = "interrupted"
@@ -85,6 +90,12 @@ class Engine:
         finally:
             self.emit(ev.WalkEnded(self._now(), outcome, self._redactor.text(detail)))
         return outcome
+
+    def _check_texts(self) -> None:
+        """Raises ExpectedTextError where an expected file does not fit its step: before anything is run."""
+        known = Known(self.cluster)
+        for step in self.plan:
+            expected.check(self._texts(step.id), step.keys, step.variables(known, known.head))
 
     async def _steps(self, gated: bool) -> ev.Outcome:
         at = 0
@@ -195,16 +206,12 @@ class Engine:
         learnt = Known(known.cluster, {**known.facts, **verdict.facts})
         comparisons = self.compare(step, learnt, done)
         # Where a fact is wrong already, it explains the missing lines; the comparison shows them anyway.
-        missing = [
-            Check("expected line", False, "not in the output", row.expected, comparison.node)
-            for comparison in comparisons
-            for row in comparison.missing
-            if verdict.passed
-        ]
+        missing = self._missing(step, learnt, done, comparisons) if verdict.passed else []
         passed = verdict.passed and not missing
         summary = verdict.summary
-        if verdict.passed and missing:
-            summary = f"the facts are right, but {len(missing)} expected line(s) are missing"
+        if missing:
+            lines = "expected line is" if len(missing) == 1 else "expected lines are"
+            summary = f"the facts are right, but {len(missing)} {lines} missing"
         return Verdict(
             passed=passed,
             summary=summary,
@@ -215,10 +222,25 @@ class Engine:
 
     def compare(self, step: Step, known: Known, done: Results) -> list[Comparison]:
         """The expected blocks of a step against the latest result of each command."""
-        document = expected.load(step.id).on(step.ways(known))
+        document = self._texts(step.id).on(step.ways(known))
         latest: Mapping[tuple[str, str], Result] = {(r.key, r.node.name): r for r in done.items}
         found = (document.compare(r, step.variables(known, r.node)) for r in latest.values())
         return [comparison for comparison in found if comparison is not None]
+
+    def _missing(
+        self, step: Step, known: Known, done: Results, comparisons: Sequence[Comparison]
+    ) -> list[Check]:
+        """The expected lines that are not in the output, and the blocks that there is no output for."""
+        lines = [
+            Check("expected line", False, "not in the output", row.expected, comparison.node)
+            for comparison in comparisons
+            for row in comparison.missing
+        ]
+        document = self._texts(step.id).on(step.ways(known))
+        return lines + [
+            Check("expected output", False, f"no result of {block.key}", f"{document.name}:{block.line}")
+            for block in document.without_result(done.items, known.nodes)
+        ]
 
     def _now(self) -> float:
         return self._clock.now()

@@ -23,7 +23,8 @@ from msgspec import Struct
 from wizard_steps.model import Comparison, Row, RowState
 
 _KINDS = re.compile(r"^(?P<text>.*?)\s*\((?P<kinds>(?:literal|glob|regex|optional)(?:,\s*\w+)*)\)\s*$")
-_VARIABLE = re.compile(r"\{\{\s*(\w+)\s*\}\}")
+#: A value that is put in for each node.
+VARIABLE = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 #: Real lines beyond this many are compared only at both ends of the output.
 _MAX_LINES = 20_000
 
@@ -41,7 +42,8 @@ class ExpectedLine(Struct, frozen=True):
 
 
 def parse_line(raw: str) -> ExpectedLine:
-    """One line of an expected block. Raises ValueError for a regex that does not compile."""
+    """One line of an expected block. Raises ValueError for a regex that does not compile, whatever values
+    are put in."""
     if raw.strip() == "...":
         return ExpectedLine(text="", gap=True)
     match = _KINDS.match(raw)
@@ -49,24 +51,28 @@ def parse_line(raw: str) -> ExpectedLine:
         return ExpectedLine(text=raw.strip())
     kinds = {kind.strip() for kind in match["kinds"].split(",")}
     kind = next((k for k in ("regex", "glob") if k in kinds), "literal")
-    return ExpectedLine(text=match["text"].strip(), kind=kind, optional="optional" in kinds)
+    text = match["text"].strip()
+    if kind == "regex":
+        try:
+            re.compile(VARIABLE.sub("x", text))
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from None
+    return ExpectedLine(text=text, kind=kind, optional="optional" in kinds)
 
 
 def fill(line: ExpectedLine, variables: Mapping[str, str]) -> ExpectedLine:
     """Put values in for ``{{name}}``; in a glob or regex they stand for themselves.
 
-    Raises KeyError for a name that no step provides.
+    A name without a value stays as it is, and matches nothing: ``expected.check`` says so with its line.
     """
 
     def value(match: re.Match[str]) -> str:
-        text = variables[match[1]]
+        text = variables.get(match[1], match[0])
         if line.kind == "regex":
             return re.escape(text)
         return re.sub(r"([*?[])", r"[\1]", text) if line.kind == "glob" else text
 
-    text = _VARIABLE.sub(value, line.text)
-    if line.kind == "regex":
-        re.compile(text)
+    text = VARIABLE.sub(value, line.text)
     return ExpectedLine(text=text, kind=line.kind, optional=line.optional, gap=line.gap)
 
 

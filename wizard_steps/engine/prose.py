@@ -8,9 +8,9 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
+from wizard_steps.engine.expect import VARIABLE
 from wizard_steps.engine.expected import Expected
 
-_VARIABLE = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 #: What a shell takes as one plain word, and Markdown as plain text.
 _PLAIN = re.compile(r"[\w./:@~+-]+")
 
@@ -22,7 +22,7 @@ def fill_prose(text: str, values: Mapping[str, str]) -> str:
         found = values.get(match[1], "")
         return found if _PLAIN.fullmatch(found) else match[1].upper()
 
-    return _VARIABLE.sub(value, text)
+    return VARIABLE.sub(value, text)
 
 
 def filled(expected: Expected, values: Mapping[str, str]) -> Expected:

@@ -140,7 +140,7 @@ class Runner:
         text_out = tail.text()
         if reason == "lost":
             text_out += ("\n" if text_out and not text_out.endswith("\n") else "") + end.detail
-        return Result(node, cmd.key, text_out, end.code, reason, started, ended)
+        return Result(node, cmd.key, text_out, end.code, reason, started, ended, end.detail)
 
     async def _stream(self, run: int, node: Node, cmd: Cmd, tail: Tail, spool: str) -> Exit:
         watch, size = _LineWatch(cmd.stop), 0

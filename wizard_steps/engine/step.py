@@ -40,6 +40,16 @@ class Known(Struct, frozen=True):
         return str(chosen.get(node.name) or node.fabric_ip)
 
     @property
+    def server(self) -> Node:
+        """Where `vllm serve` runs."""
+        return self.cluster.server
+
+    def devices(self, node: Node) -> str:
+        """The GPUs that the nvidia-smi gate chose on a node, as for CUDA_VISIBLE_DEVICES; empty: all."""
+        chosen = self.facts.get("devices", {})
+        return str(chosen.get(node.name, "")) if isinstance(chosen, Mapping) else ""
+
+    @property
     def head_ip(self) -> str:
         return self.ip(self.head)
 
@@ -70,6 +80,9 @@ class Step:
     bundled: tuple[Bundled, ...] = ()
     #: Fields of the cluster file this step settles (regexes): editing one later comes back to this step.
     owns: tuple[str, ...] = ()
+    #: Keys of the commands that the expected file may name, ``pair-*`` for a family: a block for another key
+    #: is refused before the walk begins. Empty: only the gate sees that a block has nothing to compare.
+    keys: tuple[str, ...] = ()
     #: For old recordings: (an id this step was recorded under, {a command key of then: that of today}); keys
     #: that are the same are left out. The step's own id stands for renamed keys alone. An old id or key is
     #: never used again for something else.
@@ -84,7 +97,8 @@ class Step:
         raise NotImplementedError
 
     def variables(self, known: Known, node: Node) -> Mapping[str, str]:
-        """Values for ``{{name}}`` in the expected text, for one node."""
+        """Values for ``{{name}}`` in the expected text, for one node. The names must not depend on what is
+        known: a value that is not known yet is a placeholder such as ``<ip>``."""
         return standard_variables(known, node)
 
     def ways(self, known: Known) -> Collection[str]:

@@ -16,7 +16,7 @@ UNLIKE: dict[str, tuple[Verdict, str]] = {
     "torch": ("fail", "mixed torch builds fail or hang in collectives"),
     "NCCL": ("fail", "NCCL versions must agree"),
     "openai": ("warn", "only the probe uses it"),
-    "driver": ("warn", "mixed drivers are a known cause of NCCL failures"),
+    "driver": ("fail", "mixed drivers are a known cause of NCCL failures"),
     "CUDA": ("warn", "mixed drivers are a known cause of NCCL failures"),
     "GPUs": ("warn", "the smallest and slowest GPU sets the pace for all"),
     "GPU links": ("warn", "the node with the slowest links sets the pace"),
@@ -40,7 +40,7 @@ def unlike(findings: Sequence[Finding], head: str) -> Iterator[Finding]:
     values: dict[str, dict[str, str]] = {}
     for one in findings:
         if one.fact in UNLIKE and one.verdict != "unknown" and _counts(one):
-            values.setdefault(one.fact, {})[one.node] = one.found
+            values.setdefault(one.fact, {})[one.node] = _value(one)
     for fact, by_node in values.items():
         if len(set(by_node.values())) > 1:
             verdict, effect = UNLIKE[fact]
@@ -58,6 +58,11 @@ def same_machine(boot_ids: Mapping[str, str]) -> Iterator[Finding]:
             found = f"{_names(nodes)} run on one kernel"
             message = "one machine under several names (fine only for containers and labs)"
             yield Finding("machines", "", "warn", found, message)
+
+
+def _value(one: Finding) -> str:
+    """What is compared: of GPUs their kind and memory. How many a node has is the cluster file's business."""
+    return one.found.partition(" x ")[2].partition(";")[0] or one.found if one.fact == "GPUs" else one.found
 
 
 def _counts(one: Finding) -> bool:

@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable
 from contextlib import aclosing
 
+from msgspec.structs import replace
+
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.engine.transport import Transport
 from wizard_steps.facts.node import Answer, NodeFacts, parse_node
 from wizard_steps.facts.script import commands
-from wizard_steps.model import Chunk, Cmd, Exit, Node
+from wizard_steps.model import Chunk, Cmd, Node
 
 #: A node that prints more than this (a shell profile gone wild) is cut off.
 KEEP = 1 << 20
@@ -45,7 +47,7 @@ async def gather(
 
 async def gather_node(transport: Transport, node: Node, cluster: Cluster) -> NodeFacts:
     """All commands of one node at the same time; once more when the answer was cut off."""
-    work = commands(node, cluster)
+    work = [replace(cmd, login=cmd.key == "facts") for cmd in commands(node, cluster)]
     facts = NodeFacts(problem="not asked")
     for _ in range(2):
         answers = await asyncio.gather(*(ask(transport, node, cmd) for cmd in work))
@@ -57,15 +59,17 @@ async def gather_node(transport: Transport, node: Node, cluster: Cluster) -> Nod
 
 async def ask(transport: Transport, node: Node, cmd: Cmd) -> Answer:
     """One command on one node, ended after its ``timeout``."""
-    output, problem = bytearray(), ""
+    output, problem, notes = bytearray(), "", ""
     started = time.time()
     try:
         async with asyncio.timeout(cmd.timeout), aclosing(transport.run(node, cmd)) as stream:  # type: ignore[type-var]
             async for item in stream:
                 if isinstance(item, Chunk):
                     output += item.data[: max(0, KEEP - len(output))]
-                elif isinstance(item, Exit) and item.reason not in ("exit", "stopped"):
+                elif item.reason not in ("exit", "stopped"):
                     problem = item.detail or item.reason
+                else:
+                    notes = item.detail
     except TimeoutError:
         problem = f"no answer within {cmd.timeout:.0f} s"
-    return Answer(output.decode("utf-8", "replace"), problem, started, time.time())
+    return Answer(output.decode("utf-8", "replace"), problem, started, time.time(), notes)

@@ -17,6 +17,7 @@ class Host(Struct, frozen=True):
     kernel: str = ""
     arch: str = ""
     memory_kib: int = 0
+    available_kib: int = 0
     boot_id: str = ""
 
 
@@ -55,15 +56,22 @@ def parse_host(os: Section, memory: Section, boot: Section) -> Host:
     """``/etc/os-release`` and ``uname -srm``, ``/proc/meminfo``, the boot id."""
     name = re.search(r'^PRETTY_NAME="?([^"\n]*)', os.text, re.MULTILINE)
     uname = re.search(r"^Linux (\S+) (\S+)$", os.text, re.MULTILINE)
-    total = re.search(r"^MemTotal:\s+(\d+) kB", memory.text, re.MULTILINE)
+    sizes = {name: _kib(value) for name, _, value in (line.partition(":") for line in memory.lines)}
     boot_id = re.search(r"^[0-9a-f-]{36}$", boot.text, re.MULTILINE)
     return Host(
         os=name[1].strip() if name else "",
         kernel=uname[1] if uname else "",
         arch=uname[2] if uname else "",
-        memory_kib=int(total[1]) if total else 0,
+        memory_kib=sizes.get("MemTotal", 0),
+        available_kib=sizes.get("MemAvailable", 0),
         boot_id=boot_id[0] if boot_id else "",
     )
+
+
+def _kib(value: str) -> int:
+    """``  65536 kB`` as a number; 0 for anything else."""
+    words = value.split()
+    return int(words[0]) if words and re.fullmatch(r"[0-9]{1,15}", words[0]) else 0
 
 
 def parse_limits(section: Section) -> Limits:

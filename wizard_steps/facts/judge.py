@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import msgspec
 from msgspec import Struct
 
+from wizard_steps.advisor.config import object_of
 from wizard_steps.advisor.effect import wanted_of
 from wizard_steps.advisor.plan import Topology, consider, placement
 from wizard_steps.advisor.shape import parse_config
@@ -52,15 +52,14 @@ def judge(facts: Mapping[str, NodeFacts], cluster: Cluster, weights_kib: int = 0
     for node in cluster.node_list:
         one = asked[node.name]
         if one.problem:
-            hint = "check the host's name, the network, the user and the key (`ssh HOST true`)"
-            findings.append(
-                Finding("reach", node.name, "fail", one.problem[:120], "could not be asked", hint)
-            )
+            # The transport's reason says itself what to do about it.
+            findings.append(Finding("reach", node.name, "fail", one.problem, "could not be asked"))
             continue
         if one.cut_after:
             message = "the answer was cut off, twice: what is missing below was not told"
             hint = "check again; a full disk, a broken connection or a killed shell can be the cause"
             findings.append(Finding("reach", node.name, "fail", f"cut after {one.cut_after}", message, hint))
+        findings += [Finding("login", node.name, "warn", note) for note in one.login]
         findings += rules_machine.judge(node, one, cluster, weights_kib)
         findings += rules_gpu.judge(node, one, cluster)
         findings += rules_network.judge(node, one, cluster, ips)
@@ -156,12 +155,15 @@ def _split(cluster: Cluster, facts: Mapping[str, NodeFacts]) -> list[Finding]:
 
 def _against(head: NodeFacts | None, topology: Topology, cluster: Cluster) -> str:
     """What vLLM will say of the pair, by the model's config.json on the head; empty: nothing, or unknown."""
-    if head is None or not head.config or not topology.gpu_bytes:
+    config = object_of(head.config) if head else None
+    if head is None or config is None or not topology.gpu_bytes:
         return ""
     try:
-        shape = parse_config(msgspec.json.decode(head.config, type=dict), weight_bytes=head.weight_bytes)
-    except (UsageError, msgspec.DecodeError):
+        shape = parse_config(config, weight_bytes=head.weight_bytes)
+    except UsageError:
         return ""
     tp, pp = cluster.serve.tensor_parallel, cluster.serve.pipeline_parallel
     split = consider(shape, topology, tp, pp, wanted_of(cluster))
+    if split.grade == "tight":
+        return f"tight, rehearse it: {split.headline}"
     return split.headline if split.grade == "no" else ""

@@ -7,7 +7,9 @@ from msgspec import Struct
 from wizard_steps.facts import host as on_host
 from wizard_steps.facts import netstate as on_net
 from wizard_steps.facts import software as on_node
-from wizard_steps.facts.gpu import GpuFacts, GpuProcess, parse_compute_apps, parse_nvidia_smi
+from wizard_steps.facts.accelerators import Accelerators, parse_accelerators
+from wizard_steps.facts.gpu import GpuFacts, GpuProcess, merged, parse_compute_apps, parse_nvidia_smi
+from wizard_steps.facts.gpu_health import Health, Xid, parse_health, parse_xids
 from wizard_steps.facts.network import Interface, parse_interfaces
 from wizard_steps.facts.script import END
 from wizard_steps.facts.sections import Section, pick, split
@@ -23,6 +25,8 @@ class Answer(Struct, frozen=True):
     problem: str = ""
     started: float = 0.0
     ended: float = 0.0
+    #: What the transport says of the login, a sentence a line (see Cmd.login).
+    notes: str = ""
 
 
 class NodeFacts(Struct, frozen=True):
@@ -31,6 +35,8 @@ class NodeFacts(Struct, frozen=True):
     problem: str = ""
     #: The last section that came, when the output was cut off before its end; else empty.
     cut_after: str = ""
+    #: What a person should know of the login.
+    login: tuple[str, ...] = ()
     host: on_host.Host = on_host.Host()
     limits: on_host.Limits = on_host.Limits()
     shm: on_host.Disk | None = None
@@ -39,6 +45,9 @@ class NodeFacts(Struct, frozen=True):
     ntp: str = ""
     gpu: GpuFacts = GpuFacts("failed")
     gpu_processes: tuple[GpuProcess, ...] = ()
+    gpu_health: tuple[Health, ...] = ()
+    xids: tuple[Xid, ...] = ()
+    accelerators: Accelerators = Accelerators()
     gpu_fabric: tuple[str, ...] = ()
     topology: on_net.Topology = on_net.Topology()
     ssh_ip: str = ""
@@ -73,13 +82,15 @@ def parse_node(answers: dict[str, Answer]) -> NodeFacts:
         return NodeFacts(problem=main.problem or _first(main.text) or "the node printed nothing")
     clock, access = answers.get("clock"), answers.get("access")
     shm = on_host.parse_df(pick(found, "shm"))
-    gpu = _gpu(pick(found, "nvidia"), pick(found, "gpus"))
+    host = on_host.parse_host(pick(found, "os"), pick(found, "memory"), pick(found, "boot"))
+    gpu = _gpu(pick(found, "nvidia"), pick(found, "gpus"), host)
     processes, proc_tcp = pick(found, "processes"), pick(found, "listeners")
     weights, config = _config(answers.get("config"))
     listeners = on_node.parse_listeners(proc_tcp, pick(found, "sockets"))
     return NodeFacts(
         cut_after="" if END in found else list(found)[-1],
-        host=on_host.parse_host(pick(found, "os"), pick(found, "memory"), pick(found, "boot")),
+        login=tuple(main.notes.splitlines()),
+        host=host,
         limits=on_host.parse_limits(pick(found, "limits")),
         shm=shm[0] if shm else None,
         disks=tuple(on_host.parse_df(pick(found, "disk"))),
@@ -87,6 +98,9 @@ def parse_node(answers: dict[str, Answer]) -> NodeFacts:
         ntp=pick(found, "ntp").text.strip() if pick(found, "ntp").ok else "",
         gpu=gpu,
         gpu_processes=tuple(parse_compute_apps(pick(found, "gpu-processes").text)) or gpu.processes,
+        gpu_health=tuple(parse_health(pick(found, "gpu-health").text)),
+        xids=tuple(parse_xids(pick(found, "gpu-xids").text)),
+        accelerators=parse_accelerators(pick(found, "accelerators").text),
         gpu_fabric=tuple(pick(found, "gpu-fabric").lines) if pick(found, "gpu-fabric").ok else (),
         topology=on_net.parse_topology(pick(found, "gpu-topology")),
         ssh_ip=pick(found, "ssh").text.strip(),
@@ -112,14 +126,11 @@ def parse_node(answers: dict[str, Answer]) -> NodeFacts:
     )
 
 
-def _gpu(table: Section, query: Section) -> GpuFacts:
+def _gpu(table: Section, query: Section, host: on_host.Host) -> GpuFacts:
     """The query has exact numbers, the table has the CUDA version; either may be missing."""
-    plain, exact = parse_nvidia_smi(table.text), parse_nvidia_smi(query.text)
-    if plain.problem == "failed" and table.code == 127:
-        return GpuFacts("not-installed", plain.message)
-    if exact.problem != "ok":
-        return plain
-    return GpuFacts("ok", "", exact.driver, plain.cuda, exact.gpus, plain.processes)
+    plain = parse_nvidia_smi(table.text, table.code)
+    exact = parse_nvidia_smi(query.text, query.code)
+    return merged(plain, exact, host.memory_kib >> 10, (host.memory_kib - host.available_kib) >> 10)
 
 
 def _access(answer: Answer | None) -> on_node.Access | None:

@@ -12,13 +12,14 @@ from wizard_steps.facts.node import NodeFacts
 from wizard_steps.facts.software import Access
 from wizard_steps.model import Node
 from wizard_steps.node.docker import image_of
+from wizard_steps.node.place import place_of
 
 #: Ray's worker ports; the client server of the head is 10001.
 WORKER_PORTS = range(10002, 20000)
 
 
 def judge(node: Node, facts: NodeFacts, cluster: Cluster) -> Iterator[Finding]:
-    if cluster.path == "docker":
+    if place_of(cluster).contained:
         yield _docker(node, facts, cluster)
     else:
         yield _python(node.name, facts, cluster)

@@ -9,10 +9,13 @@ from __future__ import annotations
 import shlex
 
 from wizard_steps.cluster.file import Cluster
+from wizard_steps.facts import accelerators, gpu_health
 from wizard_steps.facts.gpu import APPS_QUERY, QUERY
 from wizard_steps.facts.model_script import access, config, exports, is_path, weights, weights_path
 from wizard_steps.model import Cmd, Node
 from wizard_steps.node import docker as containers
+from wizard_steps.node.place import place_of
+from wizard_steps.node.remote import cluster_dir
 
 #: Distributions whose versions matter to a cluster.
 PACKAGES = (
@@ -50,6 +53,9 @@ _SECTIONS: dict[str, str] = {
     "nvidia": "nvidia-smi",
     "gpus": f"nvidia-smi --query-gpu={QUERY} --format=csv,noheader,nounits",
     "gpu-processes": f"nvidia-smi --query-compute-apps={APPS_QUERY} --format=csv,noheader,nounits",
+    "gpu-health": gpu_health.SCRIPT,
+    "gpu-xids": gpu_health.XID_SCRIPT,
+    "accelerators": accelerators.SCRIPT,
     "gpu-fabric": "nvidia-smi --query-gpu=index,fabric.state,fabric.status --format=csv,noheader",
     "gpu-topology": "nvidia-smi topo -m",
     "firewall-ufw": "ufw status",
@@ -84,7 +90,7 @@ def sections(cluster: Cluster) -> dict[str, str]:
         **_SECTIONS,
         "ours": _ours(cluster),
         "python": _python(cluster),
-        **({"docker": _docker(cluster)} if cluster.path == "docker" else {"packages": _packages(cluster)}),
+        **({"docker": _docker(cluster)} if place_of(cluster).contained else {"packages": _packages(cluster)}),
         "disk": _UP + f'for d in {weights_path(cluster)} "${{TMPDIR:-/tmp}}"; do df -Pk "$(up "$d")"; done',
         "model": weights(cluster),
     }
@@ -98,8 +104,8 @@ def facts_command(cluster: Cluster) -> Cmd:
     return Cmd(
         key="facts",
         text=script(cluster),
-        # Five nvidia-smi calls and three looks at disks may each take their whole limit.
-        timeout=150,
+        # Six nvidia-smi calls and three looks at disks may each take their whole limit.
+        timeout=165,
         quiet=True,
         show="a read-only look at OS, GPUs, network, limits, software and model",
     )
@@ -139,7 +145,7 @@ def only(*names: str) -> str:
 def _joined(wanted: dict[str, str], setting: str, limit: int) -> str:
     head = (
         "LC_ALL=C; export LC_ALL\n"
-        "PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/cuda/bin; export PATH\n"
+        "PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/cuda/bin:/usr/lib/wsl/lib; export PATH\n"
         f"{setting}"
         "fact() {\n"
         f'  if command -v timeout >/dev/null 2>&1; then timeout {limit} sh -c "$2"; '
@@ -155,7 +161,7 @@ def _joined(wanted: dict[str, str], setting: str, limit: int) -> str:
 
 
 def _python(cluster: Cluster) -> str:
-    if cluster.path == "docker":
+    if place_of(cluster).contained:
         return "python3 -V"
     return f"{shlex.quote(cluster.venv)}/bin/python -V"
 
@@ -185,7 +191,7 @@ def _docker(cluster: Cluster) -> str:
 def _ours(cluster: Cluster) -> str:
     """Processes that milepost started for this cluster, and which listening sockets are theirs.
 
-    They are told by MILEPOST_ID in their environment (see remote.py), never by name.
+    They are told by user, MILEPOST_ID and MILEPOST_LIFE in their environment (see remote.py), never by name.
     """
     wanted = shlex.quote(f"MILEPOST_ID={cluster.name}/")
     return (
@@ -193,8 +199,11 @@ def _ours(cluster: Cluster) -> str:
         "$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null)\nE\n"
         f"for f in $(grep -slzF {wanted} /proc/[0-9]*/environ); do\n"
         "p=${f#/proc/}; p=${p%/environ}; "
-        # What merely holds the words somewhere else in its environment is not ours.
-        f'tr "\\0" "\\n" < "$f" 2>/dev/null | grep -q ^{wanted} || continue\n'
+        # What merely holds the words somewhere else in its environment is not ours, nor what another user
+        # or an earlier life of the cluster started.
+        f'i=$(tr "\\0" "\\n" < "$f" 2>/dev/null | grep -m 1 ^{wanted}) || continue\n'
+        "n=${i#*/}; n=${n%%/*}; "
+        f'[ -O "/proc/$p" ] && grep -qszxFf {cluster_dir(cluster)}/"$n"/life "$f" || continue\n'
         'echo "pid $p"\n'
         'for n in $(ls -l "/proc/$p/fd" 2>/dev/null | sed -n "s/.*socket:\\[\\([0-9]*\\)\\]$/\\1/p"); do '
         'case "$L " in *" $n "*) echo "socket $n";; esac; done\n'

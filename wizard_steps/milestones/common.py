@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from wizard_steps.engine.step import Known, Step
+from wizard_steps.facts.finding import Finding
 from wizard_steps.model import Check, Cmd, Node, Result, Results, Round, Work
 from wizard_steps.node.place import Place, place_of
 
@@ -25,6 +26,13 @@ class Placed(Step):
 def placed(known: Known) -> Place:
     """Where Ray and vLLM run, with what the gates before have taught."""
     return place_of(known.cluster, known.facts)
+
+
+def check_of(one: Finding) -> Check:
+    """A judged fact of the preflight as a check of a gate: both say the same of the same thing."""
+    ok = one.verdict != "fail"
+    text = f"{one.found}: {one.message}" if one.found and one.message else one.found or one.message
+    return Check(one.fact, ok, text, node=one.node, hint=one.hint, warning=one.verdict == "warn")
 
 
 def ran(done: Results, key: str, nodes: Sequence[Node]) -> list[Check]:

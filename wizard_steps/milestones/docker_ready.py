@@ -32,6 +32,7 @@ class DockerReady(Step):
     id = "docker_ready"
     title = "Docker, GPUs and the image"
     short = "Docker, image"
+    keys = ("engine", "image", "image-2", "inside", "inside-2", "pull*", "build*")
     bundled = (
         Bundled(
             (

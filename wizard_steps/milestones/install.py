@@ -56,6 +56,7 @@ class Install(Step):
     id = "install"
     title = "Install vLLM and Ray"
     short = "install"
+    keys = ("versions", "install")
     bundled = (Bundled(("versions",), FACTS, ABOUT_FACTS),)
     owns = ("venv", r"serve\.vllm_version", r"ray\.version")
 

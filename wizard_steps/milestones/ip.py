@@ -29,6 +29,7 @@ class Ip(Step):
     id = "ip"
     title = "Pick the IP for GPU traffic"
     short = "pick the IP"
+    keys = ("addr", "out", "back", "measure")
     bundled = (Bundled(("addr",), FACTS, ABOUT_FACTS),)
     owns = (r"nodes\[\d+\]\.fabric_ip", r"ray\.port")
 

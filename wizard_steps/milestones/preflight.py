@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from typing import Any
 
-import msgspec
 from msgspec.structs import replace
 
+from wizard_steps.advisor.config import object_of
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.engine.step import ABOUT_FACTS, FACTS, Bundled, Known, Step
 from wizard_steps.facts import script
@@ -16,14 +15,16 @@ from wizard_steps.facts.boxes import topology_of
 from wizard_steps.facts.finding import Finding
 from wizard_steps.facts.judge import judge
 from wizard_steps.facts.node import Answer, NodeFacts, parse_node
+from wizard_steps.facts.rules_software import is_ours
 from wizard_steps.facts.sections import split
-from wizard_steps.milestones.common import everywhere
+from wizard_steps.milestones.common import check_of, everywhere
 from wizard_steps.model import WIZARD, Check, Node, Result, Results, Round, Verdict, Work
+from wizard_steps.node.place import place_of
 
 #: What the next gates set right or judge with more knowledge: here only a word of warning.
-_LATER: dict[str, dict[str, str]] = {
-    "bare-metal": dict.fromkeys(("vllm", "ray", "torch", "NCCL", "openai"), "the install step sets it right"),
-    "docker": {"docker": "the Docker step looks closer"},
+_LATER: dict[bool, dict[str, str]] = {
+    False: dict.fromkeys(("vllm", "ray", "torch", "NCCL", "openai"), "the install step sets it right"),
+    True: {"docker": "the Docker step looks closer"},
 }
 #: Values that are fine are told together up to this many; addresses differ on every node.
 _SHOWN = 4
@@ -33,6 +34,7 @@ class Preflight(Step):
     id = "preflight"
     title = "Look before you start"
     short = "look first"
+    keys = ("facts",)
     bundled = (Bundled(("facts",), FACTS, ABOUT_FACTS),)
 
     def rounds(self, known: Known, done: Results) -> Round | None:
@@ -51,7 +53,7 @@ class Preflight(Step):
         findings = [_for_the_gate(one, known.cluster) for one in report.findings]
         failed = [one for one in findings if one.verdict == "fail"]
         warned = [one for one in findings if one.verdict == "warn"]
-        checks = (*map(_check, failed), *map(_check, warned), *_fine(findings, len(known.nodes)))
+        checks = (*map(check_of, failed), *map(check_of, warned), *_fine(findings, len(known.nodes)))
         if failed:
             where = dict.fromkeys(f"{one.fact} ({one.node or 'nodes differ'})" for one in failed)
             things = "thing" if len(failed) == 1 else "things"
@@ -59,7 +61,9 @@ class Preflight(Step):
         else:
             count = len(known.nodes)
             summary = f"{count} node{'s' if count != 1 else ''} looked at: nothing stands in the way"
-        return Verdict(not failed, summary, checks, {"machines": _learnt(known, facts)})
+        return Verdict(
+            not failed, summary, checks, {"machines": _learnt(known, facts), "serving": _serving(facts)}
+        )
 
 
 def _cut(result: Result) -> bool:
@@ -96,16 +100,10 @@ def _epoch(wizard: Result | None) -> float | None:
 
 def _for_the_gate(one: Finding, cluster: Cluster) -> Finding:
     """Nothing is installed yet: unlike packages close no gate here; a later step looks again."""
-    later = _LATER[cluster.path].get(one.fact)
+    later = _LATER[place_of(cluster).contained].get(one.fact)
     if one.verdict != "fail" or later is None:
         return one
     return replace(one, verdict="warn", message=f"{one.message}; {later}" if one.message else later)
-
-
-def _check(one: Finding) -> Check:
-    ok = one.verdict != "fail"
-    text = f"{one.found}: {one.message}" if one.found and one.message else one.found or one.message
-    return Check(one.fact, ok, text, node=one.node, hint=one.hint, warning=ok)
 
 
 def _fine(findings: list[Finding], count: int) -> Iterator[Check]:
@@ -130,18 +128,25 @@ def _value(text: str, nodes: list[str], count: int) -> str:
     return f"{', '.join(nodes[:4])}{' ...' if len(nodes) > 4 else ''}: {text}"
 
 
+def _serving(facts: Mapping[str, NodeFacts]) -> bool:
+    """A vLLM of this cluster runs already: the GPUs it holds are no stranger's."""
+    return any(
+        one.kind.lower().startswith("vllm") and is_ours(node, one.pid)
+        for node in facts.values()
+        for one in node.processes
+    )
+
+
 def _learnt(known: Known, facts: Mapping[str, NodeFacts]) -> dict[str, Any]:
     """What the TP x PP advisor needs, see ``advisor.effect``."""
     told = {name: one for name, one in facts.items() if not one.problem}
     topology = topology_of(known.cluster, told)
     head = facts[known.head.name]
-    config: Any = None
-    with suppress(msgspec.DecodeError):
-        config = msgspec.json.decode(head.config) if head.config else None
     return {
         "gpu_bytes": topology.gpu_bytes,
         "gpu_name": topology.gpu_name,
         "nvlink": topology.nvlink,
-        "config": config if isinstance(config, dict) else None,
+        "drivers": {name: one.gpu.driver for name, one in told.items() if one.gpu.driver},
+        "config": object_of(head.config),
         "weight_bytes": head.weight_bytes,
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wizard_steps.engine.step import ABOUT_FACTS, FACTS, Bundled, Known, Step
-from wizard_steps.milestones.common import everywhere, failure
+from wizard_steps.milestones.common import everywhere, failure, placed
 from wizard_steps.model import Check, Cmd, Results, Round, Verdict
 from wizard_steps.node.lines import fields
 
@@ -20,6 +20,7 @@ WHOAMI = Cmd(
     show="id -un; uname -n; uname -sr; . /etc/os-release; python3 -V",
     # Logging in may take as long as a person needs to compare a fingerprint or find a password.
     timeout=600,
+    login=True,
 )
 
 
@@ -27,6 +28,7 @@ class Reach(Step):
     id = "reach"
     title = "Reach every node"
     short = "reach nodes"
+    keys = ("whoami",)
     bundled = (Bundled(("whoami",), FACTS, ABOUT_FACTS),)
 
     def rounds(self, known: Known, done: Results) -> Round | None:
@@ -37,7 +39,9 @@ class Reach(Step):
         for node in known.nodes:
             result = done.get("whoami", node)
             if result is None or not result.ok:
-                checks.append(failure(result, node, "try `ssh` to it by hand; see the message"))
+                # What the transport says of a lost connection has its own advice in it.
+                lost = result is not None and result.reason == "lost"
+                checks.append(failure(result, node, "" if lost else "try `ssh` to it by hand"))
                 continue
             found = fields(result.text)
             python = found.get("python3", "missing")
@@ -47,16 +51,36 @@ class Reach(Step):
             checks.append(
                 Check(
                     "python3",
-                    python != "missing" or known.cluster.path != "bare-metal",
+                    python != "missing" or placed(known).contained,
                     node=node.name,
                     found=python,
                     wanted="python3 on the PATH",
                     hint="install Python 3 (apt install python3 python3-venv), the same version everywhere",
                 )
             )
+        checks += _of_the_login(known, done)
         bad = sorted({check.node for check in checks if not check.ok})
         total = len(known.nodes)
         summary = f"{total - len(bad)} of {total} nodes answer over SSH" + (
             f"; not right: {', '.join(bad)}" if bad else ""
         )
         return Verdict(not bad, summary, tuple(checks))
+
+
+def _of_the_login(known: Known, done: Results) -> list[Check]:
+    """What the transport says of the logins, each sentence once."""
+    nodes: dict[str, list[str]] = {}
+    for name, result in done.of("whoami").items():
+        for note in result.detail.splitlines() if result.ok else ():
+            nodes.setdefault(note, []).append(name)
+    everywhere_ = len(known.nodes)
+    return [
+        Check("login", True, node=names[0], found=note + _also(names, everywhere_), warning=True)
+        for note, names in nodes.items()
+    ]
+
+
+def _also(names: list[str], total: int) -> str:
+    if len(names) == 1:
+        return ""
+    return " (the same on every node)" if len(names) == total else f" (the same on {', '.join(names[1:])})"

@@ -18,6 +18,7 @@ def argv(known: Known, node: Node) -> list[str]:
         f"--address={known.head_ip}:{known.cluster.ray.port}",
         *raystart.base_flags(known, node),
         *known.cluster.ray.worker_flags,
+        *raystart.own_flags(known, node),
     ]
 
 
@@ -25,6 +26,7 @@ class Workers(Placed):
     id = "workers"
     title = "Join the workers"
     short = "Ray workers"
+    keys = ("start", "up")
     owns = (r"ray\.worker_flags",)
     bundled = (Bundled(("start",), "ray-start.txt", "what Ray said when it was started"),)
     formerly = (("docker_workers", {}),)
@@ -43,7 +45,8 @@ class Workers(Placed):
         did = "containers wait for vLLM" if place.without_ray else "workers joined"
         summary = f"{len(known.workers) - len(bad)} of {len(known.workers)} {did}"
         checks += raystart.by_hand(known, known.workers)
-        return Verdict(not bad, summary + (f"; not: {', '.join(bad)}" if bad else ""), tuple(checks))
+        facts = {} if bad else {"starts": raystart.starts(known, done, known.workers)}
+        return Verdict(not bad, summary + (f"; not: {', '.join(bad)}" if bad else ""), tuple(checks), facts)
 
     def leaves_running(self, known: Known, node: Node) -> str:
         return raystart.leaves(known, node, "Ray worker")

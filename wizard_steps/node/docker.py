@@ -94,7 +94,7 @@ def run_line(cluster: Cluster, node: Node, image: str, env: Mapping[str, str], m
     for key, value in own.items():
         rest += ["-e", shlex.quote(f"{key}={value}")]
     if tuple(main) != HOLD:
-        rest += ray_token.container_flags(cluster)
+        rest += ray_token.container_flags(cluster, node)
     rest += [shlex.quote(image), "-c", shlex.quote(FIRST_PROCESS), "milepost"]
     rest += [shlex.quote(word) for word in main]
     for key, value in {**_labels(cluster, node), "milepost.spec": _digest(rest)}.items():
@@ -140,7 +140,7 @@ def launch(cluster: Cluster, node: Node, line: str) -> Cmd:
     text = (
         f"state=$({it} container inspect -f {state} {name} 2>/dev/null)\n"
         f'if [ "$state" = {shlex.quote(cluster.name + " false")} ]; then\n'
-        f"ids={name}\n{_keep_logs(cluster)}{it} rm {name} >/dev/null; fi\n"
+        f"ids={name}\n{_keep_logs(cluster, node)}{it} rm {name} >/dev/null; fi\n"
         f"mkdir -p {hf_home(cluster)} || exit 1\n"
         f"id=$({line}) || exit 1\n"
         f'echo "started container {name} $(echo "$id" | tail -n 1 | cut -c1-12)"\n'
@@ -224,10 +224,10 @@ def inside_if_running(cluster: Cluster, node: Node, cmd: Cmd) -> Cmd:
     return replace(wrapped, text=text)
 
 
-def _keep_logs(cluster: Cluster) -> str:
+def _keep_logs(cluster: Cluster, node: Node) -> str:
     """sh text: what the containers $ids said goes to the node's own log folder; removing them loses it."""
-    it, d = docker(cluster), state_dir(cluster)
-    inner = shlex.quote(f"{HOME_IN_CONTAINER}/.milepost/{cluster.name}/serve.log")
+    it, d = docker(cluster), state_dir(cluster, node)
+    inner = shlex.quote(f"{HOME_IN_CONTAINER}/.milepost/{cluster.name}/{node.name}/serve.log")
     return (
         f"mkdir -p {d}; for id in $ids; do {it} logs $id > {d}/container.log 2>&1\n"
         f"{it} cp $id:{inner} {d}/serve.log >/dev/null 2>&1; done\n"
@@ -242,7 +242,7 @@ def remove(cluster: Cluster, node: Node) -> Cmd:
     text = (
         f"ids=$({it} ps -aq {filters}) || exit 1\n"
         'if [ -z "$ids" ]; then echo "nothing of ours runs"; exit 0; fi\n'
-        f"{it} stop -t 15 $ids >/dev/null\n{_keep_logs(cluster)}{it} rm -f $ids >/dev/null\n"
+        f"{it} stop -t 15 $ids >/dev/null\n{_keep_logs(cluster, node)}{it} rm -f $ids >/dev/null\n"
         f"left=$({it} ps -aq {filters}) || exit 1\n"
         'if [ -n "$left" ]; then echo "still there:" $left; exit 1; fi\n'
         'echo "removed" $(echo "$ids" | wc -w) "container(s)"\n'

@@ -19,6 +19,7 @@ from wizard_steps.cluster.file import Cluster
 from wizard_steps.model import Check, Cmd, Node, Result
 from wizard_steps.node import docker, ray_token, remote
 from wizard_steps.node.docker_words import hint
+from wizard_steps.node.spec import Spec
 
 #: The roles of what is started on a node: Ray (or the container that waits for vLLM), and vLLM.
 RAY, SERVE = "ray", "serve"
@@ -31,13 +32,17 @@ Stop = Callable[[str], bool]
 
 
 class Service(Struct, frozen=True):
-    """A process that outlives the wizard: what would be started, and the port it listens on."""
+    """A process that outlives the wizard: what would be started, and the port it listens on.
+
+    ``of``: what it hangs on, as the id of a start; "" where it hangs on nothing.
+    """
 
     node: Node
     role: str
     port: int
     argv: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
+    of: str = ""
 
 
 class Place(ABC):
@@ -107,8 +112,8 @@ class Place(ABC):
     def launch(self, service: Service) -> Cmd: ...
 
     @abstractmethod
-    def follow(self, service: Service, key: str, timeout: float, stop: Stop) -> Cmd:
-        """Its log from the first line, until ``stop`` says so or it has ended."""
+    def follow(self, service: Service, key: str, timeout: float, stop: Stop, beside: str = "") -> Cmd:
+        """Its log from the first line, until ``stop`` says so or it has ended; see ``remote.follow``."""
 
     @abstractmethod
     def stop(self, node: Node, role: str, key: str = "stop", grace: int = 10) -> Cmd: ...
@@ -120,6 +125,10 @@ class Place(ABC):
     @abstractmethod
     def serving(self, nodes: Sequence[Node], head: Node) -> Sequence[Node]:
         """Where `milepost down` looks for vLLM: it does not know what the gates had taught."""
+
+    def spec(self, service: Service) -> Spec:
+        """What it would be started with, to compare with what runs."""
+        return Spec(service.argv, service.env, service.of)
 
     def obstacle(self, service: Service, look: Result) -> Check | None:
         """Why nothing may be started here, beside what listens on the port."""
@@ -167,7 +176,7 @@ class OnHost(Place):
         return f"{self.cluster.venv}/bin/{name}"
 
     def run(self, node: Node, cmd: Cmd) -> Cmd:
-        return replace(cmd, text=ray_token.setup(self.cluster) + cmd.text)
+        return replace(cmd, text=ray_token.setup(self.cluster, node) + cmd.text)
 
     def trial(self, node: Node, cmd: Cmd) -> Cmd:
         return cmd
@@ -176,11 +185,13 @@ class OnHost(Place):
         return remote.look(self.cluster, service.node, service.role, service.port, key)
 
     def launch(self, service: Service) -> Cmd:
-        setup = ray_token.setup(self.cluster)
-        return remote.launch(self.cluster, service.node, service.role, service.argv, service.env, setup=setup)
+        node, setup = service.node, ray_token.setup(self.cluster, service.node)
+        return remote.launch(
+            self.cluster, node, service.role, service.argv, service.env, setup=setup, of=service.of
+        )
 
-    def follow(self, service: Service, key: str, timeout: float, stop: Stop) -> Cmd:
-        return remote.follow(self.cluster, service.role, key, timeout, stop)
+    def follow(self, service: Service, key: str, timeout: float, stop: Stop, beside: str = "") -> Cmd:
+        return remote.follow(self.cluster, service.node, service.role, key, timeout, stop, beside)
 
     def stop(self, node: Node, role: str, key: str = "stop", grace: int = 10) -> Cmd:
         return remote.stop(self.cluster, node, role, key, grace)
@@ -253,13 +264,15 @@ class InContainer(Place):
     def launch(self, service: Service) -> Cmd:
         if service.role == RAY:
             return docker.launch(self.cluster, service.node, self._line(service))
-        start = remote.launch(self.cluster, service.node, service.role, service.argv, service.env)
-        return docker.inside(self.cluster, service.node, start)
+        node, role = service.node, service.role
+        start = remote.launch(self.cluster, node, role, service.argv, service.env, of=service.of)
+        return docker.inside(self.cluster, node, start)
 
-    def follow(self, service: Service, key: str, timeout: float, stop: Stop) -> Cmd:
+    def follow(self, service: Service, key: str, timeout: float, stop: Stop, beside: str = "") -> Cmd:
         if service.role == RAY:
             return docker.logs(self.cluster, service.node, key, timeout, stop)
-        return self.run(service.node, remote.follow(self.cluster, service.role, key, timeout, stop))
+        node = service.node
+        return self.run(node, remote.follow(self.cluster, node, service.role, key, timeout, stop, beside))
 
     def stop(self, node: Node, role: str, key: str = "stop", grace: int = 10) -> Cmd:
         if role == RAY:

@@ -35,6 +35,8 @@ class Frame:
         self._mark = (mark or f"~milepost-{secrets.token_hex(16)}").encode()
         self._rest = b""
         self._noise = 0
+        self._lines = 0
+        self._broken = b""
         self._kept = b""
         self.opened = False
         self.code: int | None = None
@@ -57,14 +59,21 @@ class Frame:
     def feed(self, data: bytes) -> bytes:
         """The command's own bytes; what may be the beginning of the mark is held back."""
         if self.code is not None:
+            self._count(data)
             return b""
         data = self._rest + data
         if not self.opened:
             begin = data.find(self.line)
             if begin < 0:
                 return self._wait(data)
+            self._count(data[:begin])
             self.opened, data = True, data[begin + len(self.line) :]
         return self._inside(data)
+
+    @property
+    def strange_lines(self) -> int:
+        """How many lines, the last one whole or not, came before and after the frame."""
+        return self._lines + (1 if self._broken else 0)
 
     def end(self) -> bytes:
         """What was held back: the channel has ended inside the frame."""
@@ -74,9 +83,15 @@ class Frame:
     def _wait(self, data: bytes) -> bytes:
         keep = len(self._mark)
         gone, self._rest = data[:-keep], data[-keep:]
+        self._count(gone)
         self._noise += len(gone)
         self._kept = (self._kept + gone)[-_KEPT:]
         return b""
+
+    def _count(self, data: bytes) -> None:
+        self._lines += data.count(b"\n")
+        if data:
+            self._broken = data.rpartition(b"\n")[2][-1:]
 
     def _inside(self, data: bytes) -> bytes:
         at = data.find(self._mark)
@@ -84,6 +99,7 @@ class Frame:
             after = at + len(self._mark)
             if found := _CODE.match(data, after):
                 self.code, self._rest = int(found[1]), b""
+                self._count(data[found.end() :])
                 return data[:at]
             if len(data) - after < len(" 255\n"):
                 self._rest = data[at:]
@@ -99,27 +115,32 @@ class Frame:
         return next((n for n in range(longest, 0, -1) if data.endswith(self._mark[:n])), 0)
 
 
-def not_begun(node: Node, frame: Frame) -> str:
-    """Why a node that let us in has run nothing, and what to look at."""
-    last = next((x for x in reversed(clean(frame.noise).splitlines()) if x.strip()), "")
+def not_begun(node: Node, frame: Frame, complaint: bytes = b"", code: int | None = None) -> str:
+    """Why a node that let us in has run nothing, and what to look at. ``complaint``: its standard error."""
+    heard = f"{clean(frame.noise)}\n{clean(complaint)}"
+    last = next((x for x in reversed(heard.splitlines()) if x.strip()), "")
     if frame.flooded:
         what = f"printed more than {MOST_NOISE >> 20} MiB before it ran the command"
+    elif code is not None:
+        what = f"ended with exit status {code} before it ran the command"
     else:
         what = "did not get to the command"
     said = f" Its last line: {last.strip()[:200]}" if last else ""
     return (
         f"{node.name}: logged in, but the shell there {what}. Look at the user's shell and its start-up "
-        f"files (a menu, a prompt, a hanging mount), and at ForceCommand in sshd_config.{said}"
+        f"files (a menu, a prompt, an exec, a hanging mount), and at ForceCommand in sshd_config.{said}"
     )
 
 
-def framed_exit(node: Node, frame: Frame, end: Exit) -> Exit:
-    """How a command ended, by its frame: exit status 0 without a closed frame is no success."""
+def framed_exit(node: Node, frame: Frame, end: Exit, complaint: bytes = b"") -> Exit:
+    """How a command ended, by its frame: a shell that never opened it ran nothing, whatever its status."""
     if frame.code is not None:
         return Exit(code=frame.code)
-    if end.reason != "exit" or end.code != 0:
+    if end.reason != "exit":
         return end
     if not frame.opened:
-        return Exit(code=-1, reason="lost", detail=not_begun(node, frame))
+        return Exit(code=-1, reason="lost", detail=not_begun(node, frame, complaint, end.code))
+    if end.code != 0:
+        return end
     detail = f"{node.name}: the session ended before the command did, and said nothing of it. Retry."
     return Exit(code=-1, reason="lost", detail=detail)

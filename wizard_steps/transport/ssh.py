@@ -9,14 +9,16 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
 
 import asyncssh
+from msgspec.structs import replace
 
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.model import Chunk, Cmd, Exit, Node
+from wizard_steps.transport import profile
 from wizard_steps.transport.framed import Frame, framed_exit, not_begun
 from wizard_steps.transport.local import LINGER, READ, run_local
 from wizard_steps.transport.ssh_ask import Asker
 from wizard_steps.transport.ssh_connect import Connection, Connector
-from wizard_steps.transport.ssh_errors import Unreachable
+from wizard_steps.transport.ssh_errors import Unreachable, printable
 from wizard_steps.transport.ssh_shell import GRACE, remote
 
 #: Sessions at the same time on one connection; OpenSSH's MaxSessions is 10.
@@ -126,9 +128,11 @@ class SshTransport:
                         yield chunk
                 if process.returncode is None:
                     await process.wait_closed()
-                yield framed_exit(node, frame, self._exit(node, process))
+                complaint = b"" if frame.opened else await _complaint(process)
+                end = framed_exit(node, frame, self._exit(node, process), complaint)
             finally:
                 await asyncio.shield(_end(process))
+        yield await self._told(node, frame, end) if cmd.login and end.reason == "exit" else end
 
     async def _start(self, node: Node, cmd: Cmd, frame: Frame) -> Process:
         """Start the command. A connection that is found dead before that is replaced once."""
@@ -173,6 +177,17 @@ class SshTransport:
                 "computer has slept. Retry."
             )
         return Unreachable(f"{node.name}: the connection broke before the command started: {error}. Retry.")
+
+    async def _told(self, node: Node, frame: Frame, end: Exit) -> Exit:
+        """The Exit of a command that ran, with what a person should know of the login."""
+        notes = list(self._connector.notes(node))
+        if frame.strange_lines:
+            said = b""
+            async with aclosing(self._run_there(node, profile.WHICH)) as items:  # type: ignore[type-var]
+                async for item in items:
+                    said += item.data if isinstance(item, Chunk) and len(said) < READ else b""
+            notes.append(profile.sentence(frame.strange_lines, said.decode("utf-8", "replace")))
+        return replace(end, detail="\n".join(printable(note) for note in notes))
 
     def _exit(self, node: Node, process: Process) -> Exit:
         if process.exit_signal is not None:
@@ -243,6 +258,14 @@ async def _framed(node: Node, process: Process, frame: Frame) -> AsyncIterator[C
                 raise Unreachable(not_begun(node, frame))
     if data := frame.end() if frame.opened else frame.noise:
         yield Chunk(data)
+
+
+async def _complaint(process: Process) -> bytes:
+    """What a login shell that has ended said on standard error; a command's own comes with its output."""
+    with suppress(TimeoutError, asyncssh.Error, OSError):
+        async with asyncio.timeout(1):
+            return await process.stderr.read(READ)
+    return b""
 
 
 async def _output(process: Process) -> AsyncIterator[Chunk]:

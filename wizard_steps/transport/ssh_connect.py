@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 import asyncssh
 
@@ -10,19 +11,13 @@ from wizard_steps.cluster.file import Ssh
 from wizard_steps.model import Node
 from wizard_steps.transport import ssh_errors as errors
 from wizard_steps.transport.ssh_ask import Asker
+from wizard_steps.transport.ssh_config import Settings, Target, read
 from wizard_steps.transport.ssh_errors import Place, Unreachable
 from wizard_steps.transport.ssh_hosts import SSH_PORT, KnownHosts
 from wizard_steps.transport.ssh_keys import KeyRing
 from wizard_steps.transport.ssh_login import Limit, Login, OneAtATime
-from wizard_steps.transport.ssh_options import (
-    Target,
-    config_files,
-    known_hosts,
-    login_options,
-    overrides,
-    parse_hop,
-    wanted_keys,
-)
+from wizard_steps.transport.ssh_options import known_hosts, login_options, parse_hop, wanted_keys
+from wizard_steps.transport.ssh_unfollowed import KERBEROS, strict, unfollowed, uses_kerberos
 
 #: Rounds of one login: a host key that gets accepted and a server that hung up meanwhile cost one each.
 ROUNDS = 4
@@ -53,10 +48,15 @@ class Connector:
         self._links: dict[Target, _Link] = {}
         self._retired: list[_Link] = []
         self._agents: dict[str, asyncssh.SSHAgentClient] = {}
+        self._notes: dict[Target, tuple[str, ...]] = {}
 
     async def connection(self, node: Node) -> Connection:
         """The node's connection; made when there is none that lives."""
         return await self._get(node, Target(node.host, node.user, node.port), ())
+
+    def notes(self, node: Node) -> tuple[str, ...]:
+        """What a person should know of how the ssh config was read for this node."""
+        return self._notes.get(Target(node.host, node.user, node.port), ())
 
     def replace(self, node: Node, connection: Connection) -> None:
         """Have the next command make a new connection.
@@ -95,24 +95,17 @@ class Connector:
 
     async def _open(self, node: Node, target: Target, route: Route) -> Connection:
         try:
-            settings = await self._settings(target)
+            settings = await read(target, self._ssh)
         except (ValueError, OSError) as error:
             place = Place(target.host, target.host, target.port or SSH_PORT, target.user or "you")
             raise errors.explain(error, place, self._ssh) from None
-        via = settings.tunnel if isinstance(settings.tunnel, str) else ""
-        if target.via is not None:
-            via = target.via
-        place = Place(target.host, settings.host, settings.port, settings.username, via)
+        self._notes[target] = (*settings.notes, *unfollowed(settings, self._ssh))
+        via = settings.one("ProxyJump") if target.via is None else target.via
+        shown = re.sub(r"\[([^\]:]+)\]", r"\1", via)  # ssh -G puts every jump host into brackets
+        place = Place(target.host, settings.host, settings.port, settings.user, shown)
         tunnel = await self._jump(node, target, via, route) if via else None
         async with self._slots:
             return await self._login(node, target, settings, place, tunnel, jump=bool(route))
-
-    async def _settings(self, target: Target) -> asyncssh.SSHClientConnectionOptions:
-        """What the ssh config says about the target. Raises ValueError or OSError when it cannot be read."""
-        settings: asyncssh.SSHClientConnectionOptions = await asyncssh.SSHClientConnectionOptions.construct(
-            host=target.host, config=config_files(self._ssh), client_keys=None, **overrides(target)
-        )
-        return settings
 
     async def _jump(self, node: Node, target: Target, via: str, route: Route) -> Connection | None:
         """The connection to the last jump host of ``via``."""
@@ -131,7 +124,7 @@ class Connector:
         self,
         node: Node,
         target: Target,
-        settings: asyncssh.SSHClientConnectionOptions,
+        settings: Settings,
         place: Place,
         tunnel: Connection | None,
         jump: bool,
@@ -144,21 +137,16 @@ class Connector:
             offers = await self._ring.offers(node, wanted, self._agent(wanted.agent), notes)
             who = f"{place.user}@{place.host}:{place.port}"
             login = Login(node, hosts, offers, self._asking, limit, self._passwords, who)
-            options = login_options(settings, hosts, login, self._ssh)
             try:
+                options = login_options(settings, hosts, login, self._ssh)
                 async with limit:
-                    return await asyncssh.connect(
-                        target.host,
-                        config=config_files(self._ssh),
-                        tunnel=tunnel,
-                        **overrides(target),
-                        **options,
-                    )
+                    return await asyncssh.connect(settings.host, tunnel=tunnel, **options)
             except asyncssh.HostKeyNotVerifiable as error:
                 if login.shown is None:
                     raise self._not_verifiable(error, place, hosts) from None
                 await self._unknown_key(node, settings, place, hosts, login)
             except asyncssh.PermissionDenied:
+                notes += [KERBEROS] if uses_kerberos(settings) else []
                 raise errors.refused_login(
                     place, self._ssh, login.methods, login.tried, notes, login.empty_handed
                 ) from None
@@ -180,7 +168,7 @@ class Connector:
     async def _unknown_key(
         self,
         node: Node,
-        settings: asyncssh.SSHClientConnectionOptions,
+        settings: Settings,
         place: Place,
         hosts: KnownHosts,
         login: Login,
@@ -189,7 +177,7 @@ class Connector:
         key = login.shown
         assert key is not None
         name, port = login.verified_name
-        if settings.host_key_alias:
+        if settings.one("HostKeyAlias"):
             port = SSH_PORT  # OpenSSH records an alias without a port
         async with self._asking.turn() as asker:
             if key in hosts.look(name, port).trusted:
@@ -197,6 +185,8 @@ class Connector:
             records = hosts.records(name, port)
             if records:
                 raise errors.changed(place, name, port, records, key)
+            if strict(settings):
+                raise errors.untrusted(place, self._ssh, key)
             kind, fingerprint = key.get_algorithm(), key.get_fingerprint("sha256")
             if not await asker.host_key(node, place.host, place.port, kind, fingerprint):
                 raise errors.untrusted(place, self._ssh, key)

@@ -2,102 +2,96 @@
 
 from __future__ import annotations
 
-import re
+import socket
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import asyncssh
-from asyncssh.encryption import get_default_encryption_algs
-from asyncssh.public_key import get_default_certificate_algs, get_default_public_key_algs
-from msgspec import Struct
+from asyncssh.compression import get_compression_algs
+from asyncssh.encryption import get_default_encryption_algs, get_encryption_algs
+from asyncssh.kex import get_kex_algs
+from asyncssh.mac import get_mac_algs
+from asyncssh.public_key import (
+    get_certificate_algs,
+    get_default_certificate_algs,
+    get_default_public_key_algs,
+    get_public_key_algs,
+)
 
+from wizard_steps.cluster.address import address
 from wizard_steps.cluster.file import Ssh
+from wizard_steps.transport.ssh_config import Settings, Target, tilde
 from wizard_steps.transport.ssh_errors import Unreachable
 from wizard_steps.transport.ssh_hosts import KnownHosts
 from wizard_steps.transport.ssh_keys import Wanted, agent_path, default_files
 from wizard_steps.transport.ssh_login import Login
 
-DEFAULT_CONFIG = "~/.ssh/config"
+DEFAULT_KNOWN_HOSTS = "~/.ssh/known_hosts"
 GLOBAL_KNOWN_HOSTS = "/etc/ssh/ssh_known_hosts"
+#: Names of key exchange and so on, as asyncssh gives them.
+Names = Callable[[], Sequence[bytes]]
 
 
-class Target(Struct, frozen=True):
-    """A host to log in to, as the cluster file or a ProxyJump names it. Empty fields: the config decides."""
-
-    host: str
-    user: str = ""
-    port: int = 0
-    #: The jump hosts before this one, comma separated; None: what the ssh config says.
-    via: str | None = None
-
-
-def config_files(ssh: Ssh) -> list[str]:
-    """The ssh config to read. Raises ValueError when one that was asked for is not there."""
-    path = Path(ssh.config).expanduser()
-    if ssh.config == DEFAULT_CONFIG and not path.exists():
-        return []
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file (ssh.config in the cluster file)")
-    return [str(path)]
+def known_hosts(settings: Settings, ssh: Ssh) -> KnownHosts:
+    """Where host keys are looked up. A new one is added to the cluster file's known_hosts, or as ssh does it
+    to the first UserKnownHostsFile, unless that is /dev/null."""
+    user = _paths(settings, "UserKnownHostsFile")
+    machine = _paths(settings, "GlobalKnownHostsFile") or [Path(GLOBAL_KNOWN_HOSTS)]
+    own = Path(ssh.known_hosts).expanduser()
+    kept = [path for path in user if path != Path("/dev/null")]
+    first = kept[0] if kept and ssh.known_hosts == DEFAULT_KNOWN_HOSTS else own
+    return KnownHosts(first, [*kept, *machine])
 
 
-def known_hosts(settings: asyncssh.SSHClientConnectionOptions, ssh: Ssh) -> KnownHosts:
-    """The cluster file's known_hosts; those of the ssh config and of the machine are read as well."""
-    config = settings.config
-    user: Any = config.get("UserKnownHostsFile", ()) or ()
-    machine: Any = config.get("GlobalKnownHostsFile", (GLOBAL_KNOWN_HOSTS,)) or ()
-    also = [Path(str(name)).expanduser() for name in (*user, *machine)]
-    return KnownHosts(Path(ssh.known_hosts).expanduser(), also)
+def _paths(settings: Settings, name: str) -> list[Path]:
+    """ssh -G prints several paths on one line, without quotes: each begins with ``/`` or ``~``."""
+    words: list[str] = []
+    for value in settings.all(name):
+        for word in value.split(" "):
+            if word.startswith(("/", "~")) or not words:
+                words.append(word)
+            else:
+                words[-1] += f" {word}"
+    return [Path(tilde(word)) for word in words]
 
 
-def wanted_keys(settings: asyncssh.SSHClientConnectionOptions, ssh: Ssh, jump: bool) -> Wanted:
+def wanted_keys(settings: Settings, ssh: Ssh, jump: bool) -> Wanted:
     """For a node the cluster file's identities replace those of the ssh config; a jump host takes both."""
-    config = settings.config
     given = tuple(Path(name).expanduser() for name in ssh.identity)
-    configured: Any = config.get("IdentityFile", ()) or ()
-    listed = tuple(Path(str(name)).expanduser() for name in configured)
+    listed = tuple(Path(name) for name in settings.all("IdentityFile") if name.lower() != "none")
     files = given if given and not jump else tuple(dict.fromkeys((*given, *listed)))
-    certificates: Any = config.get("CertificateFile", ()) or ()
-    identity_agent: Any = config.get("IdentityAgent", "")
+    identity_agent = settings.one("IdentityAgent")
+    off = settings.is_none("IdentityAgent")
+    no_files = settings.is_none("IdentityFile") and not given
     return Wanted(
-        files=files or default_files(),
+        files=files or (() if no_files else default_files()),
         explicit=bool(files),
-        only_these=bool(config.get("IdentitiesOnly")),
-        certificates=tuple(str(Path(str(name)).expanduser()) for name in certificates),
-        agent=agent_path(identity_agent, given=identity_agent != ""),
+        only_these=settings.yes("IdentitiesOnly", False),
+        certificates=settings.all("CertificateFile"),
+        agent=agent_path(None if off else identity_agent, given=off or bool(identity_agent)),
     )
 
 
 def parse_hop(text: str) -> Target:
     """One host of a ProxyJump: ``[user@]host[:port]``, ``[user@][ipv6]:port`` or ``ssh://…``."""
-    match = re.fullmatch(
-        r"(?:ssh://)?(?:(?P<user>.+)@)?(?:\[(?P<six>[^\]]+)\]|(?P<host>[^:@\[\]]+|[^@\[\]]*:[^@\[\]]*:[^@\[\]]*))"
-        r"(?::(?P<port>\d+))?/?",
-        text.strip(),
-    )
-    if match is None:
+    hop = address(text)
+    if hop is None:
         raise Unreachable(f"The ssh config's ProxyJump {text!r} is not [user@]host[:port].")
-    host = match["six"] or match["host"]
-    return Target(host, match["user"] or "", int(match["port"] or 0))
+    return Target(hop.host, hop.user, hop.port)
 
 
-def overrides(target: Target) -> dict[str, Any]:
-    """What the cluster file sets; the ssh config decides the rest."""
-    named: dict[str, Any] = {}
-    if target.user:
-        named["username"] = target.user
-    if target.port:
-        named["port"] = target.port
-    return named
+def login_options(settings: Settings, hosts: KnownHosts, login: Login, ssh: Ssh) -> dict[str, Any]:
+    """Options of asyncssh.connect. Its own limits are off: ssh_connect times what no person is asked for.
 
-
-def login_options(
-    settings: asyncssh.SSHClientConnectionOptions, hosts: KnownHosts, login: Login, ssh: Ssh
-) -> dict[str, Any]:
-    """Options of asyncssh.connect. Its own limits are off: ssh_connect times what no person is asked for."""
+    Raises ValueError when the config allows only algorithms that asyncssh does not have.
+    """
     options: dict[str, Any] = {
+        "config": None,
+        "port": settings.port,
+        "username": settings.user,
         "client_factory": lambda: login,
         "known_hosts": login.known,
+        "host_key_alias": settings.one("HostKeyAlias") or None,
         "client_keys": None,
         "agent_path": None,
         "agent_forwarding": False,
@@ -105,12 +99,51 @@ def login_options(
         "connect_timeout": None,
         "login_timeout": 0,
         "keepalive_interval": ssh.keepalive,
+        "tcp_keepalive": settings.yes("TCPKeepAlive", True),
+        "public_key_auth": settings.yes("PubkeyAuthentication", True),
+        "password_auth": settings.yes("PasswordAuthentication", True),
+        "kbdint_auth": settings.yes("KbdInteractiveAuthentication", True),
+        "server_host_key_algs": _host_key_algorithms(settings, hosts),
+        "encryption_algs": _algorithms(settings, "Ciphers", get_encryption_algs) or _ciphers(),
     }
-    if not settings.config.get("HostKeyAlgorithms"):
-        options["server_host_key_algs"] = _host_key_algorithms(settings, hosts)
-    if not settings.config.get("Ciphers"):
-        options["encryption_algs"] = _ciphers()
-    return options
+    for option, name, known in (
+        ("kex_algs", "KexAlgorithms", get_kex_algs),
+        ("mac_algs", "MACs", get_mac_algs),
+    ):
+        if names := _algorithms(settings, name, known):
+            options[option] = names
+    if settings.yes("Compression", False):
+        options["compression_algs"] = [name.decode() for name in reversed(get_compression_algs())]
+    if order := settings.one("PreferredAuthentications"):
+        options["preferred_auth"] = order.split(",")
+    return {**options, **_way(settings)}
+
+
+def _way(settings: Settings) -> dict[str, Any]:
+    """How the packets get there: address family, own address, ProxyCommand."""
+    way: dict[str, Any] = {}
+    family = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}.get(settings.one("AddressFamily"))
+    if family is not None:
+        way["family"] = family
+    if address := settings.one("BindAddress"):
+        way["local_addr"] = (address, 0)
+    if command := settings.one("ProxyCommand"):
+        # ssh hands it to a shell. The shell stays: asyncssh takes a standard error that ends, as with
+        # ``2>/dev/null``, for the end of the connection.
+        way["proxy_command"] = ["/bin/sh", "-c", f"{command}\nexit $?"]
+    return way
+
+
+def _algorithms(settings: Settings, name: str, known: Names) -> list[str]:
+    """The configured algorithms that asyncssh has, in the config's order; empty when none is configured."""
+    wanted = settings.one(name)
+    if not wanted:
+        return []
+    ours = {algorithm.decode() for algorithm in known()}
+    names = [algorithm for algorithm in wanted.split(",") if algorithm in ours]
+    if not names:
+        raise ValueError(f"{name} {wanted}: milepost's SSH library (asyncssh) has none of these")
+    return names
 
 
 def _ciphers() -> list[str]:
@@ -119,9 +152,15 @@ def _ciphers() -> list[str]:
     return sorted(names, key=lambda name: "gcm" not in name)
 
 
-def _host_key_algorithms(settings: asyncssh.SSHClientConnectionOptions, hosts: KnownHosts) -> list[str]:
+def _host_key_types() -> list[bytes]:
+    return [*get_certificate_algs(), *get_public_key_algs()]
+
+
+def _host_key_algorithms(settings: Settings, hosts: KnownHosts) -> list[str]:
     """Types on record first, so that a host with several keys shows the known one; then all the others."""
-    name = settings.host_key_alias or settings.host
+    if configured := _algorithms(settings, "HostKeyAlgorithms", _host_key_types):
+        return configured
+    name = settings.one("HostKeyAlias") or settings.host
     keys = hosts.look(name, settings.port)
     known = [name for key in keys.trusted for name in key.sig_algorithms]
     certificates = get_default_certificate_algs() if keys.authorities else []

@@ -17,6 +17,12 @@ import shlex
 
 from wizard_steps.transport.framed import BEGIN, END, TAKE
 
+#: A profile may leave a PATH without the system's own folders (nvidia-smi on WSL has one of its own).
+_PATH = (
+    'PATH="${PATH:+$PATH:}/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/lib/wsl/lib"\n'
+    "export PATH\n"
+)
+
 #: Seconds between TERM and KILL on the node.
 GRACE = 1.0
 
@@ -50,7 +56,7 @@ def remote(text: str, stdin_bytes: int = 0) -> str:
 def _supervised(text: str, stdin_bytes: int) -> str:
     """sh text that runs in a process group of its own and ends it when standard input ends."""
     command = f"/bin/sh -c {shlex.quote(text)}"
-    begin = f"{TAKE}exec 2>&1 3<&0 </dev/null\n"
+    begin = f"{TAKE}exec 2>&1 3<&0 </dev/null\n{_PATH}"
     if not stdin_bytes:
         return f"{begin}{_WATCHDOG}\n{BEGIN}{command} 3<&-\n{END}"
     fed = f"{{ head -c {stdin_bytes} <&3; {_WATCHDOG}; }} | {command} 3<&-\n"

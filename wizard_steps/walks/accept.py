@@ -39,7 +39,7 @@ class _Region(Struct, frozen=True):
 
 
 def accept(raw: Sequence[str], seen: Sequence[Seen]) -> list[str]:
-    """The lines of the new block: they match every node of ``seen``. KeyError for an unknown variable."""
+    """The lines of the new block: they match every node of ``seen``."""
     lines = [line for line in raw if line.strip()]
     for number, node in enumerate(seen):
         settle = _first if number == 0 else _another
@@ -197,18 +197,19 @@ def _tidy(lines: Sequence[str]) -> list[str]:
     return kept
 
 
-def with_blocks(text: str, change: Callable[[str, str, list[str]], list[str]]) -> str:
-    """An expected file with each block's lines changed by ``change(key, role, lines)``; all else stays."""
+def with_blocks(text: str, change: Callable[[int, list[str]], list[str]]) -> str:
+    """An expected file with each block's lines changed by ``change(line, lines)``, where ``line`` is the
+    number of the line that the block begins with; all else stays."""
     done: list[str] = []
     body: list[str] = []
-    fence: re.Match[str] | None = None
-    for line in text.splitlines():
-        if fence is None:
+    begin = 0
+    for number, line in enumerate(text.splitlines(), 1):
+        if not begin:
             done.append(line)
-            fence, body = expected._FENCE.match(line), []
+            begin, body = number if expected.FENCE.match(line) else 0, []
         elif line.startswith("```"):
-            done += [*change(fence["key"], fence["role"] or "", body), line]
-            fence = None
+            done += [*change(begin, body), line]
+            begin = 0
         else:
             body.append(line)
     return "\n".join(done) + "\n"

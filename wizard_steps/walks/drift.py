@@ -7,6 +7,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from wizard_steps.engine.expected import EXPECTED
 from wizard_steps.recording import events as ev
 from wizard_steps.transport.replay import Difference
 
@@ -123,15 +124,17 @@ def of_reasons(old: ev.Judged, new: ev.Judged) -> Remark | None:
 
 
 def _changed(old: ev.Judged, new: ev.Judged) -> Drift:
-    lines = [c for c in new.verdict.failures if c.name == "expected line"]
-    others = [c for c in new.verdict.failures if c.name != "expected line"]
-    if lines and not others:
-        line = lines[0]
-        text = (
-            f"{new.step}: the expected line {line.wanted!r} does not match what {line.node or 'the node'} "
-            f"printed when this was recorded; {len(lines)} line(s) in all. Today's verdict is failed"
-        )
-        return Drift("expectation", text, new.step, new.attempt)
+    texts = [c for c in new.verdict.failures if c.name in EXPECTED]
+    others = [c for c in new.verdict.failures if c.name not in EXPECTED]
+    if texts and not others:
+        first, count = texts[0], len(texts)
+        text = f"{first.found}: {first.wanted}"
+        if first.name == "expected line":
+            text = (
+                f"the expected line {first.wanted!r} does not match what {first.node or 'the node'} printed "
+                f"when this was recorded; {count} {'line' if count == 1 else 'lines'} in all"
+            )
+        return Drift("expectation", f"{new.step}: {text}. Today's verdict is failed", new.step, new.attempt)
     why = f": {others[0].name}: {others[0].found}" if others else ""
     text = f"{new.step}: today's verdict is {_word(new)}, the recorded one was {_word(old)}{why}"
     return Drift("verdict", text, new.step, new.attempt)

@@ -20,7 +20,7 @@ from wizard_steps.cluster.file import Cluster
 from wizard_steps.engine.clock import ZeroClock
 from wizard_steps.engine.engine import Engine, OnEvent
 from wizard_steps.engine.step import Step
-from wizard_steps.errors import DriftError, MilepostError, WalkError
+from wizard_steps.errors import DriftError, ExpectedTextError, MilepostError, WalkError
 from wizard_steps.plan import plan_for
 from wizard_steps.recording import events as ev
 from wizard_steps.recording.journal import MemoryJournal, Walk
@@ -211,6 +211,9 @@ class _Replaying:
         at = self._last.current
         attempt = self._last.step(at).attempt if at else 0
         complete = len(self._now) >= len(self._then)
+        if isinstance(failed, ExpectedTextError):
+            self._drifts.append(Drift("expectation", str(failed)))
+            return outcome
         if self._cut and complete and not any(d.kind == "verdict" for d in self._drifts):
             return "error" if self._recorded == "error" else "interrupted"
         if failed is not None:

@@ -1,0 +1,116 @@
+"""Folders, archives and the logs of nodes: what is read, and whose it is."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import subprocess
+import tarfile
+import zipfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.case_runner import CLUSTER
+from tests.helpers.diagnose_help import FAILURE, NOISE
+from wizard_steps.cluster.file import parse
+from wizard_steps.diagnose import diagnose, diagnose_streams
+from wizard_steps.diagnose.inputs import streams
+from wizard_steps.errors import UsageError
+from wizard_steps.facts.logs import collect, command, parts
+from wizard_steps.model import Chunk, Cmd, Exit, Node
+
+MARK = "0123456789abcdef"
+
+
+def write(folder: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return folder
+
+
+SESSION = {
+    "logs/raylet.out": NOISE,
+    "logs/worker-1.err": FAILURE,
+    "logs/old/worker-0.err": NOISE,
+    "runtime_resources/model.safetensors": "CUDA out of memory",
+    "cluster.toml": "CUDA out of memory",
+}
+
+
+def test_a_folder_of_one_machine(tmp_path: Path) -> None:
+    write(tmp_path / "session_2026-11-24_08", SESSION)
+    (tmp_path / "session_latest").symlink_to("session_2026-11-24_08")
+    found = diagnose_streams(streams([str(tmp_path / "session_latest")]))
+    assert [(f.family, f.node) for f in found] == [("gpu-memory", "")]
+    assert found[0].evidence[0].file.endswith("session_latest/logs/worker-1.err")
+
+
+def test_a_folder_of_several_machines(tmp_path: Path) -> None:
+    write(tmp_path, {"gpu-a/serve.log": NOISE, "gpu-b/logs/serve.log": FAILURE})
+    assert diagnose_streams(streams([str(tmp_path)]))[0].node == "gpu-b"
+    assert diagnose_streams(streams([f"mine={tmp_path}"]))[0].node == "mine"
+
+
+def test_the_advice_of_milepost_is_not_diagnosed(tmp_path: Path) -> None:
+    write(tmp_path, {"b/diagnosis.txt": FAILURE, "b/walk/out/gpu-a.log": NOISE})
+    assert diagnose_streams(streams([str(tmp_path)])) == []
+
+
+def test_an_archive(tmp_path: Path) -> None:
+    packed, zipped = tmp_path / "logs.tar.gz", tmp_path / "logs.zip"
+    with tarfile.open(packed, "w:gz") as archive, zipfile.ZipFile(zipped, "w") as other:
+        for name, text in {"x/gpu-a/serve.log": NOISE, "x/gpu-b/serve.log": FAILURE}.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(text)
+            archive.addfile(info, io.BytesIO(text.encode()))
+            other.writestr(name, text)
+    for path in (packed, zipped):
+        finding = diagnose_streams(streams([str(path)]))[0]
+        assert (finding.node, finding.evidence[0].file) == ("gpu-b", f"{path}:x/gpu-b/serve.log")
+
+
+def test_a_broken_archive_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x.tar.gz").write_bytes(b"no archive")
+    (tmp_path / "x.zip").write_bytes(b"no archive")
+    for name in ("x.tar.gz", "x.zip"):
+        with pytest.raises(UsageError, match=name):
+            streams([str(tmp_path / name)])
+
+
+def test_the_command_for_a_node_prints_its_logs(tmp_path: Path) -> None:
+    cluster = parse(CLUSTER)
+    logs = {"serve.log": FAILURE, "long.log": NOISE * 4000, "empty.log": ""}
+    write(tmp_path / ".milepost" / cluster.name, logs)
+    cmd = command(cluster, cluster.node_list[0], MARK)
+    assert not cmd.mutates
+    home = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(["/bin/sh", "-c", cmd.text], env=home, capture_output=True, text=True, check=True)
+    names = {source.name.rsplit("/", 1)[-1] for source in parts(done.stdout, "a", MARK)}
+    assert {"serve.log", "long.log (beginning)", "long.log (end)"} <= names
+    assert "empty.log" not in names
+
+
+class Nodes:
+    """Answers with one log for the first node and with a lost connection for the others."""
+
+    async def run(self, node: Node, cmd: Cmd) -> AsyncIterator[Chunk | Exit]:
+        if node.name == "a":
+            mark = cmd.text.split("printf", 1)[1].split()[2]
+            yield Chunk(f"noise of a profile: {FAILURE}\n{mark} serve.log\n{NOISE}{FAILURE}".encode())
+            yield Exit(0, "exit", "")
+        else:
+            yield Exit(-1, "lost", "no answer from 10.0.0.5 port 22 within 5 s")
+
+    async def close(self) -> None:
+        pass
+
+
+def test_all_nodes_are_asked_and_a_silent_one_is_a_finding_too() -> None:
+    sources, problems = asyncio.run(collect(Nodes(), parse(CLUSTER)))
+    assert [(source.node, source.name) for source in sources] == [("a", "a:serve.log"), ("b", "b:ssh")]
+    assert list(problems) == ["b"]
+    assert [(f.family, f.node) for f in diagnose(sources)] == [("gpu-memory", "a"), ("ssh", "b")]

@@ -1,0 +1,86 @@
+"""Fetches the logs of all nodes for a diagnosis: reads only, and little enough of each to travel over SSH."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import shlex
+
+from wizard_steps.cluster.file import Cluster
+from wizard_steps.diagnose.model import Source
+from wizard_steps.engine.transport import Transport
+from wizard_steps.facts.gather import ask
+from wizard_steps.model import Cmd, Node
+from wizard_steps.node import docker
+
+#: Bytes of the beginning and of the end of a log that are fetched; a shorter one comes in one piece.
+_FIRST, _LAST = 65_536, 98_304
+#: Seconds that one node may take.
+TIMEOUT = 60.0
+_KERNEL = "xid|nvrm|nvidia|oom|out of memory|killed process|mlx5|link is|i/o error|no space"
+
+# Each log is printed behind a line that only this run can know.
+_SCRIPT = """\
+say() {{ printf '\\n%s %s\\n' {mark} "$1"; }}
+log() {{
+  [ -r "$1" ] && [ -s "$1" ] || return 0
+  if [ "$(wc -c < "$1")" -le {both} ]; then say "$1"; cat "$1"
+  else say "$1 (beginning)"; head -c {first} "$1"; say "$1 (end)"; tail -c {last} "$1"; fi
+}}
+newest() {{ ls -t "$@" 2>/dev/null | head -n 8; }}
+for f in "$HOME"/.milepost/{name}/*.log; do log "$f"; done
+d=/tmp/ray/session_latest/logs
+for f in raylet.out raylet.err gcs_server.out gcs_server.err; do log "$d/$f"; done
+for f in dashboard.log dashboard_agent.log; do log "$d/$f"; done
+newest "$d"/worker-*.err "$d"/worker-*.out | while IFS= read -r f; do log "$f"; done
+"""
+_HOST = """\
+say kernel
+{{ journalctl -k -b -o short-iso --no-pager -n 20000 2>/dev/null || dmesg -T 2>/dev/null; }} \\
+  | grep -iE {kernel} | tail -n 300
+say services
+journalctl -b -o short-iso --no-pager -p warning -n 200 \\
+  -u docker -u containerd -u nvidia-fabricmanager 2>/dev/null
+"""
+
+
+def command(cluster: Cluster, node: Node, mark: str) -> Cmd:
+    """The one command for a node. It changes nothing."""
+    words = {"mark": mark, "name": shlex.quote(cluster.name), "kernel": shlex.quote(_KERNEL)}
+    logs = _SCRIPT.format(**words, first=_FIRST, last=_LAST, both=_FIRST + _LAST)
+    text = logs + _HOST.format(**words)
+    if cluster.path == "docker":
+        engine, name = docker.docker(cluster), shlex.quote(docker.container(cluster, node))
+        inside = f"{engine} exec {name} sh -c {shlex.quote(logs)}"
+        text += f"say container\n{engine} logs --tail 3000 {name} 2>&1\n{inside}\n"
+    return Cmd("logs", f"{{ {text}}} 2>/dev/null; true", timeout=TIMEOUT, quiet=True)
+
+
+async def collect(transport: Transport, cluster: Cluster) -> tuple[list[Source], dict[str, str]]:
+    """The logs of all nodes, and of which node what went wrong while asking."""
+    mark = secrets.token_hex(12)
+    limit = asyncio.Semaphore(cluster.ssh.limit)
+    sources: list[Source] = []
+    problems: dict[str, str] = {}
+
+    async def one(node: Node) -> None:
+        async with limit:
+            answer = await ask(transport, node, command(cluster, node, mark))
+        if answer.problem:
+            problems[node.name] = answer.problem
+            sources.append(Source(f"{node.name}:ssh", answer.problem, node.name))
+        sources.extend(parts(answer.text, node.name, mark))
+
+    await asyncio.gather(*(one(node) for node in cluster.node_list))
+    order = {node.name: number for number, node in enumerate(cluster.node_list)}
+    return sorted(sources, key=lambda source: order[source.node]), problems
+
+
+def parts(output: str, node: str, mark: str) -> list[Source]:
+    """The logs in one node's answer, by name; what stands before the first mark is no log."""
+    found: list[Source] = []
+    for part in output.split(f"\n{mark} ")[1:]:
+        name, _, text = part.partition("\n")
+        if text.strip():
+            found.append(Source(f"{node}:{name[:300]}", text, node))
+    return found

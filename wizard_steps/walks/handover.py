@@ -1,0 +1,184 @@
+"""What a person needs after the last gate: where the model answers, how to call it, what next.
+
+Pure functions of a walk's state and its output files; screen, headless log and recording show the same text.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from wizard_steps.model import Check
+from wizard_steps.recording.state import State
+
+#: Reads an output file of the walk: name, from byte, up to byte.
+Read = Callable[[str, int, int], bytes]
+#: Port of the example tunnel on the reader's own machine.
+TUNNEL_PORT = 18000
+#: Bytes at the end of a log that are searched for vLLM's own figures.
+_TAIL = 1 << 20
+_KV_CACHE = re.compile(r"GPU KV cache size: ([\d,]{1,20}) tokens")
+_CONCURRENCY = re.compile(r"Maximum concurrency for ([\d,]{1,20}) tokens per request: ([\d.]{1,20})x")
+
+
+class Row(Struct, frozen=True):
+    """One fact: a label, and its text of one line or more."""
+
+    label: str
+    text: str
+
+
+class Command(Struct, frozen=True):
+    """A command that can be pasted; ``where`` is where: here (the reader's machine) or on the network."""
+
+    label: str
+    text: str
+    where: str
+
+
+class Handover(Struct, frozen=True):
+    """``times``: seconds by title of the milestone, longest first."""
+
+    title: str
+    facts: tuple[Row, ...]
+    commands: tuple[Command, ...]
+    times: tuple[tuple[str, float], ...]
+    warnings: tuple[Check, ...]
+    following: tuple[Command, ...]
+
+
+def handover(state: State, read: Read, folder: str = "", file: str = "milepost.toml") -> Handover | None:
+    """The hand-over of a walk that passed; None of any other. ``file`` is the cluster file's path."""
+    if state.outcome != "passed" or not state.facts.get("url"):
+        return None
+    simulated = "SIMULATED: " if state.simulated else ""
+    warnings = tuple(check for step in state.steps if step.verdict for check in step.verdict.warnings)
+    return Handover(
+        title=f"{simulated}{_serve(state).get('served_model_name') or _serve(state).get('model')} is served",
+        facts=tuple(_facts(state, read, folder)),
+        commands=tuple(_commands(state)),
+        times=tuple(_times(state)),
+        warnings=warnings,
+        following=tuple(_following(state, file, folder)),
+    )
+
+
+def as_text(it: Handover) -> str:
+    """The hand-over as plain text."""
+    labels = [row.label for row in it.facts] + [c.label for c in (*it.commands, *it.following)]
+    width = max(map(len, labels))
+    lines = [it.title, ""]
+    lines += [f"  {row.label:<{width}}  {line}" for row in it.facts for line in row.text.splitlines()]
+    for where in dict.fromkeys(command.where for command in it.commands):
+        lines += ["", f"{where}:"]
+        lines += [f"  {c.label:<{width}}  {c.text}" for c in it.commands if c.where == where]
+    if it.warnings:
+        lines += ["", f"Warnings ({len(it.warnings)}):"]
+        lines += [f"  {_at(check)}{check.name}: {check.found}" for check in it.warnings]
+    lines += ["", "Time: " + ", ".join(f"{title} {seconds(t)}" for title, t in it.times[:4]), "", "Next:"]
+    return "\n".join([*lines, *(f"  {c.label:<{width}}  {c.text}" for c in it.following), ""])
+
+
+def seconds(value: float) -> str:
+    """``4m02s``, ``12s``."""
+    whole = round(value)
+    return f"{whole // 60}m{whole % 60:02d}s" if whole >= 60 else f"{whole}s"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _at(check: Check) -> str:
+    return f"{check.node}: " if check.node else ""
+
+
+def _serve(state: State) -> Mapping[str, Any]:
+    return state.cluster.get("serve") or {}
+
+
+def _head(state: State) -> Mapping[str, Any]:
+    nodes = state.cluster.get("nodes") or [{}]
+    return next((node for node in nodes if node.get("role") == "head"), nodes[0])
+
+
+def _facts(state: State, read: Read, folder: str) -> Iterator[Row]:
+    serve, nodes = _serve(state), state.cluster.get("nodes") or []
+    tp, pp = int(serve.get("tensor_parallel", 1)), int(serve.get("pipeline_parallel", 1))
+    yield Row("endpoint", str(state.facts["url"]))
+    split = f"TP {tp} x PP {pp} = {_count(tp * pp, 'GPU')}, cluster of {_count(len(nodes), 'machine')}"
+    yield Row("split", split)
+    ray = (state.cluster.get("ray") or {}).get("version", "")
+    with_ray = f", Ray {ray}" if state.facts.get("ray_address") else ", without Ray"
+    yield Row("versions", f"vLLM {serve.get('vllm_version', '')}{with_ray}")
+    if size := _kv_cache(state, read):
+        yield Row("KV cache", size)
+    if folder:
+        yield Row("recording", folder)
+
+
+def _kv_cache(state: State, read: Read) -> str:
+    """What vLLM printed of its KV cache in this walk; "" when it printed nothing that was read."""
+    head = _head(state)
+    name = head.get("name") or head.get("host")
+    for run in sorted(state.runs.values(), key=lambda run: -run.number):
+        if not run.end or run.node != name:
+            continue
+        data = read(run.spool, max(run.start or 0, run.end - _TAIL), run.end)
+        text = data.decode("utf-8", "replace")
+        tokens, most = _KV_CACHE.search(text), _CONCURRENCY.search(text)
+        if tokens:
+            at_once = f"; {most[2]} requests of {most[1]} tokens at once" if most else ""
+            return f"{tokens[1]} tokens{at_once} (printed by vLLM)"
+    return ""
+
+
+def _commands(state: State) -> Iterator[Command]:
+    serve, head, url = _serve(state), _head(state), str(state.facts["url"])
+    host = str(serve.get("host", "0.0.0.0"))
+    inner = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host
+    port = int(serve.get("port", 8000))
+    here = f"http://127.0.0.1:{TUNNEL_PORT}/v1"
+    key = ' -H "Authorization: Bearer $VLLM_API_KEY"' if serve.get("api_key") else ""
+    model = str(serve.get("served_model_name") or serve.get("model"))
+    secret = 'os.environ["VLLM_API_KEY"]' if serve.get("api_key") else '"none"'
+    mine, net = "From your machine, through the tunnel", "From the network of the head"
+    forward = f"{TUNNEL_PORT}:{inner}:{port}"
+    yield Command("tunnel", shlex.join(["ssh", "-N", "-L", forward, *_login(head)]), mine)
+    yield Command("models", f"curl -s {here}/models{key}", mine)
+    yield Command(
+        "Python",
+        f"{'import os; ' if key else ''}from openai import OpenAI; "
+        f"c = OpenAI(base_url={here!r}, api_key={secret}); "
+        f"print(c.chat.completions.create(model={model!r}, "
+        "messages=[{'role': 'user', 'content': 'Hello'}]).choices[0].message.content)",
+        mine,
+    )
+    shown = '"$VLLM_API_KEY"' if key else "none"
+    yield Command("other tools", f"export OPENAI_BASE_URL={here} OPENAI_API_KEY={shown}", mine)
+    yield Command("models", f"curl -s {shlex.quote(url)}/models{key}", net)
+
+
+def _login(head: Mapping[str, Any]) -> list[str]:
+    user, host, port = head.get("user") or "", str(head.get("host", "")), int(head.get("port") or 0)
+    return [*(["-p", str(port)] if port else []), f"{user}@{host}" if user else host]
+
+
+def _times(state: State) -> list[tuple[str, float]]:
+    spent = [(step.title, step.elapsed(state.t)) for step in state.steps if step.ended is not None]
+    return sorted(spent, key=lambda pair: -pair[1])
+
+
+def _following(state: State, file: str, folder: str) -> Iterator[Command]:
+    name = shlex.quote(file)
+    if state.facts.get("ray_address") and not state.simulated:
+        yield Command("dashboard", f"milepost dashboard {name}", "")
+    if folder:
+        yield Command("export", f"milepost export {shlex.quote(folder)} --to html -o walk.html", "")
+        yield Command("bundle", f"milepost bundle {shlex.quote(folder)}", "")
+    if not state.simulated:
+        yield Command("stop it", f"milepost down {name}", "")

@@ -57,7 +57,7 @@ def _encoded(data: bytes) -> Iterator[str]:
 
 _VALUE = r"[^\s'\",;)}\]]"
 #: Not a secret although it stands where one would.
-_NONE = r"(?!(?:[Nn]one|null|true|false|True|False|[Uu]nset|\*+|\$|<|\[|\{|[A-Z][A-Z_]{0,40}(?![\w-])))"
+_NONE = r"(?!(?:[Nn]one|null|true|false|True|False|[Uu]nset|\*+|\$|<|\[|\{|[A-Z][A-Z_]{0,40}(?![\w-])|[\w.]{1,60}\())"
 _NAMES = (
     "(?:[Pp]assword|PASSWORD|[Pp]asswd|PASSWD|MYSQL_PWD|PGPASS|[Ss]ecret(?:[_-]?[Kk]ey)?|SECRET(?:_KEY)?"
     "|(?:[Aa]pi|[Aa]ccess|[Pp]rivate)[_-]?[Kk]ey|(?:API|ACCESS)_KEY"
@@ -94,6 +94,7 @@ SHAPES: tuple[tuple[tuple[str, ...], re.Pattern[str]], ...] = tuple(
             r"(--(?:(?:api|hf|auth|access|secret)[-_](?:key|token)|password|token)(?:=| )['\"]?)"
             rf"{_NONE}(?!-)[^\s'\"]+",
         ),
+        (("PASSWORD=",), rf"(PASSWORD=['\"]?){_NONE}[^\s'\"]+"),
         (("@",), r"((?<=://))[^\s/:@]+:[^\s/]+(?=@)"),
         (
             ("assw", "ASSW", "PWD", "PGPASS", "ecret", "SECRET", "ey", "KEY", "oken", "TOKEN"),

@@ -57,7 +57,10 @@ def _encoded(data: bytes) -> Iterator[str]:
 
 _VALUE = r"[^\s'\",;)}\]]"
 #: Not a secret although it stands where one would.
-_NONE = r"(?!(?:[Nn]one|null|true|false|True|False|[Uu]nset|\*+|\$|<|\[|\{|[A-Z][A-Z_]{0,40}(?![\w-])|[\w.]{1,60}\())"
+_NONE = (
+    r"(?!(?:[Nn]one|null|true|false|True|False|[Uu]nset|\*+|\$|<|\[|\{"
+    r"|[A-Z][A-Z_]{0,40}(?![\w-])|[\w.]{1,60}\())"
+)
 _NAMES = (
     "(?:[Pp]assword|PASSWORD|[Pp]asswd|PASSWD|MYSQL_PWD|PGPASS|[Ss]ecret(?:[_-]?[Kk]ey)?|SECRET(?:_KEY)?"
     "|(?:[Aa]pi|[Aa]ccess|[Pp]rivate)[_-]?[Kk]ey|(?:API|ACCESS)_KEY"

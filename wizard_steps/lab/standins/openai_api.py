@@ -1,4 +1,5 @@
-"""The stand-in's HTTP API: /health, /version, /v1/models and /v1/chat/completions in the OpenAI format."""
+"""The stand-in's HTTP API: /health, /version, /v1/models and /v1/chat/completions in the OpenAI format;
+/invocations and /tokenize, which vLLM answers without a key."""
 
 from __future__ import annotations
 
@@ -101,6 +102,17 @@ def chat(model: Model, request: Any) -> dict[str, Any]:
     }
 
 
+def _json(body: bytes) -> dict[str, Any]:
+    """The request. Raises ApiError."""
+    try:
+        request = json.loads(body)
+    except ValueError:
+        raise ApiError(400, "BadRequestError", "the body is not JSON") from None
+    if not isinstance(request, dict):
+        raise ApiError(400, "BadRequestError", "the body is no JSON object")
+    return request
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version = "SIMULATED-vllm"
@@ -143,12 +155,11 @@ class Handler(BaseHTTPRequestHandler):
             return {"version": f"SIMULATED stand-in for {versions.VLLM}"}
         if (method, path) == ("GET", "/v1/models"):
             return models(model)
-        if (method, path) == ("POST", "/v1/chat/completions"):
-            try:
-                request = json.loads(body)
-            except ValueError:
-                raise ApiError(400, "BadRequestError", "the body is not JSON") from None
-            return chat(model, request)
+        if (method, path) == ("POST", "/tokenize"):
+            words = str(_json(body).get("prompt", "")).split()
+            return {"count": len(words), "max_model_len": model.length, "tokens": list(range(len(words)))}
+        if (method, path) in (("POST", "/v1/chat/completions"), ("POST", "/invocations")):
+            return chat(model, _json(body))
         raise ApiError(404, "NotFoundError", "Not Found")
 
     def _send(self, status: int, answer: dict[str, Any] | None) -> None:

@@ -21,7 +21,7 @@ from textual.screen import Screen
 from tui.app import present
 from tui.app.commands import walk_commands
 from tui.app.fixes import Offer
-from tui.app.life import EngineFactory, Life, live_walk
+from tui.app.life import EngineFactory, LabStart, Life, live_walk
 from tui.app.session import DiagnoseHook, WalkSession
 from tui.app.source import WalkSource
 from tui.app.themes import DARK, LIGHT
@@ -71,7 +71,7 @@ class MilepostApp(App[int]):
         walk: WalkSource | None,
         cluster_path: Path | None,
         *,
-        lab: bool = False,
+        lab: bool | LabStart = False,
         folder: Path | None = None,
         engine_factory: EngineFactory = live_walk,
         diagnose: DiagnoseHook | None = None,

@@ -49,6 +49,16 @@ DEFAULT_FILE = "milepost.toml"
 
 def walk_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lab", action="store_true", help="use the embedded lab on this machine")
+    parser.add_argument("--fault", metavar="NAME", default="", help="with --lab: something is wrong; find it")
+    parser.add_argument("--list-faults", action="store_true", help="list the faults of the lab")
+    parser.add_argument(
+        "--keep",
+        nargs="?",
+        type=Path,
+        const=Path("milepost-lab.toml"),
+        metavar="FILE",
+        help="with --lab: leave its cluster file, for `milepost check FILE` and others while the lab runs",
+    )
     parser.add_argument("--headless", action="store_true", help="no screen: a plain log on standard output")
     parser.add_argument(
         "--dry-run", action="store_true", help="list every command and its node; run only those that read"
@@ -162,6 +172,13 @@ def run_walk(args: argparse.Namespace) -> int:
         raise UsageError("--junit, --json, --annotations, --as-recorded and --strict go with --replay WALK")
     if args.watch is not None:
         return run_watch(args.watch)
+    if args.list_faults:
+        from wizard_steps.lab.faults import listing
+
+        print(listing())
+        return 0
+    if (args.fault or args.keep) and not args.lab:
+        raise UsageError("--fault and --keep go with --lab")
     if args.lab and args.cluster:
         raise UsageError("--lab brings its own cluster file; leave the file out")
     if args.headless or args.dry_run:

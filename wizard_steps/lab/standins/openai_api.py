@@ -8,6 +8,7 @@ import json
 import secrets
 import socket
 import time
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -40,14 +41,17 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     model: Model
     api_key: str
+    reachable: Callable[[], bool]
 
 
-def make(sock: socket.socket, model: Model, api_key: str = "") -> Server:
+def make(
+    sock: socket.socket, model: Model, api_key: str = "", reachable: Callable[[], bool] = lambda: True
+) -> Server:
     """A server on a socket that is bound already; it listens when this returns."""
     server = Server(sock.getsockname()[:2], Handler, bind_and_activate=False)
     server.socket.close()
     server.socket = sock
-    server.model, server.api_key = model, api_key
+    server.model, server.api_key, server.reachable = model, api_key, reachable
     server.server_activate()
     return server
 
@@ -159,6 +163,9 @@ class Handler(BaseHTTPRequestHandler):
             words = str(_json(body).get("prompt", "")).split()
             return {"count": len(words), "max_model_len": model.length, "tokens": list(range(len(words)))}
         if (method, path) in (("POST", "/v1/chat/completions"), ("POST", "/invocations")):
+            if not self.server.reachable():
+                # vLLM hangs here until its executor gives the worker up, then says this.
+                raise ApiError(500, "InternalServerError", "EngineCore encountered an issue. (SIMULATED)")
             return chat(model, _json(body))
         raise ApiError(404, "NotFoundError", "Not Found")
 

@@ -12,7 +12,7 @@ from wizard_steps.facts.node import NodeFacts
 from wizard_steps.facts.software import Access
 from wizard_steps.model import Node
 from wizard_steps.node.docker import image_of
-from wizard_steps.node.place import place_of
+from wizard_steps.node.places import place_of
 
 #: Ray's worker ports; the client server of the head is 10001.
 WORKER_PORTS = range(10002, 20000)

@@ -14,7 +14,7 @@ from wizard_steps.facts.gpu import APPS_QUERY, QUERY
 from wizard_steps.facts.model_script import access, config, exports, is_path, weights, weights_path
 from wizard_steps.model import Cmd, Node
 from wizard_steps.node import docker as containers
-from wizard_steps.node.place import place_of
+from wizard_steps.node.places import place_of
 from wizard_steps.node.remote import cluster_dir
 
 #: Distributions whose versions matter to a cluster.

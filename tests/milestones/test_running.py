@@ -63,6 +63,7 @@ def serving(then: Cluster) -> list[dict[str, str]]:
     return [
         {"node": "a", "key": "look", "text": look},
         {"node": "a", "key": "clear", "text": "ended 3 processes\n"},
+        {"node": "a", "key": "launch", "text": "started process 9\ninstance: two\n"},
         {"node": "a", "key": "log", "text": READY, "reason": "stopped"},
     ]
 
@@ -170,6 +171,7 @@ async def test_children_whose_launcher_is_gone_are_ended_before_a_new_start() ->
         [
             {"node": "a", "key": "look", "text": "ours: 12 13\nport 6379: listening\n"},
             {"node": "a", "key": "clear", "text": "ended 2 processes\n"},
+            {"node": "a", "key": "launch", "text": "started process 9\ninstance: two\n"},
             {"node": "a", "key": "start", "text": STARTED.format("10.0.0.1"), "reason": "stopped"},
         ],
     )

@@ -203,7 +203,8 @@ def _one(known: Known, done: Results, service: Service) -> Check:
     problem, launch = blocked(known, done, service), done.get("launch", node)
     if problem is not None:
         return problem
-    if running.refused(known, done, service) and (differs := running.check(known, done, service, "Ray")):
+    kind = "container" if place.without_ray else "Ray"
+    if running.refused(known, done, service) and (differs := running.check(known, done, service, kind)):
         return differs
     if not _cleared(done, node):
         return failure(done.get("clear", node), node)

@@ -255,7 +255,8 @@ def _cleared(done: Results, node: Node) -> bool:
 def _last_words(result: Result) -> str:
     """The last line that names an error; frames of a traceback and blank lines name none."""
     lines = [line.strip() for line in result.lines if line.strip()]
-    errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b.*: ", line)]
+    named = re.compile(r"[\w.]*(?:Error|Exception)\b.*: |.*: (?:command )?not found$")
+    errors = [line for line in lines if named.match(line)]
     return next(reversed(errors or lines), "it said nothing")
 
 

@@ -96,7 +96,7 @@ class PlainReport:
             self._say(f"   {event.node}| {rest}")
         if event.reason == "dry":
             self._say(f"   {event.node}  (not run: dry run)")
-        elif event.detail:
+        elif event.detail and event.reason != "exit":  # what is said of a login, the checks say
             self._say(f"   {event.node}! {event.detail}")
 
     def _judged(self, event: ev.Judged, state: State) -> None:

@@ -49,9 +49,9 @@ def rounds(known: Known, done: Results) -> Round | None:
         return Round(work=tuple((s.node, place.follow(s, "joined", meet, joined)) for s in services))
     if not done.has("mp-log") and all(_has_joined(done, node) for node in known.nodes):
         head = vllm.service(known, known.head)
-        return Round(work=((known.head, place.follow(head, "mp-log", limit, vllm.over)),))
+        return Round(work=((known.head, place.follow(head, "mp-log", limit, vllm.over, vllm.health(known))),))
     log = done.get("mp-log", known.head)
-    return None if _ready(log) or (log is not None and log.reason == "lost") else _stop(known)
+    return None if vllm.ready(log) or (log is not None and log.reason == "lost") else _stop(known)
 
 
 def _stop(known: Known) -> Round:
@@ -67,10 +67,6 @@ def _look(done: Results, node: Node) -> Look:
 def _has_joined(done: Results, node: Node) -> bool:
     result = done.get("joined", node)
     return result is not None and result.reason == "stopped" and bool(_JOINED.search(result.text))
-
-
-def _ready(log: Result | None) -> bool:
-    return log is not None and log.reason == "stopped" and vllm.READY in log.text
 
 
 def _blocked(known: Known, done: Results) -> list[Check]:
@@ -101,7 +97,7 @@ def judge(known: Known, done: Results) -> Verdict:
     checks = [*alive.dead(known, done), *(_rank_check(known, done, node) for node in known.nodes)]
     log = done.get("mp-log", known.head)
     it = known.cluster.serve
-    if _ready(log):
+    if vllm.ready(log):
         url = f"http://{known.head_ip}:{it.port}/v1"
         same = [running.check(known, done, s, "vLLM") for s in services] if not done.has("launch") else []
         found = [check for check in same if check is not None]

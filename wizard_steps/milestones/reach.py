@@ -39,7 +39,9 @@ class Reach(Step):
         for node in known.nodes:
             result = done.get("whoami", node)
             if result is None or not result.ok:
-                checks.append(failure(result, node, "try `ssh` to it by hand; see the message"))
+                # What the transport says of a lost connection has its own advice in it.
+                lost = result is not None and result.reason == "lost"
+                checks.append(failure(result, node, "" if lost else "try `ssh` to it by hand"))
                 continue
             found = fields(result.text)
             python = found.get("python3", "missing")

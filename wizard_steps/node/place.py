@@ -105,8 +105,8 @@ class Place(ABC):
     def launch(self, service: Service) -> Cmd: ...
 
     @abstractmethod
-    def follow(self, service: Service, key: str, timeout: float, stop: Stop) -> Cmd:
-        """Its log from the first line, until ``stop`` says so or it has ended."""
+    def follow(self, service: Service, key: str, timeout: float, stop: Stop, beside: str = "") -> Cmd:
+        """Its log from the first line, until ``stop`` says so or it has ended; see ``remote.follow``."""
 
     @abstractmethod
     def stop(self, node: Node, role: str, key: str = "stop", grace: int = 10) -> Cmd: ...

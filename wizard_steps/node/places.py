@@ -60,8 +60,8 @@ class OnHost(Place):
             self.cluster, node, service.role, service.argv, service.env, setup=setup, of=service.of
         )
 
-    def follow(self, service: Service, key: str, timeout: float, stop: Stop) -> Cmd:
-        return remote.follow(self.cluster, service.node, service.role, key, timeout, stop)
+    def follow(self, service: Service, key: str, timeout: float, stop: Stop, beside: str = "") -> Cmd:
+        return remote.follow(self.cluster, service.node, service.role, key, timeout, stop, beside)
 
     def stop(self, node: Node, role: str, key: str = "stop", grace: int = 10) -> Cmd:
         return remote.stop(self.cluster, node, role, key, grace)
@@ -167,11 +167,11 @@ class InContainer(Place):
         start = remote.launch(self.cluster, node, role, service.argv, service.env, of=service.of)
         return container.inside(self.cluster, node, start)
 
-    def follow(self, service: Service, key: str, timeout: float, stop: Stop) -> Cmd:
+    def follow(self, service: Service, key: str, timeout: float, stop: Stop, beside: str = "") -> Cmd:
         if service.role == RAY:
             return container.logs(self.cluster, service.node, key, timeout, stop)
         node = service.node
-        return self.run(node, remote.follow(self.cluster, node, service.role, key, timeout, stop))
+        return self.run(node, remote.follow(self.cluster, node, service.role, key, timeout, stop, beside))
 
     def stop(self, node: Node, role: str, key: str = "stop", grace: int = 10) -> Cmd:
         if role == RAY:

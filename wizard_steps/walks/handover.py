@@ -13,7 +13,6 @@ from typing import Any
 from msgspec import Struct
 
 from wizard_steps.model import Check
-from wizard_steps.plan import milestone
 from wizard_steps.recording.state import State
 
 #: Reads an output file of the walk: name, from byte, up to byte.
@@ -124,9 +123,10 @@ def _facts(state: State, read: Read, folder: str) -> Iterator[Row]:
 
 def _kv_cache(state: State, read: Read) -> str:
     """What vLLM printed of its KV cache in this walk; "" when it printed nothing that was read."""
-    steps = [step.id for step in state.steps if (today := milestone(step.id)) and today.phases]
-    for run in (run for step in steps for run in state.runs_of(step)):
-        if not run.end:
+    head = _head(state)
+    name = head.get("name") or head.get("host")
+    for run in sorted(state.runs.values(), key=lambda run: -run.number):
+        if not run.end or run.node != name:
             continue
         data = read(run.spool, max(run.start or 0, run.end - _TAIL), run.end)
         text = data.decode("utf-8", "replace")

@@ -60,8 +60,12 @@ class PlainReport:
             case _:
                 pass
 
-    def _say(self, line: str) -> None:
-        print(line, file=self._out, flush=True)
+    def _say(self, text: str) -> None:
+        """Nothing but milepost's own words begins a line: a name or a summary may hold line ends."""
+        lead = "\n" if text.startswith("\n") else ""
+        first, *more = text.removeprefix("\n").split("\n")
+        lines = [first, *(line if line.startswith("   ") else f"   {line}" for line in more)]
+        print(lead + "\n".join(lines), file=self._out, flush=True)
 
     def _walk(self, event: ev.WalkStarted, state: State) -> None:
         self._say(f"milepost: path {event.path}, {len(event.steps)} milestones")

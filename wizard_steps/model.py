@@ -161,7 +161,8 @@ class Option(Struct, frozen=True):
 class Question(Struct, frozen=True):
     """Something only a person (or their cluster file) can say.
 
-    ``field`` is where the answer belongs in the cluster file, e.g. ``nodes[0].fabric_ip``.
+    ``field`` is where the answer belongs in the cluster file, e.g. ``nodes[0].fabric_ip``. ``unattended`` is
+    the answer of a walk without a person; without one such a walk cannot go on.
     """
 
     id: str
@@ -171,6 +172,7 @@ class Question(Struct, frozen=True):
     default: str = ""
     field: str = ""
     why: str = ""
+    unattended: str = ""
 
 
 class Round(Struct, frozen=True):

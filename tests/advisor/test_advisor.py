@@ -12,10 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wizard_steps.advisor import Box, Topology, Wanted, advise, kv_bytes_per_token, kv_tokens, picture
-from wizard_steps.advisor.memory import GIB, fit, overhead, stage_layers, stage_weights
+from wizard_steps.advisor.memory import GIB, fit, stage_layers, stage_weights
+from wizard_steps.advisor.model import ModelShape
+from wizard_steps.advisor.overhead import Card, overhead
 from wizard_steps.advisor.plan import Split, consider
 from wizard_steps.advisor.render import as_json, as_text
-from wizard_steps.advisor.shape import ModelShape, load_model, parse_config
+from wizard_steps.advisor.shape import parse_config
+from wizard_steps.advisor.sources import load_model
 from wizard_steps.errors import UsageError
 
 CASES = sorted((Path(__file__).parents[1] / "cases" / "advisor").glob("*.toml"))
@@ -23,12 +26,12 @@ CASES = sorted((Path(__file__).parents[1] / "cases" / "advisor").glob("*.toml"))
 #: The shape of the tiny Llama of the H100 run. Hidden size and heads are deduced: 8,192 bytes a token,
 #: heads of 64 and 0.02 GiB of weights leave 4 layers of 8 heads.
 TINY_H100 = parse_config(
-    {"num_hidden_layers": 4, "num_attention_heads": 8, "hidden_size": 512, "intermediate_size": 1024,
+    {"model_type": "llama", "num_hidden_layers": 4, "num_attention_heads": 8, "hidden_size": 512, "intermediate_size": 1024,
      "vocab_size": 512, "torch_dtype": "bfloat16", "max_position_embeddings": 2048}
 )  # fmt: skip
 #: The tiny Llama of the CPU lab.
 TINY_LAB = parse_config(
-    {"num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 4, "hidden_size": 128,
+    {"model_type": "llama", "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 4, "hidden_size": 128,
      "intermediate_size": 256, "vocab_size": 512, "torch_dtype": "bfloat16"}
 )  # fmt: skip
 
@@ -99,13 +102,15 @@ def test_kv_cache_size_of_the_h100_run() -> None:
     assert 3_061_600 % 16 == 0
 
 
-def test_overhead_errs_towards_caution_on_the_h100_run() -> None:
-    """0.3 of the 79.18 GiB that torch sees, less 0.02 GiB of weights, left 23.36 GiB."""
+def test_overhead_of_the_h100_run() -> None:
+    """0.3 of the 79.18 GiB that torch sees, less 0.02 GiB of weights, left 23.36 GiB: vLLM 0.23 with 2,048
+    batched tokens, and before its estimate of CUDA graphs counted."""
     measured = int((0.3 * 79.18 - 0.02 - 23.36) * GIB)
-    assert measured <= overhead(TINY_H100, 1, 1) <= 2 * measured + GIB // 4
+    found = overhead(TINY_H100, 1, 1, Card(2048, 256))
+    assert found.low <= measured <= found.high
     assert round(stage_weights(TINY_H100, 1, 1)[0] / GIB, 2) == 0.02
-    memory = fit(TINY_H100, 1, 1, int(79.18 * GIB), utilisation=0.3)
-    assert 0.95 * 3_061_600 < memory.tokens <= 3_061_600
+    memory = fit(TINY_H100, 1, 1, int(79.65 * GIB), utilisation=0.3, max_len=2048)
+    assert 0.9 * 3_061_600 < memory.tokens_low < memory.tokens < memory.tokens_high < 1.05 * 3_061_600
 
 
 def test_kv_cache_size_of_the_lab_run() -> None:
@@ -125,15 +130,15 @@ def test_layers_of_stages_follow_vllm(layers: int, pp: int, stages: list[int]) -
 
 
 def test_more_tp_than_kv_heads_repeats_them() -> None:
-    shape = parse_config({"num_hidden_layers": 1, "num_attention_heads": 16, "num_key_value_heads": 2,
+    shape = parse_config({"model_type": "qwen3", "num_hidden_layers": 1, "num_attention_heads": 16, "num_key_value_heads": 2,
                           "head_dim": 64, "hidden_size": 1024})  # fmt: skip
     sizes = [kv_bytes_per_token(shape, tp) for tp in (1, 2, 4, 8)]
     assert sizes == [512, 256, 256, 256]
 
 
 def test_weights_of_stages_add_up() -> None:
-    shape = parse_config({"num_hidden_layers": 8, "num_attention_heads": 8, "hidden_size": 1024,
-                          "vocab_size": 1000}, weight_bytes=10**9)  # fmt: skip
+    shape = parse_config({"model_type": "llama", "num_hidden_layers": 8, "num_attention_heads": 8,
+                          "hidden_size": 1024, "vocab_size": 1000}, weight_bytes=10**9)  # fmt: skip
     total = sum(stage_weights(shape, 2, 4)) * 2
     assert abs(total - 10**9) < 100
 
@@ -142,7 +147,10 @@ def test_text_config_quantisation_and_notes() -> None:
     shape = parse_config(
         {
             "architectures": ["Gemma3ForConditionalGeneration"],
+            "model_type": "gemma3",
+            "vision_config": {"hidden_size": 1152, "num_hidden_layers": 27},
             "text_config": {
+                "model_type": "gemma3_text",
                 "num_hidden_layers": 6, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256,
                 "hidden_size": 2560, "sliding_window": 1024, "dtype": "bfloat16",
                 "layer_types": ["sliding_attention"] * 5 + ["full_attention"],
@@ -155,21 +163,24 @@ def test_text_config_quantisation_and_notes() -> None:
     )  # fmt: skip
     assert (shape.layers, shape.head_dim, shape.sliding_layers) == (6, 256, 5)
     assert shape.quantisation is not None
-    assert (shape.quantisation.bits, shape.quantisation.group) == (4, 32)
+    assert (shape.quantisation.bits, shape.quantisation.group) == (4.5, 32)
     assert any("multimodal" in note for note in shape.notes)
-    assert any("sliding window" in note for note in shape.notes)
+    assert any("5 of 6 layers see a window of 1,024 tokens" in note for note in shape.notes)
+    assert shape.kv_bytes_per_token == 1 * 2 * 4 * 256 * 2
 
 
 def test_hybrid_models_count_only_layers_with_a_cache() -> None:
     kinds = (["linear_attention"] * 3 + ["full_attention"]) * 2
-    shape = parse_config({"num_hidden_layers": 8, "num_attention_heads": 16, "num_key_value_heads": 2,
-                          "head_dim": 256, "hidden_size": 2048, "layer_types": kinds})  # fmt: skip
+    shape = parse_config({"model_type": "qwen3_next", "num_hidden_layers": 8, "num_attention_heads": 16,
+                          "num_key_value_heads": 2, "head_dim": 256, "hidden_size": 2048,
+                          "layer_types": kinds})  # fmt: skip
+    assert shape.state_layers == 6
     assert shape.attention_layers == 2
     assert kv_bytes_per_token(shape) == 2 * 2 * 2 * 256 * 2
 
 
 def test_model_folder_takes_the_size_from_the_index(tmp_path: Path) -> None:
-    config = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 128}
+    config = {"model_type": "llama", "num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 128}
     (tmp_path / "config.json").write_text(json.dumps(config))
     assert load_model(tmp_path).weights_from.startswith("estimated")
     (tmp_path / "model-00001.safetensors").write_bytes(b"x" * 1000)

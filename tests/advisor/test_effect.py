@@ -55,7 +55,7 @@ def test_stages_memory_and_grade_at_once() -> None:
     assert "TP 8 x PP 2 = 16 GPUs" in text
     assert "stage 1  layers 1-40" in text
     assert "network: one hand-over per step (PP)" in text
-    assert "Memory of the fullest GPU:" in text
+    assert "Memory of the fullest GPU, estimated:" in text
     assert "SIMULATED" not in text
 
 

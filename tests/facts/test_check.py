@@ -16,6 +16,7 @@ from wizard_steps.cluster.file import Cluster, NodeEntry, dump
 from wizard_steps.errors import HostKeyChanged
 from wizard_steps.facts.gather import ask, gather
 from wizard_steps.facts.judge import judge
+from wizard_steps.facts.node import Answer, NodeFacts, parse_node
 from wizard_steps.model import Chunk, Cmd, Exit, Node
 from wizard_steps.transport.ssh import SshTransport
 from wizard_steps.transport.ssh_ask import NoAsker
@@ -61,6 +62,25 @@ def test_a_node_that_is_not_there_is_a_finding(ssh_bed: Bed) -> None:
         assert gone.found
 
     asyncio.run(go())
+
+
+def test_the_reason_of_a_node_out_of_reach_is_never_cut() -> None:
+    nodes = (NodeEntry(host="a", gpus=1, role="head"),)
+    reason = "word " * 200 + "and accept it: ssh -p 2222 me@a"
+    (finding,) = [
+        one
+        for one in judge({"a": NodeFacts(problem=reason)}, Cluster(nodes=nodes)).findings
+        if one.fact == "reach"
+    ]
+    assert finding.found == reason
+    assert finding.hint == ""
+
+
+def test_what_is_said_of_a_login_is_a_warning() -> None:
+    nodes = (NodeEntry(host="a", gpus=1, role="head"),)
+    facts = parse_node({"facts": Answer("@@fact os exit 0\n@@fact end exit 0\n", notes="one thing\nanother")})
+    report = judge({"a": facts}, Cluster(nodes=nodes))
+    assert [one.found for one in report.of("warn") if one.fact == "login"] == list(facts.login)
 
 
 class Scripted:

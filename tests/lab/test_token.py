@@ -36,7 +36,7 @@ SECRETS = {
     "VLLM_API_KEY": "planted-api-key-of-the-server",
     "WANDB_API_KEY": "planted-wandb-key-not-for-nodes",
 }
-FILE = 'cat "$HOME"/.milepost/*/ray_token'
+FILE = 'cat "$HOME"/.milepost/*/*/ray_token'
 
 
 class Walked(NamedTuple):
@@ -78,7 +78,7 @@ async def test_the_walk_passes_with_a_token_that_the_wizard_made(walked: Walked)
 async def test_every_node_has_the_same_token_for_its_owner_alone(walked: Walked) -> None:
     found = []
     for node in walked.lab.layout.nodes:
-        file = next(walked.lab.layout.home(node).glob(".milepost/*/ray_token"))
+        file = next(walked.lab.layout.home(node).glob(".milepost/*/*/ray_token"))
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
         assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
         assert not (walked.lab.layout.home(node) / ".ray" / "auth_token").exists(), (
@@ -94,7 +94,7 @@ async def test_no_secret_is_in_a_file_on_the_screen_or_in_an_argument(walked: Wa
         assert secret not in walked.said
         assert not [line for line in walked.seen if secret.encode() in line], secret
     assert len(walked.seen) > 100
-    token_files = set(walked.lab.folder.glob("nodes/*/home/.milepost/*/ray_token"))
+    token_files = set(walked.lab.folder.glob("nodes/*/home/.milepost/*/*/ray_token"))
     # Ray keeps what its processes print and its worker's environment below t/: looked through as well.
     places = [*files_below(walked.folder), *files_below(walked.lab.folder)]
     assert len(places) > 50
@@ -127,7 +127,7 @@ async def test_a_ray_without_the_token_or_with_another_cannot_join(walked: Walke
         code, out = await sh(connection, f"{env} {start_ray}", 90)
         assert code != 0
         assert re.search("InvalidAuthToken|Unauthenticated|authentication", out), out[-1500:]
-    status = f"RAY_AUTH_TOKEN_PATH=$(echo ~/.milepost/*/ray_token) {ray} status --address={address}"
+    status = f"RAY_AUTH_TOKEN_PATH=$(echo ~/.milepost/*/*/ray_token) {ray} status --address={address}"
     code, out = await sh(connection, status)
     assert code == 0, out
     assert out.count(" node_") == 2
@@ -169,5 +169,5 @@ async def test_down_ends_it_all_and_takes_the_token_away(walked: Walked) -> None
     code, said = await milepost(walked.folder, "down", str(walked.folder / "milepost.toml"), limit=120)
     assert code == 0, said
     assert ours(walked.lab.id) == []
-    assert not list(walked.lab.folder.glob("nodes/*/home/.milepost/*/ray_token"))
+    assert not list(walked.lab.folder.glob("nodes/*/home/.milepost/*/*/ray_token"))
     assert os.listdir(walked.folder / "walk")

@@ -136,6 +136,19 @@ def test_no_step_id_stands_as_a_string_outside_milestones_and_plan(room: str) ->
     assert found == []
 
 
+#: Where the path is asked for: the plan, the place, the checks of the file, and what only tells it.
+_PATH = ("plan.py", "node/places.py", "cluster/checks.py", "engine/engine.py")
+
+
+def test_which_path_it_is_only_place_and_plan_ask() -> None:
+    texts = {
+        p.relative_to(ROOT / "wizard_steps").as_posix(): p.read_text()
+        for p in ROOT.glob("wizard_steps/**/*.py")
+    }
+    asked = sorted(name for name, text in texts.items() if "cluster.path" in text and name not in _PATH)
+    assert asked == []
+
+
 def test_the_search_for_ids_finds_them() -> None:
     for text in (
         'X = {"head": 1, "workers": 2}',

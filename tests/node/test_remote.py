@@ -107,7 +107,7 @@ def test_odd_words_arrive_as_they_are(host: Host) -> None:
 
 def test_following_ends_when_the_process_does(host: Host) -> None:
     host.launch("sh", "-c", "echo one; sleep 0.5; echo two")
-    done = host.run(remote.follow(host.cluster, "ray", "log", 20, None))
+    done = host.run(remote.follow(host.cluster, host.node, "ray", "log", 20, None))
     assert done.stdout == "one\ntwo\n"
 
 
@@ -116,7 +116,9 @@ def test_the_log_of_the_last_run_is_kept(host: Host) -> None:
     host.log()
     host.launch("echo", "second")
     assert host.log() == "second\n"
-    assert (host.home / ".milepost" / host.cluster.name / "ray.log.1").read_text() == "first\n"
+    assert (
+        host.home / ".milepost" / host.cluster.name / host.node.name / "ray.log.1"
+    ).read_text() == "first\n"
 
 
 def test_a_listening_port_is_seen(host: Host) -> None:
@@ -128,3 +130,16 @@ def test_a_listening_port_is_seen(host: Host) -> None:
         assert not host.look(port).listening
         listener.listen()
         assert host.look(port).listening
+
+
+def test_what_is_tried_beside_the_log_is_told_in_it_and_leaves_with_it(host: Host) -> None:
+    host.launch("sh", "-c", "echo loading; sleep 8")
+    seen = host.run(remote.follow(host.cluster, host.node, "ray", "log", 60, None, beside="[ -e /dev/null ]"))
+    assert seen.stdout.splitlines() == ["loading", remote.ANSWERS]
+    assert seen.stderr == ""
+
+
+def test_what_never_succeeds_beside_the_log_says_nothing(host: Host) -> None:
+    host.launch("sh", "-c", "echo loading; sleep 3")
+    seen = host.run(remote.follow(host.cluster, host.node, "ray", "log", 60, None, beside="[ -e /nowhere ]"))
+    assert seen.stdout.splitlines() == ["loading"]

@@ -20,7 +20,7 @@ from wizard_steps.facts.software import Token
 from wizard_steps.milestones import head
 from wizard_steps.model import Chunk, Cmd, Exit, Node
 from wizard_steps.node import ray_token
-from wizard_steps.node.place import place_of
+from wizard_steps.node.places import place_of
 from wizard_steps.recording.redact import MARK, Redactor
 from wizard_steps.transport.local import run_local
 from wizard_steps.transport.token import WithRayToken
@@ -41,7 +41,7 @@ class Homes:
         return path
 
     def file(self, node: Node) -> Path:
-        return self.home(node) / ".milepost" / "milepost" / "ray_token"
+        return self.home(node) / ".milepost" / "milepost" / node.name / "ray_token"
 
     async def run(self, node: Node, cmd: Cmd) -> AsyncIterator[Chunk | Exit]:
         if node.name == self.off:
@@ -55,7 +55,7 @@ class Homes:
 
 async def put(transport: WithRayToken, node: Node) -> tuple[str, Exit]:
     said = b""
-    async for item in transport.run(node, ray_token.put(WANTED)):
+    async for item in transport.run(node, ray_token.put(WANTED, node)):
         if isinstance(item, Exit):
             return said.decode(), item
         said += item.data
@@ -104,8 +104,8 @@ async def test_what_is_no_token_on_the_head_is_replaced(planted: str, tmp_path: 
 
 
 def test_without_a_wish_for_a_token_nothing_is_different() -> None:
-    assert ray_token.setup(PLAIN) == ""
-    assert ray_token.container_flags(PLAIN) == []
+    assert ray_token.setup(PLAIN, PLAIN.head) == ""
+    assert ray_token.container_flags(PLAIN, PLAIN.head) == []
     assert not place_of(PLAIN).wants_token
     assert not place_of(WANTED, {"executor": "mp"}).wants_token
 

@@ -114,7 +114,9 @@ def test_our_own_ray_does_not(clean: Hosts, monkeypatch: pytest.MonkeyPatch) -> 
     start = shlex.quote(f"exec -a /x/raylet /opt/vllm-venv/bin/python -c {shlex.quote(code)}")
     for owner, failing in (("real-hosts", set()), ("another", {"Ray, vLLM@node-a", "ports@node-a"})):
         wait = "for i in 1 2 3 4 5 6 7 8 9; do ss -Hltn | grep -q :6379 && exit 0; sleep 0.5; done; exit 1"
-        ident = f"MILEPOST_ID={owner}/node-a/ray"
+        life = f"/root/.milepost/{owner}/node-a"
+        clean.run("a", f"mkdir -p {life}; echo MILEPOST_LIFE=some-word > {life}/life")
+        ident = f"MILEPOST_ID={owner}/node-a/ray MILEPOST_LIFE=some-word"
         clean.run("a", f"{ident} setsid bash -c {start} >/dev/null 2>&1 </dev/null & {wait}")
         try:
             done = walk(clean, monkeypatch, cluster, "preflight")

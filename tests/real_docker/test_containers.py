@@ -28,32 +28,32 @@ async def test_two_hosts_to_ray_status_then_again_and_down(podman: Podman, tmp_p
     podman.docker("b", f"run -d --name stranger {IMAGE} sleep 600")
     try:
         first = await walk(file, tmp_path / "first", TO_RAY)
-        told = first.told("docker_ray_status")
-        assert first.verdicts["docker_ray_status"].passed, told
+        told = first.told("ray_status")
+        assert first.verdicts["ray_status"].passed, told
         assert "2 nodes, 4 GPUs, stable for 4 s" in told
         own = podman.bed.network.fabric_ip("b")
         script = f'--worker "$HOME"/.cache/huggingface -e VLLM_HOST_IP={own}'
-        assert script in first.told("docker_workers")
+        assert script in first.told("workers")
         # Every SSH connection of that walk is closed: what it started goes on.
         names = [podman.docker(name, "ps --format '{{.Names}}'").split() for name in ("a", "b")]
         assert "milepost-real-hosts-node-a" in names[0]
         assert {"stranger", "milepost-real-hosts-node-b"} <= set(names[1])
 
         again = await walk(file, tmp_path / "again", TO_RAY[:-1])
-        assert again.verdicts["docker_workers"].passed, again.told("docker_workers")
+        assert again.verdicts["workers"].passed, again.told("workers")
         assert [what for what in again.ran if what[2] == "launch"] == []
-        assert "already running, and ours" in again.told("docker_head")
+        assert "already running, and ours" in again.told("head")
 
         other = podman.cluster_file(tmp_path / "milepost.toml", image=WITHOUT_RAY, ray="none", serve=TWO)
-        changed = await walk(other, tmp_path / "changed", ("docker_head",))
-        assert changed.failing("docker_head") == {"container@node-a"}
-        assert "milepost down" in changed.told("docker_head")
+        changed = await walk(other, tmp_path / "changed", ("head",))
+        assert changed.failing("head") == {"container@node-a"}
+        assert "milepost down" in changed.told("head")
 
         done = ended(podman, file)
         assert done.returncode == 0, done.stdout + done.stderr
         assert done.stdout.count("removed 1 container(s)") == 2
         assert podman.docker("a", "ps -aq") == ""
-        kept = podman.bed.run("a", "cat /root/.milepost/real-hosts/container.log").stdout
+        kept = podman.bed.run("a", "cat /root/.milepost/real-hosts/node-a/container.log").stdout
         assert "Ray runtime started." in kept
         assert podman.docker("b", "ps -a --format '{{.Names}}'").split() == ["stranger"]
         assert ended(podman, file).stdout.count("removed") == 0
@@ -68,9 +68,9 @@ async def test_a_name_that_is_taken_is_left_alone(podman: Podman, tmp_path: Path
     name = docker.container(cluster, cluster.head)
     podman.docker("a", f"run -d --name {name} {IMAGE} sleep 600")
     try:
-        walked = await walk(file, tmp_path / "walk", ("docker_head",))
-        assert walked.failing("docker_head") == {"container@node-a"}
-        assert "milepost did not start it" in walked.told("docker_head")
+        walked = await walk(file, tmp_path / "walk", ("head",))
+        assert walked.failing("head") == {"container@node-a"}
+        assert "milepost did not start it" in walked.told("head")
         assert ended(podman, file).returncode == 0
         assert podman.docker("a", "ps --format '{{.Names}}'").split() == [name]
     finally:
@@ -81,12 +81,12 @@ async def test_an_image_without_ray_in_spite_of_the_gate(podman: Podman, tmp_pat
     """The container ends at once; its log says why, and the next start removes what is left of it."""
     file = podman.cluster_file(tmp_path / "milepost.toml", image=WITHOUT_RAY)
     try:
-        walked = await walk(file, tmp_path / "walk", ("docker_head",))
-        assert walked.failing("docker_head") == {"Ray@node-a"}
-        assert "this image has no ray" in walked.told("docker_head")
+        walked = await walk(file, tmp_path / "walk", ("head",))
+        assert walked.failing("head") == {"Ray@node-a"}
+        assert "ray: command not found" in walked.told("head")
         other = podman.cluster_file(tmp_path / "other.toml", image=WITHOUT_RAY, ray="none", serve=TWO)
-        after = await walk(other, tmp_path / "after", ("docker_head",))
-        assert after.verdicts["docker_head"].passed, after.told("docker_head")
+        after = await walk(other, tmp_path / "after", ("head",))
+        assert after.verdicts["head"].passed, after.told("head")
     finally:
         ended(podman, file)
 
@@ -94,10 +94,10 @@ async def test_an_image_without_ray_in_spite_of_the_gate(podman: Podman, tmp_pat
 async def test_without_ray_containers_wait_and_are_found_again(podman: Podman, tmp_path: Path) -> None:
     file = podman.cluster_file(tmp_path / "milepost.toml", image=WITHOUT_RAY, ray="none", serve=TWO)
     try:
-        first = await walk(file, tmp_path / "first", ("docker_head", "docker_workers", "docker_ray_status"))
-        assert first.verdicts["docker_ray_status"].passed, first.told("docker_workers")
-        again = await walk(file, tmp_path / "again", ("docker_head", "docker_workers"))
-        assert again.verdicts["docker_workers"].passed
+        first = await walk(file, tmp_path / "first", ("head", "workers", "ray_status"))
+        assert first.verdicts["ray_status"].passed, first.told("workers")
+        again = await walk(file, tmp_path / "again", ("head", "workers"))
+        assert again.verdicts["workers"].passed
         assert [what for what in again.ran if what[2] == "launch"] == []
     finally:
         assert ended(podman, file).stdout.count("removed 1 container(s)") == 2

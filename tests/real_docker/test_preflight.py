@@ -12,7 +12,7 @@ from tests.real_docker.walking import walk
 
 pytestmark = [pytest.mark.real_hosts, pytest.mark.timeout(600)]
 
-STEPS = ("ip", "smi", "docker_ready", "docker_head", "docker_workers")
+STEPS = ("ip", "smi", "docker_ready", "head", "workers")
 
 
 async def test_before_anything_runs_and_while_our_own_containers_do(podman: Podman, tmp_path: Path) -> None:
@@ -21,7 +21,7 @@ async def test_before_anything_runs_and_while_our_own_containers_do(podman: Podm
         before = await walk(file, tmp_path / "before", ("preflight",))
         assert before.verdicts["preflight"].passed, before.told("preflight")
         started = await walk(file, tmp_path / "started", STEPS)
-        assert started.verdicts["docker_workers"].passed, started.told("docker_workers")
+        assert started.verdicts["workers"].passed, started.told("workers")
         again = await walk(file, tmp_path / "again", ("preflight",))
         assert again.verdicts["preflight"].passed, again.told("preflight")
         assert "running, started by milepost on every node" in again.told("preflight")

@@ -12,7 +12,7 @@ from tests.real_docker.walking import walk
 
 pytestmark = [pytest.mark.real_vllm, pytest.mark.timeout(900)]
 
-STEPS = ("ip", "docker_ready", "docker_head", "docker_workers", "docker_ray_status", "docker_serve", "curl")
+STEPS = ("ip", "docker_ready", "head", "workers", "ray_status", "serve", "curl")
 #: A made-up token that looks like a real one: it must be in vLLM's environment, and nowhere else.
 TOKEN = "hf_" + "milepostmilepostmilepostmilepost01"
 
@@ -28,20 +28,20 @@ async def test_two_containers_serve_one_model(
     )
     try:
         walked = await walk(file, tmp_path / "walk", STEPS)
-        assert walked.verdicts["docker_serve"].passed, walked.told("docker_serve")
+        assert walked.verdicts["serve"].passed, walked.told("serve")
         assert walked.verdicts["curl"].passed, walked.told("curl")
-        nodes = {node for step, node, key in walked.ran if (step, key) == ("docker_serve", "launch")}
+        nodes = {node for step, node, key in walked.ran if (step, key) == ("serve", "launch")}
         assert nodes == ({"node-a"} if way == "ray" else {"node-a", "node-b"})
         _token_is_in_the_process_alone(podman)
         assert TOKEN.encode() not in walked.recorded()
 
         again = await walk(file, tmp_path / "again", STEPS)
-        assert again.verdicts["curl"].passed, again.told("docker_serve")
+        assert again.verdicts["curl"].passed, again.told("serve")
         assert [what for what in again.ran if what[2] in ("launch", "clear", "stop")] == []
     finally:
         done = down(file, podman.bed.home)
     assert done.returncode == 0, done.stdout + done.stderr
-    kept = podman.bed.run("a", "cat /root/.milepost/real-hosts/serve.log").stdout
+    kept = podman.bed.run("a", "cat /root/.milepost/real-hosts/node-a/serve.log").stdout
     assert "Application startup complete." in kept
     assert [podman.docker(name, "ps -aq") for name in ("a", "b")] == ["", ""]
 

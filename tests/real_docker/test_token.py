@@ -13,7 +13,7 @@ from wizard_steps.cluster.file import load
 from wizard_steps.node import docker
 
 pytestmark = [pytest.mark.real_hosts, pytest.mark.timeout(600)]
-TOKEN = "/root/.milepost/real-hosts/ray_token"
+TOKEN = "/root/.milepost/real-hosts/node-a/ray_token"
 
 
 async def test_containers_share_a_token_that_only_their_users_can_read(
@@ -24,8 +24,8 @@ async def test_containers_share_a_token_that_only_their_users_can_read(
     names = [docker.container(cluster, node) for node in cluster.node_list]
     try:
         walked = await walk(file, tmp_path / "walk", TO_RAY)
-        told = walked.told("docker_ray_status")
-        assert walked.verdicts["docker_ray_status"].passed, told
+        told = walked.told("ray_status")
+        assert walked.verdicts["ray_status"].passed, told
         assert "2 nodes, 4 GPUs" in told
         tokens = [
             podman.bed.run(name, f"stat -c %a {TOKEN}; cat {TOKEN}").stdout for name in podman.bed.names

@@ -12,7 +12,7 @@ from wizard_steps.recording import events as ev
 from wizard_steps.session import LiveWalk
 from wizard_steps.transport.ssh_ask import NoAsker
 
-TO_RAY = ("ip", "smi", "docker_ready", "docker_head", "docker_workers", "docker_ray_status")
+TO_RAY = ("ip", "smi", "docker_ready", "head", "workers", "ray_status")
 
 
 class Walked:

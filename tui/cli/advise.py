@@ -1,4 +1,4 @@
-"""``milepost advise``: which TP x PP fits a model on these machines, and why. Touches no host."""
+"""``milepost advise``: which TP x PP fits a model on these machines, and why. Touches no node."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+from wizard_steps.advisor.cards import card_named, known_names
 from wizard_steps.advisor.memory import GIB, UTILISATION
+from wizard_steps.advisor.model import ModelShape
 from wizard_steps.advisor.plan import Box, Topology, Wanted, advise, consider
 from wizard_steps.advisor.render import as_json, as_text, split_text
-from wizard_steps.advisor.shape import load_model
+from wizard_steps.advisor.sources import find_model
 from wizard_steps.cluster.file import load
 from wizard_steps.errors import UsageError
 
@@ -24,14 +26,24 @@ def add(subparsers: Any) -> None:
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "advise",
         help="which tensor and pipeline parallel sizes fit a model",
-        description="Reads a model's config.json (and the size of its weights, where they are beside it) and "
-        "lists the legal (TP, PP) pairs, the recommended one first, with memory per GPU and the reasons.",
+        description="Reads a model's config.json (and the sizes of its weights, from the files or from the "
+        "Hugging Face Hub) and lists the legal (TP, PP) pairs, the recommended one first, "
+        "with memory per GPU "
+        "as a range and the reasons. Says so where the architecture is not known.",
     )
-    parser.add_argument("model", help="config.json or a model folder")
+    parser.add_argument(
+        "model",
+        help="a model folder, config.json, params.json, or a name on the Hub such as Qwen/Qwen3-8B "
+        "(looked up "
+        "in the Hugging Face cache, then asked of HF_ENDPOINT; HF_TOKEN for gated models)",
+    )
     parser.add_argument("--cluster", metavar="FILE", help="take the machines from this cluster file")
     parser.add_argument("--gpus", metavar="8x2", help="GPUs per machine x machines; also 8+8+4")
     parser.add_argument(
         "--gpu-memory", type=float, default=0.0, metavar="GIB", help=f"of one GPU ({DEFAULT_GPU_GIB})"
+    )
+    parser.add_argument(
+        "--gpu", metavar="NAME", default="", help="its kind: h100, h200, a100, l40s, 4090 ..."
     )
     parser.add_argument(
         "--max-len", type=int, default=0, metavar="N", help="tokens of one request (model's own)"
@@ -42,6 +54,13 @@ def add(subparsers: Any) -> None:
     )
     parser.add_argument("--kv-cache-dtype", choices=("auto", "fp8"), default="auto")
     parser.add_argument("--weights", type=float, default=0.0, metavar="GIB", help="size of the weights")
+    parser.add_argument(
+        "--kv-bytes", type=int, default=0, metavar="N",
+        help="KV cache bytes per token of one replica, all layers, for a model that is not known",
+    )  # fmt: skip
+    parser.add_argument(
+        "--enable-expert-parallel", action="store_true", help="experts are dealt out whole, not cut"
+    )
     parser.add_argument("--split", metavar="TPxPP", help="judge this one pair, with its picture")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     parser.set_defaults(run=run)
@@ -51,11 +70,7 @@ def run(args: argparse.Namespace) -> int:
     """0: a pair fits; 1: none does (or the asked pair does not). UsageError for a wrong command line."""
     import msgspec
 
-    shape = load_model(Path(args.model))
-    if args.weights:
-        shape = msgspec.structs.replace(
-            shape, weight_bytes=int(_positive(args.weights, "--weights") * GIB), weights_from="--weights"
-        )
+    shape = _told(find_model(args.model), args)
     topology, wanted = _topology(args), _wanted(args)
     if args.split:
         tp, pp = _pair(args.split)
@@ -65,18 +80,43 @@ def run(args: argparse.Namespace) -> int:
             if args.json
             else "\n".join(split_text(shape, topology, split))
         )
-        return 0 if split.grade != "no" else 1
+        return 0 if split.grade not in ("no", "unknown") else 1
     advice = advise(shape, topology, wanted)
     print(json.dumps(as_json(advice), indent=2) if args.json else "\n".join(as_text(advice)))
     return 0 if advice.recommended else 1
 
 
+def _told(shape: ModelShape, args: argparse.Namespace) -> ModelShape:
+    """What the person says of the model goes before anything that was found."""
+    import msgspec
+
+    if args.weights:
+        size = int(_positive(args.weights, "--weights") * GIB)
+        shape = msgspec.structs.replace(shape, weight_bytes=size, weights_from="--weights", weights_off=0.0)
+    if args.kv_bytes:
+        each = int(_positive(args.kv_bytes, "--kv-bytes", 1e9, "bytes"))
+        shape = msgspec.structs.replace(
+            shape, kv_bytes_per_token=each, kv_from="--kv-bytes", held=(), embedding_bytes=0, head_bytes=0
+        )
+    return shape
+
+
 def _topology(args: argparse.Namespace) -> Topology:
-    memory = int(_positive(args.gpu_memory or DEFAULT_GPU_GIB, "--gpu-memory") * GIB)
+    gib, told = DEFAULT_GPU_GIB, "assumed: an 80 GB card; give --gpu or --gpu-memory"
+    if args.gpu:
+        found = card_named(args.gpu)
+        if not found:
+            raise UsageError(
+                f"--gpu {args.gpu}: not known here. Give --gpu-memory, or one of: {known_names()}"
+            )
+        gib, told = found, f"--gpu {args.gpu}"
+    if args.gpu_memory:
+        gib, told = _positive(args.gpu_memory, "--gpu-memory"), "--gpu-memory"
+    memory = int(gib * GIB)
     if args.gpus and args.cluster:
         raise UsageError("--gpus and --cluster both say what the machines are: give one of them")
     if args.gpus:
-        return Topology(tuple(_boxes(args.gpus)), memory)
+        return Topology(tuple(_boxes(args.gpus)), memory, args.gpu, told=told)
     file = Path(args.cluster or "milepost.toml")
     if not args.cluster and not file.exists():
         raise UsageError("say what the machines are: --gpus 8x2 (GPUs x machines) or --cluster milepost.toml")
@@ -85,7 +125,7 @@ def _topology(args: argparse.Namespace) -> Topology:
     boxes = tuple(Box(node.name, node.gpus) for node in nodes if node.gpus)
     if not boxes:
         raise UsageError(f"{file}: no node has gpus; set gpus of the nodes or use --gpus")
-    return Topology(boxes, memory)
+    return Topology(boxes, memory, args.gpu, told=told)
 
 
 def _boxes(text: str) -> list[Box]:
@@ -110,6 +150,7 @@ def _wanted(args: argparse.Namespace) -> Wanted:
         args.concurrency,
         args.gpu_memory_utilization,
         1.0 if args.kv_cache_dtype == "fp8" else 0.0,
+        expert_parallel=args.enable_expert_parallel,
     )
 
 
@@ -120,7 +161,7 @@ def _pair(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def _positive(value: float, name: str) -> float:
-    if not 0 < value < 1e6:
-        raise UsageError(f"{name} {value}: must be a positive size in GiB")
+def _positive(value: float, name: str, most: float = 1e6, unit: str = "GiB") -> float:
+    if not 0 < value < most:
+        raise UsageError(f"{name} {value}: must be a positive size in {unit}")
     return value

@@ -60,8 +60,12 @@ class PlainReport:
             case _:
                 pass
 
-    def _say(self, line: str) -> None:
-        print(line, file=self._out, flush=True)
+    def _say(self, text: str) -> None:
+        """Nothing but milepost's own words begins a line: a name or a summary may hold line ends."""
+        lead = "\n" if text.startswith("\n") else ""
+        first, *more = text.removeprefix("\n").split("\n")
+        lines = [first, *(line if line.startswith("   ") else f"   {line}" for line in more)]
+        print(lead + "\n".join(lines), file=self._out, flush=True)
 
     def _walk(self, event: ev.WalkStarted, state: State) -> None:
         self._say(f"milepost: path {event.path}, {len(event.steps)} milestones")
@@ -96,7 +100,7 @@ class PlainReport:
             self._say(f"   {event.node}| {rest}")
         if event.reason == "dry":
             self._say(f"   {event.node}  (not run: dry run)")
-        elif event.detail:
+        elif event.detail and event.reason != "exit":  # what is said of a login, the checks say
             self._say(f"   {event.node}! {event.detail}")
 
     def _judged(self, event: ev.Judged, state: State) -> None:

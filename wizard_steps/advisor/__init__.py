@@ -2,9 +2,11 @@
 
 from wizard_steps.advisor.effect import effect_of
 from wizard_steps.advisor.memory import kv_bytes_per_token, kv_tokens, stage_layers
+from wizard_steps.advisor.model import ModelShape
 from wizard_steps.advisor.picture import picture
 from wizard_steps.advisor.plan import Advice, Box, Split, Topology, Wanted, advise
-from wizard_steps.advisor.shape import ModelShape, load_model, parse_config
+from wizard_steps.advisor.shape import parse_config
+from wizard_steps.advisor.sources import find_model, load_model
 
 __all__ = [
     "Advice",
@@ -15,6 +17,7 @@ __all__ = [
     "Wanted",
     "advise",
     "effect_of",
+    "find_model",
     "kv_bytes_per_token",
     "kv_tokens",
     "load_model",

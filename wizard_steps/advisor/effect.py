@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wizard_steps.advisor.memory import UTILISATION
+from wizard_steps.advisor.model import ModelShape
+from wizard_steps.advisor.overhead import Card
 from wizard_steps.advisor.picture import WIDTH, picture
 from wizard_steps.advisor.plan import Box, Topology, Wanted, consider
 from wizard_steps.advisor.reasons import illegal
 from wizard_steps.advisor.render import split_text
-from wizard_steps.advisor.shape import ModelShape, parse_config
+from wizard_steps.advisor.shape import parse_config
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.errors import UsageError
 
@@ -74,6 +76,19 @@ def wanted_of(cluster: Cluster) -> Wanted:
         max_len=int(length) if length.isdigit() else 0,
         utilisation=_share(share),
         kv_dtype_bytes=1.0 if _flag(flags, "--kv-cache-dtype").startswith("fp8") else 0.0,
+        card=_card(_flag(flags, "--max-num-batched-tokens"), _flag(flags, "--max-num-seqs")),
+        expert_parallel="--enable-expert-parallel" in flags,
+    )
+
+
+def _card(batched: str, sequences: str) -> Card | None:
+    """Set by hand, or None: then what vLLM takes for the GPU counts."""
+    if not (batched.isdigit() or sequences.isdigit()):
+        return None
+    plain = Card(8192, 1024)
+    return Card(
+        int(batched) if batched.isdigit() else plain.batched_tokens,
+        int(sequences) if sequences.isdigit() else plain.sequences,
     )
 
 

@@ -5,18 +5,18 @@ Nothing is downloaded. Where there is none, the size is guessed from the model's
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
+import msgspec
 from msgspec import Struct
 
-from wizard_steps.advisor.shape import ModelShape, load_model
+from wizard_steps.advisor.model import ModelShape
+from wizard_steps.advisor.sources import MODEL_ID, cached, load_model
 from wizard_steps.errors import UsageError
 
 #: A config.json is some KB; anything this large (bytes) is something else.
 _LARGEST = 1 << 20
-_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 #: Billions of parameters as names say them: 70B, 1.5b, 8x7B.
 _SIZE = re.compile(r"(?<![\w.])(?:(\d{1,3})x)?(\d{1,4}(?:\.\d+)?)[Bb](?![A-Za-z0-9])")
 _FOUR_BITS = re.compile(r"AWQ|GPTQ|INT4|W4A|4[-_]?bit|NVFP4|MXFP4|FP4|gpt-oss", re.IGNORECASE)
@@ -38,7 +38,9 @@ def known(model: str) -> Known:
             file = folder / "config.json"
             if file.is_file() and file.stat().st_size <= _LARGEST:
                 shape = load_model(folder)
-                return Known(shape, shape.weight_bytes, "from its config.json on this machine")
+                if shape.weight_bytes:
+                    return Known(shape, shape.weight_bytes, "from its config.json on this machine")
+                return msgspec.structs.replace(_by_name(model), shape=shape)
         except (UsageError, OSError, ValueError):
             continue
     return _by_name(model)
@@ -47,15 +49,7 @@ def known(model: str) -> Known:
 def _folders(model: str) -> list[Path]:
     if model.startswith(("/", "~/")):
         return [Path(model.replace("~", str(Path.home()), 1) if model.startswith("~") else model)]
-    if not _ID.fullmatch(model):
-        return []
-    home = os.environ.get("HF_HOME") or os.path.expanduser("~/.cache/huggingface")
-    cache = Path(os.environ.get("HF_HUB_CACHE") or f"{home}/hub")
-    snapshots = cache / f"models--{model.replace('/', '--')}" / "snapshots"
-    try:
-        return sorted(snapshots.iterdir()) if snapshots.is_dir() else []
-    except OSError:
-        return []
+    return cached(model) if MODEL_ID.fullmatch(model) else []
 
 
 def _by_name(model: str) -> Known:

@@ -1,12 +1,15 @@
-"""How much of a GPU a model takes. Formulas name their source in vLLM; overhead is an estimate."""
+"""How much of a GPU a model takes, and how many requests fit next to it; formulas name their source."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from msgspec import Struct
 
-from wizard_steps.advisor.shape import ModelShape
+from wizard_steps.advisor.model import Held, ModelShape, token_bytes
+from wizard_steps.advisor.overhead import GIB, Card, card, overhead
 
-GIB = 1 << 30
+__all__ = ["GIB", "USABLE", "UTILISATION", "Memory", "fit", "kv_bytes_per_token", "kv_tokens", "stage_layers"]
 
 #: vLLM's default ``--gpu-memory-utilization``: the share of a GPU that one engine may use, for weights,
 #: activations and KV cache together (``config/cache.py``).
@@ -15,23 +18,58 @@ UTILISATION = 0.92
 #: Tokens in one KV cache block on NVIDIA GPUs (``config/cache.py``, DEFAULT_BLOCK_SIZE).
 BLOCK = 16
 
-#: Tokens of one forward pass for which vLLM profiles its peak memory on large GPUs
-#: (``--max-num-batched-tokens``, ``engine/arg_utils.py``), and sequences whose logits are kept at once.
-BATCHED_TOKENS, LOGIT_ROWS = 8192, 256
+#: Share of the memory that nvidia-smi names which CUDA has: the rest is the driver's (79.18 of 79.65 GiB).
+USABLE = 0.994
 
 
 class Memory(Struct, frozen=True):
-    """Bytes on the fullest GPU. ``budget`` is what vLLM may use; ``kv`` what is left for KV cache."""
+    """Bytes on the fullest GPU. ``budget`` is what vLLM may use; ``kv`` what is likely left for KV cache.
+
+    ``*_low`` and ``*_high`` are the ends of a range: what is there at least and at most.
+    """
 
     total: int
     budget: int
     weights: int
     overhead: int
     kv: int
-    #: Bytes that one token takes on the GPU with the most layers.
+    #: Bytes that one more token of a request takes on the GPU with the most of them.
     kv_per_token: int
-    #: Tokens that fit all stages, in whole blocks.
+    #: The longest request that fits all stages alone, in tokens of whole blocks.
     tokens: int
+    weights_low: int = 0
+    weights_high: int = 0
+    overhead_low: int = 0
+    overhead_high: int = 0
+    kv_low: int = 0
+    kv_high: int = 0
+    tokens_low: int = 0
+    tokens_high: int = 0
+    #: Requests of the wanted length at once.
+    requests: float = 0.0
+    requests_low: float = 0.0
+    requests_high: float = 0.0
+
+
+class _Cache(Struct, frozen=True):
+    """What a request takes in one stage: ``grow`` bytes a token, ``capped`` (window, bytes a token) and
+    ``fixed`` bytes."""
+
+    grow: float
+    capped: tuple[tuple[int, float], ...]
+    fixed: float
+
+    @property
+    def per_token(self) -> float:
+        """Where every layer slides, what a token takes as long as it is in the window."""
+        return self.grow or sum(each for _, each in self.capped)
+
+    def request(self, tokens: int, batched: int, block: int = BLOCK) -> float:
+        """Sliding layers hold their window and the tokens in flight (``v1/core/kv_cache_planning.py``,
+        SlidingWindowSpec.max_memory_usage_bytes)."""
+        tokens = -(-tokens // block) * block
+        near = sum(min(tokens, window - 1 + batched) * each for window, each in self.capped)
+        return tokens * self.grow + near + self.fixed
 
 
 def stage_layers(layers: int, pp: int) -> list[int]:
@@ -46,21 +84,29 @@ def stage_layers(layers: int, pp: int) -> list[int]:
     return stages
 
 
-def kv_heads_per_gpu(shape: ModelShape, tp: int) -> int:
-    """Source: ``config/model.py`` get_num_kv_heads. With MLA every GPU keeps the one shared vector."""
-    return 1 if shape.mla_dim else max(1, shape.kv_heads // tp)
+def stages_of(shape: ModelShape, pp: int) -> list[Sequence[Held]]:
+    """The layers of each stage in order; layers of an unknown model stand as nothing known."""
+    start = 0
+    found: list[Sequence[Held]] = []
+    for count in stage_layers(shape.layers, pp):
+        found.append(shape.held[start : start + count])
+        start += count
+    return found
+
+
+def kv_size(shape: ModelShape, kv_dtype_bytes: float = 0) -> float:
+    """Bytes of an element: as asked, else as the checkpoint sets it, else as the weights' type."""
+    return kv_dtype_bytes or shape.kv_dtype_bytes or min(shape.dtype_bytes, 2.0)
 
 
 def kv_bytes_per_token(shape: ModelShape, tp: int = 1, layers: int = 0, kv_dtype_bytes: float = 0) -> int:
-    """Bytes of KV cache that one token takes on one GPU that holds ``layers`` attention layers (0: all).
+    """Bytes that one more token takes on one GPU with the first ``layers`` layers (0: all).
 
-    Source: ``v1/kv_cache_interface.py``: a page is 2 x block x kv_heads x head_size x dtype bytes per layer
-    (keys and values); MLAAttentionSpec stores one vector of kv_lora_rank + qk_rope_head_dim instead.
+    Source: ``v1/kv_cache_interface.py``: 2 x kv_heads x head_size x dtype bytes per layer (keys and values);
+    MLAAttentionSpec stores one vector of kv_lora_rank + qk_rope_head_dim instead.
     """
-    layers = layers or shape.attention_layers or shape.layers
-    size = kv_dtype_bytes or min(shape.dtype_bytes, 2.0)
-    width = shape.mla_dim if shape.mla_dim else 2 * shape.head_dim * kv_heads_per_gpu(shape, tp)
-    return int(layers * width * size)
+    held = shape.held[: layers or None]
+    return int(_cache(held, tp, kv_size(shape, kv_dtype_bytes)).per_token)
 
 
 def kv_tokens(free_bytes: int, bytes_per_token: int, block: int = BLOCK) -> int:
@@ -70,42 +116,53 @@ def kv_tokens(free_bytes: int, bytes_per_token: int, block: int = BLOCK) -> int:
     return free_bytes // (bytes_per_token * block) * block
 
 
+def _caches(shape: ModelShape, tp: int, pp: int, size: float) -> list[_Cache]:
+    """Of each stage. Of a model whose layers are not known, its KV bytes per token are dealt out evenly."""
+    if shape.held:
+        return [_cache(held, tp, size) for held in stages_of(shape, pp)]
+    each = shape.kv_bytes_per_token / shape.layers / min(tp, shape.kv_heads)
+    return [_Cache(each * count, (), 0.0) for count in stage_layers(shape.layers, pp)]
+
+
+def _cache(held: Sequence[Held], tp: int, size: float) -> _Cache:
+    """Of the layers of one stage. Layers are put in groups of one size (``kv_cache_planning.py``
+    _get_kv_cache_groups_uniform_page_size), so that sliding ones are rounded up to whole groups."""
+    full = [one for one in held if one.keeps == "full"]
+    sliding = [one for one in held if one.keeps == "sliding"]
+    states = [one for one in held if one.state]
+    grow = sum(token_bytes(one, tp, size) for one in full)
+    group = min((len(part) for part in (full, sliding, states) if part), default=1)
+    padded = -(-len(sliding) // group) * group / len(sliding) if sliding else 1.0
+    capped = tuple((one.window, token_bytes(one, tp, size) * padded) for one in sliding)
+    return _Cache(grow, capped, sum(one.state for one in states) / tp)
+
+
 def stage_weights(shape: ModelShape, tp: int, pp: int) -> list[int]:
     """Bytes of weights on one GPU of each stage: its layers, and the embeddings at both ends.
 
     TP cuts every large matrix into ``tp`` equal parts. When ``tp`` exceeds the KV heads, the key and value
     projections are repeated (``model_executor/layers/linear.py`` QKVParallelLinear, num_kv_head_replicas).
+    Where the files told another total than the config, the layers are scaled to it.
     """
-    embedding = int(shape.vocab * shape.hidden * shape.dtype_bytes)
-    ends = embedding if shape.tied else 2 * embedding
+    stages, known = stages_of(shape, pp), bool(shape.held)
+    inner = sum(one.weights for one in shape.held)
+    ends = shape.embedding_bytes + shape.head_bytes if known else 0
     body = max(0, shape.weight_bytes - ends)
-    per_layer = body / shape.layers
+    scale = body / inner if inner else 0.0
     repeats = max(0, tp - shape.kv_heads) if not shape.mla_dim else 0
     extra = repeats * 2 * shape.hidden * shape.head_dim * shape.dtype_bytes
-    stages = []
-    for i, layers in enumerate(stage_layers(shape.layers, pp)):
-        held = layers * (per_layer + extra)
+    found = []
+    for i, (held, count) in enumerate(zip(stages, stage_layers(shape.layers, pp), strict=True)):
+        size = sum(one.weights for one in held) * scale if known else body * count / shape.layers
+        size += extra * sum(one.kv_heads > 0 for one in held)
         if i == 0:
-            held += embedding
-        if i == pp - 1 and not (shape.tied and pp == 1):
-            held += embedding
-        stages.append(int(held / tp))
-    return stages
-
-
-def overhead(shape: ModelShape, tp: int, pp: int) -> int:
-    """An estimate of what is neither weights nor KV cache, in bytes.
-
-    CUDA context 0.3 GiB and CUDA graphs 0.3 GiB; NCCL buffers 0.5 GiB when GPUs work together; activations
-    of a profiling pass (hidden states and a gated MLP, 8,192 tokens) and the logits of 256 sequences.
-    vLLM measures this at start (``v1/worker/gpu_worker.py`` determine_available_memory); on one H100 a
-    tiny model took 0.37 GiB where this says 0.64, so it errs towards caution.
-    """
-    fixed = 0.6 * GIB + (0.5 * GIB if tp * pp > 1 else 0)
-    wide = max(shape.expert_intermediate * max(1, shape.experts_per_token), shape.intermediate)
-    activations = BATCHED_TOKENS * (4 * shape.hidden + 2 * wide / tp) * 2
-    logits = LOGIT_ROWS * shape.vocab * 4 * 2
-    return int(fixed + activations + logits)
+            size += shape.embedding_bytes
+        if i == pp - 1:
+            size += shape.head_bytes
+            if shape.tied and pp > 1:
+                size += shape.embedding_bytes
+        found.append(int(size / tp))
+    return found
 
 
 def fit(
@@ -115,26 +172,80 @@ def fit(
     gpu_bytes: int,
     utilisation: float = UTILISATION,
     kv_dtype_bytes: float = 0,
+    *,
+    max_len: int = 0,
+    of: Card | None = None,
 ) -> Memory:
-    """The memory of the fullest GPU, and the KV tokens of the stage that has least room for them.
+    """The memory of the fullest GPU, and what the stage with least room for it holds.
 
     ``utilisation`` counts from the GPU's whole memory (``v1/worker/utils.py`` request_memory).
     """
-    budget = int(gpu_bytes * utilisation)
-    extra = overhead(shape, tp, pp)
+    of = of or card(gpu_bytes)
+    budget = int(gpu_bytes * USABLE * utilisation)
+    extra = overhead(shape, tp, pp, of)
     weights = stage_weights(shape, tp, pp)
-    share = (shape.attention_layers or shape.layers) / shape.layers
-    per_token = [
-        kv_bytes_per_token(shape, tp, max(1, round(n * share)), kv_dtype_bytes)
-        for n in stage_layers(shape.layers, pp)
-    ]
-    tokens = [kv_tokens(budget - extra - held, each) for held, each in zip(weights, per_token, strict=True)]
+    size = kv_size(shape, kv_dtype_bytes)
+    caches = _caches(shape, tp, pp, size)
+    off = shape.weights_off
+    ends = []
+    for load, out in ((1 + off, extra.high), (1.0, extra.likely), (1 - off, extra.low)):
+        left = [int(budget - out - one * load) for one in weights]
+        ends.append((max(0, min(left)), *_held_at_once(caches, left, max_len, of.batched_tokens)))
+    low, likely, high = ends
+    most = max(weights)
     return Memory(
         total=gpu_bytes,
         budget=budget,
-        weights=max(weights),
-        overhead=extra,
-        kv=max(0, budget - extra - max(weights)),
-        kv_per_token=max(per_token),
-        tokens=min(tokens),
+        weights=most,
+        overhead=extra.likely,
+        kv=likely[0],
+        kv_per_token=int(max(one.per_token for one in caches)),
+        tokens=likely[1],
+        weights_low=int(most * (1 - off)),
+        weights_high=int(most * (1 + off)),
+        overhead_low=extra.low,
+        overhead_high=extra.high,
+        kv_low=low[0],
+        kv_high=high[0],
+        tokens_low=low[1],
+        tokens_high=high[1],
+        requests=likely[2],
+        requests_low=low[2],
+        requests_high=high[2],
     )
+
+
+def _held_at_once(caches: list[_Cache], left: list[int], max_len: int, batched: int) -> tuple[int, float]:
+    """(longest request alone, requests of ``max_len`` at once): of the stage that holds least."""
+    tokens = min(_longest(one, room, batched) for one, room in zip(caches, left, strict=True))
+    if not max_len:
+        return tokens, 0.0
+    each = [one.request(max_len, batched) for one in caches]
+    counts = [room / one for room, one in zip(left, each, strict=True) if one > 0]
+    return tokens, max(0.0, min(counts, default=float(_MANY)))
+
+
+#: Stands for "as many as one likes": a stage without any KV cache.
+_MANY = 1 << 30
+
+
+def _longest(cache: _Cache, room: int, batched: int) -> int:
+    """The longest request that fits; 0 where not even a block does."""
+    if room <= 0:
+        return 0
+    if not cache.grow:
+        # All capped: once the windows fit, any length does.
+        full = cache.request(_MANY, batched)
+        return _MANY if room >= full else 0 if not cache.capped else _within(cache, room, batched)
+    return _within(cache, room, batched)
+
+
+def _within(cache: _Cache, room: int, batched: int) -> int:
+    low, high = 0, _MANY  # by halving: a request's size grows with its length
+    while low + BLOCK <= high:
+        middle = (low + high + BLOCK) // 2 // BLOCK * BLOCK
+        if cache.request(middle, batched) <= room:
+            low = middle
+        else:
+            high = middle - BLOCK
+    return low

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
+from wizard_steps.advisor.families import without_pipeline
 from wizard_steps.advisor.memory import GIB, Memory, stage_layers
-from wizard_steps.advisor.shape import ModelShape
+from wizard_steps.advisor.model import ModelShape
 
 
 class Reason(Struct, frozen=True):
@@ -33,7 +34,9 @@ class Layout(Struct, frozen=True):
         return self.tp * self.pp
 
 
-def illegal(shape: ModelShape, total: int, tp: int, pp: int) -> Iterator[Reason]:
+def illegal(
+    shape: ModelShape, total: int, tp: int, pp: int, expert_parallel: bool = False
+) -> Iterator[Reason]:
     """What vLLM refuses. Sources: ``config/model.py`` verify_with_parallel_config, ``models/llama.py``
     (KV heads), ``layers/linear.py`` divide, ``quantization/utils/fp8_utils.py`` (blocks)."""
     if tp < 1 or pp < 1:
@@ -47,52 +50,68 @@ def illegal(shape: ModelShape, total: int, tp: int, pp: int) -> Iterator[Reason]
         yield Reason(
             False, f"TP {tp} neither divides the {shape.kv_heads} KV heads nor is a multiple of them"
         )
+    if pp > 1 and without_pipeline(shape.model_type):
+        yield Reason(False, "vLLM has no pipeline parallelism for this model: PP 1 only")
     if pp > shape.layers:
         yield Reason(False, f"PP {pp} is more than the {shape.layers} layers")
-    yield from _uncuttable(shape, tp)
+    yield from _uncuttable(shape, tp, expert_parallel)
 
 
-def _uncuttable(shape: ModelShape, tp: int) -> Iterator[Reason]:
-    group = shape.quantisation.group if shape.quantisation else 0
+def _uncuttable(shape: ModelShape, tp: int, expert_parallel: bool) -> Iterator[Reason]:
+    if not shape.known:
+        return
+    # MXFP4's experts are padded to what the kernels need, not refused.
+    quant = shape.quantisation
+    group = quant.group if quant and not quant.experts_only else 0
     sizes = {"MLP": shape.intermediate if not shape.experts or shape.dense_layers else 0}
-    if shape.experts:
+    if shape.experts and not expert_parallel:
         sizes["expert"] = shape.expert_intermediate or shape.intermediate
     for what, size in sizes.items():
         if size % tp:
-            yield Reason(False, f"the {what} width {size} cannot be divided by TP {tp}")
+            more = "; --enable-expert-parallel makes it legal" if what == "expert" else ""
+            yield Reason(False, f"the {what} width {size} cannot be divided by TP {tp}{more}")
         elif tp > 1 and group and size and (size // tp) % group:
             yield Reason(
                 False,
                 f"TP {tp} leaves {what} slices of {size // tp}, which cut through the {group}-wide blocks of "
-                "the quantised weights",
+                "the quantised weights"
+                + (
+                    "; --enable-expert-parallel, which cuts no expert, makes it legal"
+                    if what == "expert"
+                    else ""
+                ),
             )
 
 
-def of_memory(shape: ModelShape, memory: Memory, max_len: int, concurrency: int) -> Iterator[Reason]:
+def of_memory(shape: ModelShape, memory: Memory | None, max_len: int, concurrency: int) -> Iterator[Reason]:
+    if memory is None:
+        yield Reason(False, f"memory is not judged: {shape.unknown or 'the size of a GPU is not known'}")
+        return
     room = memory.budget - memory.overhead
     if memory.weights > room:
         yield Reason(
             False,
-            f"the weights take {memory.weights / GIB:.1f} GiB of each GPU, but only {room / GIB:.1f} GiB are "
-            "there for them",
+            f"the weights take {memory.weights / GIB:.1f} GiB of each GPU, but about {room / GIB:.1f} GiB "
+            "are there for them",
         )
         return
-    if memory.tokens < max_len:
+    if memory.requests < 1:
         yield Reason(
             False,
-            f"one request of {max_len:,} tokens needs {max_len * memory.kv_per_token / GIB:.1f} GiB of KV "
-            f"cache per GPU and {memory.kv / GIB:.1f} GiB are left: vLLM refuses to start. --max-model-len "
-            f"{memory.tokens} or less would fit",
+            f"one request of {max_len:,} tokens needs more KV cache than the {memory.kv / GIB:.1f} "
+            f"GiB that are "
+            f"left: vLLM refuses to start. --max-model-len {memory.tokens} or less would fit",
         )
         return
-    held = memory.tokens / max_len if max_len else 0.0
-    text = f"KV cache for {memory.tokens:,} tokens: {held:.1f} requests of {max_len:,} tokens at once"
-    yield Reason(
-        held >= concurrency, text if held >= concurrency else f"{text}, fewer than the {concurrency} wanted"
-    )
-    if memory.kv < 0.1 * memory.budget:
+    text = f"KV cache for {memory.requests:.1f} requests of {max_len:,} tokens at once"
+    span = f", {memory.requests_low:.1f} to {memory.requests_high:.1f} by what is not known exactly"
+    enough = memory.requests_low >= concurrency
+    yield Reason(enough, text if enough else f"{text}{span}; {concurrency} wanted")
+    if memory.requests_low < 1:
         yield Reason(
-            False, "little room is left for KV cache: the overhead here is an estimate, so it may not start"
+            False,
+            "too close to call: the overhead is an estimate, so it may not start; rehearse it (vLLM with "
+            "--load-format dummy), or lower --max-model-len",
         )
 
 
@@ -163,10 +182,14 @@ def _pipeline(shape: ModelShape, layout: Layout) -> Iterator[Reason]:
         )
 
 
-def headline(grade: str, memory: Memory, requests: float, max_len: int) -> str:
+def headline(grade: str, memory: Memory | None, max_len: int, concurrency: int = 1) -> str:
     """One short line for a table."""
-    if memory.tokens == 0:
+    if memory is None:
+        return "memory not judged"
+    if memory.tokens_high == 0:
         return "the weights do not fit"
     if grade == "no":
-        return f"holds {memory.tokens:,} tokens, less than one request of {max_len:,}"
-    return f"{requests:.1f} x {max_len:,} tokens"
+        return f"holds about {memory.tokens:,} tokens, less than one request of {max_len:,}"
+    if memory.requests_low < concurrency:
+        return f"{memory.requests_low:.1f} to {memory.requests_high:.1f} x {max_len:,} tokens"
+    return f"{memory.requests:.1f} x {max_len:,} tokens"

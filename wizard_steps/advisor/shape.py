@@ -1,250 +1,216 @@
-"""The numbers of a model that decide how it can be split, from its config.json and safetensors files.
+"""The numbers of a model that decide how it can be split, from its config.json.
 
-The names a field can have follow vLLM's ``transformers_utils/model_arch_config_convertor.py``.
+``known`` says whether they can be trusted: only model types that were checked (``families.py``), with
+fields and quantisation that are understood, are. Of all others only what the files themselves tell is told.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from msgspec import Struct
 
-from wizard_steps.errors import UsageError
+from wizard_steps.advisor.blocks import Part, State
+from wizard_steps.advisor.config import Config, UnknownArchitecture, defaults_of, text_config
+from wizard_steps.advisor.families import FAMILIES, stack_of
+from wizard_steps.advisor.mistral import translated
+from wizard_steps.advisor.model import Held, ModelShape, token_bytes, with_weights
+from wizard_steps.advisor.quant import Quantisation, part_bytes, quantisation
+from wizard_steps.advisor.stack import Layer, Stack, expert_count
+from wizard_steps.advisor.towers import MULTIMODAL, towers
 
 _DTYPE_BYTES = {"float32": 4.0, "float16": 2.0, "bfloat16": 2.0, "half": 2.0, "float": 4.0}
-_QUANT_BITS = {
-    "fp8": 8, "fbgemm_fp8": 8, "awq": 4, "gptq": 4, "mxfp4": 4, "nvfp4": 4, "bitsandbytes": 4,
-    "modelopt": 8, "modelopt_fp4": 4, "compressed-tensors": 8, "int8": 8,
-}  # fmt: skip
-
-
-class Quantisation(Struct, frozen=True):
-    """``bits`` per weight; ``group`` is the run of weights that share a scale and cannot be cut (0: none)."""
-
-    method: str
-    bits: int
-    group: int = 0
-
-
-class ModelShape(Struct, frozen=True):
-    """Sizes in elements unless the name says bytes. ``attention_layers`` keep a KV cache that grows."""
-
-    architecture: str
-    layers: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    hidden: int
-    intermediate: int
-    vocab: int
-    dtype: str = "bfloat16"
-    dtype_bytes: float = 2.0
-    attention_layers: int = 0
-    max_len: int = 0
-    quantisation: Quantisation | None = None
-    #: Multi-head latent attention: one vector of this many elements per token and layer, 0 when not MLA.
-    mla_dim: int = 0
-    experts: int = 0
-    experts_per_token: int = 0
-    expert_intermediate: int = 0
-    dense_layers: int = 0
-    sliding_window: int = 0
-    sliding_layers: int = 0
-    tied: bool = False
-    #: Bytes of all weights; from the checkpoint where ``weights_from`` says so, else estimated.
-    weight_bytes: int = 0
-    weights_from: str = "estimated from config.json"
-    notes: tuple[str, ...] = ()
-
-
-def load_model(path: Path) -> ModelShape:
-    """Read a config.json or a model folder. Raises UsageError that names file and field."""
-    file = path / "config.json" if path.is_dir() else path
-    config = _json(file)
-    total, source = checkpoint_size(file.parent)
-    return parse_config(config, weight_bytes=total, weights_from=source, where=str(file))
-
-
-def checkpoint_size(folder: Path) -> tuple[int, str]:
-    """Bytes of the weights and where the number is from; (0, "") when the folder holds none."""
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        total = _json(index).get("metadata", {}).get("total_size")
-        if isinstance(total, int | float) and total > 0:
-            return int(total), index.name
-    files = [file for file in folder.glob("*.safetensors") if file.is_file()]
-    total = sum(file.stat().st_size for file in files)
-    return (total, f"{len(files)} safetensors file(s)") if total else (0, "")
+ESTIMATED = "estimated from config.json"
 
 
 def parse_config(
-    config: Mapping[str, Any], *, weight_bytes: int = 0, weights_from: str = "", where: str = "config.json"
+    config: Mapping[str, Any],
+    *,
+    weight_bytes: int = 0,
+    weights_from: str = "",
+    where: str = "config.json",
+    side: Mapping[str, Any] | None = None,
 ) -> ModelShape:
-    """Numbers of a Hugging Face config. Multimodal models are read by their ``text_config``."""
-    text = _text_config(config)
-    need = _Fields(text, where)
-    layers = need.first("num_hidden_layers", "n_layer", "num_layers", "n_layers")
-    heads = need.first("num_attention_heads", "n_head", "n_heads")
-    hidden = need.first("hidden_size", "n_embd", "d_model", "dim")
-    kinds = _layer_kinds(text)
+    """Numbers of a Hugging Face config, or of Mistral's params.json. ``side``: hf_quant_config.json.
+
+    Raises UsageError where this is no text-generating model's config; never for one that is not known.
+    """
+    config = translated(config)
+    text = text_config(config)
+    kind = _kind(config, text)
+    c = Config(text, defaults_of(kind), where)
+    plain = _plain(c, config, text, kind)
+    try:
+        outer = str(config.get("model_type") or "")
+        if text is not config and outer not in MULTIMODAL:
+            raise UnknownArchitecture(f"the multimodal type {outer or 'without a name'} was not checked")
+        _same_model(config, text, kind)
+        expert_dtype = str(text.get("expert_dtype") or "")
+        own = config.get("quantization_config") or text.get("quantization_config")
+        quant = quantisation(own, side, expert_dtype)
+        c = Config({**text, **_tie(config, text)}, defaults_of(kind), where)
+        stack = stack_of(kind, c)
+        shape = _known(plain, stack, quant, [*towers(config, plain.hidden)])
+    except UnknownArchitecture as reason:
+        shape = msgspec.structs.replace(plain, unknown=str(reason), kv_bytes_per_token=0)
+    if weight_bytes:
+        shape = with_weights(shape, weight_bytes, weights_from)
+    return shape
+
+
+def _padded(quant: Quantisation | None, hidden: int) -> Quantisation | None:
+    """MXFP4 kernels want a hidden size in steps of 256 (``fused_moe/oracle/mxfp4.py``): 2880 becomes 3072."""
+    if quant is None or not quant.experts_only or not quant.method.endswith("mxfp4"):
+        return quant
+    return msgspec.structs.replace(quant, bits=quant.bits * (-(-hidden // 256) * 256) / hidden)
+
+
+def _plain(c: Config, config: Mapping[str, Any], text: Mapping[str, Any], kind: str) -> ModelShape:
+    """What a config says in so many words, whatever its architecture is."""
+    listed = c.get("hybrid_override_pattern") or c.words("layers_block_type") or c.words("layer_types")
+    layers = c.whole("num_hidden_layers", "n_layer", "num_layers", "n_layers") or len(listed or "")
+    if not layers:
+        c.need("num_hidden_layers")
+    heads = c.whole("num_attention_heads", "n_head", "n_heads", "num_heads") or 1
+    hidden = c.need("hidden_size", "n_embd", "n_embed", "d_model", "dim")
     dtype = str(text.get("dtype") or text.get("torch_dtype") or config.get("dtype")
-                or config.get("torch_dtype") or "bfloat16").removeprefix("torch.")  # fmt: skip
-    mla = need.maybe("kv_lora_rank")
-    shape = ModelShape(
-        architecture=str(_first(config.get("architectures")) or text.get("model_type") or "unknown"),
+                or config.get("torch_dtype") or "bfloat16").removeprefix("torch.")[:20]  # fmt: skip
+    kv = c.whole(
+        "num_key_value_heads", "n_head_kv", "num_kv_heads", "multi_query_group_num", "num_attention_groups"
+    )
+    names = config.get("architectures")
+    name = names[0] if isinstance(names, Sequence) and not isinstance(names, str) and names else kind
+    return ModelShape(
+        architecture=str(name or "unknown")[:80],
+        model_type=kind[:60],
+        known=False,
         layers=layers,
         heads=heads,
-        kv_heads=need.maybe("num_key_value_heads", "n_head_kv", "num_kv_heads", "multi_query_group_num")
-        or (1 if text.get("multi_query") else heads),
-        head_dim=need.maybe("head_dim", "hidden_size_per_head") or hidden // heads,
+        kv_heads=kv or (1 if text.get("multi_query") else heads),
+        head_dim=c.whole("head_dim", "hidden_size_per_head", "kv_channels") or max(1, hidden // heads),
         hidden=hidden,
-        intermediate=need.maybe("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size") or 4 * hidden,
-        vocab=need.maybe("vocab_size") or 32000,
+        intermediate=c.whole("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size") or 4 * hidden,
+        vocab=c.whole("padded_vocab_size", "vocab_size") or 32000,
         dtype=dtype,
         dtype_bytes=_DTYPE_BYTES.get(dtype, 2.0),
-        attention_layers=layers - sum(kind in ("linear_attention", "mamba") for kind in kinds),
-        max_len=need.maybe("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"),
-        quantisation=_quantisation(config.get("quantization_config") or text.get("quantization_config")),
-        mla_dim=mla + need.maybe("qk_rope_head_dim") if mla else 0,
-        experts=need.maybe("num_local_experts", "n_routed_experts", "num_experts"),
-        experts_per_token=need.maybe("num_experts_per_tok", "num_experts_per_token"),
-        expert_intermediate=need.maybe("moe_intermediate_size"),
-        dense_layers=need.maybe("first_k_dense_replace"),
-        sliding_window=need.maybe("sliding_window") if _slides(text, kinds) else 0,
-        sliding_layers=_sliding_layers(text, kinds, layers),
-        tied=bool(text.get("tie_word_embeddings", config.get("tie_word_embeddings", False))),
-        notes=tuple(_notes(config, text, kinds)),
+        max_len=c.whole(
+            "max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "model_max_length"
+        ),
+        experts=expert_count(c) if expert_count(c) > 1 else 0,
+        experts_per_token=c.whole(
+            "num_experts_per_tok", "num_experts_per_token", "moe_topk", "moe_k", "moe_top_k"
+        ),
+        expert_intermediate=c.whole("moe_intermediate_size", "expert_ffn_hidden_size", "expert_hidden_dim"),
+        dense_layers=c.whole("first_k_dense_replace"),
     )
-    if weight_bytes:
-        return msgspec.structs.replace(shape, weight_bytes=weight_bytes, weights_from=weights_from)
-    return msgspec.structs.replace(shape, weight_bytes=estimate_weights(shape))
 
 
-def estimate_weights(shape: ModelShape) -> int:
-    """Bytes of the weights of a Llama-like transformer: attention, gated MLP (or experts), embeddings."""
-    bits = shape.quantisation.bits if shape.quantisation else shape.dtype_bytes * 8
-    attention = shape.hidden * shape.head_dim * (2 * shape.heads + 2 * shape.kv_heads)
-    mlp = 3 * shape.hidden * shape.intermediate
-    if shape.experts:
-        expert = 3 * shape.hidden * (shape.expert_intermediate or shape.intermediate)
-        dense = min(shape.dense_layers, shape.layers)
-        mlps = dense * mlp + (shape.layers - dense) * shape.experts * expert
-    else:
-        mlps = shape.layers * mlp
-    body = (shape.layers * attention + mlps) * bits / 8
-    # A quantised model keeps its embeddings in the plain type.
-    return int(body + shape.vocab * shape.hidden * shape.dtype_bytes * (1 if shape.tied else 2))
+def _known(plain: ModelShape, stack: Stack, quant: Quantisation | None, extra: list[Part]) -> ModelShape:
+    size = min(plain.dtype_bytes, 2.0)
+    padded = _padded(quant, plain.hidden)
+    spare = sum(
+        part_bytes(padded, part, i, 2) - part_bytes(quant, part, i, 2)
+        for i, layer in enumerate(stack.layers)
+        for part in layer.parts
+        if part.kind == "experts"
+    )
+    kv_size = (quant.kv_bytes if quant else 0.0) or size
+    held = tuple(_held(one, i, padded, plain.dtype_bytes, size) for i, one in enumerate(stack.layers))
+    tables = [part for part in stack.outside if part.kind == "embedding"]
+    others = [part for part in stack.outside if part.kind != "embedding"]
+    embedding = sum(part_bytes(quant, part, -1, plain.dtype_bytes) for part in tables)
+    head = sum(part_bytes(quant, part, -1, plain.dtype_bytes) for part in others)
+    head += sum(part.size for part in extra) * plain.dtype_bytes
+    grow = [one for one in held if one.keeps == "full"] or [one for one in held if one.keeps == "sliding"]
+    first = next(iter(grow), Held("none", 0))
+    return msgspec.structs.replace(
+        plain,
+        known=True,
+        layers=len(held),
+        kv_heads=max((one.kv_heads for one in held), default=plain.kv_heads) or plain.kv_heads,
+        attention_layers=len(grow),
+        quantisation=quant,
+        mla_dim=first.latent,
+        sliding_layers=sum(one.keeps == "sliding" for one in held),
+        sliding_window=max((one.window for one in held), default=0),
+        state_layers=sum(one.keeps == "state" for one in held),
+        tied=stack.tied,
+        weight_bytes=int(sum(one.weights for one in held) + embedding + head),
+        weights_from=ESTIMATED,
+        padding_bytes=int(spare),
+        weights_off=0.04 if not quant else 0.08,
+        kv_bytes_per_token=int(sum(token_bytes(one, 1, kv_size) for one in grow)),
+        kv_from=ESTIMATED,
+        kv_dtype_bytes=quant.kv_bytes if quant else 0.0,
+        held=held,
+        embedding_bytes=int(embedding),
+        head_bytes=int(head),
+        notes=(*stack.notes, *_notes(stack, bool(extra))),
+    )
 
 
-class _Fields:
-    """Positive whole numbers of a config, by any of the names a field has."""
-
-    def __init__(self, config: Mapping[str, Any], where: str) -> None:
-        self.config, self.where = config, where
-
-    def maybe(self, *names: str) -> int:
-        for name in names:
-            value = self.config.get(name)
-            if isinstance(value, list) and value and all(isinstance(v, int) for v in value):
-                value = max(value)
-            if value is None or isinstance(value, bool):
-                continue
-            if not isinstance(value, int | float) or value < 0 or value != int(value):
-                raise UsageError(f"{self.where}: {name}: {value!r} is not a whole number")
-            if value > 0:
-                return int(value)
-        return 0
-
-    def first(self, *names: str) -> int:
-        value = self.maybe(*names)
-        if not value:
-            raise UsageError(
-                f"{self.where}: no {names[0]}: this is not the config.json of a text-generating model"
-            )
-        return value
+def _held(layer: Layer, i: int, quant: Quantisation | None, plain: float, size: float) -> Held:
+    state = layer.state or State()
+    return Held(
+        layer.keeps,
+        sum(part_bytes(quant, part, i, plain) for part in layer.parts),
+        layer.kv_heads if layer.k_dim else 0,
+        layer.k_dim + layer.v_dim,
+        layer.latent,
+        layer.index_bytes,
+        layer.window,
+        int((state.conv + state.recurrent) * size),
+    )
 
 
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        data = msgspec.json.decode(file.read_bytes())
-    except FileNotFoundError:
-        raise UsageError(
-            f"{file}: not found. Give the model's folder or its config.json "
-            "(`hf download MODEL config.json model.safetensors.index.json` fetches just what is needed)"
-        ) from None
-    except OSError as error:
-        raise UsageError(f"{file}: cannot be read: {error.strerror or error}") from None
-    except msgspec.DecodeError as error:
-        raise UsageError(f"{file}: not valid JSON: {error}") from None
-    if not isinstance(data, dict):
-        raise UsageError(f"{file}: holds no JSON object")
-    return data
+def _kind(config: Mapping[str, Any], text: Mapping[str, Any]) -> str:
+    """The model type that decides: the language part's own, else by the architecture's name."""
+    kind = text.get("model_type")
+    outer = defaults_of(str(config.get("model_type") or ""))
+    if (not kind or text is config) and isinstance(outer.get("text"), str):
+        return str(outer["text"])
+    if isinstance(kind, str) and kind:
+        return kind
+    names = config.get("architectures")
+    name = str(names[0]) if isinstance(names, list) and names else ""
+    plain = name.removesuffix("ForCausalLM").removesuffix("LMHeadModel").lower()
+    return next((one for one in FAMILIES if one.replace("_", "") == plain), plain)
 
 
-def _text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    for name in ("text_config", "llm_config", "language_config", "thinker_config"):
-        inner = config.get(name)
-        if isinstance(inner, Mapping):
-            return _text_config(inner)
-    return config
+#: Architectures that share a model type with another kind of model.
+_OTHERS = {"DeciLMForCausalLM": "nemotron-nas", "MiniMaxText01ForCausalLM": "minimax_text_01"}
 
 
-def _first(value: Any) -> Any:
-    return value[0] if isinstance(value, Sequence) and not isinstance(value, str) and value else value
+def _same_model(config: Mapping[str, Any], text: Mapping[str, Any], kind: str) -> None:
+    names = config.get("architectures")
+    for name in names if isinstance(names, list) else []:
+        wanted = _OTHERS.get(str(name))
+        if wanted and wanted != kind and text is config:
+            raise UnknownArchitecture(f"{name} with the model type {kind}")
+        if any(str(name).endswith(end) for end in ("ForSequenceClassification", "ForTokenClassification")):
+            raise UnknownArchitecture(f"{name} generates no text")
 
 
-def _layer_kinds(text: Mapping[str, Any]) -> list[str]:
-    kinds = text.get("layer_types") or text.get("layers_block_type") or []
-    return [str(kind) for kind in kinds] if isinstance(kinds, list) else []
-
-
-def _slides(text: Mapping[str, Any], kinds: Sequence[str]) -> bool:
-    return "sliding_attention" in kinds or (not kinds and text.get("use_sliding_window", True) is not False)
-
-
-def _sliding_layers(text: Mapping[str, Any], kinds: Sequence[str], layers: int) -> int:
-    if kinds:
-        return sum(kind == "sliding_attention" for kind in kinds)
-    return layers if text.get("sliding_window") and _slides(text, kinds) else 0
-
-
-def _quantisation(config: Any) -> Quantisation | None:
-    if not isinstance(config, Mapping):
-        return None
-    method = str(config.get("quant_method") or config.get("quant_algo") or "unknown").lower()
-    bits = config.get("bits") or config.get("w_bit") or config.get("weight_bits")
-    block = config.get("weight_block_size")
-    group = config.get("group_size") or config.get("q_group_size") or (max(block) if block else 0)
-    weights = _compressed_weights(config)
-    bits = bits or weights.get("num_bits") or _QUANT_BITS.get(method, 8)
-    group = group or weights.get("group_size") or 0
-    if config.get("load_in_8bit"):
-        bits = 8
-    return Quantisation(method, int(bits), max(0, int(group)))
-
-
-def _compressed_weights(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The weight scheme of compressed-tensors: ``config_groups.<name>.weights``."""
-    groups = config.get("config_groups")
-    if isinstance(groups, Mapping):
-        for group in groups.values():
-            if isinstance(group, Mapping) and isinstance(group.get("weights"), Mapping):
-                weights: Mapping[str, Any] = group["weights"]
-                return weights
+def _tie(config: Mapping[str, Any], text: Mapping[str, Any]) -> dict[str, Any]:
+    """Whether embeddings are shared may be said by the outer config only, or by its type's default."""
+    if text is config or isinstance(text.get("tie_word_embeddings"), bool):
+        return {}
+    outer = config.get("tie_word_embeddings")
+    if isinstance(outer, bool):
+        return {"tie_word_embeddings": outer}
     return {}
 
 
-def _notes(config: Mapping[str, Any], text: Mapping[str, Any], kinds: Sequence[str]) -> list[str]:
-    notes = []
-    if text is not config:
-        notes.append("multimodal: only the language part is split here; its vision part is not counted")
-    if any(kind in ("linear_attention", "mamba") for kind in kinds):
-        notes.append("hybrid: linear-attention layers keep a small fixed state instead of a KV cache")
-    if text.get("sliding_window") and _slides(text, kinds):
-        notes.append(
-            "sliding window: long requests need less KV cache than shown (counted as full attention)"
+def _notes(stack: Stack, more: bool) -> Iterator[str]:
+    if more:
+        yield "multimodal: its vision and audio parts are counted with the last stage, to about a tenth"
+    if any(one.keeps == "state" for one in stack.layers):
+        yield "hybrid: layers without attention keep a state of fixed size for each request"
+    windows = {one.window for one in stack.layers if one.keeps == "sliding"}
+    if windows:
+        count = sum(one.keeps == "sliding" for one in stack.layers)
+        yield (
+            f"{count} of {len(stack.layers)} layers see a window of {max(windows):,} tokens: their "
+            f"KV cache stops growing there"
         )
-    return notes

@@ -9,9 +9,9 @@ from typing import Literal
 from msgspec import Struct
 
 from wizard_steps.advisor.here import Known
+from wizard_steps.advisor.model import ModelShape
 from wizard_steps.advisor.plan import Box, Topology, placement
 from wizard_steps.advisor.reasons import illegal
-from wizard_steps.advisor.shape import ModelShape
 
 #: Bytes of weights that a GPU of 80 GB holds with room for requests beside them.
 ROOM = 60e9

@@ -111,6 +111,14 @@ class Docker(Struct, frozen=True, forbid_unknown_fields=True):
     master_port: Port = 29501
 
 
+class Fabric(Struct, frozen=True, forbid_unknown_fields=True):
+    """The GPU network's gate. Shares of the links' own rate; ``accept`` turns a failure into a warning."""
+
+    accept: tuple[Literal["socket", "slow"], ...] = ()
+    warn_below: Annotated[float, Meta(ge=0, le=1)] = 0.75
+    fail_below: Annotated[float, Meta(ge=0, le=1)] = 0.25
+
+
 class Cluster(Struct, frozen=True, dict=True, forbid_unknown_fields=True):
     nodes: Annotated[tuple[NodeEntry, ...], Meta(min_length=1)]
     name: Name = "milepost"
@@ -120,6 +128,7 @@ class Cluster(Struct, frozen=True, dict=True, forbid_unknown_fields=True):
     ray: Ray = field(default_factory=Ray)
     ssh: Ssh = field(default_factory=Ssh)
     docker: Docker = field(default_factory=Docker)
+    fabric: Fabric = field(default_factory=Fabric)
     env: dict[EnvName, str] = field(default_factory=dict)
     #: Set by the embedded lab: every screen and recording of it says SIMULATED.
     simulated: bool = False

@@ -40,10 +40,12 @@ def advised(text: str) -> str:
 
 
 def _source(run: Run, spool: Spool) -> Source | None:
-    text = run.detail
+    # Of a command that ended by itself the transport speaks of the login only: no failure is in that.
+    detail = "" if run.reason == "exit" else run.detail
+    text = detail
     if run.start is not None and run.end is not None:
         data = spool.read(run.spool, max(run.start, run.end - _LAST), run.end)
-        text = data.decode("utf-8", "replace") + ("\n" + run.detail if run.detail else "")
+        text = data.decode("utf-8", "replace") + ("\n" + detail if detail else "")
     if not text.strip():
         return None
     return Source(name=f"{run.node} {run.key}", text=text, node=run.node)

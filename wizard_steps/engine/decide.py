@@ -44,6 +44,8 @@ class FileDecider:
     async def ask(self, step: str, question: Question) -> Answer:
         if question.kind == "gate":
             return Answer("stop")
+        if question.unattended:
+            return Answer(question.unattended)
         where = question.field or question.id
         options = ", ".join(option.value for option in question.options)
         raise UsageError(

@@ -27,4 +27,6 @@ def topology_of(cluster: Cluster, facts: Mapping[str, NodeFacts]) -> Topology:
         gpu_bytes=memory,
         gpu_name=seen[0].gpu.gpus[0].name if seen else "",
         nvlink=all(links) if links else None,
+        mixed=len({gpu.name for one in seen for gpu in one.gpu.gpus}) > 1,
+        told="nvidia-smi of the nodes" if memory else "",
     )

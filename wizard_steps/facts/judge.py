@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import msgspec
 from msgspec import Struct
 
+from wizard_steps.advisor.config import object_of
 from wizard_steps.advisor.effect import wanted_of
 from wizard_steps.advisor.plan import Topology, consider, placement
 from wizard_steps.advisor.shape import parse_config
@@ -155,12 +155,15 @@ def _split(cluster: Cluster, facts: Mapping[str, NodeFacts]) -> list[Finding]:
 
 def _against(head: NodeFacts | None, topology: Topology, cluster: Cluster) -> str:
     """What vLLM will say of the pair, by the model's config.json on the head; empty: nothing, or unknown."""
-    if head is None or not head.config or not topology.gpu_bytes:
+    config = object_of(head.config) if head else None
+    if head is None or config is None or not topology.gpu_bytes:
         return ""
     try:
-        shape = parse_config(msgspec.json.decode(head.config, type=dict), weight_bytes=head.weight_bytes)
-    except (UsageError, msgspec.DecodeError):
+        shape = parse_config(config, weight_bytes=head.weight_bytes)
+    except UsageError:
         return ""
     tp, pp = cluster.serve.tensor_parallel, cluster.serve.pipeline_parallel
     split = consider(shape, topology, tp, pp, wanted_of(cluster))
+    if split.grade == "tight":
+        return f"tight, rehearse it: {split.headline}"
     return split.headline if split.grade == "no" else ""

@@ -5,11 +5,10 @@ from __future__ import annotations
 import shlex
 
 from wizard_steps.cluster.file import Cluster
+from wizard_steps.node.places import place_of
 
 #: Bytes of a model's config.json that are read; quantised ones list many layers.
 CONFIG_LIMIT = 262144
-
-_HUB = '"${HF_HUB_CACHE:-${HF_HOME:-$HOME/.cache/huggingface}/hub}"'
 
 
 def exports(cluster: Cluster) -> str:
@@ -35,7 +34,7 @@ def weights_path(cluster: Cluster) -> str:
     """For sh: the folder whose disk takes the weights, the model's own or the hub's cache."""
     if is_path(cluster.serve.model):
         return quoted_path(cluster.serve.model)
-    return quoted_path(cluster.docker.hf_home) if cluster.path == "docker" else _HUB
+    return place_of(cluster).model_home
 
 
 def weights(cluster: Cluster) -> str:
@@ -58,7 +57,7 @@ def _place(cluster: Cluster) -> str:
     model = cluster.serve.model
     if is_path(model):
         return f"p={quoted_path(model)}; c=$p/config.json; "
-    hub = _HUB if cluster.path != "docker" else quoted_path(cluster.docker.hf_home) + "/hub"
+    hub = place_of(cluster).model_home
     folder = "models--" + model.replace("/", "--")
     return (
         f'p={hub}/{shlex.quote(folder)}; r=$(cat "$p/refs/main" 2>/dev/null); c=$p/snapshots/$r/config.json; '

@@ -9,6 +9,7 @@ from wizard_steps.facts.finding import Finding, ok
 from wizard_steps.facts.host import UNLIMITED, Disk
 from wizard_steps.facts.node import NodeFacts
 from wizard_steps.model import Node
+from wizard_steps.node.places import place_of
 
 GIB_KIB = 1 << 20
 
@@ -57,7 +58,7 @@ def _shm(node: str, facts: NodeFacts, cluster: Cluster) -> Finding:
         return Finding("/dev/shm", node, "unknown", "not read", "`df /dev/shm` told nothing")
     size = facts.shm.total_kib
     found = f"{size / GIB_KIB:.1f} GiB"
-    if cluster.path == "docker":
+    if place_of(cluster).contained:
         return ok("/dev/shm", node, f"{found} on the host; containers get {cluster.docker.shm_size}")
     hint = "sudo mount -o remount,size=16G /dev/shm; to keep it, set size=16G in /etc/fstab"
     if size < SHM_LEAST:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from wizard_steps.engine.step import Bundled, Known
 from wizard_steps.milestones import raystart
@@ -47,7 +48,8 @@ class Head(Placed):
         ok = all(check.ok for check in checks)
         if place.without_ray:
             said = "the head's container waits for vLLM" if ok else "no container of ours on the head"
-            return Verdict(ok, said, tuple(checks))
+            facts = {"starts": raystart.starts(known, done, [known.head])} if ok else {}
+            return Verdict(ok, said, tuple(checks), facts)
         address = f"{known.head_ip}:{known.cluster.ray.port}"
         summary = f"the head listens at {address}" if ok else f"no head of ours at {address}"
         checks += [*raystart.by_hand(known, [known.head]), *dashboard_checks(known)]
@@ -64,11 +66,12 @@ def _services(known: Known) -> list[Service]:
     return [raystart.service(known, known.head, argv(known))]
 
 
-def _facts(known: Known, done: Results) -> dict[str, str]:
+def _facts(known: Known, done: Results) -> dict[str, Any]:
     """What the gate of the head teaches: where it listens, and the hash of its token where it has one."""
     token = ray_token.hash_of(done.get("token", known.head))
     address = f"{known.head_ip}:{known.cluster.ray.port}"
-    return {"ray_address": address, **({"ray_token": token} if token else {})}
+    starts = raystart.starts(known, done, [known.head])
+    return {"ray_address": address, "starts": starts, **({"ray_token": token} if token else {})}
 
 
 def dashboard_checks(known: Known) -> list[Check]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from typing import Any
 
-import msgspec
 from msgspec.structs import replace
 
+from wizard_steps.advisor.config import object_of
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.engine.step import ABOUT_FACTS, FACTS, Bundled, Known, Step
 from wizard_steps.facts import script
@@ -16,14 +15,16 @@ from wizard_steps.facts.boxes import topology_of
 from wizard_steps.facts.finding import Finding
 from wizard_steps.facts.judge import judge
 from wizard_steps.facts.node import Answer, NodeFacts, parse_node
+from wizard_steps.facts.rules_software import is_ours
 from wizard_steps.facts.sections import split
 from wizard_steps.milestones.common import check_of, everywhere
 from wizard_steps.model import WIZARD, Check, Node, Result, Results, Round, Verdict, Work
+from wizard_steps.node.places import place_of
 
 #: What the next gates set right or judge with more knowledge: here only a word of warning.
-_LATER: dict[str, dict[str, str]] = {
-    "bare-metal": dict.fromkeys(("vllm", "ray", "torch", "NCCL", "openai"), "the install step sets it right"),
-    "docker": {"docker": "the Docker step looks closer"},
+_LATER: dict[bool, dict[str, str]] = {
+    False: dict.fromkeys(("vllm", "ray", "torch", "NCCL", "openai"), "the install step sets it right"),
+    True: {"docker": "the Docker step looks closer"},
 }
 #: Values that are fine are told together up to this many; addresses differ on every node.
 _SHOWN = 4
@@ -60,7 +61,9 @@ class Preflight(Step):
         else:
             count = len(known.nodes)
             summary = f"{count} node{'s' if count != 1 else ''} looked at: nothing stands in the way"
-        return Verdict(not failed, summary, checks, {"machines": _learnt(known, facts)})
+        return Verdict(
+            not failed, summary, checks, {"machines": _learnt(known, facts), "serving": _serving(facts)}
+        )
 
 
 def _cut(result: Result) -> bool:
@@ -97,7 +100,7 @@ def _epoch(wizard: Result | None) -> float | None:
 
 def _for_the_gate(one: Finding, cluster: Cluster) -> Finding:
     """Nothing is installed yet: unlike packages close no gate here; a later step looks again."""
-    later = _LATER[cluster.path].get(one.fact)
+    later = _LATER[place_of(cluster).contained].get(one.fact)
     if one.verdict != "fail" or later is None:
         return one
     return replace(one, verdict="warn", message=f"{one.message}; {later}" if one.message else later)
@@ -125,19 +128,25 @@ def _value(text: str, nodes: list[str], count: int) -> str:
     return f"{', '.join(nodes[:4])}{' ...' if len(nodes) > 4 else ''}: {text}"
 
 
+def _serving(facts: Mapping[str, NodeFacts]) -> bool:
+    """A vLLM of this cluster runs already: the GPUs it holds are no stranger's."""
+    return any(
+        one.kind.lower().startswith("vllm") and is_ours(node, one.pid)
+        for node in facts.values()
+        for one in node.processes
+    )
+
+
 def _learnt(known: Known, facts: Mapping[str, NodeFacts]) -> dict[str, Any]:
     """What the TP x PP advisor needs, see ``advisor.effect``."""
     told = {name: one for name, one in facts.items() if not one.problem}
     topology = topology_of(known.cluster, told)
     head = facts[known.head.name]
-    config: Any = None
-    with suppress(msgspec.DecodeError):
-        config = msgspec.json.decode(head.config) if head.config else None
     return {
         "gpu_bytes": topology.gpu_bytes,
         "gpu_name": topology.gpu_name,
         "nvlink": topology.nvlink,
         "drivers": {name: one.gpu.driver for name, one in told.items() if one.gpu.driver},
-        "config": config if isinstance(config, dict) else None,
+        "config": object_of(head.config),
         "weight_bytes": head.weight_bytes,
     }

@@ -9,7 +9,7 @@ from wizard_steps.engine.step import Known, Step
 from wizard_steps.milestones.common import failure
 from wizard_steps.model import WIZARD, Check, Cmd, Forward, Results, Round, Verdict
 from wizard_steps.node import api_key
-from wizard_steps.node.lines import fields
+from wizard_steps.node.lines import fields, number
 
 PROMPT = "Explain Ray in one short paragraph."
 MAX_TOKENS = 128
@@ -40,7 +40,7 @@ def probe_command(known: Known) -> Cmd:
         f"--prompt {shlex.quote(PROMPT)} --max-tokens {MAX_TOKENS}\n"
     )
     shown = f"python {SCRIPT} --base-url http://127.0.0.1:<tunnel>/v1 --model {model}"
-    forward = Forward(known.head, host, serve.port)
+    forward = Forward(known.server, host, serve.port)
     return Cmd("probe", text, timeout=240, forward=forward, show=shown, secrets=(api_key.NAME,))
 
 
@@ -67,9 +67,7 @@ class Probe(Step):
         tokens = found.get("completion_tokens", "0")
         checks = (
             Check("model", found.get("model") == name, found.get("model", "none"), name, WIZARD.name),
-            Check(
-                "reply", tokens.isdigit() and int(tokens) > 0, f"{tokens} tokens", "at least one", WIZARD.name
-            ),
+            Check("reply", number(tokens) > 0, f"{tokens} tokens", "at least one", WIZARD.name),
         )
         ok = all(check.ok for check in checks)
         return Verdict(

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 
 from wizard_steps.cluster import devices
 from wizard_steps.engine.step import Known
+from wizard_steps.milestones import running
 from wizard_steps.milestones.common import failure, placed
 from wizard_steps.model import Check, Cmd, Node, Result, Results, Round
-from wizard_steps.node import docker, ray_token
+from wizard_steps.node import container, ray_token
 from wizard_steps.node.place import RAY, Service
-from wizard_steps.node.remote import Look
+from wizard_steps.node.remote import Look, instance
 
 STARTED = "Ray runtime started."
 #: A worker that cannot reach its head tries for 823 s; the IP gate proved the way, so this is enough.
@@ -68,13 +69,24 @@ def environment(known: Known, node: Node) -> dict[str, str]:
 
 
 def service(known: Known, node: Node, argv: Sequence[str]) -> Service:
-    """``argv`` as Ray of a node."""
-    return Service(node, RAY, known.cluster.ray.port, tuple(argv), environment(known, node))
+    """``argv`` as Ray of a node. A worker hangs on the start of the head that it joined."""
+    of = "" if node.role == "head" else str(known.facts.get("starts", {}).get(known.head.name, ""))
+    return Service(node, RAY, known.cluster.ray.port, tuple(argv), environment(known, node), of)
+
+
+def starts(known: Known, done: Results, nodes: Sequence[Node]) -> dict[str, str]:
+    """The id of each node's start of Ray: a fact for what hangs on it."""
+    found = {str(name): str(value) for name, value in known.facts.get("starts", {}).items()}
+    for node in nodes:
+        launch = done.get("launch", node)
+        now = instance(launch.text) if launch is not None else running.look_of(done, node).instance
+        found.update({node.name: now} if now else {})
+    return found
 
 
 def rounds(known: Known, done: Results, services: Sequence[Service]) -> Round | None:
-    """look, start where it is not ours already, follow the log (without Ray: see that the container runs),
-    and measure the disks where that failed."""
+    """look, ask where ours differs from the file, end what is no good, start what is missing, follow the log
+    (without Ray: see that the container runs), and measure the disks where that failed."""
     place = placed(known)
     if place.idle:
         return None
@@ -85,7 +97,13 @@ def rounds(known: Known, done: Results, services: Sequence[Service]) -> Round | 
         skip = done.has("space") or place.contained or not failed
         return None if skip else Round(work=tuple((n, SPACE) for n in failed))
     free = [s for s in services if blocked(known, done, s) is None]
-    todo = [s for s in free if not _look(done, s.node).leader]
+    if question := running.question(known, done, free):
+        return Round(questions=(question,))
+    free = [s for s in free if not running.refused(known, done, s)]
+    todo = [s for s in free if not running.keeps(known, done, s)]
+    if not done.has("clear") and (left := [s for s in todo if running.look_of(done, s.node).ours]):
+        return Round(work=tuple((s.node, place.stop(s.node, RAY, key="clear")) for s in left))
+    free, todo = ([s for s in some if _cleared(done, s.node)] for some in (free, todo))
     if place.wants_token and free and not done.has("token"):
         return _tokens(known, free, todo)
     todo = [s for s in todo if has_token(known, done, s.node)]
@@ -107,14 +125,15 @@ def _last(known: Known) -> str:
 def _follow(known: Known, service: Service) -> Cmd:
     place = placed(known)
     if place.without_ray:
-        return docker.up(known.cluster, service.node)
+        return container.up(known.cluster, service.node)
     return place.follow(service, "start", START_LIMIT, ended)
 
 
 def _tokens(known: Known, free: Sequence[Service], todo: Sequence[Service]) -> Round:
     """The token onto the nodes that start; a Ray that runs keeps its own, which is only looked at."""
-    put, look = ray_token.put(known.cluster), ray_token.look(known.cluster)
-    return Round(work=tuple((s.node, put if s in todo else look) for s in free))
+    cluster = known.cluster
+    make = {s.node.name: ray_token.put if s in todo else ray_token.look for s in free}
+    return Round(work=tuple((s.node, make[s.node.name](cluster, s.node)) for s in free))
 
 
 def has_token(known: Known, done: Results, node: Node) -> bool:
@@ -147,7 +166,7 @@ def leaves(known: Known, node: Node, what: str) -> str:
 def undo(known: Known, node: Node) -> list[Cmd]:
     """Ends our Ray on a node; the token goes as well."""
     stop = placed(known).stop(node, RAY)
-    return [stop, ray_token.forget(known.cluster)] if ray_token.wanted(known.cluster) else [stop]
+    return [stop, ray_token.forget(known.cluster, node)] if ray_token.wanted(known.cluster) else [stop]
 
 
 def blocked(known: Known, done: Results, service: Service) -> Check | None:
@@ -161,7 +180,7 @@ def blocked(known: Known, done: Results, service: Service) -> Check | None:
         return obstacle
     look = Look(result.text)
     if node.role == "head" and look.listening and not look.ours:
-        who = "; ".join(look.others) or "unknown: not visible to this user"
+        who = place.who(look, result.text)
         return Check(
             "port",
             False,
@@ -175,7 +194,8 @@ def blocked(known: Known, done: Results, service: Service) -> Check | None:
 
 def judge(known: Known, done: Results, services: Sequence[Service]) -> list[Check]:
     checks = [_one(known, done, service) for service in services]
-    return checks + token_checks(known, done, [s.node for s in services if not blocked(known, done, s)])
+    free = [s for s in services if not blocked(known, done, s) and not running.refused(known, done, s)]
+    return checks + token_checks(known, done, [s.node for s in free])
 
 
 def _one(known: Known, done: Results, service: Service) -> Check:
@@ -183,18 +203,25 @@ def _one(known: Known, done: Results, service: Service) -> Check:
     problem, launch = blocked(known, done, service), done.get("launch", node)
     if problem is not None:
         return problem
+    kind = "container" if place.without_ray else "Ray"
+    if running.refused(known, done, service) and (differs := running.check(known, done, service, kind)):
+        return differs
+    if not _cleared(done, node):
+        return failure(done.get("clear", node), node)
     if not has_token(known, done, node):
         return failure(done.get("token", node), node)
     if launch is not None and not launch.ok:
         return place.explain(failure(launch, node), launch.text)
-    return _up(known, done, node) if place.without_ray else _started(known, done, node)
+    check = _up(known, done, node) if place.without_ray else _started(known, done, node)
+    same = running.check(known, done, service, check.name) if check.ok else None
+    return same or check
 
 
 def _up(known: Known, done: Results, node: Node) -> Check:
     """The container that waits for vLLM."""
     result = done.get("up", node)
     if result is not None and result.ok and "running: true" in result.text:
-        return Check("container", True, _how(done, node), "running", node.name)
+        return _good(known, done, node, "container", "running")
     hint = f"{placed(known).log_of(node, RAY)} says why its first process ended"
     found = result.lines[-1] if result is not None and result.lines else failure(result, node).found
     return Check("container", False, found, "running", node.name, hint)
@@ -203,7 +230,7 @@ def _up(known: Known, done: Results, node: Node) -> Check:
 def _started(known: Known, done: Results, node: Node) -> Check:
     result = done.get("start", node)
     if result is not None and result.reason == "stopped":
-        return Check("Ray", True, _how(done, node), STARTED, node.name)
+        return _good(known, done, node, "Ray", STARTED)
     found = failure(result, node).found
     if result is not None and result.reason == "exit":
         found = f"`ray start` has ended: {_last_words(result)}"
@@ -211,14 +238,25 @@ def _started(known: Known, done: Results, node: Node) -> Check:
     return Check("Ray", False, found, STARTED, node.name, hint)
 
 
-def _how(done: Results, node: Node) -> str:
-    return "already running, and ours" if _look(done, node).leader else "started"
+def _good(known: Known, done: Results, node: Node, name: str, wanted: str) -> Check:
+    """Started; what had become of an earlier start is told with it: somebody, or the kernel, ended it."""
+    look = done.get("look", node)
+    before = placed(known).before(node, look.text) if look is not None else ""
+    how = "started anew" if done.get("clear", node) else "started"
+    text = f"{how}; before that, {before}. Its last log is in ~/.milepost there" if before else how
+    return Check(name, True, text, wanted, node.name, warning=bool(before))
+
+
+def _cleared(done: Results, node: Node) -> bool:
+    result = done.get("clear", node)
+    return result is None or _ok(result)
 
 
 def _last_words(result: Result) -> str:
     """The last line that names an error; frames of a traceback and blank lines name none."""
     lines = [line.strip() for line in result.lines if line.strip()]
-    errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b.*: ", line)]
+    named = re.compile(r"[\w.]*(?:Error|Exception)\b.*: |.*: (?:command )?not found$")
+    errors = [line for line in lines if named.match(line)]
     return next(reversed(errors or lines), "it said nothing")
 
 
@@ -233,11 +271,6 @@ def _full_disk(space: Result | None) -> str:
                 "its objects in /dev/shm; free some, or move it (--temp-dir in ray.worker_flags, head_flags)"
             )
     return ""
-
-
-def _look(done: Results, node: Node) -> Look:
-    result = done.get("look", node)
-    return Look(result.text if result else "")
 
 
 def _ok(result: Result | None) -> bool:

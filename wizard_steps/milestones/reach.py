@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wizard_steps.engine.step import ABOUT_FACTS, FACTS, Bundled, Known, Step
-from wizard_steps.milestones.common import everywhere, failure
+from wizard_steps.milestones.common import everywhere, failure, placed
 from wizard_steps.model import Check, Cmd, Results, Round, Verdict
 from wizard_steps.node.lines import fields
 
@@ -39,7 +39,9 @@ class Reach(Step):
         for node in known.nodes:
             result = done.get("whoami", node)
             if result is None or not result.ok:
-                checks.append(failure(result, node, "try `ssh` to it by hand; see the message"))
+                # What the transport says of a lost connection has its own advice in it.
+                lost = result is not None and result.reason == "lost"
+                checks.append(failure(result, node, "" if lost else "try `ssh` to it by hand"))
                 continue
             found = fields(result.text)
             python = found.get("python3", "missing")
@@ -49,7 +51,7 @@ class Reach(Step):
             checks.append(
                 Check(
                     "python3",
-                    python != "missing" or known.cluster.path != "bare-metal",
+                    python != "missing" or placed(known).contained,
                     node=node.name,
                     found=python,
                     wanted="python3 on the PATH",

@@ -45,7 +45,8 @@ class Workers(Placed):
         did = "containers wait for vLLM" if place.without_ray else "workers joined"
         summary = f"{len(known.workers) - len(bad)} of {len(known.workers)} {did}"
         checks += raystart.by_hand(known, known.workers)
-        return Verdict(not bad, summary + (f"; not: {', '.join(bad)}" if bad else ""), tuple(checks))
+        facts = {} if bad else {"starts": raystart.starts(known, done, known.workers)}
+        return Verdict(not bad, summary + (f"; not: {', '.join(bad)}" if bad else ""), tuple(checks), facts)
 
     def leaves_running(self, known: Known, node: Node) -> str:
         return raystart.leaves(known, node, "Ray worker")

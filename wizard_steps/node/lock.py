@@ -25,7 +25,7 @@ from msgspec import Struct
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.errors import MilepostError
 from wizard_steps.model import Cmd
-from wizard_steps.node.remote import state_dir
+from wizard_steps.node.remote import cluster_dir
 
 #: Seconds between two signs of life, and seconds without one after which a lock counts for nothing.
 TOUCH = 30.0
@@ -124,7 +124,7 @@ def acquire(cluster: Cluster, holder: Holder, over: str = "") -> Cmd:
     """
     text = (
         'echo asked; no() { echo "cannot $1"; exit 74; }; umask 077\n'
-        f"d={state_dir(cluster)}; f=wizard.lock; g=wizard.guard\n"
+        f"d={cluster_dir(cluster)}; f=wizard.lock; g=wizard.guard\n"
         'w=$(mkdir -p "$d" 2>&1) && cd "$d" 2>/dev/null || no "${w:-the folder cannot be entered}"\n'
         f"me={shlex.quote(holder.line())}; over={shlex.quote(over)}\n"
         'for x in $f $g; do if [ -L $x ] || { [ -e $x ] && [ ! -f $x ]; }; then no "$x is no plain file"; '
@@ -156,7 +156,7 @@ def touch(cluster: Cluster, holder: Holder) -> Cmd:
 
 def release(cluster: Cluster, holder: Holder) -> Cmd:
     text = (
-        f"cd {state_dir(cluster)} 2>/dev/null || exit 0\n"
+        f"cd {cluster_dir(cluster)} 2>/dev/null || exit 0\n"
         "read -r id rest < wizard.lock || exit 0\n"
         f'[ "$id" = {shlex.quote(holder.id)} ] && rm -f wizard.lock\nexit 0\n'
     )

@@ -1,6 +1,6 @@
 """sh for the nodes: the Ray token of a cluster that wants one (``ray.auth = "token"``).
 
-One secret for all nodes, kept in ~/.milepost/NAME/ray_token (0600) so that no other Ray of the same user
+One secret for all nodes, kept in ~/.milepost/NAME/NODE/ray_token (0600) so that no other Ray of the same user
 takes notice of it. It travels on standard input only; what is shown and compared is a hash.
 """
 
@@ -23,53 +23,64 @@ def wanted(cluster: Cluster) -> bool:
     return cluster.ray.auth == "token"
 
 
-def setup(cluster: Cluster) -> str:
+def setup(cluster: Cluster, node: Node) -> str:
     """sh text before anything that talks to Ray on a host; nothing where no token is wanted. In a container
     its own environment says it."""
     if not wanted(cluster):
         return ""
-    return f"unset {NAME}; export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH={state_dir(cluster)}/ray_token\n"
+    return (
+        f"unset {NAME}; export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH={state_dir(cluster, node)}/ray_token\n"
+    )
 
 
-def container_flags(cluster: Cluster) -> list[str]:
+def container_flags(cluster: Cluster, node: Node) -> list[str]:
     """Quoted words of `docker run`."""
     if not wanted(cluster):
         return []
-    mount = f"{state_dir(cluster)}/ray_token:{IN_CONTAINER}:ro"
+    mount = f"{state_dir(cluster, node)}/ray_token:{IN_CONTAINER}:ro"
     return ["-e", "RAY_AUTH_MODE=token", "-e", f"RAY_AUTH_TOKEN_PATH={IN_CONTAINER}", "-v", mount]
 
 
-def put(cluster: Cluster) -> Cmd:
+def put(cluster: Cluster, node: Node) -> Cmd:
     """Writes the token that comes on standard input; says its hash."""
     text = (
         "umask 077; t=\n"
         f"while IFS= read -r line; do case $line in {NAME}=*) t=${{line#*=}};; esac; done\n"
         '[ -n "$t" ] || { echo "no token came from the wizard"; exit 1; }\n'
-        f"d={state_dir(cluster)}\n"
+        f"d={state_dir(cluster, node)}\n"
         'mkdir -p "$d" && cd "$d" && printf %s "$t" > ray_token.new || exit 1\n'
         "mv -f ray_token.new ray_token || exit 1\n" + _HASH
     )
-    shown = f"(the cluster's Ray token into ~/.milepost/{cluster.name}/ray_token)"
+    shown = f"(the cluster's Ray token into ~/.milepost/{cluster.name}/{node.name}/ray_token)"
     return Cmd("token", text, mutates=True, timeout=30, quiet=True, show=shown, secrets=(NAME,))
 
 
-def look(cluster: Cluster) -> Cmd:
+def look(cluster: Cluster, node: Node) -> Cmd:
     """The hash of the token a running Ray was started with."""
     text = (
-        f"cd {state_dir(cluster)} || exit 1\n[ -s ray_token ] || {{ echo 'token: none'; exit 0; }}\n" + _HASH
+        f"cd {state_dir(cluster, node)} || exit 1\n[ -s ray_token ] || {{ echo 'token: none'; exit 0; }}\n"
+        + _HASH
     )
-    return Cmd("token", text, timeout=30, quiet=True, show=f"sha256sum ~/.milepost/{cluster.name}/ray_token")
+    return Cmd(
+        "token",
+        text,
+        timeout=30,
+        quiet=True,
+        show=f"sha256sum ~/.milepost/{cluster.name}/{node.name}/ray_token",
+    )
 
 
-def read(cluster: Cluster) -> Cmd:
+def read(cluster: Cluster, node: Node) -> Cmd:
     """Prints the token itself: for the transport alone, never for a step."""
-    return Cmd("token", f"cat {state_dir(cluster)}/ray_token 2>/dev/null; exit 0\n", timeout=30, quiet=True)
+    return Cmd(
+        "token", f"cat {state_dir(cluster, node)}/ray_token 2>/dev/null; exit 0\n", timeout=30, quiet=True
+    )
 
 
-def forget(cluster: Cluster) -> Cmd:
+def forget(cluster: Cluster, node: Node) -> Cmd:
     """Remove the token from the node's folder of this cluster."""
-    text = f"rm -f {state_dir(cluster)}/ray_token && echo 'the Ray token is removed'\n"
-    shown = f"rm -f ~/.milepost/{cluster.name}/ray_token"
+    text = f"rm -f {state_dir(cluster, node)}/ray_token && echo 'the Ray token is removed'\n"
+    shown = f"rm -f ~/.milepost/{cluster.name}/{node.name}/ray_token"
     return Cmd("forget", text, mutates=True, timeout=30, quiet=True, show=shown)
 
 
@@ -91,6 +102,6 @@ def check(result: Result | None, node: Node, head: str) -> Check:
     elif mine != head:
         hint = "Ray answers InvalidAuthToken to a node with another token: `milepost down`, then start again"
     elif not private:
-        hint = "others on that machine can read it: chmod 600 ~/.milepost/*/ray_token"
+        hint = "others on that machine can read it: chmod 600 ~/.milepost/*/*/ray_token"
     ok = bool(mine) and mine == head and private
     return Check("Ray token", ok, found, f"sha256 {head or 'of the head'}, mode 600", node.name, hint)

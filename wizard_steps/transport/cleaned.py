@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
@@ -9,6 +10,10 @@ from wizard_steps.engine.transport import Transport
 from wizard_steps.model import Chunk, Cmd, Exit, Node
 from wizard_steps.recording.clean import Cleaner
 from wizard_steps.recording.redact import Redactor
+from wizard_steps.recording.safe import safe
+
+#: Bytes that are cleaned at once: even the worst take only some hundredths of a second.
+PIECE = 16384
 
 
 class Cleaned:
@@ -23,9 +28,11 @@ class Cleaned:
         async with aclosing(self._inner.run(node, cmd)) as stream:  # type: ignore[type-var]
             async for item in stream:
                 if isinstance(item, Chunk):
-                    text = redacted.feed(cleaner.feed(item.data))
-                    if text:
-                        yield Chunk(text.encode())
+                    for at in range(0, len(item.data), PIECE):
+                        if at:
+                            await asyncio.sleep(0)  # keys, Ctrl-C and the other nodes have their turn
+                        if text := redacted.feed(cleaner.feed(item.data[at : at + PIECE])):
+                            yield Chunk(text.encode("utf-8", "replace"))
                     continue
                 rest = redacted.feed(cleaner.end()) + redacted.end()
                 if rest:
@@ -33,7 +40,7 @@ class Cleaned:
                 yield Exit(
                     code=item.code,
                     reason=item.reason,
-                    detail=self._redactor.text(item.detail),
+                    detail=self._redactor.text(safe(item.detail)),
                     started=item.started,
                     ended=item.ended,
                 )

@@ -73,7 +73,9 @@ class WithRayToken:
 
     async def _from_head(self) -> tuple[str, Exit]:
         said = b""
-        async with aclosing(self._inner.run(self._cluster.head, ray_token.read(self._cluster))) as stream:  # type: ignore[type-var]
+        async with aclosing(
+            self._inner.run(self._cluster.head, ray_token.read(self._cluster, self._cluster.head))
+        ) as stream:  # type: ignore[type-var]
             async for item in stream:
                 if isinstance(item, Exit):
                     return said.decode("utf-8", "replace").strip(), item

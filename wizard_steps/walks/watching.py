@@ -7,6 +7,7 @@ what happened then, also when the steps have changed since. (`milepost --replay`
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -170,6 +171,7 @@ class PlaybackEngine(Engine):
 
     def _play(self, event: ev.AnyEvent) -> None:
         if isinstance(event, ev.ClusterEdited):
-            self._cluster = msgspec.convert(event.cluster, Cluster)
+            with suppress(msgspec.ValidationError):  # it would not be today's cluster file
+                self._cluster = msgspec.convert(event.cluster, Cluster)
         self.state = apply(self.state, event)
         self._tell(event, self.state)

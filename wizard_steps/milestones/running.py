@@ -1,0 +1,99 @@
+"""What already runs against what would be started: the same, another one, or one that hangs on what is gone.
+
+Of ours that differs a person decides: restart it, keep it, or stop here. A walk without a person stops. What
+hangs on a start that is gone (the head was started anew) is of no use to anybody: it is restarted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from wizard_steps.engine.step import Known
+from wizard_steps.milestones.common import placed
+from wizard_steps.model import Check, Node, Option, Question, Results
+from wizard_steps.node import spec
+from wizard_steps.node.place import Service
+from wizard_steps.node.remote import Look
+from wizard_steps.node.spec import Spec
+
+DIFFERS = "differs"
+#: Differences that a question or a check shows of one node.
+_SHOWN = 6
+_CHOICES = (
+    Option("restart", "Restart it", "with the values of the cluster file; what it does now is interrupted"),
+    Option("keep", "Keep it", "go on with what runs; the gate passes with a warning"),
+    Option("stop", "Stop here", "nothing is changed"),
+)
+_WANTED = "the values of the cluster file"
+_HINT = "walk in a terminal and choose there, end it with `milepost down`, or put these values into the file"
+
+
+def look_of(done: Results, node: Node) -> Look:
+    result = done.get("look", node)
+    return Look(result.text if result else "")
+
+
+def _then(known: Known, done: Results, service: Service) -> Spec | None:
+    """What runs was started with; None where nothing of ours runs, or nobody knows."""
+    return placed(known).seen(service, done.get("look", service.node)).spec
+
+
+def differences(known: Known, done: Results, service: Service) -> list[str]:
+    """Of a leader of ours: ``NAME: what runs -> what the cluster file says``."""
+    then = _then(known, done, service)
+    return spec.differences(then, placed(known).spec(service)) if then is not None else []
+
+
+def stale(known: Known, done: Results, service: Service) -> bool:
+    """Whether it hangs on a start that is gone."""
+    then = _then(known, done, service)
+    return then is not None and spec.stale(then, placed(known).spec(service))
+
+
+def question(known: Known, done: Results, services: Sequence[Service]) -> Question | None:
+    """What a person has to decide; None when nothing differs or it is decided."""
+    if DIFFERS in done.answers:
+        return None
+    differing = [s for s in services if refused(known, done, s)]
+    lines = [f"{s.node.name}: {_short(differences(known, done, s))}" for s in differing]
+    if not lines:
+        return None
+    text = "What milepost started here runs with other values than the cluster file has now. "
+    why = "Left of each arrow is what runs, right of it what the cluster file says."
+    return Question(
+        DIFFERS, text + " | ".join(lines), "choice", _CHOICES, "restart", why=why, unattended="stop"
+    )
+
+
+def keeps(known: Known, done: Results, service: Service) -> bool:
+    """Whether what runs may stay: it is the same, or a person said so."""
+    if not look_of(done, service.node).leader or stale(known, done, service):
+        return False
+    return not differences(known, done, service) or done.answers.get(DIFFERS) == "keep"
+
+
+def refused(known: Known, done: Results, service: Service) -> bool:
+    """Whether nothing may be done here: it differs, and nobody said what to do."""
+    differs = not stale(known, done, service) and bool(differences(known, done, service))
+    return differs and done.answers.get(DIFFERS) not in ("restart", "keep")
+
+
+def check(known: Known, done: Results, service: Service, name: str) -> Check | None:
+    """Both sides, where something of ours runs and stays, or may not be touched; None elsewhere."""
+    found, node = differences(known, done, service), service.node.name
+    if refused(known, done, service):
+        return Check(name, False, f"runs with other values: {_short(found)}", _WANTED, node, _HINT)
+    if not keeps(known, done, service):
+        return None
+    text = "already running, and ours"
+    if found:
+        text += f"; kept with other values than the file has: {_short(found)}"
+    elif _then(known, done, service) is None:
+        text += "; what it was started with is not known"
+    proved = text == "already running, and ours"
+    return Check(name, True, text, _WANTED, node, warning=not proved)
+
+
+def _short(found: Sequence[str]) -> str:
+    more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    return "; ".join(found[:_SHOWN]) + more

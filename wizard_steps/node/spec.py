@@ -1,0 +1,85 @@
+"""What a process was started with, kept beside its pid (or as a container's label), against today's wish.
+
+One line of JSON: argv, the environment we set (never a secret, see ``Cmd.secrets``), the image
+of a container, and ``of``: what it hangs on, e.g. the very start of the head that a worker joined.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+from msgspec import Struct, field
+
+
+class Spec(Struct, frozen=True):
+    argv: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    of: str = ""
+    image: str = ""
+
+    def line(self) -> str:
+        """As it is kept: printable ASCII on one line."""
+        plain = {"argv": self.argv, "env": dict(self.env), "of": self.of, "image": self.image}
+        return json.dumps({name: value for name, value in plain.items() if value}, separators=(",", ":"))
+
+
+def parse(text: str) -> Spec | None:
+    """The spec in a line; None where it is none."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict):
+        return None
+    argv, env = found.get("argv", []), found.get("env", {})
+    if not isinstance(argv, list) or not isinstance(env, dict):
+        return None
+    names = {str(name): str(value) for name, value in env.items()}
+    return Spec(tuple(map(str, argv)), names, str(found.get("of", "")), str(found.get("image", "")))
+
+
+def differences(then: Spec, now: Spec) -> list[str]:
+    """What differs, one entry each: ``NAME: then -> now``. Flags are compared one by one, in any order.
+
+    An image that is known on one side only is no difference.
+    """
+    found = _changed(_flags(then.argv), _flags(now.argv)) + _changed(then.env, now.env)
+    if then.image and now.image and then.image != now.image:
+        found.append(f"image: {then.image[:19]} -> {now.image[:19]}")
+    return found
+
+
+def stale(then: Spec, now: Spec) -> bool:
+    """Whether it hangs on something that is gone: a head that was started anew since."""
+    return bool(then.of and now.of and then.of != now.of)
+
+
+def _changed(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    names = list(dict.fromkeys([*then, *now]))
+    return [
+        f"{name}: {then.get(name, 'not set')} -> {now.get(name, 'not set')}"
+        for name in names
+        if then.get(name) != now.get(name)
+    ]
+
+
+def _flags(argv: Sequence[str]) -> dict[str, str]:
+    """``--name=value`` and ``--name value`` as one; what comes twice keeps all its values."""
+    found: dict[str, list[str]] = {}
+    name, place = "", 0
+    for word in argv:
+        if word.startswith("-") and not _number(word):
+            name, equals, value = word.partition("=")
+            found.setdefault(name, []).append(value if equals else "")
+            name = "" if equals else name
+        elif name:
+            found[name][-1] = f"{found[name][-1]} {word}".strip()
+        else:
+            found[f"word {place}"] = [word]
+            place += 1
+    return {name: ", ".join(values) or "set" for name, values in found.items()}
+
+
+def _number(word: str) -> bool:
+    return word[1:].replace(".", "", 1).isdigit()

@@ -83,7 +83,9 @@ class CaseDecider:
 
     async def ask(self, step: str, question: Question) -> Answer:
         self.asked.append(question)
-        return Answer("stop" if question.kind == "gate" else self._answers[question.id])
+        return Answer(
+            "stop" if question.kind == "gate" else self._answers.get(question.id) or question.unattended
+        )
 
 
 class Case:

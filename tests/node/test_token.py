@@ -20,7 +20,7 @@ from wizard_steps.facts.software import Token
 from wizard_steps.milestones import head
 from wizard_steps.model import Chunk, Cmd, Exit, Node
 from wizard_steps.node import ray_token
-from wizard_steps.node.place import place_of
+from wizard_steps.node.places import place_of
 from wizard_steps.recording.redact import MARK, Redactor
 from wizard_steps.transport.local import run_local
 from wizard_steps.transport.token import WithRayToken

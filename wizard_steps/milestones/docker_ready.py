@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from wizard_steps.cluster.checks import IMAGE_NAME
+from wizard_steps.diagnose.explain import advised
 from wizard_steps.engine.step import ABOUT_FACTS, FACTS, Bundled, Known, Step
 from wizard_steps.milestones import docker_probe as probe
 from wizard_steps.milestones.common import everywhere, failure, same_everywhere
@@ -206,7 +207,11 @@ def _node(known: Known, done: Results, node: Node) -> list[Check]:
         if result is not None and not result.ok and result.reason != "dry":
             name = {"engine": "docker", "inside": "container"}.get(key.split("-")[0], key.split("-")[0])
             check = failure(result, node)
-            return [Check(name, False, check.found, node=node.name, hint=hint(result.text))]
+            return [
+                Check(
+                    name, False, check.found, node=node.name, hint=advised(result.text) or hint(result.text)
+                )
+            ]
     result = done.get(f"inside{suffix}", node)
     if result is None:
         return [Check("container", False, "was not run", node=node.name)]

@@ -36,6 +36,10 @@ def run(args: argparse.Namespace) -> int:
         text = _list()
     elif args.topic == "cluster-file":
         text = cluster_file(args.name or "", args.json)
+    elif args.topic == "sources":
+        from wizard_steps.learn.claims import listing
+
+        text = listing()
     elif args.topic == "troubleshooting":
         text = troubleshooting(args.name or "")
     else:
@@ -60,6 +64,7 @@ def topics() -> dict[str, str]:
     """Topic -> its title."""
     made = {
         "cluster-file": "Every field of milepost.toml: type, default, meaning, example",
+        "sources": "What the texts say of vLLM and Ray: version and source of each claim",
         "troubleshooting": "What usually goes wrong at each milestone, and what to try",
     }
     for path in sorted(FOLDER.glob("*.md")):

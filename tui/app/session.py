@@ -44,7 +44,7 @@ class WalkSession:
         self.evidence = Evidence()
         self.desk = Desk(front, source.redactor)
         self.findings: dict[str, Sequence[Finding]] = {}
-        self._explaining: asyncio.Task[None] | None = None
+        self._explaining: set[asyncio.Task[None]] = set()
         self.notices: list[ev.AnyEvent] = []
         self.warnings: list[str] = []
         #: A gate failed, or the walk is over: who looks elsewhere is called.
@@ -77,7 +77,15 @@ class WalkSession:
             if keep is not None:
                 keep(event, state)
         elif self._diagnose is not None:
-            self._explaining = asyncio.create_task(self._explain(self._diagnose, event, state))
+            task = asyncio.create_task(self._explain(self._diagnose, event, state))
+            self._explaining.add(task)
+            task.add_done_callback(self._explaining.discard)
+
+    async def close(self) -> None:
+        """End the diagnoses that still go on: nobody will read them."""
+        for task in (tasks := list(self._explaining)):
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _explain(self, diagnose: DiagnoseHook, event: ev.Judged, state: State) -> None:
         """In a thread: megabytes of log may have to be read. A diagnosis that fails is no finding."""

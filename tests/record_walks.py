@@ -16,6 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import asyncssh  # noqa: E402
 from msgspec.structs import replace  # noqa: E402
 
 from tui.cli.plain import PlainReport  # noqa: E402
@@ -129,7 +130,13 @@ def failed_at(walk: Walk) -> str:
 def finished(lesson: Lesson, walk: Walk) -> Draft:
     """With neutral names, the title, and the notes that the walk has already."""
     item = draft(walk)
-    own = {sys.prefix: "/opt/milepost/.venv", str(ROOT): "/opt/milepost", sys.base_prefix: "/usr/local"}
+    packages = str(Path(asyncssh.__file__).parents[4])
+    own = {
+        sys.prefix: "/opt/milepost/.venv",
+        packages: "/opt/milepost/.venv",
+        str(ROOT): "/opt/milepost",
+        sys.base_prefix: "/usr/local",
+    }
     paths = [rename.Rename("name", old, new) for old, new in own.items() if old not in ("/usr", "/")]
     item = rename.rename(item, paths, "paths of the machine it was recorded on")
     item = rename.rename(item, identify.placeholders(item), "placeholders for names and accounts")

@@ -168,6 +168,9 @@ class MilepostApp(App[int]):
             return
         now = time.monotonic()
         self._too_small()
+        if session.rings:
+            session.rings = False
+            self.bell()
         while session.warnings:
             self.notify(session.warnings.pop(0), severity="error", markup=False, timeout=10)
         if session.dirty or now - self._drawn >= 2 * FRAME:

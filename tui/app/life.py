@@ -117,6 +117,7 @@ class Life:
                 self.leave()
                 return None
             await ended(self._task)
+            await session.close()
             await source.close()
             self._source = source.again(session.engine.cluster, take_over=answer == "take")
             return self._source
@@ -153,6 +154,8 @@ class Life:
         return self._source
 
     async def _close(self) -> None:
+        if self._app.session is not None:
+            await self._app.session.close()
         if self._source is not None:
             await self._source.close()
 

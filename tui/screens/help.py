@@ -20,7 +20,7 @@ KEYS = (
             ("1 2 3", "compare, log, checks"),
             ("i", "why this step, what happens, what if it fails"),
             ("[ ]", "the node before, the next node"),
-            ("f", "find a node in a list"),
+            ("f", "nodes x milestones, those in trouble first; find a node"),
             ("Tab", "to the step list (arrows there choose) and back"),
             ("Esc", "back to the present step"),
             ("z", "hide or show the step list"),

@@ -9,7 +9,7 @@ from wizard_steps.facts.finding import Finding, ok
 from wizard_steps.facts.host import UNLIMITED, Disk
 from wizard_steps.facts.node import NodeFacts
 from wizard_steps.model import Node
-from wizard_steps.node.place import place_of
+from wizard_steps.node.places import place_of
 
 GIB_KIB = 1 << 20
 

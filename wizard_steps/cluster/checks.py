@@ -149,7 +149,7 @@ def _secret_flags(cluster: Cluster) -> Iterator[tuple[str, str]]:
                 yield (
                     f"{table}[{i}]",
                     "an API key or token is a secret, and every process list would show it: set "
-                    "serve.api_key = true and VLLM_API_KEY in your environment; HF_TOKEN there for Hugging Face",
+                    "serve.api_key = true and VLLM_API_KEY in your environment; HF_TOKEN for the hub",
                 )
 
 

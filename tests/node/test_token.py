@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
@@ -43,7 +43,7 @@ class Homes:
     def file(self, node: Node) -> Path:
         return self.home(node) / ".milepost" / "milepost" / node.name / "ray_token"
 
-    async def run(self, node: Node, cmd: Cmd) -> AsyncIterator[Chunk | Exit]:
+    async def run(self, node: Node, cmd: Cmd) -> AsyncGenerator[Chunk | Exit]:
         if node.name == self.off:
             yield Exit(-1, "lost", "no route")
             return

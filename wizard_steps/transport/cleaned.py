@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from wizard_steps.engine.transport import Transport
@@ -23,9 +23,9 @@ class Cleaned:
         self._inner = inner
         self._redactor = redactor
 
-    async def run(self, node: Node, cmd: Cmd) -> AsyncIterator[Chunk | Exit]:
+    async def run(self, node: Node, cmd: Cmd) -> AsyncGenerator[Chunk | Exit]:
         cleaner, redacted = Cleaner(), self._redactor.stream()
-        async with aclosing(self._inner.run(node, cmd)) as stream:  # type: ignore[type-var]
+        async with aclosing(self._inner.run(node, cmd)) as stream:
             async for item in stream:
                 if isinstance(item, Chunk):
                     for at in range(0, len(item.data), PIECE):

@@ -47,6 +47,8 @@ class WalkSession:
         self._explaining: set[asyncio.Task[None]] = set()
         self.notices: list[ev.AnyEvent] = []
         self.warnings: list[str] = []
+        #: A gate failed, or the walk is over: who looks elsewhere is called.
+        self.rings = False
         keeps = file is not None and file.exists() and not source.cluster.simulated
         self._persist = Persist(file) if file is not None and keeps else None
         self._diagnose = diagnose
@@ -62,6 +64,8 @@ class WalkSession:
         if isinstance(event, ev.StepStarted):
             self.findings.pop(event.step, None)
         self._file(event, state)
+        if isinstance(event, ev.WalkEnded) or (isinstance(event, ev.Judged) and not event.verdict.passed):
+            self.rings = True
         if isinstance(event, ev.Judged):
             self._judged(event, state)
         elif isinstance(event, ev.WalkEnded) and (keep := getattr(self.source, "evidence", None)) is not None:

@@ -117,8 +117,9 @@ def commands(node: Node, cluster: Cluster) -> list[Cmd]:
     work = [facts_command(cluster), CLOCK]
     if node.role == "head":
         work.append(Cmd(key="config", text=config(cluster), timeout=30, quiet=True, show="cat config.json"))
-    # The embedded lab serves a stand-in: nobody outside is asked about its model's name.
-    if not is_path(cluster.serve.model) and not cluster.simulated:
+    # The embedded lab serves a stand-in: only a hub of its own is asked about its model.
+    hub = "HF_ENDPOINT" in cluster.env or not cluster.simulated
+    if not is_path(cluster.serve.model) and hub:
         work.append(
             Cmd(
                 key="access",

@@ -60,6 +60,8 @@ def failure(result: Result | None, node: Node, hint: str = "") -> Check:
         found = f"no end within its limit; last line: {last}" if last else "no output within its limit"
     elif result.reason == "lost":
         found = last or "the connection was lost"
+    elif result.reason == "unrecorded":
+        found = "the recording has no result of it"
     else:
         found = f"exit {result.code}: {last}" if last else f"exit {result.code}, no output"
     return Check(name=result.key, ok=False, node=node.name, found=found, hint=hint)

@@ -72,6 +72,8 @@ class Playback:
         self.clock = PlayClock(self.player)
         self.label = "RECORDED"
         self.rewound: Callable[[], None] = lambda: None
+        #: Pause after every milestone that has a note.
+        self.pausing = False
         #: How many events were told.
         self.told = 0
         self.milestones = [n for n, e in enumerate(walk.events) if isinstance(e, ev.StepStarted)]
@@ -109,6 +111,10 @@ class Playback:
 
     def notes(self, step: str, attempt: int) -> list[str]:
         return [note.text for note in of_step(self.walk.notes, step, attempt)]
+
+    def pauses(self, event: ev.Judged) -> bool:
+        """Whether there is something to read now, in a lesson."""
+        return self.pausing and not self.player.paused and bool(self.notes(event.step, event.attempt))
 
     def ask(self, event: ev.Judged) -> str:
         asked = of_step(self.walk.notes, event.step, event.attempt, "ask")
@@ -154,6 +160,8 @@ class PlaybackEngine(Engine):
                 self._play(event)
                 at += 1
                 self._playback.told = at
+                if isinstance(event, ev.Judged) and self._playback.pauses(event):
+                    player.toggle()
 
     def _sought(self, at: int, target: int) -> int:
         """Tell all events up to the target at once; backwards means from the beginning."""

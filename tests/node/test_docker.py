@@ -256,5 +256,9 @@ def test_a_look_mounts_no_model_and_makes_no_folder() -> None:
     it = replace(it, serve=replace(it.serve, model="/models/llama"))
     text = docker_probe.inside_command(it, "image", "inside").text
     assert "/models/llama" not in text
-    assert ".cache" not in text
+    before, there, after = text.partition('if [ -d "$HOME"/.cache/huggingface ]; then exec docker')
+    assert there, "the cache is mounted only where it is: -v would make it"
+    assert ".cache" not in before
+    assert "-v" not in after.partition("; fi\n")[2]
+    assert "mkdir" not in text
     assert "--shm-size 10.24g --gpus all --ulimit memlock=-1" in text

@@ -13,8 +13,8 @@ from wizard_steps.model import Node
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Count = Annotated[int, Meta(ge=1, le=4096)]
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
-EnvName = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")]
+EnvName = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*\Z")]
 Path_ = Literal["bare-metal", "docker"]
 
 
@@ -102,7 +102,7 @@ class Docker(Struct, frozen=True, forbid_unknown_fields=True):
 
     image: str = ""
     hf_home: str = "~/.cache/huggingface"
-    shm_size: Annotated[str, Meta(pattern=r"^\d+(\.\d+)?[bkmgBKMG]?$")] = "10.24g"
+    shm_size: Annotated[str, Meta(pattern=r"^\d+(\.\d+)?[bkmgBKMG]?\Z")] = "10.24g"
     command: Annotated[str, Meta(min_length=1)] = "docker"
     gpu_flags: tuple[str, ...] = ("--gpus", "all")
     ulimits: tuple[str, ...] = ("memlock=-1", "stack=67108864")

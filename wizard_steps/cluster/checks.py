@@ -171,7 +171,8 @@ def _docker_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
     if not docker.hf_home.startswith(("/", "~/")):
         yield "docker.hf_home", "must be an absolute path, or begin with ~/"
     try:
-        shlex.split(docker.command)
+        if not shlex.split(docker.command):
+            yield "docker.command", "must not be empty"
     except ValueError as error:
         yield "docker.command", str(error)
     for i, flag in enumerate(docker.extra_flags):
@@ -181,6 +182,8 @@ def _docker_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
             yield where, "looks like a secret; set it in the wizard's environment, never in this file"
     if cluster.path == "docker" and not re.fullmatch(r"[0-9A-Za-z.+!_-]+", cluster.ray.version):
         yield "ray.version", f"{cluster.ray.version!r} is not a version"
+    if cluster.path == "docker" and cluster.serve.model.startswith("/") and ":" in cluster.serve.model:
+        yield "serve.model", "a path with a colon cannot be mounted into a container: rename the folder"
     if cluster.path == "docker" and docker.ray == "none":
         yield from _equal_ranks(cluster)
 

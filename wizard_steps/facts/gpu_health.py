@@ -14,8 +14,9 @@ from msgspec import Struct
 #: The lines of `nvidia-smi -q` that are kept; it prints some hundred for each GPU. Every section's own line
 #: (four blanks) is among them: without the next one's, a value would be taken for the section before.
 SCRIPT = (
-    "nvidia-smi -q | grep -E -e '^GPU [0-9A-Fa-f]' -e '^    [A-Za-z]' -e '^ +(Current|Pending|Uncorrectable|Total|"
-    "SRAM Uncorrectable|DRAM Uncorrectable|Volatile|Aggregate|Pending Page Blacklist|Pending|"
+    "nvidia-smi -q | grep -E -e '^GPU [0-9A-Fa-f]' -e '^    [A-Za-z]' "
+    "-e '^ +(Current|Pending|Uncorrectable|Total|SRAM Uncorrectable|"
+    "DRAM Uncorrectable|Volatile|Aggregate|Pending Page Blacklist|Pending|"
     "Remapping Failure Occurred|HW Thermal Slowdown|HW Power Brake Slowdown|SW Thermal Slowdown) *(:|$)'"
 )
 #: The kernel's own words; ordinary users may read them on some systems only.

@@ -171,7 +171,8 @@ def _docker_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
     if not docker.hf_home.startswith(("/", "~/")):
         yield "docker.hf_home", "must be an absolute path, or begin with ~/"
     try:
-        shlex.split(docker.command)
+        if not shlex.split(docker.command):
+            yield "docker.command", "must not be empty"
     except ValueError as error:
         yield "docker.command", str(error)
     for i, flag in enumerate(docker.extra_flags):

@@ -6,7 +6,7 @@ import re
 import shlex
 
 from wizard_steps.cluster.file import Cluster
-from wizard_steps.model import Cmd, Result
+from wizard_steps.model import Cmd, Node, Result
 from wizard_steps.node import docker
 from wizard_steps.node.lines import fields
 
@@ -103,10 +103,10 @@ def image_command(cluster: Cluster, image: str, key: str) -> Cmd:
     return Cmd(key, text, timeout=60, show=f"{it} image inspect {name}")
 
 
-def inside_command(cluster: Cluster, image: str, key: str) -> Cmd:
+def inside_command(cluster: Cluster, node: Node, image: str, key: str) -> Cmd:
     """A container of the image for a moment, with the very limits and GPUs the real one will have."""
     it = docker.docker(cluster)
-    flags = " ".join(docker.shared_flags(cluster, models=False))
+    flags = " ".join(docker.shared_flags(cluster, node, models=False))
     words = f"run --rm --entrypoint /bin/bash {flags} {shlex.quote(image)}"
     # The cache is mounted where it is there already: `-v` would make a folder that belongs to root.
     home = docker.hf_home(cluster)

@@ -113,7 +113,7 @@ def _stage(known: Known, done: Results, nodes: Sequence[Node], image: str, suffi
         return everywhere(there, probe.image_command(cluster, image, f"image{suffix}"))
     whole = [n for n in there if _ok(done, f"image{suffix}", n)]
     if whole and not done.has(f"inside{suffix}"):
-        return everywhere(whole, probe.inside_command(cluster, image, f"inside{suffix}"))
+        return everywhere(whole, lambda n: probe.inside_command(cluster, n, image, f"inside{suffix}"))
     return None
 
 
@@ -231,7 +231,7 @@ def _limits(known: Known, found: Inside, node: Node, executor: str) -> list[Chec
         Check("vLLM", found.vllm != "missing", found.vllm, "in the image", name, "take an image with vLLM"),
         Check(
             "/dev/shm",
-            found.shm >= wanted * 0.95,
+            found.shm >= wanted * 0.95 or bool(known.cluster.docker.ipc),
             f"{found.shm / (1 << 30):.1f} GiB in the container",
             f"{wanted / (1 << 30):.1f} GiB",
             name,

@@ -50,9 +50,14 @@ PATHS: dict[str, tuple[type[Step], ...]] = {
 }
 
 
+#: Milestones that only Ray needs. (In containers head and workers start these, with or without Ray.)
+_RAYS = {"bare-metal": (Head, Workers, RayStatus), "docker": (RayStatus,)}
+
+
 def plan_for(cluster: Cluster) -> list[Step]:
-    """The milestones for a cluster's path."""
-    return [step() for step in PATHS[cluster.path]]
+    """The milestones for a cluster's path and executor."""
+    left_out = _RAYS[cluster.path] if cluster.serve.executor == "mp" else ()
+    return [step() for step in PATHS[cluster.path] if step not in left_out]
 
 
 def milestone(step_id: str) -> Step | None:

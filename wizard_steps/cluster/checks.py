@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from wizard_steps.cluster.address import address
 from wizard_steps.cluster.devices import VISIBLE, environment, named
+from wizard_steps.cluster.flag_checks import flag_problems
 from wizard_steps.cluster.values import Cluster, NodeEntry
 
 #: The name of a container image: registry, path, tag or digest.
@@ -29,6 +30,8 @@ def problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
     yield from _node_problems(cluster)
     yield from _serve_problems(cluster)
     yield from _docker_problems(cluster)
+    if cluster.without_ray:
+        yield from _equal_ranks(cluster)
     tables = {"env": cluster.env, **{f"nodes[{i}].env": entry.env for i, entry in enumerate(cluster.nodes)}}
     for table, env in tables.items():
         for key in env:
@@ -108,13 +111,7 @@ def _serve_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
         )
     if not cluster.venv.startswith("/"):
         yield "venv", "must be an absolute path: the same on every node"
-    for i, flag in enumerate(serve.extra_flags):
-        if flag.startswith("--api-key"):
-            where = f"serve.extra_flags[{i}]"
-            yield (
-                where,
-                "an API key is a secret: set serve.api_key = true, and VLLM_API_KEY in your environment",
-            )
+    yield from flag_problems(cluster)
     ray = cluster.ray
     if 10002 <= ray.port <= 19999 or 10002 <= ray.dashboard_port <= 19999:
         where = "ray.port" if 10002 <= ray.port <= 19999 else "ray.dashboard_port"
@@ -138,8 +135,8 @@ def _docker_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
             yield where, "looks like a secret; set it in the wizard's environment, never in this file"
     if cluster.path == "docker" and not re.fullmatch(r"[0-9A-Za-z.+!_-]+", cluster.ray.version):
         yield "ray.version", f"{cluster.ray.version!r} is not a version"
-    if cluster.path == "docker" and docker.ray == "none":
-        yield from _equal_ranks(cluster)
+    if cluster.path == "docker" and cluster.serve.executor == "mp" and docker.ray not in ("ask", "none"):
+        yield "docker.ray", f'is {docker.ray!r}, but serve.executor = "mp" runs without Ray: leave it out'
 
 
 def _equal_ranks(cluster: Cluster) -> Iterator[tuple[str, str]]:

@@ -141,6 +141,7 @@ def standard_variables(known: Known, node: Node) -> dict[str, str]:
         "model": cluster.serve.model,
         "served_model": cluster.serve.name,
         "port": str(cluster.serve.port),
+        "master_port": str(cluster.master_port),
         "tp": str(cluster.serve.tensor_parallel),
         "pp": str(cluster.serve.pipeline_parallel),
         "world": str(cluster.serve.tensor_parallel * cluster.serve.pipeline_parallel),

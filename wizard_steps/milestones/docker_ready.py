@@ -119,7 +119,7 @@ def _ok(done: Results, key: str, node: Node) -> bool:
 
 def _lacks_ray(known: Known, done: Results, nodes: Sequence[Node]) -> bool:
     """Every node has the same image, it works, and it has no Ray."""
-    if known.cluster.docker.ray == "none":
+    if known.cluster.without_ray:
         return False
     insides = [Inside(r.text) for node in nodes if (r := done.get("inside", node)) and r.ok]
     digests = {Image(done.get("image", node)).digest for node in nodes}
@@ -127,7 +127,7 @@ def _lacks_ray(known: Known, done: Results, nodes: Sequence[Node]) -> bool:
 
 
 def _way(known: Known, done: Results) -> str:
-    return done.answers.get(WAY) or known.cluster.docker.ray
+    return done.answers.get(WAY) or ("none" if known.cluster.without_ray else known.cluster.docker.ray)
 
 
 def _second(known: Known, done: Results) -> bool:

@@ -61,7 +61,7 @@ class Place(ABC):
     @property
     def without_ray(self) -> bool:
         """vLLM's own launcher, a rank on every node, instead of Ray."""
-        return bool(self.facts.get("executor", "") == "mp")
+        return self.cluster.without_ray or bool(self.facts.get("executor", "") == "mp")
 
     @property
     def ways(self) -> Collection[str]:
@@ -185,7 +185,8 @@ class OnHost(Place):
         return remote.look(self.cluster, service.node, service.role, service.port, key)
 
     def launch(self, service: Service) -> Cmd:
-        node, setup = service.node, ray_token.setup(self.cluster, service.node)
+        node = service.node
+        setup = "" if self.without_ray else ray_token.setup(self.cluster, node)
         return remote.launch(
             self.cluster, node, service.role, service.argv, service.env, setup=setup, of=service.of
         )
@@ -200,7 +201,7 @@ class OnHost(Place):
         return f"~/.milepost/{self.cluster.name}/{role}.log"
 
     def serving(self, nodes: Sequence[Node], head: Node) -> Sequence[Node]:
-        return [head]
+        return nodes if self.without_ray else [head]
 
 
 class InContainer(Place):
@@ -208,10 +209,6 @@ class InContainer(Place):
 
     contained = True
     kind, torch_step = "image", "the check of the image"
-
-    @property
-    def without_ray(self) -> bool:
-        return super().without_ray or self.cluster.docker.ray == "none"
 
     @property
     def image(self) -> str:

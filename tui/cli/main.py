@@ -37,6 +37,7 @@ MODULES = (
     "tui.cli.bundle",
     "tui.cli.check",
     "tui.cli.advise",
+    "tui.cli.plan",
     "tui.cli.walks",
     "tui.cli.completion",
     "tui.cli.help",

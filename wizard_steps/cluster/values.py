@@ -177,6 +177,11 @@ class Cluster(Struct, frozen=True, dict=True, forbid_unknown_fields=True):
         return older if older != MASTER_PORT else self.serve.master_port
 
     @property
+    def meeting_port(self) -> int:
+        """Where the other nodes find the head. (With docker.ray any of them may still be chosen on the way.)"""
+        return self.master_port if self.serve.executor == "mp" else self.ray.port
+
+    @property
     def total_gpus(self) -> int:
         return sum(entry.gpus for entry in self.nodes)
 

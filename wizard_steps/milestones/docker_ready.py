@@ -6,7 +6,7 @@ the same image with Ray added on each node, or the walk without Ray.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from wizard_steps.cluster.checks import IMAGE_NAME
 from wizard_steps.engine.step import ABOUT_FACTS, FACTS, Bundled, Known, Step
@@ -47,6 +47,11 @@ class DockerReady(Step):
         ),
     )
     owns = (r"docker\..*",)
+    effects: Mapping[str, str] = {
+        "pull": "brings the image to the node",
+        "build": "makes an image with Ray on the node, from the one before",
+    }
+    bare: Mapping[str, str] = {"have": "image: missing", "have-2": "image: missing"}
 
     def rounds(self, known: Known, done: Results) -> Round | None:
         cluster = known.cluster

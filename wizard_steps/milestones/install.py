@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 
 from wizard_steps.engine.step import ABOUT_FACTS, FACTS, Bundled, Known, Step
 from wizard_steps.milestones.common import everywhere, failure, same_everywhere
@@ -61,6 +62,7 @@ class Install(Step):
     id = "install"
     title = "Install vLLM and Ray"
     short = "install"
+    effects: Mapping[str, str] = {"install": "makes the environment and installs the packages into it"}
     keys = ("versions", "install")
     bundled = (Bundled(("versions",), FACTS, ABOUT_FACTS),)
     owns = ("venv", r"serve\.vllm_version", r"ray\.version")

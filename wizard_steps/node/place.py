@@ -162,7 +162,8 @@ class OnHost(Place):
 
     @property
     def in_use(self) -> str:
-        return "Ray of this cluster runs on {} and uses the network"
+        what = "vLLM" if self.without_ray else "Ray"
+        return what + " of this cluster runs on {} and uses the network"
 
     @property
     def python(self) -> str:

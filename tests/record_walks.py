@@ -56,8 +56,6 @@ class Lesson:
     fails: str = ""
     change: Change = lambda cluster: cluster
     plant: tuple[str, str, str] | None = None
-    ask: str = ""
-    lesson: str = ""
 
 
 def node(number: int, **values: Any) -> Change:
@@ -86,11 +84,6 @@ LESSONS = (
         "The first gate: who can be reached at all.",
         fails="reach",
         change=node(1, port=1),
-        ask="One machine says nothing was allowed to log in. What does 'refused' tell, that a "
-        "timeout would not?",
-        lesson="Refused means the machine is there and nothing listens on that port: a wrong port, "
-        "or no sshd. A "
-        "firewall that drops, or a machine that is off, would have been a timeout.",
     ),
     Lesson(
         "wrong-ip",
@@ -98,10 +91,6 @@ LESSONS = (
         "Copied from a neighbour's file: the address for GPU traffic is not on this node.",
         fails="preflight",
         change=node(1, fabric_ip="127.0.0.99"),
-        ask="The addresses of each node were gathered. Which of them does the cluster file name?",
-        lesson="Ray and NCCL would have bound to nothing. Compare the file with `ip -brief addr` "
-        "of that node, "
-        "and take one that is there.",
     ),
     Lesson(
         "fewer-gpus-than-promised",
@@ -109,10 +98,6 @@ LESSONS = (
         "Eight are there, sixteen were promised.",
         fails="preflight",
         change=node(0, gpus=16),
-        ask="Count the GPUs. Has one fallen off the bus, or is the promise wrong?",
-        lesson="A GPU that is lost shows in `dmesg | grep -i xid`. Here nothing was lost: the file "
-        "promised too "
-        "many. Every later gate counts against the file, so it is settled here.",
     ),
     Lesson(
         "hidden-gpus",
@@ -120,10 +105,6 @@ LESSONS = (
         "nvidia-smi saw sixteen GPUs, Ray counts twelve.",
         fails="ray_status",
         change=hidden,
-        ask="Every node joined and nvidia-smi saw all the GPUs. Who hides four of them from Ray?",
-        lesson="The worker was started with --num-gpus=4. CUDA_VISIBLE_DEVICES does the same. That "
-        "every node "
-        "joined proves little: the total must be what you paid for.",
     ),
     Lesson(
         "port-taken",
@@ -131,10 +112,6 @@ LESSONS = (
         "A web server from last week still listens where vLLM should.",
         fails="serve",
         plant=("ray_status", "lab-head", SQUATTER),
-        ask="Nothing was started at this gate. What did it see that made it stop?",
-        lesson="vLLM would have loaded for minutes and then failed to bind. The gate looks first, "
-        "and names the "
-        "process. End it, or take another port.",
     ),
     Lesson(
         "model-missing",
@@ -142,10 +119,6 @@ LESSONS = (
         "A model given as a path must be on every node.",
         fails="preflight",
         change=serve(model="/models/llama"),
-        ask="The model is a path. On how many machines must it be?",
-        lesson="Each node loads its own part from its own disk. Copy the model to the same path "
-        "everywhere, or "
-        "name it by its id and let each node fetch it.",
     ),
     Lesson(
         "wrong-model-name",
@@ -153,10 +126,6 @@ LESSONS = (
         "/health answers 200; the model id that clients ask for is not the one that is served.",
         fails="curl",
         change=serve(extra_flags=("--served-model-name=another-name",)),
-        ask="/health says 200. Would you hand this server over? What else would you ask it?",
-        lesson="/health proves little. /v1/models says under which id the model is served; a "
-        "client that asks for "
-        "another one gets 404. Give clients that name, or drop the flag.",
     ),
 )
 
@@ -184,7 +153,7 @@ def failed_at(walk: Walk) -> str:
 
 
 def finished(lesson: Lesson, walk: Walk) -> Draft:
-    """With neutral names, the title, and the author's notes."""
+    """With neutral names, the title, and the notes that the walk has already."""
     item = draft(walk)
     own = {sys.prefix: "/opt/milepost/.venv", str(ROOT): "/opt/milepost", sys.base_prefix: "/usr/local"}
     paths = [rename.Rename("name", old, new) for old, new in own.items() if old not in ("/usr", "/")]
@@ -196,9 +165,9 @@ def finished(lesson: Lesson, walk: Walk) -> Draft:
         note=lesson.about,
         provenance="milepost's embedded lab; tests/record_walks.py records it anew",
     )
-    said: list[tuple[str, notes.NoteKind]] = [(lesson.ask, "ask"), (lesson.lesson, "note")]
-    made = [notes.now(lesson.fails, text, kind, author="milepost") for text, kind in said if text]
-    return replace(item, walk=replace(item.walk, meta=meta, notes=tuple(made)), evidence={})
+    # Written for people, not recorded: they stay as they are.
+    kept = notes.load(TARGET / lesson.name)
+    return replace(item, walk=replace(item.walk, meta=meta, notes=kept), evidence={})
 
 
 def one(lesson: Lesson) -> bool:

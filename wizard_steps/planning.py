@@ -15,7 +15,7 @@ from wizard_steps.cluster.file import Cluster
 from wizard_steps.engine.step import ENDS, STARTS, Known, Step
 from wizard_steps.model import Cmd, Node, Question, Result, Results
 from wizard_steps.node.docker import image_of
-from wizard_steps.node.place import place_of
+from wizard_steps.node.places import place_of
 from wizard_steps.plan import plan_for
 
 #: Rounds of questions and commands that a milestone gets at most.

@@ -7,7 +7,7 @@ import io
 import subprocess
 import tarfile
 import zipfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
@@ -97,7 +97,7 @@ def test_the_command_for_a_node_prints_its_logs(tmp_path: Path) -> None:
 class Nodes:
     """Answers with one log for the first node and with a lost connection for the others."""
 
-    async def run(self, node: Node, cmd: Cmd) -> AsyncIterator[Chunk | Exit]:
+    async def run(self, node: Node, cmd: Cmd) -> AsyncGenerator[Chunk | Exit]:
         if node.name == "a":
             mark = cmd.text.split("printf", 1)[1].split()[2]
             yield Chunk(f"noise of a profile: {FAILURE}\n{mark} serve.log\n{NOISE}{FAILURE}".encode())

@@ -131,6 +131,14 @@ class WatchScreen(WalkScreen):
     ]
     NO_NOTE = "This is being played, not recorded: `milepost edit WALK --note STEP TEXT` adds a note."
 
+    def __init__(self, lesson: bool = False) -> None:
+        super().__init__()
+        self._lesson = lesson
+
+    def on_mount(self) -> None:
+        if self._lesson:
+            self.action_info()
+
     @property
     def playback(self) -> Playback:
         return cast("WatchApp", self.app).playback

@@ -178,7 +178,7 @@ class Cluster(Struct, frozen=True, dict=True, forbid_unknown_fields=True):
 
     @property
     def meeting_port(self) -> int:
-        """Where the other nodes find the head. (With docker.ray any of them may still be chosen on the way.)"""
+        """Where the other nodes find the head. (docker.ray leaves the executor open until later.)"""
         return self.master_port if self.serve.executor == "mp" else self.ray.port
 
     @property

@@ -29,7 +29,7 @@ _CONTROL = re.compile(
 
 def strip_codes(text: str) -> str:
     """``text`` without escape codes, controls and lone surrogates; newlines, returns and tabs stay."""
-    if "[" in text:
+    if "[0m" in text or "[m" in text or "[0;0m" in text or "ESC[" in text or ("\\" in text and "[" in text):
         text = _WRITTEN.sub("", _ESCAPE.sub("", text))
     if text.isascii() and text.isprintable():
         return text

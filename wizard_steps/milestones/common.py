@@ -7,7 +7,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from wizard_steps.engine.step import Known, Step
 from wizard_steps.facts.finding import Finding
 from wizard_steps.model import Check, Cmd, Node, Result, Results, Round, Work
-from wizard_steps.node.place import Place, place_of
+from wizard_steps.node.place import Place
+from wizard_steps.node.places import place_of
 
 
 def everywhere(nodes: Iterable[Node], make: Cmd | Callable[[Node], Cmd]) -> Round:

@@ -58,20 +58,20 @@ def pull_command(cluster: Cluster, image: str, key: str) -> Cmd:
     return Cmd(key, f"exec {line}\n", mutates=True, timeout=PULL_LIMIT, show=line)
 
 
-def dockerfile(image: str, ray: str) -> str:
+def dockerfile(image: str, ray: str, digest: str) -> str:
     """The image with Ray added. vLLM's images carry pip; a few carry uv alone."""
     package = shlex.quote(f"ray[default]=={ray}")
     return (
         f"FROM {image}\n"
-        f"LABEL milepost.base={image} milepost.ray={ray}\n"
+        f"LABEL milepost.base={image}@{digest} milepost.ray={ray}\n"
         f"RUN python3 -m pip install --no-cache-dir {package} || "
         f"uv pip install --system --no-cache {package}\n"
     )
 
 
-def build_command(cluster: Cluster, base: str, image: str, key: str) -> Cmd:
+def build_command(cluster: Cluster, base: str, digest: str, image: str, key: str) -> Cmd:
     """Builds from standard input, with an empty folder as context."""
-    it, text = docker.docker(cluster), dockerfile(base, cluster.ray.version)
+    it, text = docker.docker(cluster), dockerfile(base, cluster.ray.version, digest)
     build = f"{it} build -t {shlex.quote(image)} -f -"
     return Cmd(
         key,

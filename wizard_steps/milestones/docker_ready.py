@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from wizard_steps.cluster.checks import IMAGE_NAME
+from wizard_steps.diagnose.explain import advised
 from wizard_steps.engine.step import ABOUT_FACTS, FACTS, Bundled, Known, Step
 from wizard_steps.milestones import docker_probe as probe
 from wizard_steps.milestones.common import everywhere, failure, same_everywhere
@@ -88,7 +89,9 @@ class DockerReady(Step):
         ok = all(check.ok for check in checks)
         image, way = _image(known, done), _executor(known, done)
         summary = f"{image} runs on {len(known.nodes)} nodes" + ("" if way == "ray" else ", without Ray")
-        facts = {"image": image, "executor": way} if ok else {}
+        ids = {node.name: Image(done.get(f"image{suffix}", node)).id for node in looked}
+        ids = {name: text.removeprefix("sha256:") for name, text in ids.items()}
+        facts = {"image": image, "executor": way, "image_ids": ids} if ok else {}
         return Verdict(ok, summary if ok else "not every node can run the containers", tuple(checks), facts)
 
 
@@ -99,13 +102,13 @@ def _stage(known: Known, done: Results, nodes: Sequence[Node], image: str, suffi
         return None
     if not done.has(f"have{suffix}"):
         return everywhere(nodes, probe.have_command(cluster, image, f"have{suffix}"))
-    base = docker.image_of(cluster)
-    build = bool(suffix) and image == docker.derived_image(cluster, base)
+    base, digest = docker.image_of(cluster), _digest(known, done)
+    build = bool(suffix) and image == docker.derived_image(cluster, base, digest)
     getting = f"build{suffix}" if build else f"pull{suffix}"
     missing = [n for n in nodes if (r := done.get(f"have{suffix}", n)) and "image: missing" in r.text]
     if missing and not done.has(getting):
         if build:
-            return everywhere(missing, probe.build_command(cluster, base, image, getting))
+            return everywhere(missing, probe.build_command(cluster, base, digest, image, getting))
         return everywhere(missing, probe.pull_command(cluster, image, getting))
     there = [n for n in nodes if n not in missing or _ok(done, getting, n)]
     if there and not done.has(f"image{suffix}"):
@@ -146,7 +149,14 @@ def _image(known: Known, done: Results) -> str:
     image = docker.image_of(known.cluster)
     if not _second(known, done):
         return image
-    return docker.derived_image(known.cluster, image) if _way(known, done) == "build" else done.answers[OTHER]
+    if _way(known, done) == "build":
+        return docker.derived_image(known.cluster, image, _digest(known, done))
+    return done.answers[OTHER]
+
+
+def _digest(known: Known, done: Results) -> str:
+    """Of the image that the cluster file names, the same on every node where it counts."""
+    return next((d for n in known.nodes if (d := Image(done.get("image", n)).digest)), "")
 
 
 def _executor(known: Known, done: Results) -> str:
@@ -202,7 +212,11 @@ def _node(known: Known, done: Results, node: Node) -> list[Check]:
         if result is not None and not result.ok and result.reason != "dry":
             name = {"engine": "docker", "inside": "container"}.get(key.split("-")[0], key.split("-")[0])
             check = failure(result, node)
-            return [Check(name, False, check.found, node=node.name, hint=hint(result.text))]
+            return [
+                Check(
+                    name, False, check.found, node=node.name, hint=advised(result.text) or hint(result.text)
+                )
+            ]
     result = done.get(f"inside{suffix}", node)
     if result is None:
         return [Check("container", False, "was not run", node=node.name)]

@@ -41,7 +41,7 @@ class Fabric(Placed):
             trials = everywhere(known.nodes, lambda n: place.trial(n, torch)).work
             ways = everywhere(known.nodes, lambda n: place.trial(n, fabric_links.LINKS)).work
             return Round(work=looks.work + trials + ways)
-        if _running(known, done):
+        if _all_run(known, done):
             return None
         if len(known.nodes) > 1 and not done.has("mesh"):
             return Round(work=tuple(_mesh(known)))
@@ -57,7 +57,7 @@ class Fabric(Placed):
 
     def judge(self, known: Known, done: Results) -> Verdict:
         running = _running(known, done)
-        if running:
+        if _all_run(known, done):
             found = "not proved again: " + placed(known).in_use.format(", ".join(running))
             return Verdict(True, found, (Check("all_reduce", True, found, warning=True),))
         checks = [*_tcp(known, done), *fabric_links.jumbo_checks(known, done)]
@@ -84,6 +84,11 @@ def _missing_torch(known: Known, done: Results) -> Check | None:
     hint = f"go back to {place.torch_step}: the other nodes have it" if some else ""
     node = missing[0] if some else ""
     return Check("all_reduce", not some, found, node=node, hint=hint, warning=not some)
+
+
+def _all_run(known: Known, done: Results) -> bool:
+    """Where one node is new, the network is proved again: with it, it is another one."""
+    return len(_running(known, done)) == len(known.nodes)
 
 
 def _running(known: Known, done: Results) -> list[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 
 from wizard_steps.engine.step import Known
-from wizard_steps.milestones import model, running, vllm
+from wizard_steps.milestones import alive, model, running, vllm
 from wizard_steps.milestones.common import failure, placed
 from wizard_steps.model import Check, Node, Result, Results, Round, Verdict
 from wizard_steps.node.place import SERVE
@@ -55,7 +55,8 @@ def rounds(known: Known, done: Results) -> Round | None:
 
 
 def _stop(known: Known) -> Round:
-    return Round(work=tuple((n, placed(known).stop(n, SERVE, grace=5)) for n in known.nodes))
+    stops = tuple((n, placed(known).stop(n, SERVE, grace=5)) for n in known.nodes)
+    return Round(work=(*stops, *alive.looks(known)))
 
 
 def _look(done: Results, node: Node) -> Look:
@@ -93,7 +94,7 @@ def judge(known: Known, done: Results) -> Verdict:
     launches = [failure(r, r.node) for r in done.of("launch").values() if not r.ok]
     if launches:
         return Verdict(False, "vllm serve could not be started", tuple(launches))
-    checks = [_rank_check(known, done, node) for node in known.nodes]
+    checks = [*alive.dead(known, done), *(_rank_check(known, done, node) for node in known.nodes)]
     log = done.get("mp-log", known.head)
     it = known.cluster.serve
     if vllm.ready(log):

@@ -200,6 +200,6 @@ def _alive(known: Known, done: Results) -> list[Check]:
         elif not Look(result.text).leader:
             log = placed(known).log_of(node, RAY)
             hint = f"its log there: {log}. Go back, and milepost starts it again"
-            found = "the Ray milepost started has ended"
+            found = placed(known).gone(node, result.text)
             checks.append(Check("own Ray", False, found, "running", node.name, hint))
     return checks

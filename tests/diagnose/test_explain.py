@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.helpers.case_runner import CLUSTER
 from wizard_steps.cluster.file import parse
 from wizard_steps.diagnose import Finding, Fix
-from wizard_steps.diagnose.explain import findings_of, fix_command, fix_nodes
+from wizard_steps.diagnose.explain import advised, findings_of, fix_command, fix_nodes
 from wizard_steps.engine.step import Known
 from wizard_steps.recording import events as ev
 from wizard_steps.recording.spool import MemorySpool
@@ -63,3 +65,37 @@ def test_where_a_fix_belongs() -> None:
     assert list(fix_nodes(known, finding(node=""), Fix("", "", where="node"))) == []
     assert list(fix_nodes(known, finding(), Fix("", "", where="all"))) == ["a", "b"]
     assert list(fix_nodes(known, finding(), Fix("", "", where="head"))) == ["a"]
+
+
+def test_a_guess_and_the_facts_of_a_node_stand_on_no_gate() -> None:
+    state, spool = attempt(("a", "ERROR: the flux of the socket failed\n"))
+    assert findings_of(state, "head", spool) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("nvidia-container-cli: initialization error: nvml error: driver/library version mismatch", "eboot"),
+        ("nvidia-container-cli: requirement error: unsatisfied condition: cuda>=13.0", "driver"),
+        ("error while creating mount source path '/nfs/hf': mkdir /nfs/hf: permission denied.", "/nfs/hf"),
+        (
+            "pull access denied for acme/vllm, repository does not exist or may require 'docker login'",
+            "login",
+        ),
+        ("failed to connect to the docker API at unix:///var/run/docker.sock", "daemon"),
+        ("sudo: a password is required", "sudo"),
+        ("no matching manifest for linux/arm64/v8 in the manifest list entries", "processor"),
+        (
+            'Error: short-name "vllm/vllm-openai:x" did not resolve to an alias',
+            "docker.io/vllm/vllm-openai:x",
+        ),
+        ("docker: unknown flag: --nosuch\nSee 'docker run --help'.", "--nosuch"),
+    ],
+)
+def test_a_gate_can_ask_what_to_do(text: str, words: str) -> None:
+    assert words in advised(text)
+    assert "\n" not in advised(text)
+
+
+def test_a_gate_gets_no_guess() -> None:
+    assert advised("something failed in the docker") == ""

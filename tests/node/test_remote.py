@@ -130,3 +130,16 @@ def test_a_listening_port_is_seen(host: Host) -> None:
         assert not host.look(port).listening
         listener.listen()
         assert host.look(port).listening
+
+
+def test_what_is_tried_beside_the_log_is_told_in_it_and_leaves_with_it(host: Host) -> None:
+    host.launch("sh", "-c", "echo loading; sleep 8")
+    seen = host.run(remote.follow(host.cluster, host.node, "ray", "log", 60, None, beside="[ -e /dev/null ]"))
+    assert seen.stdout.splitlines() == ["loading", remote.ANSWERS]
+    assert seen.stderr == ""
+
+
+def test_what_never_succeeds_beside_the_log_says_nothing(host: Host) -> None:
+    host.launch("sh", "-c", "echo loading; sleep 3")
+    seen = host.run(remote.follow(host.cluster, host.node, "ray", "log", 60, None, beside="[ -e /nowhere ]"))
+    assert seen.stdout.splitlines() == ["loading"]

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from wizard_steps.diagnose import Finding, Fix, Source, diagnose
+from wizard_steps.diagnose import Finding, Fix, Source, advice, diagnose
 from wizard_steps.engine.step import Known, standard_variables
 from wizard_steps.recording.spool import Spool
 from wizard_steps.recording.state import Run, State
 
 #: The last part of a longer output is looked at, in bytes: a failure ends it.
 _LAST = 2 * 1024 * 1024
+#: What our own script says of a node has its own judge; its noise is no failure.
+_JUDGED = "facts"
+#: Kinds that say what happened. A guess or a remark must not stand above the checks of the gate.
+_SAID = ("cause", "effect", "wrapper")
 
 
 def findings_of(state: State, step_id: str, spool: Spool) -> list[Finding]:
@@ -20,8 +24,19 @@ def findings_of(state: State, step_id: str, spool: Spool) -> list[Finding]:
     """
     latest: dict[tuple[str, str], Run] = {}
     for run in state.runs_of(step_id):
-        latest[run.node, run.key] = run
-    return diagnose([source for run in latest.values() if (source := _source(run, spool)) is not None])
+        if run.key != _JUDGED:
+            latest[run.node, run.key] = run
+    found = diagnose([source for run in latest.values() if (source := _source(run, spool)) is not None])
+    return [finding for finding in found if finding.kind in _SAID]
+
+
+def advised(text: str) -> str:
+    """What to do about the words of a program that failed, in one line; empty when no rule knows them."""
+    finding = advice(text)
+    if finding is None:
+        return ""
+    actions = (f"{a.text} `{a.command}`" if a.command else a.text for a in finding.try_)
+    return " ".join([finding.cause, *actions])
 
 
 def _source(run: Run, spool: Spool) -> Source | None:

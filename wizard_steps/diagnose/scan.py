@@ -66,6 +66,7 @@ class Scanner:
         self._number = 1
         self._seen: set[int] = set()
         self._kept: dict[tuple[str, str], int] = {}
+        self._bare: dict[str, int] = {}
         self._stamp: Stamp | None = None
         self._labelled = False
         self.hits: list[Hit] = []
@@ -178,6 +179,9 @@ class Scanner:
     ) -> None:
         groups = {name: value for name, value in match.groupdict().items() if value}
         node = groups.pop("node", "") or line.node
+        if not node and self._bare.get(rule.rule.id, 0) >= 4 * KEEP:
+            return
+        self._bare[rule.rule.id] = self._bare.get(rule.rule.id, 0) + (not node)
         near = said(line.message) or around.said_node() if not node or rule.rule.family == "ssh" else ""
         if rule.rule.family == "ssh" and near:
             # The machine that was called, not the one that called it.

@@ -12,7 +12,7 @@ from wizard_steps.facts.node import NodeFacts
 from wizard_steps.facts.software import Access
 from wizard_steps.model import Node
 from wizard_steps.node.docker import image_of
-from wizard_steps.node.place import place_of
+from wizard_steps.node.places import place_of
 
 #: Ray's worker ports; the client server of the head is 10001.
 WORKER_PORTS = range(10002, 20000)
@@ -105,9 +105,9 @@ def _processes(node: str, facts: NodeFacts, cluster: Cluster) -> Finding:
 
 
 def is_ours(facts: NodeFacts, pid: int) -> bool:
-    """Whether milepost started this process for this cluster. A container's processes may belong to root,
-    whose environment others cannot read: there the running container says it."""
-    return pid in facts.ours.pids or bool(facts.docker and facts.docker.ours)
+    """Whether milepost started this process for this cluster. Where the processes of our containers cannot be
+    told apart (no control groups), the running container has to do."""
+    return pid in facts.ours.pids or bool(facts.docker and facts.docker.ours and not facts.ours.pids)
 
 
 def _client_port(cluster: Cluster) -> int:
@@ -131,7 +131,7 @@ def _ports(node: Node, facts: NodeFacts, cluster: Cluster) -> Finding:
         _client_port(cluster): "Ray client",
         cluster.serve.port: "vLLM",
     }
-    held = bool(facts.docker and facts.docker.ours)
+    held = bool(facts.docker and facts.docker.ours and not facts.ours.sockets)
     others = [one for one in facts.listeners if one.inode not in facts.ours.sockets and not held]
     taken = [one for one in others if node.role == "head" and one.port in mine]
     if taken:

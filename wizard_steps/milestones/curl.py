@@ -1,7 +1,8 @@
 """curl: the API answers: health, the model list, and a real chat. Only the chat proves that it works:
 a server with a broken engine has answered /health with 200 and died at the first chat.
 
-Where clients must give a key, a request without one has to be refused.
+Where clients must give a key, a request without one has to be refused; what vLLM leaves open all the same
+is a warning.
 """
 
 from __future__ import annotations
@@ -9,17 +10,20 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from typing import Any
 
 from msgspec.structs import replace
 
 from wizard_steps.engine.step import Known, Step
 from wizard_steps.milestones.common import failure
+from wizard_steps.milestones.replies import Answer, Reply, models_of
 from wizard_steps.model import Check, Cmd, Result, Results, Round, Verdict
 from wizard_steps.node import api_key
 
 PROMPT = "Reply with OK if you hear me."
 MAX_TOKENS = 32
+#: What vLLM 0.33 answers without the key: its middleware guards /v1, /v2, /inference and /cohere only
+#: (entrypoints/serve/middleware/authenticate.py). /invocations runs the model.
+UNGUARDED = ("/invocations", "/tokenize")
 
 # The API key, if the wizard has one, comes on standard input and goes on to curl the same way.
 _AUTH = (
@@ -49,32 +53,28 @@ def _keyless(url: str) -> Cmd:
     return replace(asked, text=f"# no key\n{asked.text}", show=f"{asked.show}  # no key", secrets=())
 
 
-class Reply:
-    """What ``curl -i`` printed."""
-
-    def __init__(self, text: str) -> None:
-        statuses = re.findall(r"^HTTP/[\d.]+ (\d{3})", text, re.MULTILINE)
-        self.status = int(statuses[-1]) if statuses else 0
-        _, _, body = text.replace("\r\n", "\n").partition("\n\n")
-        self.body = body.strip()
-
-    def json(self) -> dict[str, Any]:
-        try:
-            found = json.loads(self.body)
-        except ValueError:
-            return {}
-        return found if isinstance(found, dict) else {}
+def _unguarded(base: str, name: str) -> Cmd:
+    """Asks the routes outside /v1 without a key, with the least work for the model; prints each status."""
+    chat = {"model": name, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
+    bodies = (chat, {"model": name, "prompt": "Hi"})
+    lines = [
+        f"printf '%s ' {path}; curl -sS -o /dev/null -w '%{{http_code}}\\n' --noproxy '*' --max-time 60 "
+        f"-H 'Content-Type: application/json' -d {shlex.quote(json.dumps(body))} {shlex.quote(base + path)}"
+        for path, body in zip(UNGUARDED, bodies, strict=True)
+    ]
+    show = f"curl {base}{UNGUARDED[0]} and {UNGUARDED[1]}  # no key"
+    return Cmd(key="unguarded", text="\n".join([*lines, ""]), timeout=130, show=show)
 
 
 class Curl(Step):
     id = "curl"
     title = "curl the API"
     short = "curl"
-    keys = ("health", "models", "keyless", "chat")
+    keys = ("health", "models", "keyless", "chat", "unguarded")
 
     def rounds(self, known: Known, done: Results) -> Round | None:
-        serve, head = known.cluster.serve, known.head
-        host = known.head_ip if serve.host in ("0.0.0.0", "::") else serve.host
+        serve, head = known.cluster.serve, known.server
+        host = known.ip(head) if serve.host in ("0.0.0.0", "::") else serve.host
         base = f"http://[{host}]:{serve.port}" if ":" in host else f"http://{host}:{serve.port}"
         if not done.has("health"):
             work = [(head, _ask("health", f"{base}/health")), (head, _ask("models", f"{base}/v1/models"))]
@@ -89,10 +89,12 @@ class Curl(Step):
             }
             words = ("-H", "Content-Type: application/json", "-d", json.dumps(body))
             return Round(work=((head, _ask("chat", f"{base}/v1/chat/completions", *words, timeout=180)),))
+        if api_key.wanted(known.cluster) and not done.has("unguarded"):
+            return Round(work=((head, _unguarded(base, serve.name)),))
         return None
 
     def judge(self, known: Known, done: Results) -> Verdict:
-        head, name = known.head, known.cluster.serve.name
+        head, name = known.server, known.cluster.serve.name
         replies = {key: done.get(key, head) for key in ("health", "models", "chat")}
         checks = [
             _status("/health", replies["health"], known),
@@ -101,6 +103,7 @@ class Curl(Step):
         ]
         if api_key.wanted(known.cluster):
             checks.append(_refused(done.get("keyless", head), known))
+            checks.append(_left_open(done.get("unguarded", head), known))
         ok = all(check.ok for check in checks)
         return Verdict(
             ok, "the model answered a chat" if ok else "the API does not answer as it must", tuple(checks)
@@ -109,45 +112,84 @@ class Curl(Step):
 
 def _status(name: str, result: Result | None, known: Known) -> Check:
     if result is None or not result.ok:
-        return failure(result, known.head, _hint(result))
+        return failure(result, known.server, _hint(result))
     reply = Reply(result.text)
-    hint, found = _http(reply, known), f"HTTP {reply.status}"
-    return Check(name, reply.status == 200, found, "HTTP 200", known.head.name, hint)
+    good = reply.status == 200 and not reply.html
+    found = f"HTTP {reply.status}" if reply.status else "no HTTP answer"
+    if reply.html:
+        found += f" with a web page{f' ({reply.title})' if reply.title else ''}"
+    return Check(name, good, found, "HTTP 200", known.server.name, "" if good else _http(reply, known))
 
 
 def _models(result: Result | None, known: Known, wanted: str) -> Check:
     check = _status("/v1/models", result, known)
     if not check.ok or result is None:
         return check
-    ids = [str(m.get("id")) for m in Reply(result.text).json().get("data", []) if isinstance(m, dict)]
+    ids = models_of(Reply(result.text))
+    more = f" and {len(ids) - 10} more" if len(ids) > 10 else ""
+    found = ", ".join(one[:100] for one in ids[:10]) + more if ids else "no models"
     hint = "" if wanted in ids else "another server answers on this port, or served_model_name differs"
-    return Check("/v1/models", wanted in ids, ", ".join(ids) or "no models", wanted, known.head.name, hint)
+    return Check("/v1/models", wanted in ids, found, wanted, known.server.name, hint)
 
 
 def _chat(result: Result | None, known: Known) -> Check:
     check = _status("chat", result, known)
     if not check.ok or result is None:
         return check
-    reply = Reply(result.text).json()
-    tokens = reply.get("usage", {}).get("completion_tokens", 0)
-    choices = reply.get("choices") or []
-    ok = bool(choices) and "message" in choices[0] and tokens > 0
-    return Check("chat", ok, f"{tokens} tokens came back", "a reply of at least one token", known.head.name)
+    answer, node = Answer(Reply(result.text)), known.server.name
+    wanted = "a reply of at least one token"
+    if answer.message is None:
+        hint = "another server answers on this port: this is no chat completion of the OpenAI API"
+        return Check("chat", False, "no message in the answer", wanted, node, hint)
+    count = "tokens were not counted" if answer.tokens is None else f"{answer.tokens} tokens came back"
+    if answer.broken:
+        hint = (
+            "the model computes NaN: broken GPU communication (NCCL), a dtype the weights do not bear "
+            "(--dtype bfloat16), or damaged weights"
+        )
+        return Check("chat", False, f"{count}, all of them {answer.text[:8]!r}", wanted, node, hint)
+    if not answer.text and not answer.calls:
+        hint = (
+            "tokens without text: does --reasoning-parser fit the model? Its chat template and tokenizer "
+            "can be wrong as well"
+        )
+        return Check("chat", False, f"{count}, but content and reasoning are empty", wanted, node, hint)
+    return Check("chat", answer.tokens != 0, count, wanted, node)
 
 
 def _refused(result: Result | None, known: Known) -> Check:
     if result is None or not result.ok:
-        return failure(result, known.head, _hint(result))
+        return failure(result, known.server, _hint(result))
     status = Reply(result.text).status
     hint = "" if status == 401 else "vLLM was started without a key: `milepost down`, then walk again"
-    return Check("without a key", status == 401, f"HTTP {status}", "HTTP 401", known.head.name, hint)
+    return Check("without a key", status == 401, f"HTTP {status}", "HTTP 401", known.server.name, hint)
+
+
+def _left_open(result: Result | None, known: Known) -> Check:
+    """Never shuts the gate: vLLM cannot be told to guard them."""
+    node, wanted = known.server.name, "no route runs the model without a key"
+    text = result.text if result is not None else ""
+    status = dict(re.findall(r"^(/[a-z]{1,20}) (\d{3})$", text, re.MULTILINE))
+    answered = [path for path in UNGUARDED if status.get(path, "").startswith("2")]
+    if answered:
+        hint = (
+            f"the key guards /v1 only: put a proxy in front that passes /v1 (`milepost help proxy`), and let "
+            f"nobody else reach port {known.cluster.serve.port}"
+        )
+        found = f"answered without a key: {', '.join(answered)}"
+        return Check("other routes", True, found, wanted, node, hint, warning=True)
+    if any(status.get(path, "000") == "000" for path in UNGUARDED):
+        return Check("other routes", True, "not proved: no answer", wanted, node, warning=True)
+    return Check("other routes", True, ", ".join(f"{p} HTTP {s}" for p, s in status.items()), wanted, node)
 
 
 def _http(reply: Reply, known: Known) -> str:
-    if reply.status == 200:
-        return ""
-    message = reply.json().get("error", {})
-    said = message.get("message", "") if isinstance(message, dict) else str(message)
+    """What to try, by who answered and how."""
+    if reply.html or reply.proxy:
+        who = reply.proxy or "a web server or proxy"
+        if reply.status in (502, 503, 504):
+            return f"{who} answers instead of vLLM, and cannot reach a server behind it: look at its target"
+        return f"{who} answers on this port, not vLLM: end it, or choose another serve.port"
     if reply.status == 401 and api_key.wanted(known.cluster):
         return (
             "vLLM was started with another API key: walk again and give that one, "
@@ -155,9 +197,15 @@ def _http(reply: Reply, known: Known) -> str:
         )
     if reply.status == 401:
         return "the server wants an API key: set VLLM_API_KEY in the wizard's environment"
+    if reply.status in (502, 503, 504):
+        return f"a gateway answers, or the server is not ready yet; retry. {reply.said}".strip()
     if reply.status >= 500:
         return "the engine failed: its first error is in the vllm serve log, before this request's"
-    return str(said)[:200]
+    if reply.status == 404 and reply.said == "Not Found":
+        return "the server has no such path: another server answers on this port"
+    if not reply.status:
+        return "what answers does not speak HTTP (or speaks HTTPS): another server is on this port"
+    return reply.said
 
 
 def _hint(result: Result | None) -> str:

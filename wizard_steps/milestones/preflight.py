@@ -15,10 +15,11 @@ from wizard_steps.facts.boxes import topology_of
 from wizard_steps.facts.finding import Finding
 from wizard_steps.facts.judge import judge
 from wizard_steps.facts.node import Answer, NodeFacts, parse_node
+from wizard_steps.facts.rules_software import is_ours
 from wizard_steps.facts.sections import split
 from wizard_steps.milestones.common import check_of, everywhere
 from wizard_steps.model import WIZARD, Check, Node, Result, Results, Round, Verdict, Work
-from wizard_steps.node.place import place_of
+from wizard_steps.node.places import place_of
 
 #: What the next gates set right or judge with more knowledge: here only a word of warning.
 _LATER: dict[bool, dict[str, str]] = {
@@ -60,7 +61,9 @@ class Preflight(Step):
         else:
             count = len(known.nodes)
             summary = f"{count} node{'s' if count != 1 else ''} looked at: nothing stands in the way"
-        return Verdict(not failed, summary, checks, {"machines": _learnt(known, facts)})
+        return Verdict(
+            not failed, summary, checks, {"machines": _learnt(known, facts), "serving": _serving(facts)}
+        )
 
 
 def _cut(result: Result) -> bool:
@@ -123,6 +126,15 @@ def _value(text: str, nodes: list[str], count: int) -> str:
     if len(nodes) == count:
         return f"{text} on every node"
     return f"{', '.join(nodes[:4])}{' ...' if len(nodes) > 4 else ''}: {text}"
+
+
+def _serving(facts: Mapping[str, NodeFacts]) -> bool:
+    """A vLLM of this cluster runs already: the GPUs it holds are no stranger's."""
+    return any(
+        one.kind.lower().startswith("vllm") and is_ours(node, one.pid)
+        for node in facts.values()
+        for one in node.processes
+    )
 
 
 def _learnt(known: Known, facts: Mapping[str, NodeFacts]) -> dict[str, Any]:

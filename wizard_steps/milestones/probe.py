@@ -9,7 +9,7 @@ from wizard_steps.engine.step import Known, Step
 from wizard_steps.milestones.common import failure
 from wizard_steps.model import WIZARD, Check, Cmd, Forward, Results, Round, Verdict
 from wizard_steps.node import api_key
-from wizard_steps.node.lines import fields
+from wizard_steps.node.lines import fields, number
 
 PROMPT = "Explain Ray in one short paragraph."
 MAX_TOKENS = 128
@@ -35,12 +35,13 @@ def probe_command(known: Known) -> Cmd:
     host = "127.0.0.1" if serve.host in ("0.0.0.0", "::") else serve.host
     model = shlex.quote(serve.name)
     text = (
-        f'exec "$MILEPOST_PYTHON" -c {shlex.quote(script())} '
+        # -P: a file of the current folder (openai.py) is no module; -E: nor one that PYTHONPATH names.
+        f'exec "$MILEPOST_PYTHON" -EP -c {shlex.quote(script())} '
         f'--base-url "http://127.0.0.1:$MILEPOST_PORT/v1" --model {model} '
         f"--prompt {shlex.quote(PROMPT)} --max-tokens {MAX_TOKENS}\n"
     )
     shown = f"python {SCRIPT} --base-url http://127.0.0.1:<tunnel>/v1 --model {model}"
-    forward = Forward(known.head, host, serve.port)
+    forward = Forward(known.server, host, serve.port)
     return Cmd("probe", text, timeout=240, forward=forward, show=shown, secrets=(api_key.NAME,))
 
 
@@ -67,9 +68,7 @@ class Probe(Step):
         tokens = found.get("completion_tokens", "0")
         checks = (
             Check("model", found.get("model") == name, found.get("model", "none"), name, WIZARD.name),
-            Check(
-                "reply", tokens.isdigit() and int(tokens) > 0, f"{tokens} tokens", "at least one", WIZARD.name
-            ),
+            Check("reply", number(tokens) > 0, f"{tokens} tokens", "at least one", WIZARD.name),
         )
         ok = all(check.ok for check in checks)
         return Verdict(

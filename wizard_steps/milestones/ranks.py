@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 
 from wizard_steps.engine.step import Known
-from wizard_steps.milestones import model, running, vllm
+from wizard_steps.milestones import alive, model, running, vllm
 from wizard_steps.milestones.common import failure, placed
 from wizard_steps.model import Check, Node, Result, Results, Round, Verdict
 from wizard_steps.node.place import SERVE
@@ -49,13 +49,14 @@ def rounds(known: Known, done: Results) -> Round | None:
         return Round(work=tuple((s.node, place.follow(s, "joined", meet, joined)) for s in services))
     if not done.has("mp-log") and all(_has_joined(done, node) for node in known.nodes):
         head = vllm.service(known, known.head)
-        return Round(work=((known.head, place.follow(head, "mp-log", limit, vllm.over)),))
+        return Round(work=((known.head, place.follow(head, "mp-log", limit, vllm.over, vllm.health(known))),))
     log = done.get("mp-log", known.head)
-    return None if _ready(log) or (log is not None and log.reason == "lost") else _stop(known)
+    return None if vllm.ready(log) or (log is not None and log.reason == "lost") else _stop(known)
 
 
 def _stop(known: Known) -> Round:
-    return Round(work=tuple((n, placed(known).stop(n, SERVE, grace=5)) for n in known.nodes))
+    stops = tuple((n, placed(known).stop(n, SERVE, grace=5)) for n in known.nodes)
+    return Round(work=(*stops, *alive.looks(known)))
 
 
 def _look(done: Results, node: Node) -> Look:
@@ -66,10 +67,6 @@ def _look(done: Results, node: Node) -> Look:
 def _has_joined(done: Results, node: Node) -> bool:
     result = done.get("joined", node)
     return result is not None and result.reason == "stopped" and bool(_JOINED.search(result.text))
-
-
-def _ready(log: Result | None) -> bool:
-    return log is not None and log.reason == "stopped" and vllm.READY in log.text
 
 
 def _blocked(known: Known, done: Results) -> list[Check]:
@@ -97,10 +94,10 @@ def judge(known: Known, done: Results) -> Verdict:
     launches = [failure(r, r.node) for r in done.of("launch").values() if not r.ok]
     if launches:
         return Verdict(False, "vllm serve could not be started", tuple(launches))
-    checks = [_rank_check(known, done, node) for node in known.nodes]
+    checks = [*alive.dead(known, done), *(_rank_check(known, done, node) for node in known.nodes)]
     log = done.get("mp-log", known.head)
     it = known.cluster.serve
-    if _ready(log):
+    if vllm.ready(log):
         url = f"http://{known.head_ip}:{it.port}/v1"
         same = [running.check(known, done, s, "vLLM") for s in services] if not done.has("launch") else []
         found = [check for check in same if check is not None]

@@ -6,45 +6,18 @@ A raylet that was killed is missed by Ray only after about 20 s, so a first good
 
 from __future__ import annotations
 
-import json
-import re
 import shlex
-from typing import Any
 
 from wizard_steps.engine.step import Bundled, Known
 from wizard_steps.milestones.common import Placed, failure, placed
+from wizard_steps.milestones.ray_totals import Totals, nodes_of
 from wizard_steps.model import Check, Cmd, Node, Result, Results, Round, Verdict
+from wizard_steps.node.lines import plain
 from wizard_steps.node.place import RAY, Service
 from wizard_steps.node.remote import Look
 
 #: How long the totals may take to become right, beside the settle time. They lag a join by about 5 s.
 PATIENCE = 60.0
-
-
-class Totals:
-    """Node count and GPUs as `ray status` prints them."""
-
-    def __init__(self, text: str) -> None:
-        active = text.partition("Active:")[2].partition("Pending:")[0]
-        self.nodes = sum(int(n) for n in re.findall(r"^\s*(\d+) node_", active, re.MULTILINE))
-        gpus = re.search(r"^\s*([\d.]+)/([\d.]+) GPU", text, re.MULTILINE)
-        self.used = float(gpus[1]) if gpus else 0.0
-        self.gpus = float(gpus[2]) if gpus else 0.0
-
-    def right(self, nodes: int, gpus: int) -> bool:
-        return self.nodes == nodes and (gpus == 0 or self.gpus == gpus)
-
-
-def nodes_of(text: str) -> list[dict[str, Any]]:
-    """The living nodes of `ray list nodes --format json`; warnings may stand before the JSON."""
-    start = re.search(r"^\[\s*(?:\{|\]|$)", text, re.MULTILINE)
-    if start is None:
-        return []
-    try:
-        found, _ = json.JSONDecoder().raw_decode(text[start.start() :])
-    except ValueError:
-        return []
-    return [n for n in found if isinstance(n, dict) and n.get("state") == "ALIVE"]
 
 
 def status_command(known: Known) -> Cmd:
@@ -126,6 +99,7 @@ class RayStatus(Placed):
             return Verdict(False, "Ray gives no status", tuple(checks))
         totals = Totals(status.text)
         checks = [*_totals(known, totals, status), *_addresses(known, done), *_alive(known, done)]
+        checks += _in_use(known, totals)
         ok = all(check.ok for check in checks)
         settle = known.cluster.ray.settle
         good = f"{totals.nodes} nodes, {totals.gpus:g} GPUs, stable for {settle} s"
@@ -168,6 +142,24 @@ def _totals(known: Known, totals: Totals, status: Result) -> list[Check]:
     return checks
 
 
+def _in_use(known: Known, totals: Totals) -> list[Check]:
+    """GPUs that vLLM will not get, and others who wait for some. Only a warning: it may be our own vLLM."""
+    checks = []
+    if totals.used and not known.facts.get("serving"):
+        found = f"{totals.used:g} of {totals.gpus:g} GPUs are in use"
+        needs = f"{known.cluster.serve.world_size} free GPUs"
+        hint = (
+            "unless this cluster's own vLLM runs already, another job of this Ray holds them: "
+            "`ray list actors`"
+        )
+        checks.append(Check("free GPUs", True, found, needs, hint=hint, warning=True))
+    if totals.waiting:
+        hint = "a job that waits may take the GPUs before vLLM does: `ray list placement-groups`"
+        found = plain("; ".join(totals.waiting[:3]))
+        checks.append(Check("waiting jobs", True, found, "none", hint=hint, warning=True))
+    return checks
+
+
 def _addresses(known: Known, done: Results) -> list[Check]:
     result = done.get("nodes", known.head)
     alive = nodes_of(result.text) if result else []
@@ -175,7 +167,7 @@ def _addresses(known: Known, done: Results) -> list[Check]:
         return [
             failure(result, known.head, "`ray list nodes` needs the dashboard: is ray[default] installed?")
         ]
-    ips = [str(node.get("node_ip")) for node in alive]
+    ips = [plain(str(node.get("node_ip"))[:64]) for node in alive]
     checks = []
     for node in known.nodes:
         ip = known.ip(node)
@@ -208,6 +200,6 @@ def _alive(known: Known, done: Results) -> list[Check]:
         elif not Look(result.text).leader:
             log = placed(known).log_of(node, RAY)
             hint = f"its log there: {log}. Go back, and milepost starts it again"
-            found = "the Ray milepost started has ended"
+            found = placed(known).gone(node, result.text)
             checks.append(Check("own Ray", False, found, "running", node.name, hint))
     return checks

@@ -1,4 +1,5 @@
-"""serve: start `vllm serve` on the head over the Ray cluster and read its log until it is ready.
+"""serve: start `vllm serve` over the Ray cluster, on the head or, if that has no GPU, on the first node with
+GPUs, and read its log until it is ready or /health answers.
 
 vLLM waits up to 30 minutes for GPUs it will never get, saying so after 10 s: that first line is the end
 here. A vLLM that waits ignores SIGINT and SIGTERM, so it is ended with SIGKILL.
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from wizard_steps.engine.step import Bundled, Known
-from wizard_steps.milestones import model, ranks, running, vllm
+from wizard_steps.milestones import alive, model, ranks, running, vllm
 from wizard_steps.milestones.common import Placed, failure, placed
 from wizard_steps.milestones.vllm import NO_PLACE, READY
 from wizard_steps.model import Check, Node, Result, Results, Round, Verdict, Work
@@ -42,17 +43,17 @@ class Serve(Placed):
 
     def leaves_running(self, known: Known, node: Node) -> str:
         place = placed(known)
-        if node != known.head and not place.without_ray:
+        if node != known.server and not place.without_ray:
             return ""
         return " in ".join(filter(None, ["vllm serve", place.holder(node)]))
 
     def undo(self, known: Known) -> Sequence[Work]:
         place = placed(known)
-        return [(n, place.stop(n, SERVE, grace=8)) for n in place.serving(known.nodes, known.head)]
+        return [(n, place.stop(n, SERVE, grace=8)) for n in place.serving(known.nodes, known.server)]
 
 
 def _rounds(known: Known, done: Results) -> Round | None:
-    head, place, service = known.head, placed(known), vllm.service(known, known.head)
+    head, place, service = known.server, placed(known), vllm.service(known, known.server)
     if not done.has("look"):
         return Round(work=((head, place.look(service)), *model.work(known)))
     if _blocked(known, done) or done.has("stop"):
@@ -73,16 +74,16 @@ def _rounds(known: Known, done: Results) -> Round | None:
         return None
     if not done.has("log"):
         limit = float(known.cluster.serve.ready_timeout)
-        return Round(work=((head, place.follow(service, "log", limit, vllm.over)),))
-    if _ready(log := done.get("log", head)):
+        return Round(work=((head, place.follow(service, "log", limit, vllm.over, vllm.health(known))),))
+    if vllm.ready(log := done.get("log", head)):
         return None
     if log is not None and log.reason in ("lost", "cancelled"):
         return None  # only the line to it broke; vLLM may be fine, and the next walk finds it
-    return Round(work=((head, place.stop(head, SERVE, grace=5)),))
+    return Round(work=((head, place.stop(head, SERVE, grace=5)), *alive.looks(known)))
 
 
 def _judge(known: Known, done: Results) -> Verdict:
-    head = known.head
+    head = known.server
     problems = _blocked(known, done)
     if problems:
         return Verdict(False, "nothing was started", tuple(problems))
@@ -94,17 +95,13 @@ def _judge(known: Known, done: Results) -> Verdict:
     launch, log = done.get("launch", head), done.get("log", head)
     if launch is not None and not launch.ok:
         return Verdict(False, "vllm serve could not be started", (failure(launch, head),))
-    if _ready(log):
-        url = f"http://{known.head_ip}:{known.cluster.serve.port}/v1"
+    if vllm.ready(log):
+        url = f"http://{known.ip(known.server)}:{known.cluster.serve.port}/v1"
         again = "started anew" if done.get("clear", head) else "started"
         check = running.check(known, done, service, "vLLM") or Check("vLLM", True, again, READY, head.name)
         return Verdict(True, f"vLLM serves {known.cluster.serve.name} at {url}", (check,), {"url": url})
-    checks = [_why(known, log), *_gone(done, head)]
+    checks = [*alive.dead(known, done), _why(known, log), *_gone(done, head)]
     return Verdict(False, "vLLM did not become ready", tuple(checks))
-
-
-def _ready(log: Result | None) -> bool:
-    return log is not None and log.reason == "stopped" and READY in log.text
 
 
 def _look(done: Results, node: Node) -> Look:
@@ -113,14 +110,14 @@ def _look(done: Results, node: Node) -> Look:
 
 
 def _blocked(known: Known, done: Results) -> list[Check]:
-    head, serve = known.head, known.cluster.serve
+    head, serve = known.server, known.cluster.serve
     result = done.get("look", head)
     if result is None or not result.ok:
         return [failure(result, head)]
     checks = []
     look = Look(result.text)
     if look.listening and not look.ours:
-        who = "; ".join(look.others) or "unknown"
+        who = placed(known).who(look, result.text)
         found = f"port {serve.port} is taken by a process milepost did not start ({who})"
         checks.append(Check("port", False, found, "a free port", head.name, "end it, or edit serve.port"))
     return checks + model.checks(known, done)
@@ -128,11 +125,11 @@ def _blocked(known: Known, done: Results) -> list[Check]:
 
 def _why(known: Known, log: Result | None) -> Check:
     if log is None:
-        return failure(log, known.head)
+        return failure(log, known.server)
     serve = known.cluster.serve
     if log.reason == "lost":
         hint = "what was started goes on without the wizard: retry, and its log is followed again"
-        return Check("connection", False, failure(log, known.head).found, READY, known.head.name, hint)
+        return Check("connection", False, failure(log, known.server).found, READY, known.server.name, hint)
     waiting = next((line for line in log.lines if NO_PLACE in line), None)
     if waiting is not None:
         return Check(
@@ -140,13 +137,13 @@ def _why(known: Known, log: Result | None) -> Check:
             False,
             f"Ray cannot place the workers: {waiting.strip()[:300]}",
             _free_gpus(known, waiting),
-            known.head.name,
+            known.server.name,
             "lower TP or PP, or free GPUs that another job holds (ray status shows them)",
         )
     first = vllm.first_error(log)
     limit = f"not ready within {serve.ready_timeout} s; " if log.reason == "timeout" else ""
-    found = f"{limit}first error: {first}" if first else f"{limit}{failure(log, known.head).found}"
-    return Check("vLLM", False, found, READY, known.head.name, "the first error is the cause, not the last")
+    found = f"{limit}first error: {first}" if first else f"{limit}{failure(log, known.server).found}"
+    return Check("vLLM", False, found, READY, known.server.name, "the first error is the cause, not the last")
 
 
 def _free_gpus(known: Known, waiting: str) -> str:

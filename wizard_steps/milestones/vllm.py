@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 
 from wizard_steps.engine.step import Known
 from wizard_steps.milestones import raystart
 from wizard_steps.milestones.common import placed
 from wizard_steps.model import Node, Result
 from wizard_steps.node.place import SERVE, Service
+from wizard_steps.node.remote import ANSWERS
 
 READY = "Application startup complete."
 NO_PLACE = "Waiting for creating a placement group"
@@ -37,14 +39,31 @@ def phase_of(line: str) -> str | None:
 
 
 def over(line: str) -> bool:
-    return READY in line or bool(_FATAL.search(line))
+    return READY in line or ANSWERS in line or bool(_FATAL.search(line))
+
+
+def ready(log: Result | None) -> bool:
+    """By its own word, or by /health: a quiet uvicorn (--uvicorn-log-level=warning) logs no such word."""
+    return log is not None and log.reason == "stopped" and (READY in log.text or ANSWERS in log.text)
+
+
+def health(known: Known) -> str:
+    """An sh command that succeeds once the API answers. Without a proxy: it is this very machine."""
+    host = known.cluster.serve.host
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    url = f"http://{host}:{known.cluster.serve.port}/health"
+    ask = (
+        "import sys, urllib.request as u; "
+        "sys.exit(u.build_opener(u.ProxyHandler({})).open(sys.argv[1], timeout=5).status != 200)"
+    )
+    return f"{placed(known).python} -I -c {shlex.quote(ask)} {shlex.quote(url)} >/dev/null 2>&1"
 
 
 def argv(known: Known, node: Node) -> list[str]:
     """Over Ray on the head alone; without Ray on every node, where only the rank and the API differ."""
     serve, mp = known.cluster.serve, placed(known).without_ray
     words = [placed(known).program("vllm"), "serve", serve.model]
-    if node.role == "head":
+    if node == known.server:
         words += [f"--host={serve.host}", f"--port={serve.port}"]
     else:
         words.append("--headless")
@@ -78,8 +97,8 @@ def environment(known: Known, node: Node) -> dict[str, str]:
 
 
 def service(known: Known, node: Node) -> Service:
-    """What runs on a node, and the port to look at: the API's on the head, elsewhere where ranks meet."""
-    port = known.cluster.serve.port if node.role == "head" else known.cluster.docker.master_port
+    """What runs on a node, and the port to look at: the API's where it is, elsewhere where ranks meet."""
+    port = known.cluster.serve.port if node == known.server else known.cluster.docker.master_port
     return Service(node, SERVE, port, tuple(argv(known, node)), environment(known, node), _of(known))
 
 

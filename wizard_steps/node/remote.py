@@ -23,9 +23,14 @@ from wizard_steps.node.spec import Spec
 
 #: Secrets a launched server may need; handed over on standard input.
 SERVER_SECRETS = ("HF_TOKEN", "VLLM_API_KEY")
+RAY_SECRETS = ("HF_TOKEN",)
 #: Ray and vLLM by their command lines. The brackets keep this very text, which is in the command line of the
 #: shell that runs it, out.
 _KINDS = "[r]aylet/raylet|[g]cs/gcs_server|bin/[v]llm.*serve|^[V]LLM::|^[r]ay::"
+
+
+#: What ``follow`` prints when what it tries beside the log has succeeded.
+ANSWERS = "milepost: /health answers with 200"
 
 
 def identity(cluster: Cluster, node: Node, role: str) -> str:
@@ -114,14 +119,30 @@ def launch(
         f"echo $! > {role}.pid\n"
         f'echo "started process $!, log $d/{role}.log"\necho "instance: $id"\n'
     )
-    return Cmd(key=key, text=text, mutates=True, timeout=30, show=shown, quiet=True, secrets=SERVER_SECRETS)
+    # Everything that anybody runs on this Ray inherits its environment: the key of the API is vLLM's alone.
+    secrets = RAY_SECRETS if role == "ray" else SERVER_SECRETS
+    return Cmd(key=key, text=text, mutates=True, timeout=30, show=shown, quiet=True, secrets=secrets)
 
 
-def follow(cluster: Cluster, node: Node, role: str, key: str, timeout: float, stop: object) -> Cmd:
-    """The role's log from its first line, until ``stop`` says so or its process is gone."""
+def follow(
+    cluster: Cluster, node: Node, role: str, key: str, timeout: float, stop: object, beside: str = ""
+) -> Cmd:
+    """The role's log from its first line, until ``stop`` says so or its process is gone.
+
+    ``beside`` is an sh command that is tried every few seconds meanwhile: when it succeeds, ANSWERS is
+    printed among the lines.
+    """
+    # It ends with the tail that takes this shell's place; a zombie, not yet collected, has no exe.
+    watch = (
+        f"( while sleep 2 && [ -e /proc/$$/exe ]; do if {beside}; then sleep 1; "
+        f"echo {shlex.quote(ANSWERS)}; break; fi; done ) </dev/null 2>/dev/null &\n"
+        if beside
+        else ""
+    )
     text = (
         f"cd {state_dir(cluster, node)} || exit 1\n"
         f"pid=$(cat {role}.pid) || exit 1\n"
+        f"{watch}"
         f'exec tail -n +1 -s 0.2 --pid="$pid" -F {role}.log 2>/dev/null\n'
     )
     return Cmd(

@@ -126,7 +126,7 @@ def test_secrets_are_refused_by_any_spelling_and_never_repeated(words: list[str]
         ["--max-num-batched-tokens=8192", "--return-tokens-as-token-ids", "--tokens-only"],
         ["--hf-overrides", '{"eos_token": "</s>", "bos_token_id": 1}', "--data-parallel-size", "1"],
         ["--enable-expert-parallel", "--enable-eplb", "-dcp", "2", "--no-enable-eplb"],
-        ["--compilation-config.mode", "3", "-O2", "--hf-token", "--lora-modules", "a=/x", "b=/y"],
+        ["--compilation-config.mode", "3", "-O2", "--lora-modules", "a=/x", "b=/y"],
         ["--a-flag-of-a-newer-vllm", "with", "--and-another=1"],
     ],
 )

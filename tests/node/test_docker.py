@@ -254,7 +254,29 @@ def test_the_first_process_passes_its_end_on(tmp_path: Path) -> None:
 def test_a_look_mounts_no_model_and_makes_no_folder() -> None:
     it = cluster("[docker]\n")
     it = replace(it, serve=replace(it.serve, model="/models/llama"))
-    text = docker_probe.inside_command(it, "image", "inside").text
+    text = docker_probe.inside_command(it, it.head, "image", "inside").text
     assert "/models/llama" not in text
-    assert ".cache" not in text
+    only_there, _, else_ = text.rpartition("\nexec docker")
+    assert only_there.startswith('if [ -d "$HOME"/.cache/huggingface ]; then exec docker'), "-v would make it"
+    assert " -v " not in else_.partition(" -c ")[0]
+    assert "mkdir" not in text
     assert "--shm-size 10.24g --gpus all --ulimit memlock=-1" in text
+
+
+def test_ipc_restart_log_size_and_a_nodes_own_flags() -> None:
+    it = cluster('[docker]\nipc = "host"\nrestart = "unless-stopped"\nlog_size = "100m"\n')
+    own = replace(it.nodes[1], docker_flags=("--device", "/dev/infiniband"))
+    it = replace(it, nodes=(it.nodes[0], own))
+    line = docker.run_line(it, it.workers[0], "image", {}, ["ray"])
+    for words in (
+        "--ipc host",
+        "--restart unless-stopped",
+        "--log-opt max-size=100m",
+        "--device /dev/infiniband",
+    ):
+        assert words in line
+    assert "--shm-size" not in line
+    assert "/dev/infiniband" not in docker.run_line(it, it.head, "image", {}, ["ray"])
+    look = docker_probe.inside_command(it, it.workers[0], "image", "inside").text
+    assert "/dev/infiniband" in look
+    assert "--restart" not in look

@@ -165,6 +165,8 @@ class WatchScreen(WalkScreen):
             return ""
         notes = self.playback.notes(shown, self.state.step(shown).attempt)
         lines = [line for note in notes for line in safe_block(note).splitlines()]
+        if self._lesson and self.playback.told >= len(self.playback.walk.events):
+            lines.append("The recording is over: q goes back to the lesson.")
         return "\n".join(lines[:_NOTE_LINES])
 
     def action_play(self) -> None:

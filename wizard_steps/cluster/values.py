@@ -13,8 +13,8 @@ from wizard_steps.model import Node
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Count = Annotated[int, Meta(ge=1, le=4096)]
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
-EnvName = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")]
+EnvName = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*\Z")]
 #: vLLM's own default for --master-port.
 MASTER_PORT = 29501
 Path_ = Literal["bare-metal", "docker"]
@@ -26,6 +26,7 @@ class NodeEntry(Struct, frozen=True, forbid_unknown_fields=True):
     gpus       how many of its GPUs are used: the first sound ones, unless its env has CUDA_VISIBLE_DEVICES.
                0 is for a head that only runs Ray: vLLM then starts on the first node that has GPUs.
     env        for this node's processes; wins over the cluster's [env].
+    docker_flags  for `docker run` on this node, after docker.extra_flags.
     ray_flags  for `ray start` on this node, after ray.head_flags or ray.worker_flags.
     """
 
@@ -38,6 +39,7 @@ class NodeEntry(Struct, frozen=True, forbid_unknown_fields=True):
     fabric_ip: str = ""
     env: dict[EnvName, str] = field(default_factory=dict)
     ray_flags: tuple[str, ...] = ()
+    docker_flags: tuple[str, ...] = ()
 
 
 class Serve(Struct, frozen=True, forbid_unknown_fields=True):
@@ -100,6 +102,9 @@ class Docker(Struct, frozen=True, forbid_unknown_fields=True):
 
     image        empty: vLLM's official image for serve.vllm_version.
     command      the docker command on the nodes: ``docker``, a full path, or ``sudo -n docker``.
+    ipc          "host": the host's own /dev/shm in place of one of shm_size.
+    restart      the engine's restart policy. Empty: after a reboot nothing comes back until a walk starts it.
+    log_size     the engine keeps at most this much of a container's log, e.g. "100m". Empty: as it is set up.
     gpu_flags    podman ignores ``--gpus``; there it is ``["--device", "nvidia.com/gpu=all"]``.
     ray          what to do when the image has no ray. ask: the person; image: nothing, another image has
                  to be named; build: add Ray to it on each node; none: the older way to write
@@ -109,7 +114,10 @@ class Docker(Struct, frozen=True, forbid_unknown_fields=True):
 
     image: str = ""
     hf_home: str = "~/.cache/huggingface"
-    shm_size: Annotated[str, Meta(pattern=r"^\d+(\.\d+)?[bkmgBKMG]?$")] = "10.24g"
+    ipc: Literal["", "host"] = ""
+    restart: Literal["", "on-failure", "unless-stopped", "always"] = ""
+    log_size: Annotated[str, Meta(pattern=r"^(\d+[kmg])?\Z")] = ""
+    shm_size: Annotated[str, Meta(pattern=r"^\d+(\.\d+)?[bkmgBKMG]?\Z")] = "10.24g"
     command: Annotated[str, Meta(min_length=1)] = "docker"
     gpu_flags: tuple[str, ...] = ("--gpus", "all")
     ulimits: tuple[str, ...] = ("memlock=-1", "stack=67108864")

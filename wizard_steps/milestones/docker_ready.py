@@ -6,6 +6,7 @@ the same image with Ray added on each node, or the walk without Ray.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from wizard_steps.cluster.checks import IMAGE_NAME
@@ -20,6 +21,8 @@ from wizard_steps.node.docker_words import hint
 
 #: Open files a container must be allowed. Ray raises its own limit to the hard one.
 MIN_FILES = 16384
+#: Bytes that should be free: in the Hugging Face cache, and for vLLM's image, unpacked.
+LOW_CACHE, IMAGE_ROOM = 20 << 30, 30 << 30
 WAY = "without-ray"
 OTHER = "image"
 _WITHOUT = (
@@ -78,7 +81,7 @@ class DockerReady(Step):
             return Verdict(False, "this way is not open", tuple(unfit))
         checks: list[Check] = []
         for node in known.nodes:
-            checks += _node(known, done, node)
+            checks += [*_node(known, done, node), *_room(done, node)]
         suffix = "-2" if _second(known, done) else ""
         looked = [node for node in known.nodes if _ok(done, f"image{suffix}", node)]
         if looked:
@@ -115,7 +118,7 @@ def _stage(known: Known, done: Results, nodes: Sequence[Node], image: str, suffi
         return everywhere(there, probe.image_command(cluster, image, f"image{suffix}"))
     whole = [n for n in there if _ok(done, f"image{suffix}", n)]
     if whole and not done.has(f"inside{suffix}"):
-        return everywhere(whole, probe.inside_command(cluster, image, f"inside{suffix}"))
+        return everywhere(whole, lambda n: probe.inside_command(cluster, n, image, f"inside{suffix}"))
     return None
 
 
@@ -233,7 +236,7 @@ def _limits(known: Known, found: Inside, node: Node, executor: str) -> list[Chec
         Check("vLLM", found.vllm != "missing", found.vllm, "in the image", name, "take an image with vLLM"),
         Check(
             "/dev/shm",
-            found.shm >= wanted * 0.95,
+            found.shm >= wanted * 0.95 or bool(known.cluster.docker.ipc),
             f"{found.shm / (1 << 30):.1f} GiB in the container",
             f"{wanted / (1 << 30):.1f} GiB",
             name,
@@ -257,9 +260,39 @@ def _limits(known: Known, found: Inside, node: Node, executor: str) -> list[Chec
         ),
         _gpus(found, node),
     ]
+    checks += _cache(known, found, node)
     if executor == "ray":
         hint = "name an image that has it (docker.image), or set docker.ray to build or none"
         checks.insert(1, Check("Ray", found.has_ray, found.ray, "in the image", name, hint))
+    return checks
+
+
+def _room(done: Results, node: Node) -> list[Check]:
+    """A warning where an image has to be fetched onto a disk that may be too small for it."""
+    text = "\n".join(r.text for key in ("have", "have-2") if (r := done.get(key, node)))
+    found = re.search(r"^room: (\d{1,15}) KiB in (.*)", text, re.MULTILINE)
+    if found is None or int(found[1]) << 10 >= IMAGE_ROOM:
+        return []
+    said = f"{int(found[1]) >> 20} GiB free in {found[2]}"
+    hint = "vLLM's image takes 20 to 30 GB unpacked: `docker system df` shows what may go"
+    return [Check("room for the image", True, said, f"{IMAGE_ROOM >> 30} GiB", node.name, hint, warning=True)]
+
+
+def _cache(known: Known, found: Inside, node: Node) -> list[Check]:
+    """Weights are downloaded into it, unless the model is a folder of its own."""
+    home, needed = known.cluster.docker.hf_home, not known.cluster.serve.model.startswith("/")
+    checks = []
+    if found.cache not in ("", "writable"):
+        text, hint = (
+            f"{home}: {found.cache}",
+            "docker.hf_home names it; root of a container may be nobody on NFS",
+        )
+        checks.append(Check("cache", not needed, text, "writable", node.name, hint, warning=not needed))
+    low = needed and 0 < found.cache_free < LOW_CACHE
+    if low:
+        text = f"{found.cache_free >> 30} GiB free in {home}"
+        hint = "may be too little for the weights: `milepost check` compares with the model's size"
+        checks.append(Check("cache", True, text, "room for the weights", node.name, hint, warning=True))
     return checks
 
 

@@ -31,7 +31,7 @@ def versions_command(venv: str, key: str = "versions") -> Cmd:
     text = (
         f"if [ ! -x {bin_}/python ]; then echo 'venv: missing'; exit 0; fi\n"
         f"echo venv: {shlex.quote(venv)}\n"
-        f"out=$({bin_}/python -c {shlex.quote(_VERSIONS)}) || exit 1\n"
+        f"out=$({bin_}/python -I -c {shlex.quote(_VERSIONS)}) || exit 1\n"
         # A vllm command without the package can only be a stand-in: let it say what it is.
         f'case $out in *"vllm: missing"*) if [ -x {bin_}/vllm ]; then '
         f'echo "vllm: $({bin_}/vllm --version 2>/dev/null | tail -n 1)"; fi;; esac\n'
@@ -51,8 +51,9 @@ def install_command(known: Known) -> Cmd:
         wanted.append(f"ray[default]=={cluster.ray.version}")
     packages = " ".join(shlex.quote(word) for word in wanted)
     text = (
-        f"[ -x {venv}/bin/python ] || python3 -m venv {venv} || exit 1\n"
-        f"exec {venv}/bin/python -m pip install --disable-pip-version-check --progress-bar off {packages}\n"
+        f"[ -x {venv}/bin/python ] || python3 -I -m venv {venv} || exit 1\n"
+        f"exec {venv}/bin/python -I -m pip install --disable-pip-version-check --progress-bar off "
+        f"{packages}\n"
     )
     show = f"python3 -m venv {venv} && {venv}/bin/pip install {packages}"
     return Cmd(key="install", text=text, mutates=True, timeout=3600, show=show)

@@ -36,7 +36,8 @@ def probe_command(known: Known) -> Cmd:
     host = "127.0.0.1" if serve.host in ("0.0.0.0", "::") else serve.host
     model = shlex.quote(serve.name)
     text = (
-        f'exec "$MILEPOST_PYTHON" -c {shlex.quote(script())} '
+        # -P: a file of the current folder (openai.py) is no module; -E: nor one that PYTHONPATH names.
+        f'exec "$MILEPOST_PYTHON" -EP -c {shlex.quote(script())} '
         f'--base-url "http://127.0.0.1:$MILEPOST_PORT/v1" --model {model} '
         f"--prompt {shlex.quote(PROMPT)} --max-tokens {MAX_TOKENS}\n"
     )

@@ -56,7 +56,7 @@ def health(known: Known) -> str:
         "import sys, urllib.request as u; "
         "sys.exit(u.build_opener(u.ProxyHandler({})).open(sys.argv[1], timeout=5).status != 200)"
     )
-    return f"{placed(known).python} -c {shlex.quote(ask)} {shlex.quote(url)} >/dev/null 2>&1"
+    return f"{placed(known).python} -I -c {shlex.quote(ask)} {shlex.quote(url)} >/dev/null 2>&1"
 
 
 def argv(known: Known, node: Node) -> list[str]:

@@ -69,12 +69,14 @@ def hf_home(cluster: Cluster) -> str:
     return f'"$HOME"/{shlex.quote(path[2:])}' if path.startswith("~/") else shlex.quote(path)
 
 
-def shared_flags(cluster: Cluster, models: bool = True) -> list[str]:
+def shared_flags(cluster: Cluster, node: Node, models: bool = True) -> list[str]:
     """Flags, quoted, that decide what a container may use: the look before and the real run take the same.
 
     ``models=False`` leaves out the mounted model folders: a look must not have to make one first.
     """
-    flags = ["--network", "host", "--shm-size", cluster.docker.shm_size, *cluster.docker.gpu_flags]
+    # podman refuses a size of its own where the host's memory is shared.
+    shared = ["--ipc", "host"] if cluster.docker.ipc else ["--shm-size", cluster.docker.shm_size]
+    flags = ["--network", "host", *shared, *cluster.docker.gpu_flags]
     for limit in cluster.docker.ulimits:
         flags += ["--ulimit", limit]
     words = [shlex.quote(flag) for flag in flags]
@@ -83,7 +85,14 @@ def shared_flags(cluster: Cluster, models: bool = True) -> list[str]:
         words += ["-v", f"{hf_home(cluster)}:{HF_IN_CONTAINER}"]
     if models and model.startswith("/"):
         words += ["-v", shlex.quote(f"{model}:{model}:ro")]
-    return words + [shlex.quote(flag) for flag in cluster.docker.extra_flags]
+    own = (*cluster.docker.extra_flags, *cluster.entry(node).docker_flags)
+    return words + [shlex.quote(flag) for flag in own]
+
+
+def _kept_flags(cluster: Cluster) -> list[str]:
+    """Flags, quoted, of a container that stays: what the engine does with it and with its log."""
+    flags = ["--restart", cluster.docker.restart] if cluster.docker.restart else []
+    return flags + (["--log-opt", f"max-size={cluster.docker.log_size}"] if cluster.docker.log_size else [])
 
 
 def run_line(
@@ -97,7 +106,7 @@ def run_line(
     """The whole `docker run` as sh text. ``labels``: more than the ones that a person is shown."""
     name = container(cluster, node)
     words = [docker(cluster), "run", "-d", "--entrypoint", "/bin/bash", "--name", shlex.quote(name)]
-    rest = shared_flags(cluster)
+    rest = shared_flags(cluster, node) + _kept_flags(cluster)
     own = {**env, "MILEPOST_ID": identity(cluster, node, "ray")}
     for key, value in own.items():
         rest += ["-e", shlex.quote(f"{key}={value}")]
@@ -118,7 +127,12 @@ def passing_line(cluster: Cluster, node: Node, image: str) -> str:
     words = [docker(cluster), "run", "--rm", "--entrypoint", "/bin/bash"]
     for key, value in _labels(cluster, node).items():
         words += ["--label", shlex.quote(f"{key}={value}")]
-    words += [*shared_flags(cluster, models=False), shlex.quote(image), "-c", shlex.quote(FIRST_PROCESS)]
+    words += [
+        *shared_flags(cluster, node, models=False),
+        shlex.quote(image),
+        "-c",
+        shlex.quote(FIRST_PROCESS),
+    ]
     return " ".join([*words, "milepost", "/bin/sh", "-c"])
 
 
@@ -126,9 +140,11 @@ def _digest(words: Sequence[str]) -> str:
     return hashlib.sha256("\0".join(words).encode()).hexdigest()[:16]
 
 
-def settings(cluster: Cluster, image: str, main: Sequence[str]) -> tuple[str, ...]:
+def settings(cluster: Cluster, node: Node, image: str, main: Sequence[str]) -> tuple[str, ...]:
     """What a container is started with, as words to compare: image, command and flags; env comes apart."""
-    flags = [word for text in shared_flags(cluster) for word in shlex.split(text)]
+    flags = [
+        word for text in shared_flags(cluster, node) + _kept_flags(cluster) for word in shlex.split(text)
+    ]
     return (image, *main, *flags)
 
 

@@ -130,7 +130,7 @@ class InContainer(Place):
         if service.role != RAY:
             return super().spec(service)
         image = str(self.facts.get("image_ids", {}).get(service.node.name, ""))
-        words = docker.settings(self.cluster, self.image, self._main(service))
+        words = docker.settings(self.cluster, service.node, self.image, self._main(service))
         return Spec(words, service.env, "" if self.without_ray else service.of, image)
 
     def seen(self, service: Service, look: Result | None) -> Look:

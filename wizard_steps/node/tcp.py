@@ -67,7 +67,7 @@ def _python(known: Known, script: str, *words: str) -> str:
     arguments = " ".join(shlex.quote(word) for word in words)
     venv = shlex.quote(known.cluster.venv)
     find = f"p=$(command -v python3 || echo {venv}/bin/python)\n"
-    return f'{find}exec "$p" -c {shlex.quote(script)} {arguments}\n'
+    return f'{find}exec "$p" -I -c {shlex.quote(script)} {arguments}\n'
 
 
 def _wait(known: Known) -> float:

@@ -31,8 +31,8 @@ UNLIKE: dict[str, tuple[Verdict, str]] = {
 #: What to do about it, where that is not plain from the sentence.
 HINTS = {
     "Ray token": (
-        'bring the head\'s ~/.ray/auth_token to the other nodes (mode 0600), or set ray.auth = "token" in the '
-        "cluster file: milepost then brings one"
+        'bring the head\'s ~/.ray/auth_token to the other nodes (mode 0600), or set ray.auth = "token" in '
+        "the cluster file: milepost then brings one"
     ),
     "Python": "make the environment with the same Python on every node",
     "MTU": "set the same MTU on all nodes and switches; `ping -M do -s 8972` to another node tests 9000",

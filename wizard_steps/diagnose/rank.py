@@ -163,8 +163,10 @@ def _with_confidence(found: list[Finding]) -> list[Finding]:
     result: list[Finding] = []
     rivals = {finding.family for finding in found if finding.kind == "cause"}
     limit = CONTESTED if len(rivals) > 1 else 1.0
-    for number, finding in enumerate(found):
-        own = finding.confidence * (LATER if number else 1.0)
+    for finding in found:
+        # The same failure on another node is no consequence.
+        again = finding.rule == found[0].rule
+        own = finding.confidence * (1.0 if again else LATER)
         limit = min(limit, own)
         result.append(replace(finding, confidence=round(limit, 3)))
     return result

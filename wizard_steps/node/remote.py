@@ -23,7 +23,6 @@ from wizard_steps.node.spec import Spec
 
 #: Secrets a launched server may need; handed over on standard input.
 SERVER_SECRETS = ("HF_TOKEN", "VLLM_API_KEY")
-RAY_SECRETS = ("HF_TOKEN",)
 #: Ray and vLLM by their command lines. The brackets keep this very text, which is in the command line of the
 #: shell that runs it, out.
 _KINDS = "[r]aylet/raylet|[g]cs/gcs_server|bin/[v]llm.*serve|^[V]LLM::|^[r]ay::"
@@ -119,8 +118,9 @@ def launch(
         f"echo $! > {role}.pid\n"
         f'echo "started process $!, log $d/{role}.log"\necho "instance: $id"\n'
     )
-    # Everything that anybody runs on this Ray inherits its environment: the key of the API is vLLM's alone.
-    secrets = RAY_SECRETS if role == "ray" else SERVER_SECRETS
+    # Everything that anybody runs on this Ray inherits its environment. vLLM hands its own workers what they
+    # need (vllm/ray/ray_env.py: all of HF_ and VLLM_).
+    secrets = () if role == "ray" else SERVER_SECRETS
     return Cmd(key=key, text=text, mutates=True, timeout=30, show=shown, quiet=True, secrets=secrets)
 
 

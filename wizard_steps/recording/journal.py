@@ -130,6 +130,9 @@ class WalkFolder:
         taken = f"{folder}: already holds a walk; choose another folder with --walk DIR"
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise WalkError(f"{folder.parent}: cannot be made: {error.strerror or error}") from None
+        try:
             self._made = not folder.exists()
             folder.mkdir(mode=0o700, exist_ok=not new)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW

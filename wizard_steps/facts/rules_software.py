@@ -99,7 +99,13 @@ def _processes(node: str, facts: NodeFacts, cluster: Cluster) -> Finding:
     if cluster.simulated:
         message = "not the lab's: something else on this machine; the lab has ports of its own"
         return Finding("Ray, vLLM", node, "warn", found, message)
-    hint = "`milepost down` ends what milepost started; end others only if they are yours"
+    hint = (
+        "`milepost down` ends what milepost started for this cluster file; end others only if they are yours"
+    )
+    names = sorted({facts.ours.clusters[one.pid] for one in others if one.pid in facts.ours.clusters})
+    if names:
+        found += f", started by milepost for {', '.join(map(repr, names))}"
+        hint = "`milepost down` with that cluster file, as the user who started it, ends it"
     return Finding(
         "Ray, vLLM", node, "fail", found, "already running: a second start collides or counts twice", hint
     )

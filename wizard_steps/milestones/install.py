@@ -148,7 +148,7 @@ def _hint(text: str) -> str:
     if "Permission denied" in text:
         return "the SSH user may not write there: choose a venv path under its home, or make the folder first"
     if "ensurepip" in text or "python3-venv" in text:
-        return "apt install python3-venv"
+        return "as root: `sudo apt install python3-venv`; or make the environment with uv"
     if "No space left" in text:
         return "free some disk: vLLM and its CUDA libraries need about 12 GB"
     return "read the end of the log; the node needs a way to PyPI or a mirror"

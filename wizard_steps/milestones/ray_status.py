@@ -194,7 +194,7 @@ def _alive(known: Known, done: Results) -> list[Check]:
         if not result.ok:
             found = failure(result, node).found
             hint = (
-                "the machine is off or cut off; Ray itself misses a silent host only after a minute or more"
+                "the machine is off or cut off; Ray itself notices a silent host only after a minute or more"
             )
             checks.append(Check("answers", False, found, "an answer from the node itself", node.name, hint))
         elif not Look(result.text).leader:

@@ -41,9 +41,14 @@ PATHS: dict[str, tuple[type[Step], ...]] = {
 }
 
 
+#: Milestones that only Ray needs. (In containers head and workers start these, with or without Ray.)
+_RAYS = {"bare-metal": ("head", "workers", "ray_status"), "docker": ("ray_status",)}
+
+
 def plan_for(cluster: Cluster) -> list[Step]:
-    """The milestones for a cluster's path."""
-    return [step() for step in PATHS[cluster.path]]
+    """The milestones for a cluster's path and executor."""
+    left_out = _RAYS[cluster.path] if cluster.serve.executor == "mp" else ()
+    return [step() for step in PATHS[cluster.path] if step.id not in left_out]
 
 
 def milestone(step_id: str) -> Step | None:

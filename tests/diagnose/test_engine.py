@@ -72,6 +72,16 @@ def test_what_comes_later_takes_a_finding_back() -> None:
     assert diagnose([Source("x", hang + "a:1:2 [0] NCCL INFO comm 0x1 rank 0 - Init COMPLETE\n")]) == []
 
 
+def test_one_engine_that_came_up_hides_no_other_that_failed() -> None:
+    text = (
+        "(EngineCore_DP1 pid=2) ERROR 11-24 08:00:00 [c.py:1] torch.OutOfMemoryError: CUDA out of memory.\n"
+    )
+    other = (
+        "(EngineCore_DP0 pid=1) INFO 11-24 08:00:09 [core.py:306] init engine (profile) took 61.2 seconds\n"
+    )
+    assert [f.kind for f in diagnose([Source("x", text + other)])] == ["cause"]
+
+
 def test_what_came_before_a_start_is_a_remark_and_a_broken_card_stays_broken() -> None:
     started = "(APIServer pid=1) INFO:     Application startup complete.\n"
     port = "[Errno 98] address already in use\n"

@@ -48,7 +48,8 @@ def _python(node: str, facts: NodeFacts, cluster: Cluster) -> Finding:
 
 def _packages(node: str, facts: NodeFacts, cluster: Cluster) -> Iterator[Finding]:
     found = facts.software.packages
-    pins = {"vllm": cluster.serve.vllm_version, "ray": cluster.ray.version}
+    ray = {} if cluster.without_ray else {"ray": cluster.ray.version}
+    pins = {"vllm": cluster.serve.vllm_version, **ray}
     for name, pin in pins.items():
         has = found.get(name, "")
         if not has:
@@ -132,12 +133,13 @@ def _ports(node: Node, facts: NodeFacts, cluster: Cluster) -> Finding:
             "ports", node.name, "unknown", "not read", "neither /proc/net/tcp nor ss could be read"
         )
     # Only the head listens on fixed ports; a worker's are in the range.
-    mine = {
+    rays = {
         cluster.ray.port: "Ray GCS",
         cluster.ray.dashboard_port: "Ray dashboard",
         _client_port(cluster): "Ray client",
-        cluster.serve.port: "vLLM",
     }
+    ranks = {cluster.master_port: "vLLM's ranks"}
+    mine = {cluster.serve.port: "vLLM", **(ranks if cluster.without_ray else rays)}
     held = bool(facts.docker and facts.docker.ours and not facts.ours.sockets)
     others = [one for one in facts.listeners if one.inode not in facts.ours.sockets and not held]
     taken = [one for one in others if node.role == "head" and one.port in mine]
@@ -150,7 +152,7 @@ def _ports(node: Node, facts: NodeFacts, cluster: Cluster) -> Finding:
         return Finding("ports", node.name, "fail", found, "already taken", hint)
     inside = sorted({one.port for one in others if one.port in WORKER_PORTS})
     # The lab shares one machine's ports; its Ray takes free ones.
-    if inside and not cluster.simulated:
+    if inside and not cluster.simulated and not cluster.without_ray:
         found = ", ".join(map(str, inside[:5])) + (" ..." if len(inside) > 5 else "")
         message = (
             "another program listens inside Ray's worker range 10002-19999; Ray takes the next free port"
@@ -161,6 +163,8 @@ def _ports(node: Node, facts: NodeFacts, cluster: Cluster) -> Finding:
 
 def _token(node: str, facts: NodeFacts, cluster: Cluster) -> Finding:
     token = facts.token
+    if cluster.without_ray:
+        return ok("Ray token", node, "not needed: no Ray")
     if cluster.ray.auth == "token":
         # Ray is then told to read milepost's own file: the user's ~/.ray/auth_token plays no part.
         return ok("Ray token", node, "milepost brings one")

@@ -8,23 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import asyncssh  # noqa: E402
 from msgspec.structs import replace  # noqa: E402
 
 from tui.cli.plain import PlainReport  # noqa: E402
-from wizard_steps.cluster.file import Cluster  # noqa: E402
 from wizard_steps.engine.decide import FileDecider  # noqa: E402
-from wizard_steps.lab import Lab  # noqa: E402
+from wizard_steps.lab import Lab, faults  # noqa: E402
 from wizard_steps.recording import events as ev  # noqa: E402
 from wizard_steps.recording import notes  # noqa: E402
 from wizard_steps.recording.journal import Walk, load  # noqa: E402
@@ -35,47 +32,25 @@ from wizard_steps.walks import identify, rename, save  # noqa: E402
 from wizard_steps.walks.texts import Draft, draft  # noqa: E402
 
 TARGET = ROOT / "snapshots" / "walks"
-Change = Callable[[Cluster], Cluster]
-
-
-#: Returns when it listens: the walk goes on at once.
-SQUATTER = (
-    "nohup python3 -m http.server {port} --bind {ip} >/dev/null 2>&1 & "
-    "until grep -qi :$(printf %04X {port}).*:0000.0A /proc/net/tcp; do sleep 0.2; done"
-)
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """``fails`` is the gate that must stay shut, "" for none. ``plant`` = (step, node, sh): run on that node
-    as soon as that gate has passed; {port} and {ip} are those of the server."""
+    """``name`` is the fault of the lab, but for a healthy walk."""
 
     name: str
     title: str
     about: str
-    fails: str = ""
-    change: Change = lambda cluster: cluster
-    plant: tuple[str, str, str] | None = None
-    ask: str = ""
-    lesson: str = ""
 
+    @property
+    def fault(self) -> str:
+        return "" if self.name.startswith("healthy") else self.name
 
-def node(number: int, **values: Any) -> Change:
-    def change(cluster: Cluster) -> Cluster:
-        nodes = list(cluster.nodes)
-        nodes[number] = replace(nodes[number], **values)
-        return replace(cluster, nodes=tuple(nodes))
-
-    return change
-
-
-def serve(**values: Any) -> Change:
-    return lambda cluster: replace(cluster, serve=replace(cluster.serve, **values))
-
-
-def hidden(cluster: Cluster) -> Cluster:
-    flags = tuple("--num-gpus=4" if f.startswith("--num-gpus") else f for f in cluster.ray.worker_flags)
-    return replace(cluster, ray=replace(cluster.ray, worker_flags=flags))
+    @property
+    def fails(self) -> str:
+        """The gate that must stay shut, "" for none."""
+        found = faults.find(self.fault) if self.fault else None
+        return found.gate if found and not found.warns else ""
 
 
 LESSONS = (
@@ -83,98 +58,67 @@ LESSONS = (
     Lesson(
         "ssh-refused",
         "One machine does not answer over SSH",
-        "The first gate: who can be reached at all.",
-        fails="reach",
-        change=node(1, port=1),
-        ask="One machine says nothing was allowed to log in. What does 'refused' tell, that a "
-        "timeout would not?",
-        lesson="Refused means the machine is there and nothing listens on that port: a wrong port, "
-        "or no sshd. A "
-        "firewall that drops, or a machine that is off, would have been a timeout.",
+        "The first gate: which machines can be reached.",
     ),
     Lesson(
         "wrong-ip",
         "The address in the cluster file is another machine's",
-        "Copied from a neighbour's file: the address for GPU traffic is not on this node.",
-        fails="preflight",
-        change=node(1, fabric_ip="127.0.0.99"),
-        ask="The addresses of each node were gathered. Which of them does the cluster file name?",
-        lesson="Ray and NCCL would have bound to nothing. Compare the file with `ip -brief addr` "
-        "of that node, "
-        "and take one that is there.",
+        "Copied from another machine's file: the address for GPU traffic is not on this node.",
     ),
     Lesson(
         "fewer-gpus-than-promised",
-        "nvidia-smi shows fewer GPUs than the cluster file promises",
-        "Eight are there, sixteen were promised.",
-        fails="preflight",
-        change=node(0, gpus=16),
-        ask="Count the GPUs. Has one fallen off the bus, or is the promise wrong?",
-        lesson="A GPU that is lost shows in `dmesg | grep -i xid`. Here nothing was lost: the file "
-        "promised too "
-        "many. Every later gate counts against the file, so it is settled here.",
+        "nvidia-smi shows fewer GPUs than the cluster file says",
+        "Eight are there, the file says sixteen.",
     ),
     Lesson(
         "hidden-gpus",
         "All workers joined, and four GPUs are missing",
         "nvidia-smi saw sixteen GPUs, Ray counts twelve.",
-        fails="ray_status",
-        change=hidden,
-        ask="Every node joined and nvidia-smi saw all the GPUs. Who hides four of them from Ray?",
-        lesson="The worker was started with --num-gpus=4. CUDA_VISIBLE_DEVICES does the same. That "
-        "every node "
-        "joined proves little: the total must be what you paid for.",
+    ),
+    Lesson(
+        "worker-twice",
+        "More GPUs than there are: a worker was started twice",
+        "Two machines with eight GPUs each, and Ray counts 24.",
+    ),
+    Lesson(
+        "token-mismatch",
+        "Two machines with different Ray tokens",
+        "Ray would refuse the worker; the check sees it before anything is started.",
+    ),
+    Lesson(
+        "gated-model",
+        "A model whose licence must be accepted first",
+        "The hub answers 401 before anything is downloaded.",
     ),
     Lesson(
         "port-taken",
         "Something else has the server's port",
         "A web server from last week still listens where vLLM should.",
-        fails="serve",
-        plant=("ray_status", "lab-head", SQUATTER),
-        ask="Nothing was started at this gate. What did it see that made it stop?",
-        lesson="vLLM would have loaded for minutes and then failed to bind. The gate looks first, "
-        "and names the "
-        "process. End it, or take another port.",
     ),
     Lesson(
         "model-missing",
         "The model is not where the cluster file says",
         "A model given as a path must be on every node.",
-        fails="preflight",
-        change=serve(model="/models/llama"),
-        ask="The model is a path. On how many machines must it be?",
-        lesson="Each node loads its own part from its own disk. Copy the model to the same path "
-        "everywhere, or "
-        "name it by its id and let each node fetch it.",
     ),
     Lesson(
         "wrong-model-name",
         "Healthy, and it serves under another name",
         "/health answers 200; the model id that clients ask for is not the one that is served.",
-        fails="curl",
-        change=serve(extra_flags=("--served-model-name=another-name",)),
-        ask="/health says 200. Would you hand this server over? What else would you ask it?",
-        lesson="/health proves little. /v1/models says under which id the model is served; a "
-        "client that asks for "
-        "another one gets 404. Give clients that name, or drop the flag.",
+    ),
+    Lesson(
+        "key-and-invocations",
+        "An API key, and what it does not guard",
+        "/v1 asks for the key; /invocations runs the model without it.",
     ),
 )
 
 
 async def record(lesson: Lesson, folder: Path) -> None:
-    async with Lab.start(real_vllm=False) as lab:
-        cluster = lesson.change(lab.cluster)
-        walk = LiveWalk(cluster, folder)
+    async with Lab.start(real_vllm=False, fault=lesson.fault) as lab:
+        walk = LiveWalk(lab.cluster, folder)
         report = PlainReport(walk.journal.spool, verbose=False)
-
-        def on_event(event: ev.AnyEvent, state: Any) -> None:
-            report(event, state)
-            if lesson.plant and isinstance(event, ev.Judged) and event.step == lesson.plant[0]:
-                words = lesson.plant[2].format(port=cluster.serve.port, ip=cluster.serve.host)
-                subprocess.run(["sh", "-c", f"{lab.ssh_command(lesson.plant[1])} '{words}'"], check=True)
-
         try:
-            await walk.engine(FileDecider(), NoAsker(), on_event).walk()
+            await walk.engine(FileDecider(), NoAsker(), report).walk()
         finally:
             await walk.close()
 
@@ -184,9 +128,15 @@ def failed_at(walk: Walk) -> str:
 
 
 def finished(lesson: Lesson, walk: Walk) -> Draft:
-    """With neutral names, the title, and the author's notes."""
+    """With neutral names, the title, and the notes that the walk has already."""
     item = draft(walk)
-    own = {sys.prefix: "/opt/milepost/.venv", str(ROOT): "/opt/milepost", sys.base_prefix: "/usr/local"}
+    packages = str(Path(asyncssh.__file__).parents[4])
+    own = {
+        sys.prefix: "/opt/milepost/.venv",
+        packages: "/opt/milepost/.venv",
+        str(ROOT): "/opt/milepost",
+        sys.base_prefix: "/usr/local",
+    }
     paths = [rename.Rename("name", old, new) for old, new in own.items() if old not in ("/usr", "/")]
     item = rename.rename(item, paths, "paths of the machine it was recorded on")
     item = rename.rename(item, identify.placeholders(item), "placeholders for names and accounts")
@@ -196,9 +146,9 @@ def finished(lesson: Lesson, walk: Walk) -> Draft:
         note=lesson.about,
         provenance="milepost's embedded lab; tests/record_walks.py records it anew",
     )
-    said: list[tuple[str, notes.NoteKind]] = [(lesson.ask, "ask"), (lesson.lesson, "note")]
-    made = [notes.now(lesson.fails, text, kind, author="milepost") for text, kind in said if text]
-    return replace(item, walk=replace(item.walk, meta=meta, notes=tuple(made)), evidence={})
+    # Written for people, not recorded: they stay as they are.
+    kept = notes.load(TARGET / lesson.name)
+    return replace(item, walk=replace(item.walk, meta=meta, notes=kept), evidence={})
 
 
 def one(lesson: Lesson) -> bool:

@@ -186,7 +186,7 @@ class Round(Struct, frozen=True):
 RowState = Literal["matched", "missing", "unexpected", "between", "optional"]
 
 
-class Row(Struct, frozen=True):
+class Row(Struct, frozen=True, omit_defaults=True):
     state: RowState
     expected: str = ""
     real: str = ""

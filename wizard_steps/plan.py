@@ -2,57 +2,53 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.engine.step import Step
-from wizard_steps.milestones.curl import Curl
-from wizard_steps.milestones.docker_ready import DockerReady
-from wizard_steps.milestones.fabric import Fabric
-from wizard_steps.milestones.head import Head
-from wizard_steps.milestones.install import Install
-from wizard_steps.milestones.ip import Ip
-from wizard_steps.milestones.preflight import Preflight
-from wizard_steps.milestones.probe import Probe
-from wizard_steps.milestones.ray_status import RayStatus
-from wizard_steps.milestones.reach import Reach
-from wizard_steps.milestones.serve import Serve
-from wizard_steps.milestones.smi import Smi
-from wizard_steps.milestones.workers import Workers
+from wizard_steps.errors import MilepostError
+
+#: A module of ``milestones/``, which is the id of its step; then its paths, where it is not on all of them.
+_ORDER: tuple[tuple[str, ...], ...] = (
+    ("reach",),
+    ("preflight",),
+    ("ip",),
+    ("smi",),
+    ("install", "bare-metal"),
+    ("docker_ready", "docker"),
+    ("fabric",),
+    ("head",),
+    ("workers",),
+    ("ray_status",),
+    ("serve",),
+    ("curl",),
+    ("probe",),
+)
+
+
+def _step(name: str) -> type[Step]:
+    """The step that a module of ``milestones/`` is about."""
+    module = import_module(f"{__package__}.milestones.{name}")
+    for value in vars(module).values():
+        if isinstance(value, type) and issubclass(value, Step) and value.id == name:
+            return value
+    raise MilepostError(f"{module.__file__}: holds no Step whose id is {name!r}")
+
 
 PATHS: dict[str, tuple[type[Step], ...]] = {
-    "bare-metal": (
-        Reach,
-        Preflight,
-        Ip,
-        Smi,
-        Install,
-        Fabric,
-        Head,
-        Workers,
-        RayStatus,
-        Serve,
-        Curl,
-        Probe,
-    ),
-    "docker": (
-        Reach,
-        Preflight,
-        Ip,
-        Smi,
-        DockerReady,
-        Fabric,
-        Head,
-        Workers,
-        RayStatus,
-        Serve,
-        Curl,
-        Probe,
-    ),
+    path: tuple(_step(name) for name, *paths in _ORDER if not paths or path in paths)
+    for path in ("bare-metal", "docker")
 }
 
 
+#: Milestones that only Ray needs. (In containers head and workers start these, with or without Ray.)
+_RAYS = {"bare-metal": ("head", "workers", "ray_status"), "docker": ("ray_status",)}
+
+
 def plan_for(cluster: Cluster) -> list[Step]:
-    """The milestones for a cluster's path."""
-    return [step() for step in PATHS[cluster.path]]
+    """The milestones for a cluster's path and executor."""
+    left_out = _RAYS[cluster.path] if cluster.serve.executor == "mp" else ()
+    return [step() for step in PATHS[cluster.path] if step.id not in left_out]
 
 
 def milestone(step_id: str) -> Step | None:

@@ -7,19 +7,22 @@ import io
 import subprocess
 import tarfile
 import zipfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
 
 from tests.helpers.case_runner import CLUSTER
 from tests.helpers.diagnose_help import FAILURE, NOISE
+from tests.helpers.sshd import Bed, free_port
 from wizard_steps.cluster.file import parse
 from wizard_steps.diagnose import diagnose, diagnose_streams
 from wizard_steps.diagnose.inputs import streams
 from wizard_steps.errors import UsageError
 from wizard_steps.facts.logs import collect, command, parts
 from wizard_steps.model import Chunk, Cmd, Exit, Node
+from wizard_steps.transport.ssh import SshTransport
+from wizard_steps.transport.ssh_ask import NoAsker
 
 MARK = "0123456789abcdef"
 
@@ -97,7 +100,7 @@ def test_the_command_for_a_node_prints_its_logs(tmp_path: Path) -> None:
 class Nodes:
     """Answers with one log for the first node and with a lost connection for the others."""
 
-    async def run(self, node: Node, cmd: Cmd) -> AsyncIterator[Chunk | Exit]:
+    async def run(self, node: Node, cmd: Cmd) -> AsyncGenerator[Chunk | Exit]:
         if node.name == "a":
             mark = cmd.text.split("printf", 1)[1].split()[2]
             yield Chunk(f"noise of a profile: {FAILURE}\n{mark} serve.log\n{NOISE}{FAILURE}".encode())
@@ -114,3 +117,22 @@ def test_all_nodes_are_asked_and_a_silent_one_is_a_finding_too() -> None:
     assert [(source.node, source.name) for source in sources] == [("a", "a:serve.log"), ("b", "b:ssh")]
     assert list(problems) == ["b"]
     assert [(f.family, f.node) for f in diagnose(sources)] == [("gpu-memory", "a"), ("ssh", "b")]
+
+
+async def test_logs_come_over_a_real_ssh_server(ssh_bed: Bed, tmp_path: Path) -> None:
+    home = tmp_path / "remote"
+    server = ssh_bed.sshd(f"SetEnv HOME={home}")
+    cluster = ssh_bed.cluster(server.port, free_port())
+    write(home / ".milepost" / cluster.name, {"serve.log": NOISE * 3 + FAILURE})
+    before = sorted(home.rglob("*"))
+    transport = SshTransport(cluster, NoAsker())
+    try:
+        sources, problems = await collect(transport, cluster)
+    finally:
+        await transport.close()
+    first, second = cluster.node_list
+    assert list(problems) == [second.name]
+    found = diagnose(sources)
+    assert (first.name, "gpu-memory") in [(f.node, f.family) for f in found]
+    assert (second.name, "ssh") in [(f.node, f.family) for f in found]
+    assert sorted(home.rglob("*")) == before

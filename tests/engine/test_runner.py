@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import pytest
 
@@ -23,7 +23,7 @@ class Timed:
     def __init__(self, clock: ZeroClock, *words: str) -> None:
         self.clock, self.words, self.uses = clock, list(words), 0
 
-    async def run(self, node: Node, cmd: Cmd) -> AsyncIterator[Chunk | Exit]:
+    async def run(self, node: Node, cmd: Cmd) -> AsyncGenerator[Chunk | Exit]:
         await self.clock.sleep(1)
         word = self.words[min(self.uses, len(self.words) - 1)]
         self.uses += 1
@@ -71,7 +71,7 @@ async def test_what_held_and_then_broke_is_not_waited_for_to_the_end() -> None:
 class Hangs(Timed):
     """Its third use says nothing and does not end."""
 
-    async def run(self, node: Node, cmd: Cmd) -> AsyncIterator[Chunk | Exit]:
+    async def run(self, node: Node, cmd: Cmd) -> AsyncGenerator[Chunk | Exit]:
         if self.uses == 2:
             await asyncio.sleep(60)
         async for item in super().run(node, cmd):
@@ -94,7 +94,7 @@ class Endless:
     def __init__(self) -> None:
         self.closed = False
 
-    async def run(self, node: Node, cmd: Cmd) -> AsyncIterator[Chunk | Exit]:
+    async def run(self, node: Node, cmd: Cmd) -> AsyncGenerator[Chunk | Exit]:
         n = 0
         try:
             while True:

@@ -1,14 +1,12 @@
 #!/bin/sh
-# make_venv.sh VENV PYTHON [SITE]: a folder that looks like a virtual environment: bin/python, bin/vllm, bin/ray
-# over an existing interpreter, with SITE (what pack.sh packed) before its own packages.
+# make_venv.sh VENV PYTHON [SITE]: a virtual environment with bin/vllm and bin/ray that shows SITE (what pack.sh packed) and,
+# after it, the packages of PYTHON's own environment.
 set -eu
 venv=$1 python=$2 site=${3:-}
-mkdir -p "$venv/bin"
-cat > "$venv/bin/python" <<END
-#!/bin/sh
-export PYTHONPATH="$site\${PYTHONPATH:+:\$PYTHONPATH}" PATH="$venv/bin:\$PATH"
-exec "$python" "\$@"
-END
+"$python" -m venv --without-pip "$venv"
+packages=$("$venv/bin/python" -c 'import site; print(site.getsitepackages()[0])')
+[ -z "$site" ] || echo "$site" > "$packages/a-site.pth"
+"$python" -c 'import site; print("\n".join(site.getsitepackages()))' > "$packages/b-base.pth"
 # vLLM spawns: without the guard every child would start the command again.
 cat > "$venv/bin/run_vllm.py" <<'END'
 import sys
@@ -25,4 +23,4 @@ END
 for name in vllm ray; do
     printf '#!/bin/sh\nexec "%s/bin/python" "%s/bin/run_%s.py" "$@"\n' "$venv" "$venv" "$name" > "$venv/bin/$name"
 done
-chmod +x "$venv/bin/python" "$venv/bin/vllm" "$venv/bin/ray"
+chmod +x "$venv/bin/vllm" "$venv/bin/ray"

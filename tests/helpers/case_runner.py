@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ class CaseTransport:
         #: Keys of the commands a person sees.
         self.seen: set[str] = set()
 
-    async def run(self, node: Node, cmd: Cmd) -> AsyncIterator[Chunk | Exit]:
+    async def run(self, node: Node, cmd: Cmd) -> AsyncGenerator[Chunk | Exit]:
         fitting = [r for r in self._results if r["key"] == cmd.key and r["node"] in (node.name, "*")]
         use = self._uses[node.name, cmd.key]
         self._uses[node.name, cmd.key] += 1
@@ -83,7 +83,9 @@ class CaseDecider:
 
     async def ask(self, step: str, question: Question) -> Answer:
         self.asked.append(question)
-        return Answer("stop" if question.kind == "gate" else self._answers[question.id])
+        return Answer(
+            "stop" if question.kind == "gate" else self._answers.get(question.id) or question.unattended
+        )
 
 
 class Case:

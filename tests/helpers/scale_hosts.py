@@ -37,7 +37,7 @@ STANDINS = {
     "python3": f'exec {sys.executable} -I -S "$@"',
 }
 VENV = {
-    "python": 'case $2 in *metadata*) cat "$SIM/versions";; *) exec python3 "$@";; esac',
+    "python": 'case "$*" in *metadata*) cat "$SIM/versions";; *) exec python3 "$@";; esac',
     "vllm": "echo SIMULATED; exit 1",
     "ray": """case $1 in
 start) for w; do case $w in --node-ip-address=*) echo "Local node IP: ${w#*=}";; esac; done

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ class Hosts:
             case = Case(CASES / event.step / f"{name}.toml")
             self._now = CaseTransport(case.data.get("result", []), 1.0, self._clock)
 
-    async def run(self, node: Node, cmd: Cmd) -> AsyncIterator[Chunk | Exit]:
+    async def run(self, node: Node, cmd: Cmd) -> AsyncGenerator[Chunk | Exit]:
         async for item in self._now.run(node, cmd):
             yield item
 
@@ -105,7 +105,7 @@ class Swapped:
     def __init__(self, inner: Hosts, swap: tuple[tuple[str, str], ...], names: Mapping[str, str]) -> None:
         self._inner, self._swap, self._names = inner, swap, names
 
-    async def run(self, node: Node, cmd: Cmd) -> AsyncIterator[Chunk | Exit]:
+    async def run(self, node: Node, cmd: Cmd) -> AsyncGenerator[Chunk | Exit]:
         known = replace(node, name=self._names.get(node.name, node.name))
         async for item in self._inner.run(known, cmd):
             if isinstance(item, Chunk):

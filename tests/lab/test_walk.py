@@ -48,7 +48,7 @@ def test_a_lab_walk_passes_replays_and_leaves_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "probe_vllm_cluster.py").exists()
     evidence = sorted(path.name for path in (tmp_path / "w" / "evidence").glob("*.txt"))
     assert evidence[0] == "01-reach.txt"
-    assert evidence[-1].endswith("-probe.txt")
+    assert any(name.endswith("-probe.txt") for name in evidence)
     lab = json.loads(_events(tmp_path)[0])["cluster"]["name"]
     assert lab.startswith("lab-")
     assert processes_of_labs(lab) == []

@@ -15,7 +15,8 @@ from wizard_steps.milestones.head import Head
 from wizard_steps.milestones.serve import Serve
 from wizard_steps.milestones.workers import Workers
 from wizard_steps.model import Question, Verdict
-from wizard_steps.node.place import Service, place_of
+from wizard_steps.node.place import Service
+from wizard_steps.node.places import place_of
 from wizard_steps.recording import events as ev
 from wizard_steps.recording.journal import MemoryJournal
 
@@ -53,6 +54,13 @@ async def walk(
     return [e.verdict for e in journal.events if isinstance(e, ev.Judged)], transport.ran
 
 
+#: What ends the old processes, and starts new ones where a test says no more of it.
+RESTARTED = [
+    {"node": "*", "key": "clear", "text": "ended 2 processes\n"},
+    {"node": "*", "key": "launch", "text": "started process 9\n"},
+]
+
+
 def vllm_with(max_len: int) -> Cluster:
     return parse(CLUSTER + f'extra_flags = ["--max-model-len={max_len}"]\n')
 
@@ -61,7 +69,10 @@ def serving(then: Cluster) -> list[dict[str, str]]:
     look = runs(vllm.service(Known(then), then.head), cluster=then)
     return [
         {"node": "a", "key": "look", "text": look},
+        {"node": "a", "key": "clear", "text": "ended 3 processes\n"},
+        {"node": "a", "key": "launch", "text": "started process 9\ninstance: two\n"},
         {"node": "a", "key": "log", "text": READY, "reason": "stopped"},
+        *RESTARTED,
     ]
 
 
@@ -133,8 +144,10 @@ async def test_a_worker_of_an_earlier_head_is_restarted_in_the_same_walk() -> No
             {"node": "a", "key": "launch", "text": "started process 9\ninstance: the-new-head\n"},
             {"node": "a", "key": "start", "text": STARTED.format("10.0.0.1"), "reason": "stopped"},
             {"node": "b", "key": "look", "text": old},
+            {"node": "b", "key": "clear", "text": "ended 3 processes\n"},
             {"node": "b", "key": "launch", "text": "started process 9\ninstance: w\n"},
             {"node": "b", "key": "start", "text": STARTED.format("10.0.0.2"), "reason": "stopped"},
+            *RESTARTED,
         ],
     )
     assert all(verdict.passed for verdict in verdicts)
@@ -166,7 +179,10 @@ async def test_children_whose_launcher_is_gone_are_ended_before_a_new_start() ->
         [Head()],
         [
             {"node": "a", "key": "look", "text": "ours: 12 13\nport 6379: listening\n"},
+            {"node": "a", "key": "clear", "text": "ended 2 processes\n"},
+            {"node": "a", "key": "launch", "text": "started process 9\ninstance: two\n"},
             {"node": "a", "key": "start", "text": STARTED.format("10.0.0.1"), "reason": "stopped"},
+            *RESTARTED,
         ],
     )
     assert verdicts[0].passed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
+import venv as environment
 from pathlib import Path
 
 import psutil
@@ -24,17 +24,29 @@ class Tensor:
     def __getitem__(self, place): return self
 def full(shape, value, device=None): return Tensor(value)
 def ones(count, device=None): return Tensor(1.0)
+def tensor(values, device=None): return Tensor(values[0])
 """
 FAKE_DIST = """
 import os, time
+NCCL = '''a:1:1 [0] NCCL INFO NET/IB : Using [0]mlx5_0:1/RoCE [1]mlx5_1:1/RoCE [RO]; OOB eth0:10.0.0.1<0>
+a:1:1 [0] NCCL INFO NET/IB : GPU Direct RDMA Disabled for HCA 0 'mlx5_0'
+a:1:1 [0] NCCL INFO Using network IB
+a:1:1 [0] NCCL INFO Channel 00/0 : 0[0] -> 1[0] [send] via NET/IB/0/GDRDMA
+a:1:1 [0] NCCL INFO Channel 01/0 : 0[0] -> 1[0] [send] via NET/IB/1(0)/GDRDMA/Shared
+a:1:1 [0] NCCL INFO Channel 02/0 : 0[0] -> 1[0] [receive] via NET/IB/1
+a:1:1 [0] NCCL INFO Channel 00/0 : 0[0] -> 1[1] via P2P/CUMEM
+a:1:1 [0] NCCL INFO Channel 00 : 0[0] -> 1[1] via SHM/direct/direct'''
 fake, uses = os.environ.get("FAKE"), 0
 def init_process_group(backend, init_method, rank, world_size, timeout):
     global world, me
     world, me = world_size, rank
+    if fake == "nccl" and rank == 0: print(NCCL + "\\na:1:1 [0] NCCL INFO cut in mid-line ", end="", flush=True)
     if fake == "absent": time.sleep(600)
     if fake == "raise": raise RuntimeError("Connection refused\\nand more")
-def all_reduce(x):
+class ReduceOp: MAX = "max"
+def all_reduce(x, op=None):
     global uses
+    if op: return
     if fake == "hang" and me: time.sleep(600)
     x.value, uses = (world if uses else world * (world + 1) / 2), uses + 1
 def destroy_process_group(): pass
@@ -44,13 +56,11 @@ def destroy_process_group(): pass
 @pytest.fixture
 def venv(tmp_path: Path) -> Path:
     """An environment whose torch is a stand-in: what is tested is the script around it."""
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "lib/torch/distributed").mkdir(parents=True)
-    (tmp_path / "lib/torch/__init__.py").write_text(FAKE_TORCH)
-    (tmp_path / "lib/torch/distributed/__init__.py").write_text(FAKE_DIST)
-    python = tmp_path / "bin/python"
-    python.write_text(f'#!/bin/sh\nPYTHONPATH={tmp_path}/lib exec {sys.executable} "$@"\n')
-    python.chmod(0o755)
+    environment.create(tmp_path, with_pip=False, symlinks=True)
+    torch = next((tmp_path / "lib").glob("python*")) / "site-packages" / "torch"
+    (torch / "distributed").mkdir(parents=True)
+    (torch / "__init__.py").write_text(FAKE_TORCH)
+    (torch / "distributed" / "__init__.py").write_text(FAKE_DIST)
     return tmp_path
 
 
@@ -71,7 +81,7 @@ async def reduce(venv: Path, fake: str, limit: int = 2) -> Result:
 
 def _mine(process: psutil.Process, venv: Path) -> bool:
     try:
-        return str(venv) in process.environ().get("PYTHONPATH", "")
+        return any(str(venv) in word for word in process.cmdline())
     except psutil.Error:
         return False
 
@@ -83,6 +93,16 @@ async def test_all_ranks_of_a_node_run_and_rank_0_tells_the_speed(venv: Path) ->
     told = collective.told(result)
     assert told.problem == ""
     assert told.speed.startswith("gloo, 3 ranks, 16 MiB in ")
+
+
+async def test_the_ways_nccl_names_are_counted_by_kind(venv: Path) -> None:
+    result = await reduce(venv, "nccl", limit=30)
+    told = collective.told(result)
+    assert told.network == "IB"
+    assert told.channels == "1 x NET/IB, 2 x NET/IB/GDRDMA, 1 x P2P, 1 x SHM"
+    assert told.direct == "Disabled"
+    assert "rank 0 of 3: the sum is right" in result.text
+    assert told.devices.startswith("NET/IB uses [0]mlx5_0:1/RoCE [1]mlx5_1:1/RoCE")
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from wizard_steps.engine.step import Known
 from wizard_steps.errors import UsageError
 from wizard_steps.milestones import docker_probe, vllm
 from wizard_steps.model import Cmd
-from wizard_steps.node import docker, remote
+from wizard_steps.node import container, docker, remote
 from wizard_steps.plan import plan_for
 
 TEXT = """
@@ -120,7 +120,7 @@ def test_nothing_a_person_typed_escapes_its_word(value: str, flag: str, model: s
 def test_a_command_inside_keeps_its_text_and_its_input() -> None:
     it = cluster('[docker]\ncommand = "sudo -n docker"\n')
     cmd = Cmd("k", 'echo "it\'s $HOME"', stdin="in", secrets=("HF_TOKEN",))
-    wrapped = docker.inside(it, it.head, cmd)
+    wrapped = container.inside(it, it.head, cmd)
     words = shlex.split(wrapped.text)
     assert words == [
         "exec",
@@ -136,7 +136,7 @@ def test_a_command_inside_keeps_its_text_and_its_input() -> None:
     ]
     assert (wrapped.stdin, wrapped.secrets) == ("in", ("HF_TOKEN",))
     start = remote.launch(it, it.head, "serve", ["vllm", "serve"], {"A": "1"})
-    assert docker.inside(it, it.head, start).show == (
+    assert container.inside(it, it.head, start).show == (
         "sudo -n docker exec milepost-prod-gpu-a env A=1 vllm serve"
     )
 
@@ -145,10 +145,10 @@ def test_no_secret_is_asked_for_by_anything_the_engine_keeps(monkeypatch: pytest
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     it = cluster()
     line = docker.run_line(it, it.head, "image", {}, ["ray"])
-    assert docker.launch(it, it.head, line).secrets == ()
+    assert container.launch(it, it.head, line, line).secrets == ()
     assert "HF_TOKEN" not in line
     start = remote.launch(it, it.head, "serve", ["vllm"], {})
-    assert "HF_TOKEN" in docker.inside(it, it.head, start).secrets
+    assert "HF_TOKEN" in container.inside(it, it.head, start).secrets
 
 
 def test_down_goes_by_label_and_through_exec_alone() -> None:
@@ -181,11 +181,12 @@ def test_sizes_as_docker_writes_them(text: str, wanted: int) -> None:
 
 def test_the_derived_image_pins_ray_and_is_looked_for_on_this_machine_only() -> None:
     it = cluster()
-    name = docker.derived_image(it, "vllm/vllm-openai:v0.33.0")
+    name = docker.derived_image(it, "vllm/vllm-openai:v0.33.0", "sha256:1")
     assert name.startswith("localhost/milepost/vllm-ray:")
     assert name.endswith("-ray2.60.0")
-    assert name != docker.derived_image(it, "vllm/vllm-openai:v0.32.0")
-    text = docker_probe.dockerfile("vllm/vllm-openai:v0.33.0", "2.60.0")
+    assert name != docker.derived_image(it, "vllm/vllm-openai:v0.32.0", "sha256:1")
+    assert name != docker.derived_image(it, "vllm/vllm-openai:v0.33.0", "sha256:2"), "the tag has moved"
+    text = docker_probe.dockerfile("vllm/vllm-openai:v0.33.0", "2.60.0", "sha256:1")
     assert text.splitlines()[0] == "FROM vllm/vllm-openai:v0.33.0"
     assert "pip install --no-cache-dir 'ray[default]==2.60.0'" in text
 
@@ -253,7 +254,29 @@ def test_the_first_process_passes_its_end_on(tmp_path: Path) -> None:
 def test_a_look_mounts_no_model_and_makes_no_folder() -> None:
     it = cluster("[docker]\n")
     it = replace(it, serve=replace(it.serve, model="/models/llama"))
-    text = docker_probe.inside_command(it, "image", "inside").text
+    text = docker_probe.inside_command(it, it.head, "image", "inside").text
     assert "/models/llama" not in text
-    assert ".cache" not in text
+    only_there, _, else_ = text.rpartition("\nexec docker")
+    assert only_there.startswith('if [ -d "$HOME"/.cache/huggingface ]; then exec docker'), "-v would make it"
+    assert " -v " not in else_.partition(" -c ")[0]
+    assert "mkdir" not in text
     assert "--shm-size 10.24g --gpus all --ulimit memlock=-1" in text
+
+
+def test_ipc_restart_log_size_and_a_nodes_own_flags() -> None:
+    it = cluster('[docker]\nipc = "host"\nrestart = "unless-stopped"\nlog_size = "100m"\n')
+    own = replace(it.nodes[1], docker_flags=("--device", "/dev/infiniband"))
+    it = replace(it, nodes=(it.nodes[0], own))
+    line = docker.run_line(it, it.workers[0], "image", {}, ["ray"])
+    for words in (
+        "--ipc host",
+        "--restart unless-stopped",
+        "--log-opt max-size=100m",
+        "--device /dev/infiniband",
+    ):
+        assert words in line
+    assert "--shm-size" not in line
+    assert "/dev/infiniband" not in docker.run_line(it, it.head, "image", {}, ["ray"])
+    look = docker_probe.inside_command(it, it.workers[0], "image", "inside").text
+    assert "/dev/infiniband" in look
+    assert "--restart" not in look

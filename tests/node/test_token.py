@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,7 @@ from wizard_steps.facts.software import Token
 from wizard_steps.milestones import head
 from wizard_steps.model import Chunk, Cmd, Exit, Node
 from wizard_steps.node import ray_token
-from wizard_steps.node.place import place_of
+from wizard_steps.node.places import place_of
 from wizard_steps.recording.redact import MARK, Redactor
 from wizard_steps.transport.local import run_local
 from wizard_steps.transport.token import WithRayToken
@@ -43,7 +43,7 @@ class Homes:
     def file(self, node: Node) -> Path:
         return self.home(node) / ".milepost" / "milepost" / node.name / "ray_token"
 
-    async def run(self, node: Node, cmd: Cmd) -> AsyncIterator[Chunk | Exit]:
+    async def run(self, node: Node, cmd: Cmd) -> AsyncGenerator[Chunk | Exit]:
         if node.name == self.off:
             yield Exit(-1, "lost", "no route")
             return

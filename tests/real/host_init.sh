@@ -23,7 +23,28 @@ for file in hosts hostname passwd shadow group resolv.conf; do
 done
 mount -t tmpfs -o mode=755 tmpfs /run
 mkdir -m 755 /run/sshd
-mount -t tmpfs -o mode=1777,size=2g tmpfs /dev/shm
+# On a machine with GPUs: only those of this host. nodev, for a driver's library run as root would make the others.
+if [ -f "$folder/gpus" ]; then
+    mkdir -p "$folder/dev"
+    mount --rbind /dev "$folder/dev"
+    mount -t tmpfs -o mode=755,nodev tmpfs /dev
+    for from in "$folder"/dev/*; do
+        base=$(basename "$from")
+        case $base in
+            nvidia[0-9]*) grep -qx "${base#nvidia}" "$folder/gpus" || continue ;;
+        esac
+        if [ -L "$from" ]; then
+            cp -P "$from" "/dev/$base"
+        elif [ -d "$from" ]; then
+            mkdir "/dev/$base"
+            mount --rbind "$from" "/dev/$base"
+        elif [ -e "$from" ]; then
+            : > "/dev/$base"
+            mount --bind "$from" "/dev/$base"
+        fi
+    done
+fi
+mount -t tmpfs -o "mode=1777,size=$(cat "$folder/shm-size" 2> /dev/null || echo 2g)" tmpfs /dev/shm
 mount -t tmpfs -o "mode=1777,size=$(cat "$folder/tmp-size")" tmpfs /tmp
 mount -t tmpfs -o mode=755,size=512m tmpfs /root
 mount -t tmpfs -o mode=755,size=512m tmpfs /home

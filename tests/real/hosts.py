@@ -123,8 +123,18 @@ class Hosts(WizardSide):
             self.tmp_size,
             self.gpus[name],
         )
-        (folder / "keep.list").write_text("".join(f"{source} {target}\n" for source, target in _mounts()))
+        (folder / "keep.list").write_text("".join(f"{source} {target}\n" for source, target in self.mounts()))
         return key
+
+    def mounts(self) -> list[tuple[str, str]]:
+        """What every host shows besides the shared file system: environment, model, interpreter."""
+        found = []
+        if vllm_env.ready():
+            found = [(str(vllm_env.venv()), vllm_env.MOUNTED_AT), (str(vllm_env.model()), MODEL_AT)]
+        base = sys.base_prefix
+        if base.startswith(("/root/", "/home/", "/opt/", "/tmp/")):
+            found.append((base, base))
+        return found
 
     def _start(self, name: str) -> None:
         folder = self.folder / name
@@ -251,17 +261,6 @@ class Hosts(WizardSide):
 
     def unmount(self, name: str, target: str) -> None:
         self.run(name, f"umount -l {shlex.quote(target)}")
-
-
-def _mounts() -> list[tuple[str, str]]:
-    """What every host shows besides the shared file system: environment, model, interpreter."""
-    found = []
-    if vllm_env.ready():
-        found = [(str(vllm_env.venv()), vllm_env.MOUNTED_AT), (str(vllm_env.model()), MODEL_AT)]
-    base = sys.base_prefix
-    if base.startswith(("/root/", "/home/", "/opt/", "/tmp/")):
-        found.append((base, base))
-    return found
 
 
 def _answers(address: str, port: int) -> bool:

@@ -9,6 +9,7 @@ import pytest
 from tests.real.walks import down
 from tests.real_docker.podman import IMAGE, WITHOUT_RAY, Podman
 from tests.real_docker.walking import walk
+from wizard_steps.recording import events as ev
 
 pytestmark = [pytest.mark.real_vllm, pytest.mark.timeout(900)]
 
@@ -54,3 +55,35 @@ def _token_is_in_the_process_alone(podman: Podman) -> None:
     for host in ("a", "b"):
         lines = podman.bed.run(host, "cat /proc/[0-9]*/cmdline | tr '\\0' ' '").stdout
         assert TOKEN not in lines
+
+
+async def test_another_server_is_asked_about_and_a_container_killed_while_it_starts_is_named(
+    podman: Podman, tmp_path: Path
+) -> None:
+    def file(length: int) -> Path:
+        flags = ["--enforce-eager", "--kv-cache-memory-bytes=67108864", f"--max-model-len={length}"]
+        serve = {"pipeline_parallel": 2, "ready_timeout": 400, "extra_flags": flags}
+        return podman.cluster_file(tmp_path / f"{length}.toml", serve=serve)
+
+    first, second = file(512), file(256)
+    try:
+        walked = await walk(first, tmp_path / "first", STEPS)
+        assert walked.verdicts["curl"].passed, walked.told("serve")
+        refused = await walk(second, tmp_path / "second", STEPS)
+        assert refused.failing("serve") == {"vLLM@node-a"}
+        assert "--max-model-len: 512 -> 256" in refused.told("serve")
+        assert [key for step, _, key in refused.ran if step == "serve" and key in ("clear", "launch")] == []
+
+        seen: list[str] = []
+
+        def kill(event: ev.AnyEvent) -> None:
+            if isinstance(event, ev.CommandStarted) and (event.step, event.key) == ("serve", "log"):
+                seen.append(podman.docker("a", "kill -s KILL milepost-real-hosts-node-a"))
+
+        killed = await walk(second, tmp_path / "third", STEPS, {"differs": "restart"}, kill)
+        assert seen
+        assert "container@node-a" in killed.failing("serve")
+        told = killed.told("serve")
+        assert "has ended with exit code 137" in told
+    finally:
+        down(first, podman.bed.home)

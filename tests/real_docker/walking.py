@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tests.helpers.case_runner import CaseDecider
@@ -44,13 +44,22 @@ class Walked:
 
 
 async def walk(
-    cluster_file: Path, folder: Path, steps: tuple[str, ...], answers: Mapping[str, str] | None = None
+    cluster_file: Path,
+    folder: Path,
+    steps: tuple[str, ...],
+    answers: Mapping[str, str] | None = None,
+    on_event: Callable[[ev.AnyEvent], None] = lambda event: None,
 ) -> Walked:
     """Walk ``steps`` of the file's path, stop at the first gate that stays shut."""
     decider = CaseDecider(answers or {})
     live = LiveWalk(load(cluster_file), folder)
     walked = Walked(folder, decider.asked)
-    engine = live.engine(decider, NoAsker(), lambda event, state: walked.keep(event))
+
+    def told(event: ev.AnyEvent, state: object) -> None:
+        walked.keep(event)
+        on_event(event)
+
+    engine = live.engine(decider, NoAsker(), told)
     engine.plan = tuple(step for step in engine.plan if step.id in steps)
     try:
         await engine.walk()

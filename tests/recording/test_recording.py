@@ -116,7 +116,7 @@ async def test_no_name_in_a_walk_leaves_its_folder(tmp_path: Path) -> None:
 
 async def test_a_full_disk_is_said_and_what_was_recorded_stays(tmp_path: Path) -> None:
     folder = walks.WalkFolder(tmp_path / "w", walks.new_meta())
-    folder.append(ev.StepStarted(0.0, "reach", 1))
+    folder.append(ev.WalkStarted(0.0, "bare-metal", (("reach", "reach"),)))
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("/dev/full is Linux's")

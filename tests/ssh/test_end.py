@@ -35,7 +35,7 @@ async def test_cancelling_the_reader_ends_the_command(ssh_either: Server, how: s
     seen: list[int] = []
 
     async def read() -> None:
-        async with contextlib.aclosing(transport.run(node, Cmd(key="k", text=FAMILY))) as items:  # type: ignore[type-var]
+        async with contextlib.aclosing(transport.run(node, Cmd(key="k", text=FAMILY))) as items:
             async for item in items:
                 seen.extend(int(word) for word in item.data.split())
 

@@ -82,7 +82,7 @@ async def test_cancelling_twice_ends_the_group_too(here: SshTransport) -> None:
     seen: list[int] = []
 
     async def read() -> None:
-        async with contextlib.aclosing(here.run(WIZARD, Cmd(key="k", text=FAMILY))) as items:  # type: ignore[type-var]
+        async with contextlib.aclosing(here.run(WIZARD, Cmd(key="k", text=FAMILY))) as items:
             async for item in items:
                 seen.extend(int(word) for word in item.data.split())
 

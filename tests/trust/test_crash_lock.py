@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
@@ -33,7 +33,7 @@ class Here:
     def __init__(self, home: Path) -> None:
         self.home, self.off, self.ran = home, False, list[tuple[str, str]]()
 
-    async def run(self, node: Node, cmd: Cmd) -> AsyncIterator[Chunk | Exit]:
+    async def run(self, node: Node, cmd: Cmd) -> AsyncGenerator[Chunk | Exit]:
         if self.off and node.role == "head":
             yield Exit(-1, "lost", "no route")
             return
@@ -251,7 +251,7 @@ async def test_a_head_that_begins_and_does_not_end_is_named(
     monkeypatch.setattr(lock, "LIMIT", 0.5)
 
     class Hangs(Here):
-        async def run(self, node: Node, cmd: Cmd) -> AsyncIterator[Chunk | Exit]:
+        async def run(self, node: Node, cmd: Cmd) -> AsyncGenerator[Chunk | Exit]:
             yield Chunk(b"asked\n")
             await asyncio.sleep(3600)
 

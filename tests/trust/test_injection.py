@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 
 import pytest
@@ -94,7 +94,7 @@ class Hostile:
         self.hostile, self.said = hostile, said
         self.texts: dict[str, None] = {}
 
-    async def run(self, node: Node, cmd: Cmd) -> AsyncIterator[Chunk | Exit]:
+    async def run(self, node: Node, cmd: Cmd) -> AsyncGenerator[Chunk | Exit]:
         self.texts[cmd.text] = None
         text = self.said.get(cmd.key.removesuffix("-2"), "{hostile}\n")
         yield Chunk(text.replace("{hostile}", self.hostile).encode())

@@ -121,6 +121,7 @@ async def test_many_nodes_are_a_list_and_the_failed_one_is_first(
         assert "node 31 of 40" in plain(app)
         await pilot.press("f")
         assert isinstance(app.screen, NodesScreen)
+        assert plain(app).index(f" {name} ") < plain(app).index(" gpu-a ")
         await pilot.press(*"gpu-a", "enter")
         assert screen.node == "gpu-a"
         await pilot.press("f", *"failed", "enter")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from argparse import Namespace
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,15 @@ from msgspec.structs import replace
 from tests.helpers.tui_fakes import Scripted, Toy, ToyWalk, WriteExpected, plain, toy_expected, until
 from tui.app import app as apps
 from tui.app.app import MilepostApp
+from tui.app.lock import ended, outcome_of
+from tui.app.session import WalkSession
 from tui.cli import interactive
 from tui.screens.lock import LockScreen
 from tui.screens.question import QuestionScreen
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.engine.decide import Decider
 from wizard_steps.engine.engine import Engine, OnEvent
+from wizard_steps.errors import HostKeyChanged
 from wizard_steps.model import Chunk, Cmd, Exit, Node, Option, Question
 from wizard_steps.node import lock
 from wizard_steps.node.lock import Holder, LockHeld
@@ -39,7 +42,7 @@ class Head(Scripted):
         super().__init__(script or {})
         self.home = home
 
-    async def run(self, node: Node, cmd: Cmd) -> AsyncIterator[Chunk | Exit]:
+    async def run(self, node: Node, cmd: Cmd) -> AsyncGenerator[Chunk | Exit]:
         if cmd.key in ("lock", "unlock"):
             async for item in run_local(cmd, {"HOME": str(self.home)}):
                 yield item
@@ -238,3 +241,58 @@ def test_take_over_holds_for_a_walk_from_the_set_up(
     again = walk.again(cluster, take_over=True)
     assert (again.take_over, again.folder, again.redactor) == (True, tmp_path / "live-2", walk.redactor)
     assert os.stat(again.folder).st_mode & 0o777 == 0o700
+
+
+async def test_signs_of_life_that_end_in_an_error_end_the_walk_with_it(
+    tmp_path: Path, toy_expected: WriteExpected, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    walk = walk_of(tmp_path, toy_expected)
+    work = Cmd("k", "true", mutates=True)
+    assert [item async for item in walk.locked.run(walk.cluster.head, work)][-1] == Exit(0)
+    assert walk.locked._alive is not None
+    monkeypatch.setattr(lock, "TOUCH", 0.0)
+
+    async def fails() -> str:
+        raise HostKeyChanged("another key")
+
+    monkeypatch.setattr(walk.locked, "_touch", fails)
+    walk.locked._alive.cancel()
+    walk.locked._alive = asyncio.create_task(walk.locked._stay())
+    walk.locked._alive.add_done_callback(walk.locked._stayed)
+    walking = asyncio.create_task(asyncio.sleep(60, "passed"))
+    with pytest.raises(HostKeyChanged, match="another key"):
+        await outcome_of(walking, walk)  # type: ignore[arg-type]
+    await ended(walking)  # type: ignore[arg-type]
+    assert walking.cancelled()
+    await walk.locked.close()
+
+
+async def test_who_ends_a_walk_can_itself_be_cancelled() -> None:
+    async def stubborn() -> str:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0.05)
+        return "passed"
+
+    walking = asyncio.create_task(stubborn())
+    await asyncio.sleep(0)
+    ending = asyncio.create_task(ended(walking))  # type: ignore[arg-type]
+    await asyncio.sleep(0)
+    ending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await ending
+    with pytest.raises(asyncio.CancelledError):
+        await walking
+
+
+async def test_a_diagnosis_that_goes_on_is_ended_with_the_session(
+    tmp_path: Path, toy_expected: WriteExpected
+) -> None:
+    walk = walk_of(tmp_path, toy_expected)
+    session = WalkSession(walk, None)  # type: ignore[arg-type]
+    forever = asyncio.create_task(asyncio.sleep(60))
+    session._explaining.add(forever)  # type: ignore[arg-type]
+    await session.close()
+    assert forever.cancelled()
+    await walk.close()

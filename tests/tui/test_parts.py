@@ -12,7 +12,7 @@ from rich.style import Style
 from tests.helpers.tui_fakes import toy_cluster
 from tui.app import index as tui_index
 from tui.app import present
-from tui.app.checks import checks_text
+from tui.app.checks import checks_text, unlike
 from tui.app.debug import debugging, explained, toggling
 from tui.app.fields import fields
 from tui.app.form import cluster_of, form_of, save
@@ -21,6 +21,7 @@ from tui.app.log import LogDoc, LogStore
 from tui.app.phase import PhaseWatch
 from tui.app.text import duration, safe, wrapped
 from wizard_steps.cluster.edit import with_value
+from wizard_steps.diagnose import Finding
 from wizard_steps.errors import UsageError
 from wizard_steps.model import Check, Verdict
 from wizard_steps.recording import events as ev
@@ -215,3 +216,47 @@ def test_small_words() -> None:
     assert [duration(s) for s in (0.4, 59.9, 185, 7440)] == ["0s", "59s", "3m05s", "2h04m"]
     assert safe("a\tb\x1b]0;x\x07\u202e") == "a       b]0;x"
     assert wrapped("aaa bbb ccc", 7) == ["aaa bbb", "ccc"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found", "marks"),
+    [
+        ("2 nodes, 16 GPUs", "2 nodes, 12 GPUs", ("12",)),
+        ("16.0 GPU", "16.0 GPU", ()),
+        ("a free port", "taken by python3", ()),
+        ("", "anything", ()),
+    ],
+)
+def test_the_words_that_differ_from_what_was_wanted_stand_out(
+    wanted: str, found: str, marks: tuple[str, ...]
+) -> None:
+    assert unlike(wanted, found) == marks
+    text = checks_text(
+        Verdict(False, "no", (Check("x", False, found, wanted),)),
+        (),
+        lambda name: Style(bold=name == "bad"),
+        60,
+    )
+    bold = [
+        text.plain[span.start : span.end]
+        for span in text.spans
+        if isinstance(span.style, Style) and span.style.bold
+    ]
+    assert [word for word in bold if word in found.split()] == list(marks)
+
+
+def test_own_checks_come_first_and_guesses_last() -> None:
+    found = [
+        Finding("r", "network", kind, f"{kind} text", "", (), (), confidence, "")
+        for kind, confidence in (("cause", 0.95), ("guess", 0.9))
+    ]
+    text = checks_text(
+        Verdict(False, "no", (Check("own check", False, "x"), Check("fine", True))),
+        found,
+        lambda _: Style(),
+        60,
+    ).plain
+    places = [text.index(words) for words in ("own check", "cause text", "fine", "guess text")]
+    assert places == sorted(places)
+    assert "◆ cause  " in text
+    assert "◆ guess  " in text

@@ -18,6 +18,7 @@ from tui.cli.main import main
 from tui.cli.replays import Options, run_replays
 from wizard_steps.engine import expected
 from wizard_steps.engine.step import Known, Step
+from wizard_steps.errors import DriftError
 from wizard_steps.milestones.head import Head
 from wizard_steps.milestones.smi import SMI, Smi
 from wizard_steps.model import Cmd, Results, Round, Verdict
@@ -203,6 +204,17 @@ async def test_a_recording_with_ids_that_nobody_knows_raises_nothing(walk: Walk)
     assert (result.outcome, result.drifts, kinds(result)) == ("passed", (), [("step", "?")])
     result = await replay(replace(walk, events=(replace(first, steps=(("?", "?"),)), *walk.events[1:])))
     assert result.drifts == ()
+
+
+@pytest.mark.parametrize("command", ["docker 'x", "", " "])
+async def test_a_cluster_that_no_step_can_work_with_is_drift(walk: Walk, command: str) -> None:
+    first = walk.events[0]
+    assert isinstance(first, ev.WalkStarted)
+    plain = msgspec.to_builtins(first.cluster)
+    for change in ({"path": "docker", "docker": {"image": "x", "command": command}}, {"nodes": []}):
+        events = (replace(first, cluster={**plain, **change}), *walk.events[1:])
+        with pytest.raises(DriftError, match="does not fit today's cluster file"):
+            await replay(replace(walk, events=events))
 
 
 def told(folder: Path, capsys: pytest.CaptureFixture[str], **options: bool) -> tuple[int, dict[str, Any]]:

@@ -21,7 +21,7 @@ from textual.screen import Screen
 from tui.app import present
 from tui.app.commands import walk_commands
 from tui.app.fixes import Offer
-from tui.app.life import EngineFactory, Life, live_walk
+from tui.app.life import EngineFactory, LabStart, Life, live_walk
 from tui.app.session import DiagnoseHook, WalkSession
 from tui.app.source import WalkSource
 from tui.app.themes import DARK, LIGHT
@@ -32,6 +32,7 @@ from tui.screens.help import HelpScreen
 from tui.screens.leave import QuitScreen, TooSmallScreen
 from tui.screens.setup import SetupScreen
 from tui.screens.walk import WalkScreen
+from tui.screens.words import WordsScreen
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.engine.decide import Answer
 from wizard_steps.errors import MilepostError
@@ -59,7 +60,8 @@ class MilepostApp(App[int]):
     TITLE = "milepost"
     ENABLE_COMMAND_PALETTE = True
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("f1,question_mark", "help", "Help", key_display="F1"),
+        Binding("f1", "help", "Help", key_display="F1"),
+        Binding("question_mark", "words", "Words", show=False),
         Binding("q", "ask_quit", "Quit"),
         Binding("ctrl+c,ctrl+q", "ask_quit", "Quit", show=False, priority=True),
     ]
@@ -69,7 +71,7 @@ class MilepostApp(App[int]):
         walk: WalkSource | None,
         cluster_path: Path | None,
         *,
-        lab: bool = False,
+        lab: bool | LabStart = False,
         folder: Path | None = None,
         engine_factory: EngineFactory = live_walk,
         diagnose: DiagnoseHook | None = None,
@@ -168,6 +170,9 @@ class MilepostApp(App[int]):
             return
         now = time.monotonic()
         self._too_small()
+        if session.rings:
+            session.rings = False
+            self.bell()
         while session.warnings:
             self.notify(session.warnings.pop(0), severity="error", markup=False, timeout=10)
         if session.dirty or now - self._drawn >= 2 * FRAME:
@@ -295,6 +300,9 @@ class MilepostApp(App[int]):
     def action_help(self) -> None:
         if not isinstance(self.screen, HelpScreen):
             self.push_screen(HelpScreen())
+
+    def action_words(self) -> None:
+        self.push_screen(WordsScreen(getattr(self.screen, "prose", "")))
 
     def action_debugging(self) -> None:
         if self.session is not None:

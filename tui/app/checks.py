@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from difflib import SequenceMatcher
 
 from rich.style import Style
 from rich.text import Text
@@ -17,6 +18,10 @@ Look = Callable[[str], Style]
 _MOST = 200
 #: Of a finding, this many lines it was read from.
 _LINES = 2
+#: From this confidence on a cause is called the cause.
+_SURE = 0.9
+#: Texts with more words than this, or with less in common, are not compared word by word.
+_WORDS, _ALIKE = 40, 0.4
 
 
 def checks_text(verdict: Verdict | None, findings: Sequence[Finding], look: Look, width: int) -> Text:
@@ -25,16 +30,22 @@ def checks_text(verdict: Verdict | None, findings: Sequence[Finding], look: Look
     if verdict is None:
         page.add("The facts this gate rests on stand here once the step has been judged.", "quiet")
         return page.text
-    for finding in likely(findings):
-        _finding(page, finding)
     for check in verdict.failures[:_MOST]:
         _failed(page, check)
     if len(verdict.failures) > _MOST:
         page.add(f"and {len(verdict.failures) - _MOST} more failed checks\n\n", "bad")
+    told = likely(findings)
+    for finding in told:
+        if not is_guess(finding):
+            _finding(page, finding)
     for name, checks in _groups(verdict.warnings):
         _warned(page, name, checks)
     for name, checks in _groups([check for check in verdict.checks if check.state == "ok"]):
         _passed(page, name, checks)
+    for finding in told:
+        if is_guess(finding):
+            page.add("\n")
+            _finding(page, finding)
     if not verdict.checks:
         page.add("This gate has no checks of its own: it rests on the expected lines.", "quiet")
     page.text.rstrip()
@@ -52,13 +63,25 @@ class _Page:
     def add(self, words: str, style: str = "") -> None:
         self.text.append(words, self._look(style) if style else "")
 
-    def labelled(self, label: str, value: str, style: str = "quiet", value_style: str = "") -> None:
-        """``    label   value``, the value's further lines under its first."""
+    def labelled(
+        self,
+        label: str,
+        value: str,
+        style: str = "quiet",
+        value_style: str = "",
+        marks: tuple[str, ...] = (),
+    ) -> None:
+        """``    label   value``, the value's further lines under its first; words in ``marks`` stand out."""
         indent = 12
         lines = [part for line in value.split("\n") for part in wrapped(safe(line), self.width - indent)]
         for number, line in enumerate(lines):
             self.add(f"    {label:<7} " if number == 0 else " " * indent, style)
+            begin = len(self.text)
             self.add(line + "\n", value_style)
+            for word in marks:
+                at = line.find(word)
+                if at >= 0:
+                    self.text.stylize(self._look("bad"), begin + at, begin + at + len(word))
 
 
 def _failed(page: _Page, check: Check) -> None:
@@ -68,10 +91,33 @@ def _failed(page: _Page, check: Check) -> None:
         page.add("  on ", "quiet")
         page.add(safe(check.node))
     page.add("\n")
-    for label, value in (("wanted", check.wanted), ("found", check.found), ("try", check.hint)):
-        if value:
-            page.labelled(label, value, "accent" if label == "try" else "quiet")
+    if check.wanted:
+        page.labelled("wanted", check.wanted)
+    if check.found:
+        page.labelled("found", check.found, marks=unlike(check.wanted, safe(check.found)))
+    if check.hint:
+        page.labelled("try", check.hint, "accent")
     page.add("\n")
+
+
+def unlike(wanted: str, found: str) -> tuple[str, ...]:
+    """The words of ``found`` in which two texts of the same shape differ: 12 where 16 was wanted.
+
+    Nothing where the texts have little in common: then all of it differs, and marks would not help.
+    """
+    here, there = found.split(), wanted.split()
+    if not here or not there or len(here) > _WORDS or len(there) > _WORDS:
+        return ()
+    match = SequenceMatcher(None, there, here, autojunk=False)
+    if match.ratio() < _ALIKE:
+        return ()
+    changed = [block for block in match.get_opcodes() if block[0] == "replace"]
+    return tuple(word for _, _, _, first, last in changed for word in here[first:last])
+
+
+def is_guess(finding: Finding) -> bool:
+    """No rule knows the message: its words only point somewhere."""
+    return finding.kind in ("guess", "unknown", "hint")
 
 
 def _groups(checks: Sequence[Check]) -> list[tuple[str, list[Check]]]:
@@ -107,8 +153,15 @@ def _warned(page: _Page, name: str, checks: Sequence[Check]) -> None:
     page.add("\n")
 
 
+def sureness(finding: Finding) -> str:
+    """How sure the diagnosis is, in words."""
+    if is_guess(finding):
+        return "guess"
+    return "cause" if finding.confidence >= _SURE else "likely cause"
+
+
 def _finding(page: _Page, finding: Finding) -> None:
-    page.add("◆ likely cause  ", "warning")
+    page.add(f"◆ {sureness(finding)}  ", "warning")
     if finding.node:
         page.add("on ", "quiet")
         page.add(f"{safe(finding.node)}  ")

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from tui.app.text import safe
 from wizard_steps.engine.engine import Engine
+from wizard_steps.engine.expect import with_between
 from wizard_steps.engine.expected import Expected
+from wizard_steps.engine.runner import WHOLE
 from wizard_steps.engine.step import Known
 from wizard_steps.model import WIZARD, Comparison, Node, Result, Row
 from wizard_steps.recording.spool import Spool
@@ -47,8 +49,17 @@ def compare_lines(
         run = runs.get(comparison.key)
         if run is not None:
             lines.append(CompareLine("command", command_line(run)))
+            comparison = _whole(comparison, run, spool) if judged is not None else comparison
         lines += _rows(comparison.rows, awaited=judged is None, folded=folded)
     return lines or [CompareLine("note", _nothing(judged is not None, bool(runs)))]
+
+
+def _whole(comparison: Comparison, run: Run, spool: Spool) -> Comparison:
+    """With the lines that a "..." passed over: a recorded verdict does not hold them a second time."""
+    start, end = run.start or 0, run.end or 0
+    if end - start > WHOLE:
+        return comparison
+    return with_between(comparison, spool.read(run.spool, start, end).decode("utf-8", "replace").splitlines())
 
 
 def command_line(run: Run) -> str:

@@ -7,7 +7,7 @@ import contextlib
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tui.app import present
 from tui.app.desk import Desk
@@ -28,6 +28,9 @@ CODES: dict[ev.Outcome, int] = {"passed": 0, "listed": 0, "failed": 1, "stopped"
 #: Makes the walk of a cluster; the folder is where to record, None for a new one.
 EngineFactory = Callable[[Cluster, Path | None], WalkSource]
 
+#: Starts the embedded lab, for instance one with a fault.
+LabStart = Callable[[], contextlib.AbstractAsyncContextManager[Any]]
+
 
 def live_walk(cluster: Cluster, folder: Path | None, take_over: bool = False) -> WalkSource:
     """A real walk over SSH."""
@@ -43,12 +46,13 @@ class Life:
         self,
         app: MilepostApp,
         given: WalkSource | None,
-        lab: bool,
+        lab: bool | LabStart,
         folder: Path | None,
         factory: EngineFactory,
         diagnose: DiagnoseHook | None,
     ) -> None:
-        self.lab = lab
+        self.lab = bool(lab)
+        self._start_lab = lab
         self.code = 130
         self.leaving = asyncio.Event()
         self.note = ""
@@ -117,6 +121,7 @@ class Life:
                 self.leave()
                 return None
             await ended(self._task)
+            await session.close()
             await source.close()
             self._source = source.again(session.engine.cluster, take_over=answer == "take")
             return self._source
@@ -144,7 +149,8 @@ class Life:
         if self._source is None and self.lab:
             from wizard_steps.lab import Lab
 
-            lab = await stack.enter_async_context(Lab.start())
+            started = self._start_lab if callable(self._start_lab) else Lab.start
+            lab = await stack.enter_async_context(started())
             cluster = lab.cluster
         if self._source is None:
             assert cluster is not None
@@ -153,6 +159,8 @@ class Life:
         return self._source
 
     async def _close(self) -> None:
+        if self._app.session is not None:
+            await self._app.session.close()
         if self._source is not None:
             await self._source.close()
 

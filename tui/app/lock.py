@@ -27,8 +27,8 @@ class Lockable(Protocol):
 
 
 async def outcome_of(task: asyncio.Task[ev.Outcome], source: WalkSource) -> ev.Outcome:
-    """How the walk ended. Raises what ended it, and LockHeld as soon as another wizard has the lock: also
-    where the walk waits for a person. What runs then is left alone."""
+    """How the walk ended. Raises what ended it or the signs of life of its lock, and LockHeld as soon as
+    another wizard has the lock: also where the walk waits for a person. What runs then is left alone."""
     if not isinstance(source, Lockable):
         return await task
     taken = asyncio.ensure_future(source.taken())
@@ -39,10 +39,16 @@ async def outcome_of(task: asyncio.Task[ev.Outcome], source: WalkSource) -> ev.O
         return task.result()
     finally:
         taken.cancel()
+        await asyncio.wait([taken])
 
 
 async def ended(task: asyncio.Task[ev.Outcome]) -> None:
-    """End a walk that still goes on, and wait until it has written its last word."""
+    """End a walk that still goes on, and wait until it has written its last word.
+
+    Raises CancelledError when the caller is cancelled meanwhile, and what the walk raised that is no
+    MilepostError.
+    """
     task.cancel()
+    await asyncio.wait([task])
     with contextlib.suppress(asyncio.CancelledError, MilepostError):
-        await task
+        task.result()

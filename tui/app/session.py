@@ -44,9 +44,11 @@ class WalkSession:
         self.evidence = Evidence()
         self.desk = Desk(front, source.redactor)
         self.findings: dict[str, Sequence[Finding]] = {}
-        self._explaining: asyncio.Task[None] | None = None
+        self._explaining: set[asyncio.Task[None]] = set()
         self.notices: list[ev.AnyEvent] = []
         self.warnings: list[str] = []
+        #: A gate failed, or the walk is over: who looks elsewhere is called.
+        self.rings = False
         keeps = file is not None and file.exists() and not source.cluster.simulated
         self._persist = Persist(file) if file is not None and keeps else None
         self._diagnose = diagnose
@@ -62,6 +64,8 @@ class WalkSession:
         if isinstance(event, ev.StepStarted):
             self.findings.pop(event.step, None)
         self._file(event, state)
+        if isinstance(event, ev.WalkEnded) or (isinstance(event, ev.Judged) and not event.verdict.passed):
+            self.rings = True
         if isinstance(event, ev.Judged):
             self._judged(event, state)
         elif isinstance(event, ev.WalkEnded) and (keep := getattr(self.source, "evidence", None)) is not None:
@@ -73,7 +77,15 @@ class WalkSession:
             if keep is not None:
                 keep(event, state)
         elif self._diagnose is not None:
-            self._explaining = asyncio.create_task(self._explain(self._diagnose, event, state))
+            task = asyncio.create_task(self._explain(self._diagnose, event, state))
+            self._explaining.add(task)
+            task.add_done_callback(self._explaining.discard)
+
+    async def close(self) -> None:
+        """End the diagnoses that still go on: nobody will read them."""
+        for task in (tasks := list(self._explaining)):
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _explain(self, diagnose: DiagnoseHook, event: ev.Judged, state: State) -> None:
         """In a thread: megabytes of log may have to be read. A diagnosis that fails is no finding."""

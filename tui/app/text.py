@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
 
 from rich.cells import cell_len, chop_cells
 
-# A recording may come from a stranger, so what is drawn is checked once more: C0, C1, DEL and the marks
-# that reorder or hide text.
-_CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+from wizard_steps.recording import safe as door
 
 #: A state's symbol, word and style name (a component class of the widgets, a variable of the theme).
 STEP_STATES: dict[str, tuple[str, str, str]] = {
@@ -36,7 +33,7 @@ SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
 def safe(text: str) -> str:
     """One line of remote text without control characters; tabs become blanks."""
-    return _CONTROL.sub("", text.expandtabs(8) if "\t" in text else text)
+    return door.safe(text.expandtabs(8) if "\t" in text else text).replace("\n", "")
 
 
 def safe_block(text: str) -> str:

@@ -27,11 +27,13 @@ class WatchApp(MilepostApp):
 
     CSS_PATH = str(Path(__file__).with_name("wizard.tcss"))
 
-    def __init__(self, playback: Playback) -> None:
+    def __init__(self, playback: Playback, lesson: bool = False) -> None:
+        """``lesson``: with the prose open, and a pause at every milestone that has a note."""
         super().__init__(playback, None, linger=0.0)
         self.playback = playback
+        playback.pausing = lesson
         playback.rewound = self._rewound
-        self._walk_screen = WatchScreen()
+        self._walk_screen = WatchScreen(lesson)
         self._life = WatchLife(self, playback, False, None, self._no_engine, None)
 
     @staticmethod
@@ -65,7 +67,7 @@ class WatchApp(MilepostApp):
         self.notify("This is a recording: nothing is started.", markup=False)
 
 
-def run_watch(folder: Path) -> int:
+def run_watch(folder: Path, lesson: bool = False) -> int:
     """Play a walk on the terminal. Exit status 0 when the person leaves. Raises WalkError, DriftError."""
-    code = WatchApp(Playback(load(find(folder)))).start()
+    code = WatchApp(Playback(load(find(folder))), lesson).start()
     return 0 if code == 130 else code

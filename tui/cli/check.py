@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tui.cli.door import outside
 from wizard_steps.cluster.file import Cluster, load
 from wizard_steps.engine.transport import Transport
 from wizard_steps.facts.judge import Report, judge
@@ -51,12 +52,12 @@ async def check(transport: Transport, cluster: Cluster, weights_kib: int = 0, qu
     def told(name: str, _: object) -> None:
         nonlocal done
         done += 1
-        print(f"\r{done} of {total} nodes asked", end="", file=sys.stderr, flush=True)
+        print(f"\r{done} of {total} nodes asked", end="", file=outside(sys.stderr), flush=True)
 
     show = not quiet and sys.stderr.isatty()
     facts = await gather(transport, cluster, told if show else None)
     if show:
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+        print("\r\x1b[K", end="", file=outside(sys.stderr), flush=True)
     return judge(facts, cluster, weights_kib)
 
 

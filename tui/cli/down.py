@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +64,11 @@ async def down(cluster: Cluster, dry: bool = False, take_over: bool = False) -> 
 async def _one(transport: Transport, node: Node, cmd: Cmd) -> bool:
     text = ""
     try:
-        async with asyncio.timeout(cmd.timeout):
-            async for item in transport.run(node, replace(cmd, until=None)):
+        async with (
+            asyncio.timeout(cmd.timeout),
+            aclosing(transport.run(node, replace(cmd, until=None))) as stream,
+        ):
+            async for item in stream:
                 if isinstance(item, Exit):
                     print(f"{node.name}: {text.strip() or item.detail or f'exit {item.code}'}", flush=True)
                     return item.code == 0

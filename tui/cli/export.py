@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tui.cli.door import outside
 from tui.cli.files import write_text
 from wizard_steps.errors import UsageError
+from wizard_steps.recording.safe import safe
 
 if TYPE_CHECKING:
     from wizard_steps.recording.journal import Walk
@@ -105,7 +107,7 @@ def _svg(walk: Walk, args: argparse.Namespace) -> int:
 
 def _write(path: Path | None, text: str) -> None:
     if path is None:
-        sys.stdout.write(text)
+        outside(sys.stdout).write(safe(text))
         return
     write_text(path, text)
     print(f"{path}: written")

@@ -63,7 +63,11 @@ def _compared(chapter: Chapter) -> list[Text]:
         if shot.quiet and comparison is None:
             continue
         lines.append(_command(shot))
-        lines += _rows(comparison) if comparison else [Text(safe(x)) for x in shot.output.splitlines()]
+        lines += (
+            _rows(shot.compared(comparison))
+            if comparison
+            else [Text(safe(x)) for x in shot.output.splitlines()]
+        )
         lines.append(Text())
     return lines
 

@@ -36,6 +36,10 @@ def run(args: argparse.Namespace) -> int:
         text = _list()
     elif args.topic == "cluster-file":
         text = cluster_file(args.name or "", args.json)
+    elif args.topic == "sources":
+        from wizard_steps.learn.claims import listing
+
+        text = listing()
     elif args.topic == "troubleshooting":
         text = troubleshooting(args.name or "")
     else:
@@ -60,6 +64,7 @@ def topics() -> dict[str, str]:
     """Topic -> its title."""
     made = {
         "cluster-file": "Every field of milepost.toml: type, default, meaning, example",
+        "sources": "What the texts say of vLLM and Ray: version and source of each claim",
         "troubleshooting": "What usually goes wrong at each milestone, and what to try",
     }
     for path in sorted(FOLDER.glob("*.md")):
@@ -112,13 +117,15 @@ def _field(doc: Any) -> Iterator[str]:
 def troubleshooting(milestone: str = "") -> str:
     """What the expected texts say of failures, milestone by milestone."""
     from wizard_steps.engine.expected import SNAPSHOTS, load
+    from wizard_steps.engine.prose import filled
 
     names = sorted(path.stem for path in (SNAPSHOTS / "expected").glob("*.md"))
     if milestone and milestone not in names:
         raise UsageError(f"{milestone}: no such milestone. There are: {', '.join(names)}")
     lines = ["# What to do when a gate fails", ""]
     for name in [milestone] if milestone else names:
-        text = load(name)
+        # No cluster is known here: {{venv}} reads VENV.
+        text = filled(load(name), {})
         if advice := text.sections.get("If it fails", ""):
             lines += [f"## {name}: {text.title}", "", advice.strip(), ""]
     return "\n".join(lines)

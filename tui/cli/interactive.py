@@ -29,7 +29,13 @@ def run_interactive(args: argparse.Namespace) -> int:
     from tui.app.life import live_walk
 
     if args.lab:
-        return MilepostApp(None, None, lab=True, folder=args.walk, diagnose=why).start()
+        from wizard_steps.lab import Lab
+        from wizard_steps.lab.faults import find
+
+        if args.fault:
+            find(args.fault)
+        lab = partial(Lab.start, fault=args.fault, keep=args.keep)
+        return MilepostApp(None, None, lab=lab, folder=args.walk, diagnose=why).start()
     path = args.cluster or Path("milepost.toml")
     if not path.exists():
         factory = partial(live_walk, take_over=args.take_over)

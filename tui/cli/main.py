@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
+from tui.cli.door import guarded
 from tui.cli.replay_options import add_replay_options
 from wizard_steps.errors import MilepostError, UsageError
 
@@ -22,6 +23,7 @@ examples:
   milepost cluster.toml --headless   no screen: a plain log, answers from the cluster file
   milepost --replay WALK [WALK ...]  replay recordings against today's steps (for CI)
   milepost --watch WALK              watch a recording: pause, speed, jump, the author's notes
+  milepost learn                     a course: recordings, questions, faults to find in the lab
   milepost down cluster.toml         end what milepost started on the nodes, and only that
   milepost dashboard cluster.toml    Ray's dashboard here, through an SSH tunnel
   milepost completion bash           shell completion (bash, zsh, tcsh)
@@ -37,7 +39,9 @@ MODULES = (
     "tui.cli.bundle",
     "tui.cli.check",
     "tui.cli.advise",
+    "tui.cli.plan",
     "tui.cli.walks",
+    "tui.cli.learn",
     "tui.cli.completion",
     "tui.cli.help",
 )
@@ -46,6 +50,16 @@ DEFAULT_FILE = "milepost.toml"
 
 def walk_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lab", action="store_true", help="use the embedded lab on this machine")
+    parser.add_argument("--fault", metavar="NAME", default="", help="with --lab: something is wrong; find it")
+    parser.add_argument("--list-faults", action="store_true", help="list the faults of the lab")
+    parser.add_argument(
+        "--keep",
+        nargs="?",
+        type=Path,
+        const=Path("milepost-lab.toml"),
+        metavar="FILE",
+        help="with --lab: leave its cluster file, for `milepost check FILE` and others while the lab runs",
+    )
     parser.add_argument("--headless", action="store_true", help="no screen: a plain log on standard output")
     parser.add_argument(
         "--dry-run", action="store_true", help="list every command and its node; run only those that read"
@@ -53,7 +67,13 @@ def walk_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--replay", nargs="+", type=Path, metavar="WALK", help="replay recorded walks against today's steps"
     )
-    parser.add_argument("--watch", type=Path, metavar="WALK", help="watch a recording in the wizard's screen")
+    parser.add_argument(
+        "--watch",
+        nargs="?",
+        const="",
+        metavar="WALK",
+        help="watch a recording in the wizard's screen; without a name the shipped ones are listed",
+    )
     parser.add_argument(
         "--walk", type=Path, metavar="DIR", help="where to record (default: milepost-walks/…)"
     )
@@ -113,6 +133,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _small() if not words or words[0] == "--replay" or "--replay" in words else build()
     commands = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
     args = parser.parse_args(with_default_command(words, list(commands.choices)))
+    with guarded():
+        return _run(args)
+
+
+def _run(args: argparse.Namespace) -> int:
     try:
         run: Callable[[argparse.Namespace], int] = args.run
         return run(args)
@@ -146,8 +171,15 @@ def run_walk(args: argparse.Namespace) -> int:
         return run_replays(args.replay, options)
     if args.junit or args.json or args.annotations or args.as_recorded or args.strict:
         raise UsageError("--junit, --json, --annotations, --as-recorded and --strict go with --replay WALK")
-    if args.watch:
+    if args.watch is not None:
         return run_watch(args.watch)
+    if args.list_faults:
+        from wizard_steps.lab.faults import listing
+
+        print(listing())
+        return 0
+    if (args.fault or args.keep) and not args.lab:
+        raise UsageError("--fault and --keep go with --lab")
     if args.lab and args.cluster:
         raise UsageError("--lab brings its own cluster file; leave the file out")
     if args.headless or args.dry_run:
@@ -164,7 +196,13 @@ def run_walk(args: argparse.Namespace) -> int:
     return run_interactive(args)
 
 
-def run_watch(folder: Path) -> int:
+def run_watch(name: str) -> int:
+    from wizard_steps.walks.shipped import listing, watchable
+
+    if not name:
+        print(listing())
+        return 0
+    folder = watchable(Path(name))
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError(
             "--watch needs a terminal; `milepost export` makes a page, a cast or pictures of a walk"

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import TextIO
 
+from msgspec.structs import replace
+
 from wizard_steps.diagnose import Finding
 from wizard_steps.diagnose.explain import findings_of
 from wizard_steps.model import Verdict, with_warnings
@@ -29,12 +31,15 @@ class PlainReport:
         self._verbose = verbose
         self._rest: dict[int, str] = {}
         self._waited = 0.0
+        #: What was said of this step already: nothing is told twice.
+        self._told: set[str] = set()
 
     def __call__(self, event: ev.AnyEvent, state: State) -> None:
         match event:
             case ev.WalkStarted():
                 self._walk(event, state)
             case ev.StepStarted():
+                self._told.clear()
                 again = f" (attempt {event.attempt})" if event.attempt > 1 else ""
                 self._say(f"\n== {event.step}: {state.step(event.step).title}{again}")
             case ev.CommandStarted() if self._verbose:
@@ -60,8 +65,12 @@ class PlainReport:
             case _:
                 pass
 
-    def _say(self, line: str) -> None:
-        print(line, file=self._out, flush=True)
+    def _say(self, text: str) -> None:
+        """Nothing but milepost's own words begins a line: a name or a summary may hold line ends."""
+        lead = "\n" if text.startswith("\n") else ""
+        first, *more = text.removeprefix("\n").split("\n")
+        lines = [first, *(line if line.startswith("   ") else f"   {line}" for line in more)]
+        print(lead + "\n".join(lines), file=self._out, flush=True)
 
     def _walk(self, event: ev.WalkStarted, state: State) -> None:
         self._say(f"milepost: path {event.path}, {len(event.steps)} milestones")
@@ -98,12 +107,15 @@ class PlainReport:
             self._say(f"   {event.node}  (not run: dry run)")
         elif event.detail and event.reason != "exit":  # what is said of a login, the checks say
             self._say(f"   {event.node}! {event.detail}")
+            self._told.add(event.detail)
 
     def _judged(self, event: ev.Judged, state: State) -> None:
         step = state.step(event.step)
         for check in event.verdict.checks:
             if self._verbose or check.state != "ok":
-                self._say(check_line(check))
+                known = check.state != "ok" and check.found in self._told
+                self._say(check_line(replace(check, found="see above") if known else check))
+                self._told.add(check.found)
         self._lines(event.verdict)
         if not event.verdict.passed and self._spool is not None:
             self._findings(findings_of(state, event.step, self._spool))
@@ -118,7 +130,8 @@ class PlainReport:
                 break
             where = f" on {finding.node}" if finding.node else ""
             self._say(f"   WHY {finding.family}{where}: {finding.cause}")
-            for evidence in finding.evidence[:2]:
+            new = [e for e in finding.evidence if e.text.strip() not in self._told]
+            for evidence in new[:2]:
                 self._say(f"        {evidence.file}:{evidence.line}: {evidence.text.strip()[:200]}")
             for number, action in enumerate(finding.try_, 1):
                 self._say(

@@ -11,11 +11,13 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from tui.cli.door import outside
 from tui.cli.files import write_text
 from tui.cli.plain import PlainReport
 from wizard_steps.errors import MilepostError
 from wizard_steps.model import with_warnings
 from wizard_steps.recording.journal import Meta, is_walk, load
+from wizard_steps.recording.safe import safe_line
 from wizard_steps.walks import verdicts as vs
 from wizard_steps.walks.replay import replay
 from wizard_steps.walks.shipped import find
@@ -54,7 +56,7 @@ def run_replays(folders: Sequence[Path], options: Options | None = None) -> int:
         _totals(found)
     if options.annotations or os.environ.get("GITHUB_ACTIONS") == "true":
         for line in as_annotations(found, options.as_recorded):
-            print(line, file=sys.stderr if options.json else sys.stdout)
+            print(line, file=outside(sys.stderr if options.json else sys.stdout))
     if options.junit:
         write_text(options.junit, as_junit(found, options.as_recorded))
     return code
@@ -98,7 +100,8 @@ def heading(folder: Path, meta: Meta) -> str:
     """Where a recording comes from, in one line."""
     kind = "RECORDED, SIMULATED" if meta.simulated else "RECORDED"
     edited = f", edited: {'; '.join(meta.edited)}" if meta.edited else ""
-    return f"{folder}: {kind} {meta.recorded} on {meta.machine} by milepost {meta.milepost}{edited}"
+    said = f"{folder}: {kind} {meta.recorded} on {meta.machine} by milepost {meta.milepost}{edited}"
+    return safe_line(said)
 
 
 def _told(verdict: WalkVerdict, options: Options) -> None:

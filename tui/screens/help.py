@@ -18,9 +18,9 @@ KEYS = (
         "Look",
         (
             ("1 2 3", "compare, log, checks"),
-            ("i", "why this step, what happens, what if it fails"),
+            ("i", "why this step, what happens, what to do if it fails"),
             ("[ ]", "the node before, the next node"),
-            ("f", "find a node in a list"),
+            ("f", "nodes x milestones, those in trouble first; find a node"),
             ("Tab", "to the step list (arrows there choose) and back"),
             ("Esc", "back to the present step"),
             ("z", "hide or show the step list"),
@@ -45,7 +45,8 @@ KEYS = (
             ("y", "copy the whole pane"),
             ("h", "after the last gate: endpoint, commands to copy, what next"),
             ("m", "write a note beside the step; milepost --watch shows it"),
-            ("d", "debugging switches (NCCL_DEBUG) on or off, from the next start on"),
+            ("d", "debugging switches (NCCL_DEBUG) on or off; with Ray, vllm serve must start anew"),
+            ("?", "words: rank, raylet, KV cache, ... one sentence each"),
             ("Ctrl+P", "all commands, themes"),
             ("q, Ctrl+C", "stop or close; asks first, and says what keeps running"),
         ),
@@ -67,9 +68,7 @@ KEYS = (
 class HelpScreen(Dialog[None]):
     """All keys on one page."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("f1,question_mark,q,enter", "cancel", "Close", show=False)
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("f1,q,enter", "cancel", "Close", show=False)]
     heading = "Keys and signs"
 
     def body(self) -> ComposeResult:

@@ -1,48 +1,66 @@
-"""The nodes as a list that can be filtered, those with failures first. For clusters of any size."""
+"""Nodes x milestones as a list that can be filtered, those in trouble first. For clusters of any size."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
-from rich.text import Text
 from textual.app import ComposeResult
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from tui.app.present import NodeMark
-from tui.app.text import STEP_STATES, safe
+from tui.app import matrix
 from tui.screens.dialog import Dialog
+from wizard_steps.recording.state import State
+
+#: Seconds between two looks at a walk that goes on.
+_EVERY = 0.5
 
 
 class NodesScreen(Dialog[str]):
-    """Answers the name of a node."""
+    """Answers the name of a node. ``state`` gives the walk as it is now."""
 
-    heading = "Nodes"
+    heading = "Nodes and milestones"
 
-    def __init__(self, marks: Sequence[NodeMark]) -> None:
+    def __init__(self, state: Callable[[], State]) -> None:
         super().__init__()
-        self._marks = sorted(marks, key=lambda mark: not mark.failures)
-        self._shown: list[NodeMark] = []
+        self._state = state
+        self._wanted = ""
+        self._shown: list[matrix.Row] = []
+        self._drawn: object = None
 
     def body(self) -> ComposeResult:
         yield Input(placeholder="type a part of a name, or failed", id="filter", compact=True)
+        yield Static(id="matrix-head")
         yield OptionList(id="choices", compact=True)
+        yield Static(id="matrix-steps", markup=False)
         yield Static("Enter shows the node; Esc goes back", id="dialog-hint", markup=False)
 
     def on_mount(self) -> None:
-        self._fill("")
+        self._fill()
         self.query_one(Input).focus()
+        self.set_interval(_EVERY, self._fill)
 
-    def _fill(self, wanted: str) -> None:
-        words = wanted.lower().split()
-        self._shown = [m for m in self._marks if all(w in _line(m).plain.lower() for w in words)]
+    def _fill(self) -> None:
+        state = self._state()
+        words = self._wanted.lower().split()
+        found = matrix.rows(state)
+        shown = [row for row in found if all(word in matrix.words(row) for word in words)]
+        if (shown, words) == self._drawn:
+            return
+        self._drawn = (shown, words)
         options = self.query_one(OptionList)
+        at = self._shown[options.highlighted].name if options.highlighted is not None else ""
+        self._shown, width = shown, matrix.name_width(found)
+        self.query_one("#matrix-head", Static).update(matrix.head(state, width))
+        self.query_one("#matrix-steps", Static).update(matrix.steps_line(state))
         options.clear_options()
-        options.add_options(Option(_line(mark)) for mark in self._shown)
-        options.highlighted = 0 if self._shown else None
+        options.add_options(Option(matrix.line(row, width)) for row in shown)
+        names = [row.name for row in shown]
+        options.highlighted = (names.index(at) if at in names else 0) if names else None
 
     def on_input_changed(self, event: Input.Changed) -> None:
-        self._fill(event.value)
+        self._wanted = event.value
+        self._fill()
 
     def on_key(self, event: object) -> None:
         key = getattr(event, "key", "")
@@ -57,9 +75,3 @@ class NodesScreen(Dialog[str]):
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         self.dismiss(self._shown[event.option_index].name)
-
-
-def _line(mark: NodeMark) -> Text:
-    symbol, word, _ = STEP_STATES[mark.state]
-    text = Text(f"{symbol} {word:<8} ").append(safe(mark.name))
-    return text.append(f"  {mark.failures} failed", "bold") if mark.failures else text

@@ -97,8 +97,7 @@ class WalkScreen(WalkView):
 
     def action_nodes(self) -> None:
         if self.state.steps:
-            marks = present.node_marks(self.state, self.shown)
-            self.app.push_screen(NodesScreen(marks), self._node_chosen)
+            self.app.push_screen(NodesScreen(lambda: self.state), self._node_chosen)
 
     def _node_chosen(self, name: str | None) -> None:
         if name:

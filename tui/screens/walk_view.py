@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
@@ -174,9 +175,20 @@ class WalkView(Screen[None]):
         key = (shown, self.node, state.cluster, state.facts)
         if key != self._informed:
             self._informed = key
-            step = next((s for s in session.engine.plan if s.id == shown), None)
-            found = document(state, shown, step, self.node)
-            info.want(shown, found.sections if found is not None else {})
+            info.want(shown, self._sections(session, state, shown))
+
+    def _sections(self, session: WalkSession, state: State, shown: str) -> Mapping[str, str]:
+        step = next((s for s in session.engine.plan if s.id == shown), None)
+        found = document(state, shown, step, self.node)
+        return found.sections if found is not None else {}
+
+    @property
+    def prose(self) -> str:
+        """What is said of the step on show, whose words come first in the list of words."""
+        session = self.app.session
+        if session is None or not session.state.steps:
+            return ""
+        return "\n".join(self._sections(session, session.state, self.shown).values())
 
     def _compare(self, session: WalkSession, state: State, shown: str) -> None:
         step, wall = state.step(shown), time.monotonic()

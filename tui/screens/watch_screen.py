@@ -131,6 +131,14 @@ class WatchScreen(WalkScreen):
     ]
     NO_NOTE = "This is being played, not recorded: `milepost edit WALK --note STEP TEXT` adds a note."
 
+    def __init__(self, lesson: bool = False) -> None:
+        super().__init__()
+        self._lesson = lesson
+
+    def on_mount(self) -> None:
+        if self._lesson:
+            self.action_info()
+
     @property
     def playback(self) -> Playback:
         return cast("WatchApp", self.app).playback
@@ -157,6 +165,8 @@ class WatchScreen(WalkScreen):
             return ""
         notes = self.playback.notes(shown, self.state.step(shown).attempt)
         lines = [line for note in notes for line in safe_block(note).splitlines()]
+        if self._lesson and self.playback.told >= len(self.playback.walk.events):
+            lines.append("The recording is over: q goes back to the lesson.")
         return "\n".join(lines[:_NOTE_LINES])
 
     def action_play(self) -> None:

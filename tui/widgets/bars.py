@@ -10,7 +10,7 @@ from rich.text import Text
 from textual.widget import Widget
 
 from tui.app.present import NodeMark
-from tui.app.text import STEP_STATES, cut, spinner
+from tui.app.text import STEP_STATES, cut, safe, spinner
 
 #: Above this many nodes a filterable list takes the place of the tabs.
 TABS = 8
@@ -43,7 +43,8 @@ class Bar(Widget):
         return True
 
     def add(self, text: Text, words: str, name: str = "") -> Text:
-        return text.append(words, self.get_component_rich_style(f"bar--{name}", partial=True) if name else "")
+        style = self.get_component_rich_style(f"bar--{name}", partial=True) if name else ""
+        return text.append(safe(words), style)
 
 
 class HeaderBar(Bar):

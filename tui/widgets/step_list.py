@@ -13,7 +13,7 @@ from textual.message import Message
 from textual.strip import Strip
 
 from tui.app.present import short_title
-from tui.app.text import STEP_STATES, cut, duration
+from tui.app.text import STEP_STATES, cut, duration, safe
 from tui.widgets.line_view import LineView
 from wizard_steps.recording.state import StepState
 
@@ -35,7 +35,7 @@ def step_rows(steps: Sequence[StepState], now: float) -> list[StepRow]:
     def time(step: StepState) -> str:
         return "" if step.started is None else duration(step.elapsed(now))
 
-    return [StepRow(s.id, s.title, short_title(s.id, s.title), s.status, time(s)) for s in steps]
+    return [StepRow(s.id, safe(s.title), safe(short_title(s.id, s.title)), s.status, time(s)) for s in steps]
 
 
 class StepList(LineView):

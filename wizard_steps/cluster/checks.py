@@ -6,9 +6,13 @@ import ipaddress
 import re
 import shlex
 from collections.abc import Iterator
+from typing import Any
+
+import msgspec
 
 from wizard_steps.cluster.address import address
 from wizard_steps.cluster.devices import VISIBLE, environment, named
+from wizard_steps.cluster.flag_checks import flag_problems
 from wizard_steps.cluster.values import Cluster, NodeEntry
 
 #: The name of a container image: registry, path, tag or digest.
@@ -16,6 +20,11 @@ IMAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,254}")
 
 #: Environment variables that hold secrets; refused in the file.
 SECRET_NAMES = re.compile(r"(TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY)", re.IGNORECASE)
+
+
+#: Flags that take a secret, and how many letters of them may also be the beginning of another flag.
+_KEY_FLAGS = {"api-key": 4, "hf-token": 3}
+_SECRET_FLAG = re.compile(r"(?:^|-)(?:api-?key|token|password|passwd|secret)$")
 
 
 def problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
@@ -29,6 +38,8 @@ def problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
     yield from _node_problems(cluster)
     yield from _serve_problems(cluster)
     yield from _docker_problems(cluster)
+    if cluster.without_ray:
+        yield from _equal_ranks(cluster)
     tables = {"env": cluster.env, **{f"nodes[{i}].env": entry.env for i, entry in enumerate(cluster.nodes)}}
     for table, env in tables.items():
         for key in env:
@@ -38,6 +49,19 @@ def problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
                     "looks like a secret; set it in the wizard's environment, never in this file",
                 )
     yield from _gpu_problems(cluster)
+    yield from _unseen("", msgspec.to_builtins(cluster))
+
+
+def _unseen(where: str, value: Any) -> Iterator[tuple[str, str]]:
+    """Line ends, NUL and marks that nobody sees have no place in a value of any field."""
+    if isinstance(value, str) and not value.isprintable():
+        yield where, f"{value!r} has a character in it that cannot be seen"
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _unseen(f"{where}.{key}".lstrip("."), inner)
+    if isinstance(value, list | tuple):
+        for n, inner in enumerate(value):
+            yield from _unseen(f"{where}[{n}]", inner)
 
 
 def _duplicates(cluster: Cluster) -> Iterator[tuple[str, str]]:
@@ -108,17 +132,40 @@ def _serve_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
         )
     if not cluster.venv.startswith("/"):
         yield "venv", "must be an absolute path: the same on every node"
-    for i, flag in enumerate(serve.extra_flags):
-        if flag.startswith("--api-key"):
-            where = f"serve.extra_flags[{i}]"
-            yield (
-                where,
-                "an API key is a secret: set serve.api_key = true, and VLLM_API_KEY in your environment",
-            )
+    yield from flag_problems(cluster)
+    yield from _secret_flags(cluster)
     ray = cluster.ray
     if 10002 <= ray.port <= 19999 or 10002 <= ray.dashboard_port <= 19999:
         where = "ray.port" if 10002 <= ray.port <= 19999 else "ray.dashboard_port"
         yield where, "lies in Ray's worker port range 10002-19999; `ray start` refuses that"
+
+
+def _secret_flags(cluster: Cluster) -> Iterator[tuple[str, str]]:
+    lists = {
+        "serve.extra_flags": cluster.serve.extra_flags,
+        "ray.head_flags": cluster.ray.head_flags,
+        "ray.worker_flags": cluster.ray.worker_flags,
+        "docker.extra_flags": cluster.docker.extra_flags,
+    }
+    for table, flags in lists.items():
+        for i, word in enumerate(flags):
+            if secret_flag(word):
+                yield (
+                    f"{table}[{i}]",
+                    "an API key or token is a secret, and every process list would show it: set "
+                    "serve.api_key = true and VLLM_API_KEY in your environment; HF_TOKEN for the hub",
+                )
+
+
+def secret_flag(word: str) -> bool:
+    """Whether a flag takes a secret, however it is spelt: vLLM reads ``--api_key``, ``--API-KEY`` is a typing
+    error, argparse takes ``--api-k``."""
+    name = word.strip().partition("=")[0].partition(" ")[0]
+    if not name.startswith("-"):
+        return False
+    name = name.lstrip("-").replace("_", "-").lower()
+    short = any(flag.startswith(name) and len(name) > least for flag, least in _KEY_FLAGS.items())
+    return short or bool(_SECRET_FLAG.search(name))
 
 
 def _docker_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
@@ -128,7 +175,8 @@ def _docker_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
     if not docker.hf_home.startswith(("/", "~/")):
         yield "docker.hf_home", "must be an absolute path, or begin with ~/"
     try:
-        shlex.split(docker.command)
+        if not shlex.split(docker.command):
+            yield "docker.command", "must not be empty"
     except ValueError as error:
         yield "docker.command", str(error)
     for i, flag in enumerate(docker.extra_flags):
@@ -138,8 +186,10 @@ def _docker_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
             yield where, "looks like a secret; set it in the wizard's environment, never in this file"
     if cluster.path == "docker" and not re.fullmatch(r"[0-9A-Za-z.+!_-]+", cluster.ray.version):
         yield "ray.version", f"{cluster.ray.version!r} is not a version"
-    if cluster.path == "docker" and docker.ray == "none":
-        yield from _equal_ranks(cluster)
+    if cluster.path == "docker" and cluster.serve.executor == "mp" and docker.ray not in ("ask", "none"):
+        yield "docker.ray", f'is {docker.ray!r}, but serve.executor = "mp" runs without Ray: leave it out'
+    if cluster.path == "docker" and cluster.serve.model.startswith("/") and ":" in cluster.serve.model:
+        yield "serve.model", "a path with a colon cannot be mounted into a container: rename the folder"
 
 
 def _equal_ranks(cluster: Cluster) -> Iterator[tuple[str, str]]:

@@ -13,8 +13,10 @@ from wizard_steps.model import Node
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Count = Annotated[int, Meta(ge=1, le=4096)]
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
-EnvName = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")]
+EnvName = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*\Z")]
+#: vLLM's own default for --master-port.
+MASTER_PORT = 29501
 Path_ = Literal["bare-metal", "docker"]
 
 
@@ -24,6 +26,7 @@ class NodeEntry(Struct, frozen=True, forbid_unknown_fields=True):
     gpus       how many of its GPUs are used: the first sound ones, unless its env has CUDA_VISIBLE_DEVICES.
                0 is for a head that only runs Ray: vLLM then starts on the first node that has GPUs.
     env        for this node's processes; wins over the cluster's [env].
+    docker_flags  for `docker run` on this node, after docker.extra_flags.
     ray_flags  for `ray start` on this node, after ray.head_flags or ray.worker_flags.
     """
 
@@ -36,6 +39,7 @@ class NodeEntry(Struct, frozen=True, forbid_unknown_fields=True):
     fabric_ip: str = ""
     env: dict[EnvName, str] = field(default_factory=dict)
     ray_flags: tuple[str, ...] = ()
+    docker_flags: tuple[str, ...] = ()
 
 
 class Serve(Struct, frozen=True, forbid_unknown_fields=True):
@@ -43,12 +47,16 @@ class Serve(Struct, frozen=True, forbid_unknown_fields=True):
 
     ``api_key``: clients must give a key. The key itself is never in the file: VLLM_API_KEY of the wizard's
     environment, else the person is asked. Without it vLLM takes VLLM_API_KEY where that is set.
+    ``executor``: "mp" is vLLM's own launcher, a rank on every node (``--nnodes``), without Ray; the ranks
+    meet at ``master_port`` of the head.
     """
 
     model: Annotated[str, Meta(min_length=1)] = "meta-llama/Llama-3.2-1B-Instruct"
     served_model_name: str = ""
     tensor_parallel: Count = 1
     pipeline_parallel: Count = 1
+    executor: Literal["ray", "mp"] = "ray"
+    master_port: Port = MASTER_PORT
     host: str = "0.0.0.0"
     port: Port = 8000
     api_key: bool = False
@@ -94,21 +102,36 @@ class Docker(Struct, frozen=True, forbid_unknown_fields=True):
 
     image        empty: vLLM's official image for serve.vllm_version.
     command      the docker command on the nodes: ``docker``, a full path, or ``sudo -n docker``.
+    ipc          "host": the host's own /dev/shm in place of one of shm_size.
+    restart      the engine's restart policy. Empty: after a reboot nothing comes back until a walk starts it.
+    log_size     the engine keeps at most this much of a container's log, e.g. "100m". Empty: as it is set up.
     gpu_flags    podman ignores ``--gpus``; there it is ``["--device", "nvidia.com/gpu=all"]``.
     ray          what to do when the image has no ray. ask: the person; image: nothing, another image has
-                 to be named; build: add Ray to it on each node; none: walk without Ray (vLLM's --nnodes).
-    master_port  where vLLM's ranks meet on the path without Ray.
+                 to be named; build: add Ray to it on each node; none: the older way to write
+                 serve.executor = "mp".
+    master_port  the older place of serve.master_port.
     """
 
     image: str = ""
     hf_home: str = "~/.cache/huggingface"
-    shm_size: Annotated[str, Meta(pattern=r"^\d+(\.\d+)?[bkmgBKMG]?$")] = "10.24g"
+    ipc: Literal["", "host"] = ""
+    restart: Literal["", "on-failure", "unless-stopped", "always"] = ""
+    log_size: Annotated[str, Meta(pattern=r"^(\d+[kmg])?\Z")] = ""
+    shm_size: Annotated[str, Meta(pattern=r"^\d+(\.\d+)?[bkmgBKMG]?\Z")] = "10.24g"
     command: Annotated[str, Meta(min_length=1)] = "docker"
     gpu_flags: tuple[str, ...] = ("--gpus", "all")
     ulimits: tuple[str, ...] = ("memlock=-1", "stack=67108864")
     extra_flags: tuple[str, ...] = ()
     ray: Literal["ask", "image", "build", "none"] = "ask"
-    master_port: Port = 29501
+    master_port: Port = MASTER_PORT
+
+
+class Fabric(Struct, frozen=True, forbid_unknown_fields=True):
+    """The GPU network's gate. Shares of the links' own rate; ``accept`` turns a failure into a warning."""
+
+    accept: tuple[Literal["socket", "slow"], ...] = ()
+    warn_below: Annotated[float, Meta(ge=0, le=1)] = 0.75
+    fail_below: Annotated[float, Meta(ge=0, le=1)] = 0.25
 
 
 class Cluster(Struct, frozen=True, dict=True, forbid_unknown_fields=True):
@@ -120,6 +143,7 @@ class Cluster(Struct, frozen=True, dict=True, forbid_unknown_fields=True):
     ray: Ray = field(default_factory=Ray)
     ssh: Ssh = field(default_factory=Ssh)
     docker: Docker = field(default_factory=Docker)
+    fabric: Fabric = field(default_factory=Fabric)
     env: dict[EnvName, str] = field(default_factory=dict)
     #: Set by the embedded lab: every screen and recording of it says SIMULATED.
     simulated: bool = False
@@ -148,6 +172,22 @@ class Cluster(Struct, frozen=True, dict=True, forbid_unknown_fields=True):
     def entry(self, node: Node) -> NodeEntry:
         """What the file says of a node; nothing special of the wizard's machine, which is not in it."""
         return self._entries.get(node.name) or NodeEntry(host=node.host, gpus=node.gpus)
+
+    @property
+    def without_ray(self) -> bool:
+        """Whether the file chooses vLLM's own launcher. (A person may still, where an image has no Ray.)"""
+        return self.serve.executor == "mp" or (self.path == "docker" and self.docker.ray == "none")
+
+    @property
+    def master_port(self) -> int:
+        """Where vLLM's ranks meet without Ray."""
+        older = self.docker.master_port if self.path == "docker" else MASTER_PORT
+        return older if older != MASTER_PORT else self.serve.master_port
+
+    @property
+    def meeting_port(self) -> int:
+        """Where the other nodes find the head. (docker.ray leaves the executor open until later.)"""
+        return self.master_port if self.serve.executor == "mp" else self.ray.port
 
     @property
     def total_gpus(self) -> int:

@@ -104,7 +104,12 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _is_log(name: str) -> bool:
     base = name.rsplit("/", 1)[-1]
-    return not base.startswith(".") and base not in _OWN and not base.endswith(_SKIPPED)
+    return (
+        not base.startswith(".")
+        and base not in _OWN
+        and not base.endswith(_SKIPPED)
+        and ".facts." not in base
+    )
 
 
 def _nodes(names: Sequence[Path]) -> Callable[[Path], str]:
@@ -115,7 +120,8 @@ def _nodes(names: Sequence[Path]) -> Callable[[Path], str]:
 
     def of(name: Path) -> str:
         if name.parent.name == "out" and name.suffix in (".log", ".gz"):
-            return name.name.removesuffix(".gz").removesuffix(".log")
+            # A recording names its outputs NODE.STEP.COMMAND.
+            return name.name.removesuffix(".gz").removesuffix(".log").rsplit(".", 2)[0]
         return next((part for part in name.parts[:-1] if part in tops), "")
 
     return of

@@ -22,6 +22,8 @@ _WRITTEN = re.compile(
     r"|\[[0-9]{1,3}(?:;[0-9]{1,3}){0,4}m",
     re.IGNORECASE,
 )
+#: What chat and word processors make of quotes and spaces.
+_TYPED = str.maketrans("\u2018\u2019\u201c\u201d\u00a0", "''\"\" ")
 _CONTROL = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2028\u2029\u2066-\u2069\ud800-\udfff\ufeff]"
 )
@@ -29,11 +31,11 @@ _CONTROL = re.compile(
 
 def strip_codes(text: str) -> str:
     """``text`` without escape codes, controls and lone surrogates; newlines, returns and tabs stay."""
-    if "[" in text:
+    if "[0m" in text or "[m" in text or "[0;0m" in text or "ESC[" in text or ("\\" in text and "[" in text):
         text = _WRITTEN.sub("", _ESCAPE.sub("", text))
     if text.isascii() and text.isprintable():
         return text
-    return _CONTROL.sub("", _ESCAPE.sub("", text))
+    return _CONTROL.sub("", _ESCAPE.sub("", text)).translate(_TYPED)
 
 
 def unwrapped(line: str) -> list[str]:

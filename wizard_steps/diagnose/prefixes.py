@@ -26,6 +26,7 @@ _PREFIXES = tuple(
         # kubectl --prefix; stern with its plus sign; CRI files
         rf"\[(?:pod/)?(?P<node>{_NAME})/{_NAME}\]\s",
         rf"(?P<node>{_NAME}-{_NAME}) › {_NAME}\s",
+        rf"(?P<node>{_NAME}-{_NAME})\s{_NAME}\s(?=\(\w[\w.-]* (?:pid|rank)=)",
         rf"{_ISO}\s(?:stdout|stderr)\s[FP]\s",
         # logcli: time, then the labels of the stream
         rf"{_ISO}\s?\{{[^{{}}]{{0,400}}?(?:host|node|hostname|instance|pod)=\"(?P<node>[^\"]{{1,80}})\"[^{{}}]{{0,400}}\}}\s?",
@@ -34,6 +35,13 @@ _PREFIXES = tuple(
         rf"(?P<node>{_NAME})\s[\w./@-]{{1,80}}(?:\[\d+\])?:\s",
         # docker logs --timestamps, kubectl logs --timestamps
         r"20\d\d-[01]\d-[0-3]\dT[0-2]\d:[0-5]\d:[0-6]\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)\s+(?=\S)",
+        # syslog as RFC 5424 has it
+        rf"<\d{{1,3}}>1 {_ISO} (?P<node>{_NAME}) \S{{1,48}} \S{{1,128}} \S{{1,32}} "
+        r"(?:-|\[[^\]]{0,400}\])\s",
+        # mpirun, torchrun
+        r"\[\d+,\d+\]<std(?:out|err)>:\s?|\[default\d+\]:\s?",
+        # docker service logs
+        rf"\S{{1,100}}@(?P<node>{_NAME})\s{{1,40}}\|\s",
         # docker compose, and what else puts a bar behind a name
         rf"(?P<node>(?!(?:DEBUG|INFO|WARN|WARNING|ERROR|FATAL)\b|20\d\d|std(?:out|err)\b){_NAME})\s*\|\s",
         # srun --label
@@ -116,6 +124,8 @@ _HEADERS = tuple(
         rf"^srun: error: (?P<node>{_NAME}): ",
         rf"^(?:\([\w.-]+\) )?\[?[a-z_][\w.-]*@(?P<node>{_NAME})[: ][^\]$#]{{0,80}}\]?[$#] ?",
         r"(?i)\bauthenticity of host '(?P<node>[^' ]+)",
+        rf"^\s*_HOSTNAME=(?P<node>{_NAME})\s*$",
+        rf"^\[\d+\] [\d:]+ \[(?:FAILURE|SUCCESS)\] (?P<node>{_NAME})\b",
     )
 )
 
@@ -130,7 +140,13 @@ def said(line: str) -> str:
 
 def header(lines: Iterable[str]) -> str:
     """The node of the first line that says where its neighbours come from."""
+    rule = False
     for line in lines:
+        bare = line.strip()
+        # dshbak and clush -b write the name between two lines of dashes.
+        if rule and re.fullmatch(_NAME, bare) and not bare.isdigit():
+            return bare
+        rule = len(bare) >= 8 and not bare.strip("-")
         for pattern in _HEADERS:
             if (match := pattern.search(line[:400])) and (node := _worthy(match["node"])):
                 return node

@@ -108,6 +108,8 @@ def _finding(group: list[Placed], scanned: Sequence[Scanned], redactor: Redactor
     given = {name: value for one in reversed(scanned) for name, value in one.values.items()}
     named = {**first.hit.groups, **({"node": first.node} if first.node else {})}
     values = {**given, **scanned[first.order[0]].values, **named}
+    if rule.family == "ssh" and first.hit.near:
+        values.setdefault("host", first.hit.near)
     safe = plain(values)
     return Finding(
         rule=rule.id,
@@ -163,8 +165,10 @@ def _with_confidence(found: list[Finding]) -> list[Finding]:
     result: list[Finding] = []
     rivals = {finding.family for finding in found if finding.kind == "cause"}
     limit = CONTESTED if len(rivals) > 1 else 1.0
-    for number, finding in enumerate(found):
-        own = finding.confidence * (LATER if number else 1.0)
+    for finding in found:
+        # The same failure on another node is no consequence.
+        again = finding.rule == found[0].rule
+        own = finding.confidence * (1.0 if again else LATER)
         limit = min(limit, own)
         result.append(replace(finding, confidence=round(limit, 3)))
     return result

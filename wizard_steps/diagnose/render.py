@@ -47,6 +47,10 @@ def _one(number: int, finding: Finding, explain: bool) -> list[str]:
         lines.append(f"   try: {action.text}")
         if action.command:
             lines.append(f"        {action.command}")
+        if action.command.startswith("export "):
+            lines.append(
+                "        (in the shell that starts Ray and vLLM; with milepost: env in the cluster file)"
+            )
     if versions := _versions(finding):
         lines.append(f"   versions: {versions}")
     if finding.why and (explain or number == 1):

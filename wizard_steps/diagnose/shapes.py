@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 import itertools
 import json
+import quopri
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -29,9 +30,13 @@ _HIDDEN = re.compile(r"<(script|style)\b[^<>]*>", re.IGNORECASE)
 _BREAK = re.compile(r"<(?:br|/p|/div|/li|/tr|/pre|/h\d)\b[^<>]*>", re.IGNORECASE)
 _TAG = re.compile(r"</?[a-zA-Z!][^<>]{0,2000}>")
 _MEMBER = re.compile(r'\s*"[\w.@-]{1,80}"\s*:\s*(".*")\s*,?\s*$')
-_TEXTS = ("MESSAGE", "log", "message", "msg", "text", "line", "content", "body")
+_EVENT = re.compile(r'\s*\[\s*[\d.]+\s*,\s*"o"')
+_MAIL = re.compile(r"^content-transfer-encoding:\s*quoted-printable", re.IGNORECASE | re.MULTILINE)
+_TEXTS = ("MESSAGE", "log", "message", "msg", "textPayload", "text", "line", "content", "body")
 _TIMES = ("time", "ts", "timestamp", "@timestamp")
 _HOSTS = ("_HOSTNAME", "host", "hostname", "host_name", "node", "nodename", "pod", "pod_name", "instance")
+#: Where collectors put the host one level deeper.
+_INNER = (("kubernetes", "host"), ("kubernetes", "pod_name"), ("custom_fields", "ip"), ("host", "name"))
 _LEVELS = ("level", "severity", "levelname", "lvl")
 
 
@@ -71,6 +76,8 @@ def _lines(head: str, source: Iterator[str]) -> Iterator[str]:
 def _shape(head: str) -> Callable[[Iterator[str]], Iterator[str]] | None:
     if _PAGE.match(head):
         return _page
+    if _MAIL.search(head):
+        return _mail
     lines = [line for line in head[:HEAD].split("\n")[:200] if line.strip()]
     if any(line.lstrip()[0] in '{["' and _is_json(line) for line in lines[:20]):
         return _records
@@ -122,9 +129,17 @@ def _visible(line: str, hidden: str) -> tuple[str, str]:
 
 
 def _records(lines: Iterator[str]) -> Iterator[str]:
+    held = ""
     for line in lines:
         end = "\n" if line.endswith("\n") else ""
-        yield readable(line.rstrip("\n")).replace("\n", "\r") + end
+        text = readable(line.rstrip("\n"))
+        if _EVENT.match(line) and len(held) < 1 << 16:
+            # A terminal recording cuts lines anywhere: what is unfinished waits for the rest.
+            *whole, held = (held + text).replace("\r\n", "\n").split("\n")
+            text = "\n".join(whole)
+        yield text.replace("\n", "\r") + end
+    if held:
+        yield "\r" + held
 
 
 def readable(line: str) -> str:
@@ -207,7 +222,7 @@ def _prefix(record: dict[str, Any]) -> str:
     level = str(_first(record, _LEVELS)).upper()
     level = f"{level}: " if level in ("DEBUG", "INFO", "WARN", "WARNING") else ""
     if host and re.fullmatch(r"[\w.-]{1,100}", host):
-        return f"{when or '1970-01-01T00:00:00'} {host} {program}: {level}"
+        return f"{when} {host} {program}: {level}" if when else f"{host} | {level}"
     return f"{when} {level}" if when else level
 
 
@@ -215,8 +230,11 @@ def _first(record: dict[str, Any], keys: tuple[str, ...]) -> str:
     for key in keys:
         if isinstance(record.get(key), str) and record[key]:
             return str(record[key])
-    fields = record.get("custom_fields")
-    return str(fields["ip"]) if keys is _HOSTS and isinstance(fields, dict) and "ip" in fields else ""
+    for inner, key in _INNER if keys is _HOSTS else ():
+        fields = record.get(inner)
+        if isinstance(fields, dict) and isinstance(fields.get(key), str):
+            return str(fields[key])
+    return ""
 
 
 def _stamp(record: dict[str, Any]) -> str:
@@ -252,6 +270,20 @@ def _width(lines: list[str]) -> int:
     pairs = [(one, two) for one, two in itertools.pairwise(plain) if len(one) == longest]
     cut = sum(not _STARTS.match(two) for _, two in pairs)
     return longest if cut >= 2 and cut > 0.6 * len(pairs) else 0
+
+
+def _mail(lines: Iterator[str]) -> Iterator[str]:
+    """A mail as it was sent: lines cut with = at their end, other bytes as =XX."""
+    held, missing = "", 0
+    for line in lines:
+        bare = line.rstrip("\r\n")
+        if bare.endswith("=") and len(held) < 1 << 16:
+            held, missing = held + bare[:-1], missing + 1
+            continue
+        text = quopri.decodestring((held + bare).encode("utf-8", "replace")).decode("utf-8", "replace")
+        yield text.replace("\n", "\r") + "\n" * (missing + line.endswith("\n"))
+        held, missing = "", 0
+    yield from _let_go(held, missing - 1)
 
 
 def _joined(lines: Iterator[str], width: int) -> Iterator[str]:

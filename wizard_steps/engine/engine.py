@@ -13,6 +13,7 @@ from wizard_steps.cluster.file import Cluster
 from wizard_steps.engine import expected
 from wizard_steps.engine.clock import Clock
 from wizard_steps.engine.decide import GATE_OPTIONS, Answer, Decider
+from wizard_steps.engine.expect import without_between
 from wizard_steps.engine.expected import Expected
 from wizard_steps.engine.runner import Runner
 from wizard_steps.engine.step import Known, Step
@@ -217,7 +218,7 @@ class Engine:
             summary=summary,
             checks=(*verdict.checks, *missing),
             facts=verdict.facts if passed else {},
-            comparisons=tuple(comparisons),
+            comparisons=tuple(map(without_between, comparisons)),
         )
 
     def compare(self, step: Step, known: Known, done: Results) -> list[Comparison]:

@@ -15,10 +15,12 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from wizard_steps.model import Comparison, Row, RowState
 
@@ -99,6 +101,23 @@ def compare(key: str, node: str, expected: Sequence[ExpectedLine], real: Sequenc
     return Comparison(key=key, node=node, rows=tuple(_rows(expected, numbered, pairs)))
 
 
+def without_between(comparison: Comparison) -> Comparison:
+    """The comparison without the lines that a "..." passed over: the output has them."""
+    return replace(comparison, rows=tuple(row for row in comparison.rows if row.state != "between"))
+
+
+def with_between(comparison: Comparison, real: Sequence[str]) -> Comparison:
+    """The same with every line of the output, in order: a line that no row speaks of was passed over."""
+    told = {row.line for row in comparison.rows}
+    left = deque((n, text.rstrip()) for n, text in enumerate(real, 1) if text.strip() and n not in told)
+    rows: list[Row] = []
+    for row in comparison.rows:
+        while row.line and left and left[0][0] < row.line:
+            rows += _between([left.popleft()], gap=True)
+        rows.append(row)
+    return replace(comparison, rows=(*rows, *_between(left, gap=True)))
+
+
 def _align(wanted: Sequence[ExpectedLine], real: Sequence[str]) -> dict[int, int]:
     """Expected index -> real index. Longest common subsequence; a required line outweighs optional ones."""
     hits = [[j for j, text in enumerate(real) if matches(line, text)] for line in wanted]
@@ -149,6 +168,6 @@ def _rows(
     return rows + _between(real[position:], gap)
 
 
-def _between(real: Sequence[tuple[int, str]], gap: bool) -> list[Row]:
+def _between(real: Iterable[tuple[int, str]], gap: bool) -> list[Row]:
     state: RowState = "between" if gap else "unexpected"
     return [Row(state=state, real=text, line=number) for number, text in real]

@@ -24,6 +24,8 @@ LAST_USE = 10.0
 Emit = Callable[[ev.AnyEvent], None]
 #: A Result keeps this many bytes of each end of an output; all of it is in the spool.
 KEEP = 512 * 1024
+#: Up to this many bytes a Result holds all of an output, so that its lines have the numbers of the spool's.
+WHOLE = 2 * KEEP
 #: Bytes one use of a command may print; a node that never stops must not fill the person's disk.
 MOST = 4 * 2**30
 
@@ -144,7 +146,7 @@ class Runner:
 
     async def _stream(self, run: int, node: Node, cmd: Cmd, tail: Tail, spool: str) -> Exit:
         watch, size = _LineWatch(cmd.stop), 0
-        async with aclosing(self._transport.run(node, cmd)) as stream:  # type: ignore[type-var]
+        async with aclosing(self._transport.run(node, cmd)) as stream:
             async for item in stream:
                 if isinstance(item, Exit):
                     return item

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from wizard_steps.model import Chunk, Cmd, Exit, Node
@@ -20,6 +20,6 @@ class Transport(Protocol):
     Raises HostKeyChanged, and nothing else for what a host can do.
     """
 
-    def run(self, node: Node, cmd: Cmd) -> AsyncIterator[Chunk | Exit]: ...
+    def run(self, node: Node, cmd: Cmd) -> AsyncGenerator[Chunk | Exit]: ...
 
     async def close(self) -> None: ...

@@ -62,7 +62,7 @@ async def ask(transport: Transport, node: Node, cmd: Cmd) -> Answer:
     output, problem, notes = bytearray(), "", ""
     started = time.time()
     try:
-        async with asyncio.timeout(cmd.timeout), aclosing(transport.run(node, cmd)) as stream:  # type: ignore[type-var]
+        async with asyncio.timeout(cmd.timeout), aclosing(transport.run(node, cmd)) as stream:
             async for item in stream:
                 if isinstance(item, Chunk):
                     output += item.data[: max(0, KEEP - len(output))]

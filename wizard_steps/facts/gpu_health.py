@@ -11,11 +11,12 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
-#: The lines of `nvidia-smi -q` that are kept; it prints some hundred for each GPU.
+#: The lines of `nvidia-smi -q` that are kept; it prints some hundred for each GPU. Every section's own line
+#: (four blanks) is among them: without the next one's, a value would be taken for the section before.
 SCRIPT = (
-    "nvidia-smi -q | grep -E -e '^GPU [0-9A-Fa-f]' -e '^    (MIG Mode|ECC Errors|Retired Pages|Remapped Rows|"
-    "Clocks (Throttle|Event) Reasons|GPU Recovery Action)' -e '^ +(Current|Pending|Uncorrectable|Total|"
-    "SRAM Uncorrectable|DRAM Uncorrectable|Volatile|Aggregate|Pending Page Blacklist|Pending|"
+    "nvidia-smi -q | grep -E -e '^GPU [0-9A-Fa-f]' -e '^    [A-Za-z]' "
+    "-e '^ +(Current|Pending|Uncorrectable|Total|SRAM Uncorrectable|"
+    "DRAM Uncorrectable|Volatile|Aggregate|Pending Page Blacklist|Pending|"
     "Remapping Failure Occurred|HW Thermal Slowdown|HW Power Brake Slowdown|SW Thermal Slowdown) *(:|$)'"
 )
 #: The kernel's own words; ordinary users may read them on some systems only.
@@ -90,7 +91,7 @@ def _health(bus: str, values: Sequence[tuple[str, str, str]]) -> Health:
             worries.append("a memory row waits to be remapped: reset the GPU or reboot")
         elif section == "Retired Pages" and name.startswith("Pending") and value == "Yes":
             worries.append("a memory page waits to be retired: reset the GPU or reboot")
-        elif section == "GPU Recovery Action" and value not in ("", "None", "N/A"):
+        elif name == section == "GPU Recovery Action" and value not in ("", "None", "N/A"):
             faults.append(f"the driver asks for: {value}")
         elif (
             section == "ECC Errors" and volatile and "ncorrectable" in name and value not in ("0", "N/A", "")

@@ -12,6 +12,7 @@ from wizard_steps.engine.transport import Transport
 from wizard_steps.facts.gather import ask
 from wizard_steps.model import Cmd, Node
 from wizard_steps.node import docker
+from wizard_steps.node.places import place_of
 
 #: Bytes of the beginning and of the end of a log that are fetched; a shorter one comes in one piece.
 _FIRST, _LAST = 65_536, 98_304
@@ -49,7 +50,7 @@ def command(cluster: Cluster, node: Node, mark: str) -> Cmd:
     words = {"mark": mark, "name": shlex.quote(cluster.name), "kernel": shlex.quote(_KERNEL)}
     logs = _SCRIPT.format(**words, first=_FIRST, last=_LAST, both=_FIRST + _LAST)
     text = logs + _HOST.format(**words)
-    if cluster.path == "docker":
+    if place_of(cluster).contained:
         engine, name = docker.docker(cluster), shlex.quote(docker.container(cluster, node))
         inside = f"{engine} exec {name} sh -c {shlex.quote(logs)}"
         text += f"say container\n{engine} logs --tail 3000 {name} 2>&1\n{inside}\n"

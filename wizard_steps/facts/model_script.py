@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 from wizard_steps.cluster.file import Cluster
-from wizard_steps.node.place import place_of
+from wizard_steps.node.places import place_of
 
 #: Bytes of a model's config.json that are read; quantised ones list many layers.
 CONFIG_LIMIT = 262144

@@ -9,7 +9,7 @@ from wizard_steps.facts.finding import Finding, ok
 from wizard_steps.facts.host import UNLIMITED, Disk
 from wizard_steps.facts.node import NodeFacts
 from wizard_steps.model import Node
-from wizard_steps.node.place import place_of
+from wizard_steps.node.places import place_of
 
 GIB_KIB = 1 << 20
 
@@ -19,6 +19,8 @@ SHM_LEAST, SHM_GOOD = 1 * GIB_KIB, 8 * GIB_KIB
 OPEN_FILES = 65536
 #: Seconds: logs become hard to compare; certificates and tokens begin to fail.
 SKEW_WARN, SKEW_FAIL = 1.0, 60.0
+#: KiB without which nothing works: logs, Ray's session folder, vLLM's compile cache.
+DISK_LEAST = 100 * 1024
 #: Ray stops creating objects on a disk that is fuller (RAY_local_fs_capacity_threshold).
 DISK_FULL = 0.95
 
@@ -105,6 +107,12 @@ def _disks(node: str, facts: NodeFacts, weights_kib: int) -> Iterator[Finding]:
         yield Finding("disk", node, "unknown", "not read", "`df` told nothing")
         return
     weights, *rest = facts.disks
+    for disk in facts.disks:
+        if disk.free_kib < DISK_LEAST:
+            found = f"{disk.free_kib // 1024} MiB free on {disk.mount}"
+            message = "no room for logs, Ray's files and downloads"
+            yield Finding("disk", node, "fail", found, message, f"free space: `df -h {disk.mount}`")
+            return
     yield _weights(node, facts, weights, weights_kib)
     for disk in rest:
         if disk.used_share > DISK_FULL:

@@ -14,7 +14,7 @@ from wizard_steps.facts.gpu import APPS_QUERY, QUERY
 from wizard_steps.facts.model_script import access, config, exports, is_path, weights, weights_path
 from wizard_steps.model import Cmd, Node
 from wizard_steps.node import docker as containers
-from wizard_steps.node.place import place_of
+from wizard_steps.node.places import place_of
 from wizard_steps.node.remote import cluster_dir
 
 #: Distributions whose versions matter to a cluster.
@@ -117,8 +117,9 @@ def commands(node: Node, cluster: Cluster) -> list[Cmd]:
     work = [facts_command(cluster), CLOCK]
     if node.role == "head":
         work.append(Cmd(key="config", text=config(cluster), timeout=30, quiet=True, show="cat config.json"))
-    # The embedded lab serves a stand-in: nobody outside is asked about its model's name.
-    if not is_path(cluster.serve.model) and not cluster.simulated:
+    # The embedded lab serves a stand-in: only a hub of its own is asked about its model.
+    hub = "HF_ENDPOINT" in cluster.env or not cluster.simulated
+    if not is_path(cluster.serve.model) and hub:
         work.append(
             Cmd(
                 key="access",
@@ -193,19 +194,33 @@ def _ours(cluster: Cluster) -> str:
 
     They are told by user, MILEPOST_ID and MILEPOST_LIFE in their environment (see remote.py), never by name.
     """
-    wanted = shlex.quote(f"MILEPOST_ID={cluster.name}/")
+    name = shlex.quote(cluster.name)
     return (
         'L=; while read -r _ _ _ s _ _ _ _ _ i _; do [ "$s" = 0A ] && L="$L $i"; done <<E\n'
         "$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null)\nE\n"
-        f"for f in $(grep -slzF {wanted} /proc/[0-9]*/environ); do\n"
+        'tell() { echo "pid $1"\n'
+        'for n in $(ls -l "/proc/$1/fd" 2>/dev/null | sed -n "s/.*socket:\\[\\([0-9]*\\)\\]$/\\1/p"); do '
+        'case "$L " in *" $n "*) echo "socket $n";; esac; done; }\n'
+        "for f in $(grep -slzF MILEPOST_ID= /proc/[0-9]*/environ); do\n"
         "p=${f#/proc/}; p=${p%/environ}; "
         # What merely holds the words somewhere else in its environment is not ours, nor what another user
         # or an earlier life of the cluster started.
-        f'i=$(tr "\\0" "\\n" < "$f" 2>/dev/null | grep -m 1 ^{wanted}) || continue\n'
-        "n=${i#*/}; n=${n%%/*}; "
-        f'[ -O "/proc/$p" ] && grep -qszxFf {cluster_dir(cluster)}/"$n"/life "$f" || continue\n'
-        'echo "pid $p"\n'
-        'for n in $(ls -l "/proc/$p/fd" 2>/dev/null | sed -n "s/.*socket:\\[\\([0-9]*\\)\\]$/\\1/p"); do '
-        'case "$L " in *" $n "*) echo "socket $n";; esac; done\n'
-        "done; true"
+        'i=$(tr "\\0" "\\n" < "$f" 2>/dev/null | grep -m 1 ^MILEPOST_ID=) || continue\n'
+        "i=${i#MILEPOST_ID=}; c=${i%%/*}; n=${i#*/}; n=${n%%/*}; "
+        f'if [ "$c" = {name} ] && [ -O "/proc/$p" ] && '
+        f'grep -qszxFf {cluster_dir(cluster)}/"$n"/life "$f"; then tell $p\n'
+        'else echo "cluster $p $(printf %s "$c" | LC_ALL=C tr -cd "A-Za-z0-9._-" | cut -c1-63)"; fi; done\n'
+        + (_contained(cluster) if place_of(cluster).contained else "")
+        + "true"
+    )
+
+
+def _contained(cluster: Cluster) -> str:
+    """The processes of our containers by their control group, which names the container: others' Ray on the
+    same machine is theirs."""
+    mine = shlex.quote(f"label={containers.LABEL}={cluster.name}")
+    return (
+        f"for i in $({containers.docker(cluster)} ps -q --no-trunc --filter {mine} 2>/dev/null); do "
+        'for f in $(grep -slF "$i" /proc/[0-9]*/cgroup); do '
+        "p=${f#/proc/}; tell ${p%/cgroup}; done; done\n"
     )

@@ -22,8 +22,8 @@ import msgspec
 from wizard_steps.cluster import file as clusters
 from wizard_steps.cluster.file import Cluster, NodeEntry, Ray, Serve, Ssh
 from wizard_steps.errors import MilepostError
+from wizard_steps.lab import faults, reaper
 from wizard_steps.lab import layout as layouts
-from wizard_steps.lab import reaper
 from wizard_steps.lab.layout import ROOT, Layout
 
 #: Seconds for the servers to listen; generous, for a machine that is busy.
@@ -49,25 +49,35 @@ class Lab:
         self.id = layout.id
         self.folder = layout.path
         self.cluster = make_cluster(layout, ports)
+        if layout.fault:
+            self.cluster = faults.find(layout.fault).change(self.cluster, layout)
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def start(cls, *, real_vllm: bool | None = None) -> AsyncIterator[Self]:
+    async def start(
+        cls, *, real_vllm: bool | None = None, fault: str = "", keep: Path | None = None
+    ) -> AsyncIterator[Self]:
         """``async with Lab.start() as lab``. Raises UsageError without Ray, LabError if it does not start.
 
         real_vllm: True or False to force it; None takes real vLLM when this Python has it.
+        fault: one of faults.FAULTS. keep: where to leave the cluster file, for commands beside the wizard.
         """
+        if fault:
+            faults.find(fault)
         layouts.require_ray()
         folder = private_folder()
         try:
             lab_id = f"lab-{secrets.token_hex(4)}"
-            layout = layouts.plan(folder, lab_id, real_vllm=real_vllm)
+            layout = layouts.plan(folder, lab_id, real_vllm=real_vllm, fault=fault)
             process = await _spawn(layout)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
         try:
-            yield cls(layout, await _ready(process, folder))
+            lab = cls(layout, await _ready(process, folder))
+            if keep is not None:
+                lab.write(keep)
+            yield lab
         finally:
             # Closing the pipe is what ends the lab; a second Ctrl-C only stops the wait for its end.
             await asyncio.shield(_end(process, layout))

@@ -48,6 +48,9 @@ class Layout(Struct, frozen=True):
     serve_port: int
     vllm_version: str
     real_vllm: bool
+    hub_port: int = 0
+    #: What is wrong with the lab's machines, see faults.py; empty: nothing.
+    fault: str = ""
 
     @property
     def path(self) -> Path:
@@ -92,6 +95,8 @@ class Layout(Struct, frozen=True):
             "LAB_NODE": node.name,
             "LAB_IP": node.ip,
             "LAB_GPUS": str(GPUS),
+            "LAB_FAULT": self.fault,
+            "LAB_SERVE": f"{self.nodes[0].ip}:{self.serve_port}",
             "RAY_TMPDIR": str(self.path / "t"),
             "RAY_AUTH_MODE": "token",
             "RAY_USAGE_STATS_ENABLED": "0",
@@ -99,7 +104,7 @@ class Layout(Struct, frozen=True):
         }
 
 
-def plan(folder: Path, lab_id: str, *, real_vllm: bool | None = None) -> Layout:
+def plan(folder: Path, lab_id: str, *, real_vllm: bool | None = None, fault: str = "") -> Layout:
     """Choose addresses and ports nobody uses. ``real_vllm`` None: real vLLM if this Python has it.
 
     Each lab has its own 127.x.y.0/24. (127.0.0.1 itself will not do: Ray replaces it by the address of the
@@ -109,7 +114,7 @@ def plan(folder: Path, lab_id: str, *, real_vllm: bool | None = None) -> Layout:
     found = _version("vllm")
     real = bool(found) if real_vllm is None else real_vllm
     net = f"127.{random.randint(16, 250)}.{random.randint(1, 250)}"
-    ports = free_ports(4)
+    ports = free_ports(5)
     return Layout(
         id=lab_id,
         folder=str(folder),
@@ -121,6 +126,8 @@ def plan(folder: Path, lab_id: str, *, real_vllm: bool | None = None) -> Layout:
         serve_port=ports[3],
         vllm_version=found if real else versions.VLLM,
         real_vllm=real,
+        hub_port=ports[4],
+        fault=fault,
     )
 
 
@@ -165,11 +172,15 @@ def build(layout: Layout) -> None:
         home = layout.home(node)
         for folder in (home, home.parent / "tmp", home.parent / "bin", home / ".ray"):
             folder.mkdir(parents=True, exist_ok=True)
-        _secret(home / ".ray" / "auth_token", token)
+        other = layout.fault == "token-mismatch" and node is layout.nodes[-1]
+        _secret(home / ".ray" / "auth_token", secrets.token_hex(32) if other else token)
         for name, module in (("nvidia-smi", "smi"), ("ip", "ip")):
             source = Path(__file__).parent / "standins" / f"{module}.py"
             _command(home.parent / "bin" / name, [sys.executable, "-I", str(source)])
         _command(home.parent / "bin" / "python3", [sys.executable])
+        if layout.fault == "disk-full" and node is layout.nodes[-1]:
+            source = Path(__file__).parent / "standins" / "df.py"
+            _command(home.parent / "bin" / "df", [sys.executable, "-I", str(source)])
 
 
 def _venv(layout: Layout) -> None:
@@ -177,7 +188,8 @@ def _venv(layout: Layout) -> None:
     bin_.mkdir(parents=True)
     for name in ("python", "python3"):
         _command(bin_ / name, [sys.executable])
-    _command(bin_ / "ray", [str(require_ray())])
+    sabotage = [sys.executable, "-I", str(Path(__file__).parent / "standins" / "sabotage.py")]
+    _command(bin_ / "ray", [*(sabotage if layout.fault else []), str(require_ray())])
     if layout.real_vllm:
         _command(bin_ / "vllm", [str(Path(sys.prefix, "bin", "vllm"))])
     else:

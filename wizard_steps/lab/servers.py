@@ -20,7 +20,7 @@ from pathlib import Path
 import asyncssh
 import msgspec
 
-from wizard_steps.lab import reaper
+from wizard_steps.lab import hub, reaper
 from wizard_steps.lab.layout import LabNode, Layout, build
 from wizard_steps.lab.session import CommandSession
 
@@ -102,6 +102,8 @@ async def _server(
 async def run(layout: Layout) -> None:
     build(layout)
     servers = await listen(layout)
+    # Only a cluster file that names it ever asks it.
+    await hub.listen(layout.hub_port)
     ports = {name: server.get_port() for name, server in servers.items()}
     print(json.dumps({"ports": ports}), flush=True)
     stop: asyncio.Future[bool] = asyncio.get_running_loop().create_future()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from wizard_steps.engine.step import Known, Step
 from wizard_steps.facts.finding import Finding
 from wizard_steps.model import Check, Cmd, Node, Result, Results, Round, Work
-from wizard_steps.node.place import Place, place_of
+from wizard_steps.node.place import Place
+from wizard_steps.node.places import place_of
 
 
 def everywhere(nodes: Iterable[Node], make: Cmd | Callable[[Node], Cmd]) -> Round:
@@ -44,15 +46,22 @@ def _good(result: Result | None) -> bool:
     return result is not None and result.ok
 
 
+#: What engines and tools print after what is wrong.
+_USAGE = re.compile(r"(?:See|Run) '[\w ./-]+ --help'")
+
+
 def failure(result: Result | None, node: Node, hint: str = "") -> Check:
     """What became of a command that failed, in words."""
     if result is None:
         return Check(name="command", ok=False, node=node.name, found="was not run")
-    last = next((line for line in reversed(result.lines) if line.strip()), "")
+    said = [line for line in result.lines if line.strip() and not _USAGE.match(line.strip())]
+    last = next(reversed(said), "")
     if result.reason == "timeout":
         found = f"no end within its limit; last line: {last}" if last else "no output within its limit"
     elif result.reason == "lost":
         found = last or "the connection was lost"
+    elif result.reason == "unrecorded":
+        found = "the recording has no result of it"
     else:
         found = f"exit {result.code}: {last}" if last else f"exit {result.code}, no output"
     return Check(name=result.key, ok=False, node=node.name, found=found, hint=hint)

@@ -1,12 +1,14 @@
 """curl: the API answers: health, the model list, and a real chat. Only the chat proves that it works:
 a server with a broken engine has answered /health with 200 and died at the first chat.
 
-Where clients must give a key, a request without one has to be refused.
+Where clients must give a key, a request without one has to be refused; what vLLM leaves open all the same
+is a warning.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import shlex
 
 from msgspec.structs import replace
@@ -19,6 +21,9 @@ from wizard_steps.node import api_key
 
 PROMPT = "Reply with OK if you hear me."
 MAX_TOKENS = 32
+#: What vLLM 0.33 answers without the key: its middleware guards /v1, /v2, /inference and /cohere only
+#: (entrypoints/serve/middleware/authenticate.py). /invocations runs the model.
+UNGUARDED = ("/invocations", "/tokenize")
 
 # The API key, if the wizard has one, comes on standard input and goes on to curl the same way.
 _AUTH = (
@@ -48,11 +53,24 @@ def _keyless(url: str) -> Cmd:
     return replace(asked, text=f"# no key\n{asked.text}", show=f"{asked.show}  # no key", secrets=())
 
 
+def _unguarded(base: str, name: str) -> Cmd:
+    """Asks the routes outside /v1 without a key, with the least work for the model; prints each status."""
+    chat = {"model": name, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
+    bodies = (chat, {"model": name, "prompt": "Hi"})
+    lines = [
+        f"printf '%s ' {path}; curl -sS -o /dev/null -w '%{{http_code}}\\n' --noproxy '*' --max-time 60 "
+        f"-H 'Content-Type: application/json' -d {shlex.quote(json.dumps(body))} {shlex.quote(base + path)}"
+        for path, body in zip(UNGUARDED, bodies, strict=True)
+    ]
+    show = f"curl {base}{UNGUARDED[0]} and {UNGUARDED[1]}  # no key"
+    return Cmd(key="unguarded", text="\n".join([*lines, ""]), timeout=130, show=show)
+
+
 class Curl(Step):
     id = "curl"
     title = "curl the API"
     short = "curl"
-    keys = ("health", "models", "keyless", "chat")
+    keys = ("health", "models", "keyless", "chat", "unguarded")
 
     def rounds(self, known: Known, done: Results) -> Round | None:
         serve, head = known.cluster.serve, known.server
@@ -71,6 +89,8 @@ class Curl(Step):
             }
             words = ("-H", "Content-Type: application/json", "-d", json.dumps(body))
             return Round(work=((head, _ask("chat", f"{base}/v1/chat/completions", *words, timeout=180)),))
+        if api_key.wanted(known.cluster) and not done.has("unguarded"):
+            return Round(work=((head, _unguarded(base, serve.name)),))
         return None
 
     def judge(self, known: Known, done: Results) -> Verdict:
@@ -83,6 +103,7 @@ class Curl(Step):
         ]
         if api_key.wanted(known.cluster):
             checks.append(_refused(done.get("keyless", head), known))
+            checks.append(_left_open(done.get("unguarded", head), known))
         ok = all(check.ok for check in checks)
         return Verdict(
             ok, "the model answered a chat" if ok else "the API does not answer as it must", tuple(checks)
@@ -142,6 +163,24 @@ def _refused(result: Result | None, known: Known) -> Check:
     status = Reply(result.text).status
     hint = "" if status == 401 else "vLLM was started without a key: `milepost down`, then walk again"
     return Check("without a key", status == 401, f"HTTP {status}", "HTTP 401", known.server.name, hint)
+
+
+def _left_open(result: Result | None, known: Known) -> Check:
+    """Never shuts the gate: vLLM cannot be told to guard them."""
+    node, wanted = known.server.name, "no route runs the model without a key"
+    text = result.text if result is not None else ""
+    status = dict(re.findall(r"^(/[a-z]{1,20}) (\d{3})$", text, re.MULTILINE))
+    answered = [path for path in UNGUARDED if status.get(path, "").startswith("2")]
+    if answered:
+        hint = (
+            f"the key guards /v1 only: put a proxy in front that passes /v1 (`milepost help proxy`), and let "
+            f"nobody else reach port {known.cluster.serve.port}"
+        )
+        found = f"answered without a key: {', '.join(answered)}"
+        return Check("other routes", True, found, wanted, node, hint, warning=True)
+    if any(status.get(path, "000") == "000" for path in UNGUARDED):
+        return Check("other routes", True, "not proved: no answer", wanted, node, warning=True)
+    return Check("other routes", True, ", ".join(f"{p} HTTP {s}" for p, s in status.items()), wanted, node)
 
 
 def _http(reply: Reply, known: Known) -> str:

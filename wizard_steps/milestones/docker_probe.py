@@ -6,7 +6,7 @@ import re
 import shlex
 
 from wizard_steps.cluster.file import Cluster
-from wizard_steps.model import Cmd, Result
+from wizard_steps.model import Cmd, Node, Result
 from wizard_steps.node import docker
 from wizard_steps.node.lines import fields
 
@@ -26,6 +26,10 @@ for name in ("vllm", "ray"):
 END
 echo "ray-command: $(command -v ray || echo missing)"
 set -- $(df -Pk /dev/shm | tail -n 1); echo "shm: ${2:-0} KiB"
+if [ -n "$MILEPOST_CACHE" ]; then
+  if [ -w "$MILEPOST_CACHE" ]; then echo "cache: writable"; else echo "cache: read-only for $(id -un)"; fi
+  set -- $(df -Pk "$MILEPOST_CACHE" | tail -n 1); echo "cache-free: ${4:-0} KiB"
+fi
 echo "memlock: $(ulimit -l)"
 echo "nofile: $(ulimit -Hn)"
 set -- /sys/class/infiniband/*; if [ -e "$1" ]; then echo "rdma: $#"; else echo "rdma: 0"; fi
@@ -49,7 +53,13 @@ def engine_command(cluster: Cluster) -> Cmd:
 def have_command(cluster: Cluster, image: str, key: str) -> Cmd:
     it, name = docker.docker(cluster), shlex.quote(image)
     test = f"{it} image inspect {name} >/dev/null 2>&1"
-    text = f"if {test}; then echo 'image: there'; else echo 'image: missing'; fi\n"
+    text = (
+        f"if {test}; then echo 'image: there'; exit 0; fi\necho 'image: missing'\n"
+        # Where layers are unpacked; podman says it in its own words.
+        f"r=$({it} info --format '{{{{.DockerRootDir}}}}' 2>/dev/null || "
+        f"{it} info --format '{{{{.Store.GraphRoot}}}}' 2>/dev/null)\n"
+        '[ -d "$r" ] && { set -- $(df -Pk "$r" | tail -n 1); echo "room: ${4:-0} KiB in $r"; }\nexit 0\n'
+    )
     return Cmd(key, text, timeout=60, quiet=True, show=f"{it} image inspect {name}")
 
 
@@ -58,20 +68,20 @@ def pull_command(cluster: Cluster, image: str, key: str) -> Cmd:
     return Cmd(key, f"exec {line}\n", mutates=True, timeout=PULL_LIMIT, show=line)
 
 
-def dockerfile(image: str, ray: str) -> str:
+def dockerfile(image: str, ray: str, digest: str) -> str:
     """The image with Ray added. vLLM's images carry pip; a few carry uv alone."""
     package = shlex.quote(f"ray[default]=={ray}")
     return (
         f"FROM {image}\n"
-        f"LABEL milepost.base={image} milepost.ray={ray}\n"
+        f"LABEL milepost.base={image}@{digest} milepost.ray={ray}\n"
         f"RUN python3 -m pip install --no-cache-dir {package} || "
         f"uv pip install --system --no-cache {package}\n"
     )
 
 
-def build_command(cluster: Cluster, base: str, image: str, key: str) -> Cmd:
+def build_command(cluster: Cluster, base: str, digest: str, image: str, key: str) -> Cmd:
     """Builds from standard input, with an empty folder as context."""
-    it, text = docker.docker(cluster), dockerfile(base, cluster.ray.version)
+    it, text = docker.docker(cluster), dockerfile(base, cluster.ray.version, digest)
     build = f"{it} build -t {shlex.quote(image)} -f -"
     return Cmd(
         key,
@@ -93,12 +103,22 @@ def image_command(cluster: Cluster, image: str, key: str) -> Cmd:
     return Cmd(key, text, timeout=60, show=f"{it} image inspect {name}")
 
 
-def inside_command(cluster: Cluster, image: str, key: str) -> Cmd:
+def inside_command(cluster: Cluster, node: Node, image: str, key: str) -> Cmd:
     """A container of the image for a moment, with the very limits and GPUs the real one will have."""
     it = docker.docker(cluster)
-    flags = " ".join(docker.shared_flags(cluster, models=False))
+    flags = " ".join(docker.shared_flags(cluster, node, models=False))
     words = f"run --rm --entrypoint /bin/bash {flags} {shlex.quote(image)}"
-    text = f"exec {it} {words} -c {shlex.quote(_INSIDE)}\n"
+    # The cache is mounted where it is there already: `-v` would make a folder that belongs to root.
+    home = docker.hf_home(cluster)
+    mounted = f"-e MILEPOST_CACHE={docker.HF_IN_CONTAINER} -v {home}:{docker.HF_IN_CONTAINER}"
+    with_cache = words.replace("run --rm ", f"run --rm {mounted} ", 1)
+    inside = shlex.quote(_INSIDE)
+    text = (
+        f"if [ -d {home} ]; then exec {it} {with_cache} -c {inside}; fi\n"
+        f'd={home}; while [ -n "$d" ] && [ ! -e "$d" ]; do d=${{d%/*}}; done; d=${{d:-/}}\n'
+        '[ -w "$d" ] && [ -d "$d" ] || echo "cache: cannot be made in $d"\n'
+        f"exec {it} {words} -c {inside}\n"
+    )
     shown = f"{it} {words} -c 'ray --version; df /dev/shm; ulimit -a; nvidia-smi -L'"
     return Cmd(key, text, timeout=240, show=shown)
 
@@ -129,6 +149,8 @@ class Inside:
         self.memlock, self.nofile = found.get("memlock", ""), found.get("nofile", "")
         self.rdma, self.gpus = _number(found.get("rdma", "")), _number(found.get("gpus", ""))
         self.smi = found.get("smi", "")
+        #: The Hugging Face cache as the container sees it: writable, or what is wrong; "": yet to be made.
+        self.cache, self.cache_free = found.get("cache", ""), _number(found.get("cache-free", "")) << 10
 
 
 def _number(text: str) -> int:

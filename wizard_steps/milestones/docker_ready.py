@@ -6,9 +6,11 @@ the same image with Ray added on each node, or the walk without Ray.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 
 from wizard_steps.cluster.checks import IMAGE_NAME
+from wizard_steps.diagnose.explain import advised
 from wizard_steps.engine.step import ABOUT_FACTS, FACTS, Bundled, Known, Step
 from wizard_steps.milestones import docker_probe as probe
 from wizard_steps.milestones.common import everywhere, failure, same_everywhere
@@ -19,6 +21,8 @@ from wizard_steps.node.docker_words import hint
 
 #: Open files a container must be allowed. Ray raises its own limit to the hard one.
 MIN_FILES = 16384
+#: Bytes that should be free: in the Hugging Face cache, and for vLLM's image, unpacked.
+LOW_CACHE, IMAGE_ROOM = 20 << 30, 30 << 30
 WAY = "without-ray"
 OTHER = "image"
 _WITHOUT = (
@@ -47,6 +51,11 @@ class DockerReady(Step):
         ),
     )
     owns = (r"docker\..*",)
+    effects: Mapping[str, str] = {
+        "pull": "brings the image to the node",
+        "build": "makes an image with Ray on the node, from the one before",
+    }
+    bare: Mapping[str, str] = {"have": "image: missing", "have-2": "image: missing"}
 
     def rounds(self, known: Known, done: Results) -> Round | None:
         cluster = known.cluster
@@ -72,7 +81,7 @@ class DockerReady(Step):
             return Verdict(False, "this way is not open", tuple(unfit))
         checks: list[Check] = []
         for node in known.nodes:
-            checks += _node(known, done, node)
+            checks += [*_node(known, done, node), *_room(done, node)]
         suffix = "-2" if _second(known, done) else ""
         looked = [node for node in known.nodes if _ok(done, f"image{suffix}", node)]
         if looked:
@@ -83,7 +92,9 @@ class DockerReady(Step):
         ok = all(check.ok for check in checks)
         image, way = _image(known, done), _executor(known, done)
         summary = f"{image} runs on {len(known.nodes)} nodes" + ("" if way == "ray" else ", without Ray")
-        facts = {"image": image, "executor": way} if ok else {}
+        ids = {node.name: Image(done.get(f"image{suffix}", node)).id for node in looked}
+        ids = {name: text.removeprefix("sha256:") for name, text in ids.items()}
+        facts = {"image": image, "executor": way, "image_ids": ids} if ok else {}
         return Verdict(ok, summary if ok else "not every node can run the containers", tuple(checks), facts)
 
 
@@ -94,20 +105,20 @@ def _stage(known: Known, done: Results, nodes: Sequence[Node], image: str, suffi
         return None
     if not done.has(f"have{suffix}"):
         return everywhere(nodes, probe.have_command(cluster, image, f"have{suffix}"))
-    base = docker.image_of(cluster)
-    build = bool(suffix) and image == docker.derived_image(cluster, base)
+    base, digest = docker.image_of(cluster), _digest(known, done)
+    build = bool(suffix) and image == docker.derived_image(cluster, base, digest)
     getting = f"build{suffix}" if build else f"pull{suffix}"
     missing = [n for n in nodes if (r := done.get(f"have{suffix}", n)) and "image: missing" in r.text]
     if missing and not done.has(getting):
         if build:
-            return everywhere(missing, probe.build_command(cluster, base, image, getting))
+            return everywhere(missing, probe.build_command(cluster, base, digest, image, getting))
         return everywhere(missing, probe.pull_command(cluster, image, getting))
     there = [n for n in nodes if n not in missing or _ok(done, getting, n)]
     if there and not done.has(f"image{suffix}"):
         return everywhere(there, probe.image_command(cluster, image, f"image{suffix}"))
     whole = [n for n in there if _ok(done, f"image{suffix}", n)]
     if whole and not done.has(f"inside{suffix}"):
-        return everywhere(whole, probe.inside_command(cluster, image, f"inside{suffix}"))
+        return everywhere(whole, lambda n: probe.inside_command(cluster, n, image, f"inside{suffix}"))
     return None
 
 
@@ -119,7 +130,7 @@ def _ok(done: Results, key: str, node: Node) -> bool:
 
 def _lacks_ray(known: Known, done: Results, nodes: Sequence[Node]) -> bool:
     """Every node has the same image, it works, and it has no Ray."""
-    if known.cluster.docker.ray == "none":
+    if known.cluster.without_ray:
         return False
     insides = [Inside(r.text) for node in nodes if (r := done.get("inside", node)) and r.ok]
     digests = {Image(done.get("image", node)).digest for node in nodes}
@@ -127,7 +138,7 @@ def _lacks_ray(known: Known, done: Results, nodes: Sequence[Node]) -> bool:
 
 
 def _way(known: Known, done: Results) -> str:
-    return done.answers.get(WAY) or known.cluster.docker.ray
+    return done.answers.get(WAY) or ("none" if known.cluster.without_ray else known.cluster.docker.ray)
 
 
 def _second(known: Known, done: Results) -> bool:
@@ -141,7 +152,14 @@ def _image(known: Known, done: Results) -> str:
     image = docker.image_of(known.cluster)
     if not _second(known, done):
         return image
-    return docker.derived_image(known.cluster, image) if _way(known, done) == "build" else done.answers[OTHER]
+    if _way(known, done) == "build":
+        return docker.derived_image(known.cluster, image, _digest(known, done))
+    return done.answers[OTHER]
+
+
+def _digest(known: Known, done: Results) -> str:
+    """Of the image that the cluster file names, the same on every node where it counts."""
+    return next((d for n in known.nodes if (d := Image(done.get("image", n)).digest)), "")
 
 
 def _executor(known: Known, done: Results) -> str:
@@ -197,7 +215,11 @@ def _node(known: Known, done: Results, node: Node) -> list[Check]:
         if result is not None and not result.ok and result.reason != "dry":
             name = {"engine": "docker", "inside": "container"}.get(key.split("-")[0], key.split("-")[0])
             check = failure(result, node)
-            return [Check(name, False, check.found, node=node.name, hint=hint(result.text))]
+            return [
+                Check(
+                    name, False, check.found, node=node.name, hint=advised(result.text) or hint(result.text)
+                )
+            ]
     result = done.get(f"inside{suffix}", node)
     if result is None:
         return [Check("container", False, "was not run", node=node.name)]
@@ -214,7 +236,7 @@ def _limits(known: Known, found: Inside, node: Node, executor: str) -> list[Chec
         Check("vLLM", found.vllm != "missing", found.vllm, "in the image", name, "take an image with vLLM"),
         Check(
             "/dev/shm",
-            found.shm >= wanted * 0.95,
+            found.shm >= wanted * 0.95 or bool(known.cluster.docker.ipc),
             f"{found.shm / (1 << 30):.1f} GiB in the container",
             f"{wanted / (1 << 30):.1f} GiB",
             name,
@@ -238,9 +260,39 @@ def _limits(known: Known, found: Inside, node: Node, executor: str) -> list[Chec
         ),
         _gpus(found, node),
     ]
+    checks += _cache(known, found, node)
     if executor == "ray":
         hint = "name an image that has it (docker.image), or set docker.ray to build or none"
         checks.insert(1, Check("Ray", found.has_ray, found.ray, "in the image", name, hint))
+    return checks
+
+
+def _room(done: Results, node: Node) -> list[Check]:
+    """A warning where an image has to be fetched onto a disk that may be too small for it."""
+    text = "\n".join(r.text for key in ("have", "have-2") if (r := done.get(key, node)))
+    found = re.search(r"^room: (\d{1,15}) KiB in (.*)", text, re.MULTILINE)
+    if found is None or int(found[1]) << 10 >= IMAGE_ROOM:
+        return []
+    said = f"{int(found[1]) >> 20} GiB free in {found[2]}"
+    hint = "vLLM's image takes 20 to 30 GB unpacked: `docker system df` shows what may go"
+    return [Check("room for the image", True, said, f"{IMAGE_ROOM >> 30} GiB", node.name, hint, warning=True)]
+
+
+def _cache(known: Known, found: Inside, node: Node) -> list[Check]:
+    """Weights are downloaded into it, unless the model is a folder of its own."""
+    home, needed = known.cluster.docker.hf_home, not known.cluster.serve.model.startswith("/")
+    checks = []
+    if found.cache not in ("", "writable"):
+        text, hint = (
+            f"{home}: {found.cache}",
+            "docker.hf_home names it; root of a container may be nobody on NFS",
+        )
+        checks.append(Check("cache", not needed, text, "writable", node.name, hint, warning=not needed))
+    low = needed and 0 < found.cache_free < LOW_CACHE
+    if low:
+        text = f"{found.cache_free >> 30} GiB free in {home}"
+        hint = "may be too little for the weights: `milepost check` compares with the model's size"
+        checks.append(Check("cache", True, text, "room for the weights", node.name, hint, warning=True))
     return checks
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import combinations
 
 from wizard_steps.engine.step import Known
-from wizard_steps.milestones import raystart
+from wizard_steps.milestones import fabric_links, raystart
 from wizard_steps.milestones.common import Placed, everywhere, failure, placed
 from wizard_steps.model import Check, Cmd, Node, Results, Round, Verdict, Work
 from wizard_steps.node import collective, mesh
 from wizard_steps.node.lines import fields
-from wizard_steps.node.place import RAY, Service
+from wizard_steps.node.place import RAY, SERVE, Service
 from wizard_steps.node.remote import Look
 
 #: One port for each kind a firewall may forget: Ray's workers (both ends of their range), where the ranks
@@ -24,6 +25,7 @@ AT_ONCE, MOST = 8, 64
 
 class Fabric(Placed):
     id = "fabric"
+    bare: Mapping[str, str] = {"torch": "torch: planned\ncuda: 1\ngpus: 1"}
     title = "Prove the GPU network"
     short = "GPU network"
     keys = ("mesh", "allreduce", "pair-*")
@@ -32,15 +34,22 @@ class Fabric(Placed):
     def rounds(self, known: Known, done: Results) -> Round | None:
         place = placed(known)
         if not done.has("look"):
-            port = known.cluster.ray.port
-            looks = everywhere(known.nodes, lambda n: place.look(Service(n, RAY, port)))
+            # Without Ray on hosts it is vLLM itself that may hold GPUs and network.
+            role, port = (SERVE, known.cluster.master_port) if place.idle else (RAY, known.cluster.ray.port)
+            looks = everywhere(known.nodes, lambda n: place.look(Service(n, role, port)))
             torch = collective.look(place.python, place.kind)
-            return Round(work=looks.work + everywhere(known.nodes, lambda n: place.trial(n, torch)).work)
-        if _running(known, done):
+            trials = everywhere(known.nodes, lambda n: place.trial(n, torch)).work
+            ways = everywhere(known.nodes, lambda n: place.trial(n, fabric_links.LINKS)).work
+            return Round(work=looks.work + trials + ways)
+        if _all_run(known, done):
             return None
         if len(known.nodes) > 1 and not done.has("mesh"):
             return Round(work=tuple(_mesh(known)))
-        if not all(check.ok for check in _tcp(known, done)) or _backend(known, done) is None:
+        if not all(check.ok for check in _tcp(known, done)):
+            return None
+        if not done.has("jumbo") and (large := _jumbo(known, done)):
+            return Round(work=tuple(large))
+        if _backend(known, done) is None:
             return None
         if not done.has("allreduce"):
             return Round(work=tuple(_all(known, done)))
@@ -48,10 +57,10 @@ class Fabric(Placed):
 
     def judge(self, known: Known, done: Results) -> Verdict:
         running = _running(known, done)
-        if running:
+        if _all_run(known, done):
             found = "not proved again: " + placed(known).in_use.format(", ".join(running))
             return Verdict(True, found, (Check("all_reduce", True, found, warning=True),))
-        checks = _tcp(known, done)
+        checks = [*_tcp(known, done), *fabric_links.jumbo_checks(known, done)]
         facts: dict[str, object] = {}
         if all(check.ok for check in checks):
             missing = _missing_torch(known, done)
@@ -75,6 +84,11 @@ def _missing_torch(known: Known, done: Results) -> Check | None:
     hint = f"go back to {place.torch_step}: the other nodes have it" if some else ""
     node = missing[0] if some else ""
     return Check("all_reduce", not some, found, node=node, hint=hint, warning=not some)
+
+
+def _all_run(known: Known, done: Results) -> bool:
+    """Where one node is new, the network is proved again: with it, it is another one."""
+    return len(_running(known, done)) == len(known.nodes)
 
 
 def _running(known: Known, done: Results) -> list[str]:
@@ -127,6 +141,11 @@ def _tcp(known: Known, done: Results) -> list[Check]:
         return bad
     text = f"{count} connections among {len(known.nodes)} nodes open, the slowest took {slowest:.1f} ms"
     return [Check("TCP", True, text)]
+
+
+def _jumbo(known: Known, done: Results) -> list[Work]:
+    commands = [(node, fabric_links.jumbo(known, done, node)) for node in known.workers]
+    return [(node, placed(known).trial(node, cmd)) for node, cmd in commands if cmd is not None]
 
 
 # ---- all_reduce
@@ -186,8 +205,8 @@ def _key(pair: tuple[int, int]) -> str:
 
 
 def _next_pairs(known: Known, done: Results) -> Round | None:
-    """After all together have failed: the head with each worker; where those work, the workers."""
-    if not _failed(known, done) or len(known.nodes) < 3:
+    """After all together failed or were slow: the head with each worker; where those work, the workers."""
+    if len(known.nodes) < 3 or not (_failed(known, done) or _slow(known, done)):
         return None
     nodes = (known.head, *known.workers)
     tried = [pair for pair in _pairs(known) if done.has(_key(pair))]
@@ -202,6 +221,34 @@ def _next_pairs(known: Known, done: Results) -> Round | None:
         backend = _backend(known, done) or "gloo"
         work += _run(known, two, backend, _key((a, b)), collective.PORT + 1 + place)
     return Round(work=tuple(work)) if work else None
+
+
+def _slow(known: Known, done: Results) -> bool:
+    check = _speed(known, done)
+    return check is not None and check.state != "ok"
+
+
+def _speed(known: Known, done: Results) -> Check | None:
+    found = fabric_links.all_links(known, done)
+    gbytes = collective.told(done.get("allreduce", known.head)).gbytes
+    return fabric_links.speed(known, done, found, gbytes) if _backend(known, done) == "nccl" else None
+
+
+def _slow_pair(known: Known, done: Results) -> list[Check]:
+    """Which two nodes are slow with each other, where one pair stands out."""
+    nodes = (known.head, *known.workers)
+    speeds = {
+        f"{nodes[a].name} - {nodes[b].name}": collective.told(done.get(_key((a, b)), nodes[a])).gbytes
+        for a, b in _pairs(known)
+        if done.has(_key((a, b)))
+    }
+    found = fabric_links.slow_pair({pair: value for pair, value in speeds.items() if value})
+    if found is None:
+        return []
+    pair, value, middle = found
+    text = f"{value:.2f} GB/s; the other pairs reach {middle:.2f} GB/s"
+    hint = "the link, cable, switch port or PCIe slot of these two: compare both with a third node"
+    return [Check(f"pair {pair}", True, text, "about as fast as the others", hint=hint, warning=True)]
 
 
 def _problem(nodes: tuple[Node, ...], pair: tuple[int, int], done: Results) -> str:
@@ -223,13 +270,15 @@ def _proved(known: Known, done: Results) -> tuple[list[Check], dict[str, object]
     if _failed(known, done):
         return _broken(known, done), {}
     first = collective.told(done.get("allreduce", known.head))
-    checks = []
-    if first.network or first.channels:
-        between = f"between nodes {first.network}; channels of the head: {first.channels or 'none told'}"
-        checks.append(Check("transport", True, f"NCCL chose {between}"))
+    found = fabric_links.all_links(known, done)
+    checks = [*fabric_links.transport(known, done, found)]
+    if (speed := _speed(known, done)) is not None:
+        checks += [speed, *(_slow_pair(known, done) if speed.state != "ok" else [])]
     kind = "one process a node on CPU" if backend == "gloo" else "one process a GPU"
     checks.append(Check("all_reduce", True, f"{first.speed} ({kind})"))
-    return checks, {"backend": backend, "bus_gbytes": first.gbytes, "network": first.network}
+    most, _ = fabric_links.rate(known, done, found)
+    facts = {"backend": backend, "bus_gbytes": first.gbytes, "network": first.network}
+    return checks, {**facts, "link_gbytes": round(most, 2)} if most else facts
 
 
 def _broken(known: Known, done: Results) -> list[Check]:

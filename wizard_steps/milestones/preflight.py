@@ -19,7 +19,7 @@ from wizard_steps.facts.rules_software import is_ours
 from wizard_steps.facts.sections import split
 from wizard_steps.milestones.common import check_of, everywhere
 from wizard_steps.model import WIZARD, Check, Node, Result, Results, Round, Verdict, Work
-from wizard_steps.node.place import place_of
+from wizard_steps.node.places import place_of
 
 #: What the next gates set right or judge with more knowledge: here only a word of warning.
 _LATER: dict[bool, dict[str, str]] = {

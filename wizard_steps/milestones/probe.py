@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 
 from wizard_steps.engine.expected import SNAPSHOTS
 from wizard_steps.engine.step import Known, Step
@@ -35,7 +36,8 @@ def probe_command(known: Known) -> Cmd:
     host = "127.0.0.1" if serve.host in ("0.0.0.0", "::") else serve.host
     model = shlex.quote(serve.name)
     text = (
-        f'exec "$MILEPOST_PYTHON" -c {shlex.quote(script())} '
+        # -P: a file of the current folder (openai.py) is no module; -E: nor one that PYTHONPATH names.
+        f'exec "$MILEPOST_PYTHON" -EP -c {shlex.quote(script())} '
         f'--base-url "http://127.0.0.1:$MILEPOST_PORT/v1" --model {model} '
         f"--prompt {shlex.quote(PROMPT)} --max-tokens {MAX_TOKENS}\n"
     )
@@ -46,6 +48,7 @@ def probe_command(known: Known) -> Cmd:
 
 class Probe(Step):
     id = "probe"
+    effects: Mapping[str, str] = {"write": "writes the script into the folder you are in"}
     title = "Python probe"
     short = "Python probe"
     keys = ("probe",)

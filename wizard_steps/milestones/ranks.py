@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 
 from wizard_steps.engine.step import Known
-from wizard_steps.milestones import model, running, vllm
+from wizard_steps.milestones import alive, model, running, vllm
 from wizard_steps.milestones.common import failure, placed
 from wizard_steps.model import Check, Node, Result, Results, Round, Verdict
 from wizard_steps.node.place import SERVE
@@ -55,7 +55,8 @@ def rounds(known: Known, done: Results) -> Round | None:
 
 
 def _stop(known: Known) -> Round:
-    return Round(work=tuple((n, placed(known).stop(n, SERVE, grace=5)) for n in known.nodes))
+    stops = tuple((n, placed(known).stop(n, SERVE, grace=5)) for n in known.nodes)
+    return Round(work=(*stops, *alive.looks(known)))
 
 
 def _look(done: Results, node: Node) -> Look:
@@ -74,7 +75,7 @@ def _blocked(known: Known, done: Results) -> list[Check]:
         result = done.get("look", node)
         look = _look(done, node)
         if result is None or not result.ok:
-            hint = "does its container run? go back to the containers"
+            hint = "does its container run? go back to the containers" if placed(known).contained else ""
             checks.append(failure(result, node, hint))
         elif node.role == "head" and look.listening and not look.ours:
             found = f"port {known.cluster.serve.port} is taken by a process milepost did not start"
@@ -93,7 +94,7 @@ def judge(known: Known, done: Results) -> Verdict:
     launches = [failure(r, r.node) for r in done.of("launch").values() if not r.ok]
     if launches:
         return Verdict(False, "vllm serve could not be started", tuple(launches))
-    checks = [_rank_check(known, done, node) for node in known.nodes]
+    checks = [*alive.dead(known, done), *(_rank_check(known, done, node) for node in known.nodes)]
     log = done.get("mp-log", known.head)
     it = known.cluster.serve
     if vllm.ready(log):
@@ -122,6 +123,6 @@ def _why(result: Result | None, node: Node, wanted: str) -> Check:
     found = f"first error: {first}" if first else failure(result, node).found
     hint = (
         "a rank that only waits is not the cause: look at the node that has an error of its own; "
-        "if none has, the ranks cannot reach each other (docker.master_port, NCCL and Gloo interface)"
+        "if none has, the ranks cannot reach each other (serve.master_port, NCCL and Gloo interface)"
     )
     return Check("vLLM", False, found, wanted, node.name, hint)

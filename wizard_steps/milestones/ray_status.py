@@ -194,12 +194,12 @@ def _alive(known: Known, done: Results) -> list[Check]:
         if not result.ok:
             found = failure(result, node).found
             hint = (
-                "the machine is off or cut off; Ray itself misses a silent host only after a minute or more"
+                "the machine is off or cut off; Ray itself notices a silent host only after a minute or more"
             )
             checks.append(Check("answers", False, found, "an answer from the node itself", node.name, hint))
         elif not Look(result.text).leader:
             log = placed(known).log_of(node, RAY)
             hint = f"its log there: {log}. Go back, and milepost starts it again"
-            found = "the Ray milepost started has ended"
+            found = placed(known).gone(node, result.text)
             checks.append(Check("own Ray", False, found, "running", node.name, hint))
     return checks

@@ -12,7 +12,7 @@ from wizard_steps.engine.step import Known
 from wizard_steps.milestones import running
 from wizard_steps.milestones.common import failure, placed
 from wizard_steps.model import Check, Cmd, Node, Result, Results, Round
-from wizard_steps.node import docker, ray_token
+from wizard_steps.node import container, ray_token
 from wizard_steps.node.place import RAY, Service
 from wizard_steps.node.remote import Look, instance
 
@@ -60,9 +60,10 @@ def environment(known: Known, node: Node) -> dict[str, str]:
     names = {"NCCL_SOCKET_IFNAME": interface, "GLOO_SOCKET_IFNAME": interface} if interface else {}
     if known.cluster.simulated:
         names = {}
+    ray = {} if placed(known).without_ray else {"RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES": "1"}
     return {
         "VLLM_HOST_IP": known.ip(node),
-        "RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES": "1",
+        **ray,
         **names,
         **devices.settings(known.cluster, node, known.devices(node)),
     }
@@ -125,7 +126,7 @@ def _last(known: Known) -> str:
 def _follow(known: Known, service: Service) -> Cmd:
     place = placed(known)
     if place.without_ray:
-        return docker.up(known.cluster, service.node)
+        return container.up(known.cluster, service.node)
     return place.follow(service, "start", START_LIMIT, ended)
 
 
@@ -180,7 +181,7 @@ def blocked(known: Known, done: Results, service: Service) -> Check | None:
         return obstacle
     look = Look(result.text)
     if node.role == "head" and look.listening and not look.ours:
-        who = "; ".join(look.others) or "unknown: not visible to this user"
+        who = place.who(look, result.text)
         return Check(
             "port",
             False,
@@ -203,7 +204,8 @@ def _one(known: Known, done: Results, service: Service) -> Check:
     problem, launch = blocked(known, done, service), done.get("launch", node)
     if problem is not None:
         return problem
-    if running.refused(known, done, service) and (differs := running.check(known, done, service, "Ray")):
+    kind = "container" if place.without_ray else "Ray"
+    if running.refused(known, done, service) and (differs := running.check(known, done, service, kind)):
         return differs
     if not _cleared(done, node):
         return failure(done.get("clear", node), node)
@@ -220,7 +222,7 @@ def _up(known: Known, done: Results, node: Node) -> Check:
     """The container that waits for vLLM."""
     result = done.get("up", node)
     if result is not None and result.ok and "running: true" in result.text:
-        return Check("container", True, _how(done, node), "running", node.name)
+        return _good(known, done, node, "container", "running")
     hint = f"{placed(known).log_of(node, RAY)} says why its first process ended"
     found = result.lines[-1] if result is not None and result.lines else failure(result, node).found
     return Check("container", False, found, "running", node.name, hint)
@@ -229,7 +231,7 @@ def _up(known: Known, done: Results, node: Node) -> Check:
 def _started(known: Known, done: Results, node: Node) -> Check:
     result = done.get("start", node)
     if result is not None and result.reason == "stopped":
-        return Check("Ray", True, _how(done, node), STARTED, node.name)
+        return _good(known, done, node, "Ray", STARTED)
     found = failure(result, node).found
     if result is not None and result.reason == "exit":
         found = f"`ray start` has ended: {_last_words(result)}"
@@ -237,8 +239,13 @@ def _started(known: Known, done: Results, node: Node) -> Check:
     return Check("Ray", False, found, STARTED, node.name, hint)
 
 
-def _how(done: Results, node: Node) -> str:
-    return "started anew" if done.get("clear", node) else "started"
+def _good(known: Known, done: Results, node: Node, name: str, wanted: str) -> Check:
+    """Started; what had become of an earlier start is told with it: somebody, or the kernel, ended it."""
+    look = done.get("look", node)
+    before = placed(known).before(node, look.text) if look is not None else ""
+    how = "started anew" if done.get("clear", node) else "started"
+    text = f"{how}; before that, {before}. Its last log is in ~/.milepost there" if before else how
+    return Check(name, True, text, wanted, node.name, warning=bool(before))
 
 
 def _cleared(done: Results, node: Node) -> bool:
@@ -249,7 +256,8 @@ def _cleared(done: Results, node: Node) -> bool:
 def _last_words(result: Result) -> str:
     """The last line that names an error; frames of a traceback and blank lines name none."""
     lines = [line.strip() for line in result.lines if line.strip()]
-    errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b.*: ", line)]
+    named = re.compile(r"[\w.]*(?:Error|Exception)\b.*: |.*: (?:command )?not found$")
+    errors = [line for line in lines if named.match(line)]
     return next(reversed(errors or lines), "it said nothing")
 
 

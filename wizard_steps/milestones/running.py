@@ -14,6 +14,7 @@ from wizard_steps.model import Check, Node, Option, Question, Results
 from wizard_steps.node import spec
 from wizard_steps.node.place import Service
 from wizard_steps.node.remote import Look
+from wizard_steps.node.spec import Spec
 
 DIFFERS = "differs"
 #: Differences that a question or a check shows of one node.
@@ -32,15 +33,20 @@ def look_of(done: Results, node: Node) -> Look:
     return Look(result.text if result else "")
 
 
+def _then(known: Known, done: Results, service: Service) -> Spec | None:
+    """What runs was started with; None where nothing of ours runs, or nobody knows."""
+    return placed(known).seen(service, done.get("look", service.node)).spec
+
+
 def differences(known: Known, done: Results, service: Service) -> list[str]:
     """Of a leader of ours: ``NAME: what runs -> what the cluster file says``."""
-    then = look_of(done, service.node).spec
+    then = _then(known, done, service)
     return spec.differences(then, placed(known).spec(service)) if then is not None else []
 
 
 def stale(known: Known, done: Results, service: Service) -> bool:
     """Whether it hangs on a start that is gone."""
-    then = look_of(done, service.node).spec
+    then = _then(known, done, service)
     return then is not None and spec.stale(then, placed(known).spec(service))
 
 
@@ -82,7 +88,7 @@ def check(known: Known, done: Results, service: Service, name: str) -> Check | N
     text = "already running, and ours"
     if found:
         text += f"; kept with other values than the file has: {_short(found)}"
-    elif look_of(done, service.node).spec is None:
+    elif _then(known, done, service) is None:
         text += "; what it was started with is not known"
     proved = text == "already running, and ours"
     return Check(name, True, text, _WANTED, node, warning=not proved)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from wizard_steps.engine.step import Bundled, Known
-from wizard_steps.milestones import model, ranks, running, vllm
+from wizard_steps.milestones import alive, model, ranks, running, vllm
 from wizard_steps.milestones.common import Placed, failure, placed
 from wizard_steps.milestones.vllm import NO_PLACE, READY
 from wizard_steps.model import Check, Node, Result, Results, Round, Verdict, Work
@@ -79,7 +79,7 @@ def _rounds(known: Known, done: Results) -> Round | None:
         return None
     if log is not None and log.reason in ("lost", "cancelled"):
         return None  # only the line to it broke; vLLM may be fine, and the next walk finds it
-    return Round(work=((head, place.stop(head, SERVE, grace=5)),))
+    return Round(work=((head, place.stop(head, SERVE, grace=5)), *alive.looks(known)))
 
 
 def _judge(known: Known, done: Results) -> Verdict:
@@ -100,7 +100,7 @@ def _judge(known: Known, done: Results) -> Verdict:
         again = "started anew" if done.get("clear", head) else "started"
         check = running.check(known, done, service, "vLLM") or Check("vLLM", True, again, READY, head.name)
         return Verdict(True, f"vLLM serves {known.cluster.serve.name} at {url}", (check,), {"url": url})
-    checks = [_why(known, log), *_gone(done, head)]
+    checks = [*alive.dead(known, done), _why(known, log), *_gone(done, head)]
     return Verdict(False, "vLLM did not become ready", tuple(checks))
 
 
@@ -117,7 +117,7 @@ def _blocked(known: Known, done: Results) -> list[Check]:
     checks = []
     look = Look(result.text)
     if look.listening and not look.ours:
-        who = "; ".join(look.others) or "unknown"
+        who = placed(known).who(look, result.text)
         found = f"port {serve.port} is taken by a process milepost did not start ({who})"
         checks.append(Check("port", False, found, "a free port", head.name, "end it, or edit serve.port"))
     return checks + model.checks(known, done)

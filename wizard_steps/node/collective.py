@@ -11,6 +11,8 @@ import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
 
 from msgspec import Struct
 
@@ -19,116 +21,12 @@ from wizard_steps.node import remote
 
 #: Where the ranks meet, on the head; pairs take the ports after it. Below Linux's ephemeral ports.
 PORT = 29512
-#: MiB that are reduced at a time: five times within REDUCE even over 1 Gbit/s.
-SIZES = {"gloo": 16, "nccl": 64}
+#: MiB that are reduced at a time: five times within REDUCE even over 1 Gbit/s. The next one follows only
+#: where this one was quick: a fast link is not filled by a small one.
+SIZES: dict[str, tuple[int, ...]] = {"gloo": (16,), "nccl": (64, 512)}
 #: Seconds until all ranks have met (importing torch from a slow disk counts), and for the reduction itself
 #: (NCCL joins the ranks of many nodes in its first one).
 MEET, REDUCE = 90, {"gloo": 20, "nccl": 60}
-
-#: Imports no torch, which takes ten seconds on a busy machine: the driver counts the GPUs it lets us see.
-LOOK = """
-import ctypes
-from importlib import metadata
-try: version = metadata.version("torch")
-except metadata.PackageNotFoundError: version = "missing"
-count = ctypes.c_int(0)
-try:
-    cuda = ctypes.CDLL("libcuda.so.1")
-    if "+cpu" in version or cuda.cuInit(0) or cuda.cuDeviceGetCount(ctypes.byref(count)): count.value = 0
-except OSError: pass
-print("torch:", version)
-print("cuda:", count.value)
-"""
-_SCRIPT = """
-import collections, ctypes, json, os, re, subprocess, sys, threading, time
-spec = json.loads(sys.argv[1])
-world, first, backend = spec["world"], spec["first"], spec["backend"]
-def child(local):
-    ctypes.CDLL(None).prctl(1, 9)
-    rank, stage = first + local, ["import torch"]
-    def say(text): sys.stdout.write(text + "\\n"); sys.stdout.flush()
-    def at(name): stage[0] = name; say(f"@stage {rank} {name}")
-    try:
-        at("import torch")
-        import datetime, torch
-        import torch.distributed as dist
-        device = "cpu"
-        if backend == "nccl":
-            at(f"take GPU {local}"); torch.cuda.set_device(local); device = f"cuda:{local}"
-        at("meet the other ranks")
-        dist.init_process_group(backend, init_method=spec["meet"], rank=rank, world_size=world,
-                                timeout=datetime.timedelta(seconds=spec["start"]))
-        at("all_reduce")
-        x = torch.full((1,), float(rank + 1), device=device)
-        dist.all_reduce(x)
-        want = world * (world + 1) / 2
-        if x.item() != want: raise ValueError(f"the sum is {x.item()}, not {want}")
-        count = spec["mib"] << 18
-        x = torch.ones(count, device=device)
-        dist.all_reduce(x)
-        times = []
-        for _ in range(3):
-            x.fill_(1.0)
-            if backend == "nccl": torch.cuda.synchronize()
-            t = time.monotonic(); dist.all_reduce(x)
-            if backend == "nccl": torch.cuda.synchronize()
-            times.append(time.monotonic() - t)
-        if x[-1].item() != world: raise ValueError(f"the sum is {x[-1].item()}, not {world}")
-        say(f"rank {rank} of {world}: the sum is right")
-        if rank == 0:
-            best, size = min(times), count * 4
-            say(f"all_reduce: {backend}, {world} ranks, {spec['mib']} MiB in {best * 1e3:.1f} ms, "
-                f"bus bandwidth {2 * (world - 1) / world * size / best / 1e9:.2f} GB/s")
-        dist.destroy_process_group()
-        os._exit(0)
-    except BaseException as e:
-        text = (str(e).strip() or "no message").splitlines()[0][:300]
-        say(f"rank {rank}: failed at {stage[0]}: {type(e).__name__}: {text}"); os._exit(1)
-if len(sys.argv) > 2: child(int(sys.argv[2]))
-stages, lock = {}, threading.Lock()
-vias, nets, shown = collections.Counter(), set(), collections.Counter()
-def read(p):
-    for raw in p.stdout:
-        line = raw.decode("utf-8", "replace").rstrip()
-        with lock:
-            s = re.match(r"@stage (\\d+) (.*)", line)
-            if s: stages[int(s[1])] = (s[2], time.monotonic()); continue
-            if "NCCL INFO" in line:
-                v = re.search(r"via (NET/[A-Za-z]+|P2P|SHM)", line)
-                n = re.search(r"Using network (\\S+)", line)
-                d = re.search(r"NET/(IB|Socket) : Using (\\[\\d.*)", line)
-                if v: vias[v[1]] += 1
-                if n: nets.add(n[1])
-                if not d: continue
-                line = f"NCCL: NET/{d[1]} uses {d[2][:160]}"
-            shown[line] += 1
-            if shown[line] == 1 and len(shown) <= 100: print(line, flush=True)
-argv = [sys.executable, "-c", sys.orig_argv[2], sys.argv[1]]
-ps = [subprocess.Popen(argv + [str(i)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                       stdin=subprocess.DEVNULL) for i in range(spec["procs"])]
-ts = [threading.Thread(target=read, args=(p,), daemon=True) for p in ps]
-for t in ts: t.start()
-began, late = time.monotonic(), ""
-while not late and any(p.poll() is None for p in ps):
-    time.sleep(0.1)
-    now = time.monotonic()
-    # One rank that failed is enough: the others would only wait for it.
-    if any(p.poll() for p in ps): time.sleep(1); break
-    with lock:
-        for rank, (name, since) in stages.items():
-            if name == "all_reduce" and now - since > spec["limit"]:
-                late = f"rank {rank}: no end of {name} within {spec['limit']} s"
-        if not late and now - began > spec["start"] and any(n != "all_reduce" for n, _ in stages.values()):
-            late = f"rank {first}: no end of {stages.get(first, ('start', 0))[0]} within {spec['start']} s"
-for p in ps:
-    if p.poll() is None: p.kill()
-for p in ps: p.wait()
-for t in ts: t.join(2)
-if nets: print("NCCL network:", ", ".join(sorted(nets)))
-if vias: print("NCCL channels:", ", ".join(f"{n} x {v}" for v, n in sorted(vias.items())))
-if late: print(late)
-sys.exit(3 if late else max(abs(p.returncode) for p in ps))
-"""
 
 
 class Rank(Struct, frozen=True):
@@ -140,13 +38,25 @@ class Rank(Struct, frozen=True):
 
 
 class Told(Struct, frozen=True):
-    """What a run said: ``speed`` and the bandwidth in GB/s come from rank 0."""
+    """What a run said: ``speed`` and the bandwidth in GB/s come from rank 0.
+
+    ``direct``: what NCCL says of GPU Direct RDMA ("Enabled", "Disabled"). ``devices``: what it names as its
+    network devices, as it prints them.
+    """
 
     speed: str = ""
     gbytes: float = 0.0
     network: str = ""
     channels: str = ""
     problem: str = ""
+    direct: str = ""
+    devices: str = ""
+
+
+@lru_cache
+def script(name: str) -> str:
+    """A program of scripts/, as it is sent."""
+    return (Path(__file__).parent / "scripts" / name).read_text(encoding="utf-8")
 
 
 def ranks(nodes: Sequence[Node], backend: str) -> list[Rank]:
@@ -161,8 +71,9 @@ def ranks(nodes: Sequence[Node], backend: str) -> list[Rank]:
 
 def look(python: str, kind: str) -> Cmd:
     """``python``: an sh word; ``kind``: what it belongs to, for a reader."""
+    program = shlex.quote(script("look_torch.py"))
     there = f"command -v {python} >/dev/null"
-    text = f"{there} || {{ echo 'torch: missing'; exit 0; }}\nexec {python} -c {shlex.quote(LOOK)}\n"
+    text = f"{there} || {{ echo 'torch: missing'; exit 0; }}\nexec {python} -I -c {program}\n"
     shown = f"(which torch is in the {kind}, and does it see GPUs?)"
     return Cmd("torch", text, timeout=30, quiet=True, show=shown)
 
@@ -191,10 +102,10 @@ def command(
         "limit": REDUCE[backend],
     }
     own = {"NCCL_DEBUG": "INFO", "NCCL_DEBUG_SUBSYS": "INIT,NET", **env, "PYTHONUNBUFFERED": "1"}
-    words = f"{shlex.quote(_SCRIPT)} {shlex.quote(json.dumps(spec, separators=(',', ':')))}"
+    words = f"{shlex.quote(script('all_reduce.py'))} {shlex.quote(json.dumps(spec, separators=(',', ':')))}"
     span = f"ranks {rank.first} to {rank.first + rank.procs - 1} of {world}"
     shown = f"(torch.distributed all_reduce: {backend}, {span})"
-    text = f"exec env {remote.environment(own)} {python} -c {words}\n"
+    text = f"exec env {remote.environment(own)} {python} -I -c {words}\n"
     return Cmd(key, text, timeout=MEET + REDUCE[backend] + 30, show=shown)
 
 
@@ -214,6 +125,8 @@ def told(result: Result | None) -> Told:
         _after(lines, "NCCL network: "),
         _after(lines, "NCCL channels: "),
         problem,
+        _after(lines, "NCCL GPU Direct RDMA: "),
+        next((line.removeprefix("NCCL: ") for line in lines if line.startswith("NCCL: NET/")), ""),
     )
 
 

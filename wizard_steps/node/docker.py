@@ -13,12 +13,10 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 
-from msgspec.structs import replace
-
 from wizard_steps.cluster.file import Cluster
-from wizard_steps.model import Check, Cmd, Node, Result
+from wizard_steps.model import Node
 from wizard_steps.node import ray_token
-from wizard_steps.node.remote import command, identity, state_dir
+from wizard_steps.node.remote import command, identity
 
 LABEL = "milepost.cluster"
 OFFICIAL = "vllm/vllm-openai"
@@ -42,9 +40,12 @@ def image_of(cluster: Cluster) -> str:
     return cluster.docker.image or f"{OFFICIAL}:v{cluster.serve.vllm_version}"
 
 
-def derived_image(cluster: Cluster, image: str) -> str:
-    """The tag of ``image`` with Ray added. ``localhost/`` keeps an engine from looking for it elsewhere."""
-    key = hashlib.sha256(image.encode()).hexdigest()[:12]
+def derived_image(cluster: Cluster, image: str, digest: str) -> str:
+    """The tag of ``image`` with Ray added. ``localhost/`` keeps an engine from looking for it elsewhere.
+
+    ``digest`` is that of the base: what its name means may change, and then another image has to be built.
+    """
+    key = hashlib.sha256(f"{image} {digest}".encode()).hexdigest()[:12]
     return f"localhost/milepost/vllm-ray:{key}-ray{cluster.ray.version}"
 
 
@@ -68,12 +69,14 @@ def hf_home(cluster: Cluster) -> str:
     return f'"$HOME"/{shlex.quote(path[2:])}' if path.startswith("~/") else shlex.quote(path)
 
 
-def shared_flags(cluster: Cluster, models: bool = True) -> list[str]:
+def shared_flags(cluster: Cluster, node: Node, models: bool = True) -> list[str]:
     """Flags, quoted, that decide what a container may use: the look before and the real run take the same.
 
     ``models=False`` leaves out the mounted model folders: a look must not have to make one first.
     """
-    flags = ["--network", "host", "--shm-size", cluster.docker.shm_size, *cluster.docker.gpu_flags]
+    # podman refuses a size of its own where the host's memory is shared.
+    shared = ["--ipc", "host"] if cluster.docker.ipc else ["--shm-size", cluster.docker.shm_size]
+    flags = ["--network", "host", *shared, *cluster.docker.gpu_flags]
     for limit in cluster.docker.ulimits:
         flags += ["--ulimit", limit]
     words = [shlex.quote(flag) for flag in flags]
@@ -82,14 +85,28 @@ def shared_flags(cluster: Cluster, models: bool = True) -> list[str]:
         words += ["-v", f"{hf_home(cluster)}:{HF_IN_CONTAINER}"]
     if models and model.startswith("/"):
         words += ["-v", shlex.quote(f"{model}:{model}:ro")]
-    return words + [shlex.quote(flag) for flag in cluster.docker.extra_flags]
+    own = (*cluster.docker.extra_flags, *cluster.entry(node).docker_flags)
+    return words + [shlex.quote(flag) for flag in own]
 
 
-def run_line(cluster: Cluster, node: Node, image: str, env: Mapping[str, str], main: Sequence[str]) -> str:
-    """The whole `docker run` as sh text. Its label milepost.spec tells other settings apart."""
+def _kept_flags(cluster: Cluster) -> list[str]:
+    """Flags, quoted, of a container that stays: what the engine does with it and with its log."""
+    flags = ["--restart", cluster.docker.restart] if cluster.docker.restart else []
+    return flags + (["--log-opt", f"max-size={cluster.docker.log_size}"] if cluster.docker.log_size else [])
+
+
+def run_line(
+    cluster: Cluster,
+    node: Node,
+    image: str,
+    env: Mapping[str, str],
+    main: Sequence[str],
+    labels: Mapping[str, str] | None = None,
+) -> str:
+    """The whole `docker run` as sh text. ``labels``: more than the ones that a person is shown."""
     name = container(cluster, node)
     words = [docker(cluster), "run", "-d", "--entrypoint", "/bin/bash", "--name", shlex.quote(name)]
-    rest = shared_flags(cluster)
+    rest = shared_flags(cluster, node) + _kept_flags(cluster)
     own = {**env, "MILEPOST_ID": identity(cluster, node, "ray")}
     for key, value in own.items():
         rest += ["-e", shlex.quote(f"{key}={value}")]
@@ -97,7 +114,7 @@ def run_line(cluster: Cluster, node: Node, image: str, env: Mapping[str, str], m
         rest += ray_token.container_flags(cluster, node)
     rest += [shlex.quote(image), "-c", shlex.quote(FIRST_PROCESS), "milepost"]
     rest += [shlex.quote(word) for word in main]
-    for key, value in {**_labels(cluster, node), "milepost.spec": _digest(rest)}.items():
+    for key, value in {**_labels(cluster, node), "milepost.spec": _digest(rest), **(labels or {})}.items():
         words += ["--label", shlex.quote(f"{key}={value}")]
     return " ".join([*words, *rest])
 
@@ -110,12 +127,25 @@ def passing_line(cluster: Cluster, node: Node, image: str) -> str:
     words = [docker(cluster), "run", "--rm", "--entrypoint", "/bin/bash"]
     for key, value in _labels(cluster, node).items():
         words += ["--label", shlex.quote(f"{key}={value}")]
-    words += [*shared_flags(cluster, models=False), shlex.quote(image), "-c", shlex.quote(FIRST_PROCESS)]
+    words += [
+        *shared_flags(cluster, node, models=False),
+        shlex.quote(image),
+        "-c",
+        shlex.quote(FIRST_PROCESS),
+    ]
     return " ".join([*words, "milepost", "/bin/sh", "-c"])
 
 
 def _digest(words: Sequence[str]) -> str:
     return hashlib.sha256("\0".join(words).encode()).hexdigest()[:16]
+
+
+def settings(cluster: Cluster, node: Node, image: str, main: Sequence[str]) -> tuple[str, ...]:
+    """What a container is started with, as words to compare: image, command and flags; env comes apart."""
+    flags = [
+        word for text in shared_flags(cluster, node) + _kept_flags(cluster) for word in shlex.split(text)
+    ]
+    return (image, *main, *flags)
 
 
 def spec_of(line: str) -> str:
@@ -131,121 +161,3 @@ def script_line(cluster: Cluster, node: Node, image: str, head_ip: str, ip: str)
     role = "--head" if node.role == "head" else "--worker"
     words = f"{shlex.quote(image)} {head_ip} {role} {hf_home(cluster)} -e VLLM_HOST_IP={ip}"
     return f"bash examples/ray_serving/run_cluster.sh {words}"
-
-
-def launch(cluster: Cluster, node: Node, line: str) -> Cmd:
-    """Start the container of ``line`` (see run_line); one of ours that has ended is removed first."""
-    name, it = shlex.quote(container(cluster, node)), docker(cluster)
-    state = shlex.quote('{{index .Config.Labels "milepost.cluster"}} {{.State.Running}}')
-    text = (
-        f"state=$({it} container inspect -f {state} {name} 2>/dev/null)\n"
-        f'if [ "$state" = {shlex.quote(cluster.name + " false")} ]; then\n'
-        f"ids={name}\n{_keep_logs(cluster, node)}{it} rm {name} >/dev/null; fi\n"
-        f"mkdir -p {hf_home(cluster)} || exit 1\n"
-        f"id=$({line}) || exit 1\n"
-        f'echo "started container {name} $(echo "$id" | tail -n 1 | cut -c1-12)"\n'
-    )
-    return Cmd("launch", text, mutates=True, timeout=120, quiet=True, show=line)
-
-
-def look(cluster: Cluster, node: Node, line: str, port: int, key: str = "look") -> Cmd:
-    """What is there already, in the words of remote.look: our container, and who listens on ``port``.
-
-    ``line``: the `docker run` of today; empty where any container of ours will do.
-    """
-    name, it = shlex.quote(container(cluster, node)), docker(cluster)
-    form = shlex.quote(
-        '{{index .Config.Labels "milepost.cluster"}} {{index .Config.Labels "milepost.spec"}} '
-        "{{.State.Running}} {{.Id}} {{.State.ExitCode}}"
-    )
-    wanted, spec = shlex.quote(cluster.name), spec_of(line)
-    text = (
-        f"{it} ps -q >/dev/null || exit 1\n"
-        f"set -- $({it} container inspect -f {form} {name} 2>/dev/null)\n"
-        f"if [ $# -eq 0 ]; then echo 'container: none'\n"
-        f'elif [ $# -ne 5 ] || [ "$1" != {wanted} ]; then echo "container: not ours"\n'
-        f'elif [ "$3" != true ]; then echo "container: ended with exit code $5"\n'
-        f'elif [ -n "{spec}" ] && [ "$2" != "{spec}" ]; then '
-        'echo "ours: $4"; echo "container: other settings"\n'
-        f'else echo "ours: $4"; echo "leader: $4"; echo "container: running"; fi\n'
-        f"hex=$(printf '%04X' {int(port)})\n"
-        'if cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -q ":$hex [0-9A-F]*:0000 0A "; '
-        f"then echo 'port {int(port)}: listening'; else echo 'port {int(port)}: free'; fi\n"
-    )
-    return Cmd(key, text, quiet=True, timeout=40, show=f"{it} container inspect {name}")
-
-
-def logs(cluster: Cluster, node: Node, key: str, timeout: float, stop: object) -> Cmd:
-    """The container's log from its first line, until ``stop`` says so or the container has ended."""
-    line = f"{docker(cluster)} logs -f {shlex.quote(container(cluster, node))}"
-    return Cmd(key, f"exec {line}\n", timeout=timeout, stop=stop, show=line)  # type: ignore[arg-type]
-
-
-def up(cluster: Cluster, node: Node) -> Cmd:
-    """Two looks a moment apart: a container whose first process fails is gone after a blink."""
-    name, it = container(cluster, node), docker(cluster)
-    line = f"{it} container inspect -f 'container: {{{{.Name}}}} running: {{{{.State.Running}}}}' {name}"
-
-    def running(result: Result) -> bool:
-        return result.ok and "running: true" in result.text
-
-    return Cmd("up", f"exec {line}\n", timeout=20, every=1.0, settle=2.0, until=running, show=line)
-
-
-def obstacle(cluster: Cluster, node: Node, look: str) -> Check | None:
-    """Why no container may be started, by what ``look`` printed."""
-    name = container(cluster, node)
-    if "container: not ours" in look.splitlines():
-        hint = f"milepost did not start it: rename or remove it, or choose another `name` than {name!r} gives"
-        return Check("container", False, f"{name} exists", "a free name", node.name, hint)
-    if "container: other settings" in look.splitlines():
-        found = f"{name} runs with other settings (image, environment or flags)"
-        hint = "`milepost down` ends it; or put the settings back"
-        return Check("container", False, found, "the settings of the cluster file", node.name, hint)
-    return None
-
-
-def inside(cluster: Cluster, node: Node, cmd: Cmd) -> Cmd:
-    """``cmd`` run by a shell in the node's container. Standard input, and so every secret, goes along."""
-    name = shlex.quote(container(cluster, node))
-    line = f"{docker(cluster)} exec -i {name} /bin/sh -c"
-    plain = cmd.show or cmd.text
-    env = "env " if re.match(r"\w+=", plain) else ""
-    shown = f"{docker(cluster)} exec {name} {env}{plain}".strip()
-    return replace(cmd, text=f"exec {line} {shlex.quote(cmd.text)}\n", show=shown)
-
-
-def inside_if_running(cluster: Cluster, node: Node, cmd: Cmd) -> Cmd:
-    """The same, for tidying up: a container that does not run has nothing inside that could be ended."""
-    name, it = shlex.quote(container(cluster, node)), docker(cluster)
-    wrapped = inside(cluster, node, cmd)
-    test = f"$({it} container inspect -f '{{{{.State.Running}}}}' {name} 2>/dev/null)"
-    text = f'if [ "{test}" != true ]; then echo "nothing of ours runs"; exit 0; fi\n{wrapped.text}'
-    return replace(wrapped, text=text)
-
-
-def _keep_logs(cluster: Cluster, node: Node) -> str:
-    """sh text: what the containers $ids said goes to the node's own log folder; removing them loses it."""
-    it, d = docker(cluster), state_dir(cluster, node)
-    inner = shlex.quote(f"{HOME_IN_CONTAINER}/.milepost/{cluster.name}/{node.name}/serve.log")
-    return (
-        f"mkdir -p {d}; for id in $ids; do {it} logs $id > {d}/container.log 2>&1\n"
-        f"{it} cp $id:{inner} {d}/serve.log >/dev/null 2>&1; done\n"
-    )
-
-
-def remove(cluster: Cluster, node: Node) -> Cmd:
-    """Stop and remove this node's containers of ours, found by label alone."""
-    it = docker(cluster)
-    marks = (f"{LABEL}={cluster.name}", f"milepost.node={container(cluster, node)}")
-    filters = " ".join(f"--filter {shlex.quote('label=' + mark)}" for mark in marks)
-    text = (
-        f"ids=$({it} ps -aq {filters}) || exit 1\n"
-        'if [ -z "$ids" ]; then echo "nothing of ours runs"; exit 0; fi\n'
-        f"{it} stop -t 15 $ids >/dev/null\n{_keep_logs(cluster, node)}{it} rm -f $ids >/dev/null\n"
-        f"left=$({it} ps -aq {filters}) || exit 1\n"
-        'if [ -n "$left" ]; then echo "still there:" $left; exit 1; fi\n'
-        'echo "removed" $(echo "$ids" | wc -w) "container(s)"\n'
-    )
-    show = f"{it} stop $({it} ps -aq {filters}); {it} rm …"
-    return Cmd("stop", text, mutates=True, timeout=60, quiet=True, show=show)

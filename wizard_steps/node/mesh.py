@@ -134,7 +134,7 @@ def command(
     venv = shlex.quote(cluster.venv)
     text = (
         f"p=$(command -v python3 || echo {venv}/bin/python)\n"
-        f'exec "$p" -c {shlex.quote(_SCRIPT)} {shlex.quote(spec)}\n'
+        f'exec "$p" -I -c {shlex.quote(_SCRIPT)} {shlex.quote(spec)}\n'
     )
     return Cmd(key, text, timeout=wait + 25, show=show)
 

@@ -7,27 +7,20 @@ asks its place.
 
 from __future__ import annotations
 
-import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct, field
-from msgspec.structs import replace
 
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.model import Check, Cmd, Node, Result
-from wizard_steps.node import docker, ray_token, remote
-from wizard_steps.node.docker_words import hint
+from wizard_steps.node import ray_token
+from wizard_steps.node.remote import Look
 from wizard_steps.node.spec import Spec
 
 #: The roles of what is started on a node: Ray (or the container that waits for vLLM), and vLLM.
 RAY, SERVE = "ray", "serve"
-#: Seconds an engine may need to start a container of a large image, on top of the command's own limit.
-START = 60.0
-#: The hub's cache of a user's own, as sh text.
-_HUB = '"${HF_HUB_CACHE:-${HF_HOME:-$HOME/.cache/huggingface}/hub}"'
-
 Stop = Callable[[str], bool]
 
 
@@ -61,7 +54,7 @@ class Place(ABC):
     @property
     def without_ray(self) -> bool:
         """vLLM's own launcher, a rank on every node, instead of Ray."""
-        return bool(self.facts.get("executor", "") == "mp")
+        return self.cluster.without_ray or bool(self.facts.get("executor", "") == "mp")
 
     @property
     def ways(self) -> Collection[str]:
@@ -130,6 +123,24 @@ class Place(ABC):
         """What it would be started with, to compare with what runs."""
         return Spec(service.argv, service.env, service.of)
 
+    def seen(self, service: Service, look: Result | None) -> Look:
+        """What a look has found."""
+        return Look(look.text if look is not None else "")
+
+    def gone(self, node: Node, look: str) -> str:
+        """What became of what held Ray, by what a look at it printed; "" where it runs."""
+        return "" if Look(look).leader else "the Ray that milepost started has ended"
+
+    def before(self, node: Node, look: str) -> str:
+        """What became of an earlier start that is replaced now; "" where there is nothing to tell."""
+        return ""
+
+    def who(self, look: Look, text: str) -> str:
+        """Who may hold a port that is not ours; ``text`` is what the look printed."""
+        return "; ".join([*look.others, *(f"process {line}" for line in look.kin + look.unseen)]) or (
+            "unknown: not visible to this user"
+        )
+
     def obstacle(self, service: Service, look: Result) -> Check | None:
         """Why nothing may be started here, beside what listens on the port."""
         return None
@@ -150,160 +161,3 @@ class Place(ABC):
     def idle(self) -> bool:
         """Whether nothing has to stand before vLLM: on hosts without Ray."""
         return self.without_ray and not self.contained
-
-
-class OnHost(Place):
-    contained = False
-    kind, torch_step = "venv", "install"
-
-    @property
-    def torch_of(self) -> str:
-        return f"this venv ({self.cluster.venv})"
-
-    @property
-    def in_use(self) -> str:
-        return "Ray of this cluster runs on {} and uses the network"
-
-    @property
-    def python(self) -> str:
-        return shlex.quote(self.program("python"))
-
-    @property
-    def model_home(self) -> str:
-        return _HUB
-
-    def program(self, name: str) -> str:
-        return f"{self.cluster.venv}/bin/{name}"
-
-    def run(self, node: Node, cmd: Cmd) -> Cmd:
-        return replace(cmd, text=ray_token.setup(self.cluster, node) + cmd.text)
-
-    def trial(self, node: Node, cmd: Cmd) -> Cmd:
-        return cmd
-
-    def look(self, service: Service, key: str = "look") -> Cmd:
-        return remote.look(self.cluster, service.node, service.role, service.port, key)
-
-    def launch(self, service: Service) -> Cmd:
-        node, setup = service.node, ray_token.setup(self.cluster, service.node)
-        return remote.launch(
-            self.cluster, node, service.role, service.argv, service.env, setup=setup, of=service.of
-        )
-
-    def follow(self, service: Service, key: str, timeout: float, stop: Stop, beside: str = "") -> Cmd:
-        return remote.follow(self.cluster, service.node, service.role, key, timeout, stop, beside)
-
-    def stop(self, node: Node, role: str, key: str = "stop", grace: int = 10) -> Cmd:
-        return remote.stop(self.cluster, node, role, key, grace)
-
-    def log_of(self, node: Node, role: str) -> str:
-        return f"~/.milepost/{self.cluster.name}/{role}.log"
-
-    def serving(self, nodes: Sequence[Node], head: Node) -> Sequence[Node]:
-        return [head]
-
-
-class InContainer(Place):
-    """Ray is the first process of the container, vLLM is started in it by `docker exec`."""
-
-    contained = True
-    kind, torch_step = "image", "the check of the image"
-
-    @property
-    def without_ray(self) -> bool:
-        return super().without_ray or self.cluster.docker.ray == "none"
-
-    @property
-    def image(self) -> str:
-        """The image the gate before has settled on."""
-        return str(self.facts.get("image") or docker.image_of(self.cluster))
-
-    @property
-    def torch_of(self) -> str:
-        return "this image"
-
-    @property
-    def in_use(self) -> str:
-        return "containers of this cluster run on {} and use the network"
-
-    @property
-    def python(self) -> str:
-        return "python3"
-
-    @property
-    def model_home(self) -> str:
-        return docker.hf_home(self.cluster) + "/hub"
-
-    def program(self, name: str) -> str:
-        return name
-
-    def run(self, node: Node, cmd: Cmd) -> Cmd:
-        return docker.inside(self.cluster, node, cmd)
-
-    def trial(self, node: Node, cmd: Cmd) -> Cmd:
-        """In a container of its own, which leaves with the command."""
-        line = docker.passing_line(self.cluster, node, self.image)
-        shown = f"(in a container of {self.image}) {cmd.show}"
-        text = f"exec {line} {shlex.quote(cmd.text)}\n"
-        return replace(cmd, text=text, show=shown, timeout=cmd.timeout + START)
-
-    def _line(self, service: Service) -> str:
-        """The `docker run`; without Ray a wait for vLLM. Empty where nothing would be started."""
-        main = docker.HOLD if self.without_ray else service.argv
-        if not service.argv:
-            return ""
-        return docker.run_line(self.cluster, service.node, self.image, service.env, main)
-
-    def look(self, service: Service, key: str = "look") -> Cmd:
-        if service.role == RAY:
-            return docker.look(self.cluster, service.node, self._line(service), service.port, key)
-        # A container that is not there has nothing inside; a dry run goes on and lists the start.
-        look = remote.look(self.cluster, service.node, service.role, service.port, key)
-        return docker.inside_if_running(self.cluster, service.node, look)
-
-    def launch(self, service: Service) -> Cmd:
-        if service.role == RAY:
-            return docker.launch(self.cluster, service.node, self._line(service))
-        node, role = service.node, service.role
-        start = remote.launch(self.cluster, node, role, service.argv, service.env, of=service.of)
-        return docker.inside(self.cluster, node, start)
-
-    def follow(self, service: Service, key: str, timeout: float, stop: Stop, beside: str = "") -> Cmd:
-        if service.role == RAY:
-            return docker.logs(self.cluster, service.node, key, timeout, stop)
-        node = service.node
-        return self.run(node, remote.follow(self.cluster, node, service.role, key, timeout, stop, beside))
-
-    def stop(self, node: Node, role: str, key: str = "stop", grace: int = 10) -> Cmd:
-        if role == RAY:
-            return docker.remove(self.cluster, node)
-        stop = remote.stop(self.cluster, node, role, key, grace)
-        return docker.inside_if_running(self.cluster, node, stop)
-
-    def log_of(self, node: Node, role: str) -> str:
-        if role == RAY:
-            return f"`{docker.docker(self.cluster)} logs {docker.container(self.cluster, node)}`"
-        return f"~/.milepost/{self.cluster.name}/{role}.log in {docker.container(self.cluster, node)}"
-
-    def serving(self, nodes: Sequence[Node], head: Node) -> Sequence[Node]:
-        return nodes
-
-    def obstacle(self, service: Service, look: Result) -> Check | None:
-        return docker.obstacle(self.cluster, service.node, look.text) if service.role == RAY else None
-
-    def by_hand(self, node: Node, ip: str, head_ip: str) -> str:
-        if self.without_ray:
-            return ""
-        return docker.script_line(self.cluster, node, self.image, head_ip, ip)
-
-    def holder(self, node: Node) -> str:
-        return f"container {docker.container(self.cluster, node)}"
-
-    def explain(self, check: Check, text: str) -> Check:
-        name = {"look": "docker", "launch": "container"}.get(check.name, check.name)
-        return replace(check, name=name, hint=hint(text) or check.hint)
-
-
-def place_of(cluster: Cluster, facts: Mapping[str, Any] | None = None) -> Place:
-    """The place of a cluster file's path."""
-    return (InContainer if cluster.path == "docker" else OnHost)(cluster, facts or {})

@@ -118,7 +118,10 @@ def launch(
         f"echo $! > {role}.pid\n"
         f'echo "started process $!, log $d/{role}.log"\necho "instance: $id"\n'
     )
-    return Cmd(key=key, text=text, mutates=True, timeout=30, show=shown, quiet=True, secrets=SERVER_SECRETS)
+    # Everything that anybody runs on this Ray inherits its environment. vLLM hands its own workers what they
+    # need (vllm/ray/ray_env.py: all of HF_ and VLLM_).
+    secrets = () if role == "ray" else SERVER_SECRETS
+    return Cmd(key=key, text=text, mutates=True, timeout=30, show=shown, quiet=True, secrets=secrets)
 
 
 def follow(

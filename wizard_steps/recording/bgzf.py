@@ -22,6 +22,10 @@ _MAGIC = b"\x1f\x8b\x08\x04"
 _FAST = 16 << 20
 
 
+#: An output of this many plain bytes and more that grows this many times is a bomb and no output.
+_GROWS_FROM, _GROWS = 64 << 20, 300
+
+
 class Damaged(ValueError):
     """Not a BGZF file, or one that was cut or changed."""
 
@@ -57,6 +61,8 @@ class Reader:
             at += size
         if last != 0:
             raise Damaged("cut off")
+        if self.size > _GROWS_FROM and self.size > at * _GROWS:
+            raise Damaged(f"grows {self.size // at}-fold to {self.size >> 20} MiB, which no output does")
 
     @property
     def size(self) -> int:

@@ -5,21 +5,22 @@ from __future__ import annotations
 import codecs
 import re
 
-# CSI, OSC (and the other string types, ended by BEL or ST), two-byte escapes, and the C1 forms of these.
-_ESCAPE = re.compile(
-    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
-    r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)"
-    r"|\x1b[ -/]*[0-OQ-WYZ\\`-~]"
-)
-_UNFINISHED = re.compile(
-    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*\Z"
-    r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c]*\x1b?\Z"
-    r"|\x1b[ -/]*\Z"
-)
-# Controls that have no place in a log, and the Unicode marks that reorder or hide text.
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
+from wizard_steps.recording.safe import HIDDEN
+
 #: An escape sequence longer than this is not one; it is let go as text.
 _MAX_ESCAPE = 4096
+# CSI, OSC (and the other string types, ended by BEL or ST), two-byte escapes, and the C1 forms of these. A
+# string ends before whatever may begin another: no character is looked at twice, whatever a node sends.
+_STRING = rf"(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c\x9d\x90\x98\x9e\x9f\n]{{0,{_MAX_ESCAPE}}}"
+_ESCAPE = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
+    rf"|{_STRING}(?:\x07|\x1b\\|\x9c)"
+    r"|\x1b[ -/]*[0-OQ-WYZ\\`-~]"
+)
+_UNFINISHED = re.compile(rf"(?:(?:\x1b\[|\x9b)[0-?]*[ -/]*|{_STRING}\x1b?|\x1b[ -/]*)\Z")
+#: A carriage return is left for later.
+_CONTROL = re.compile("[" + HIDDEN.replace("\x0b-\x1f", "\x0b\x0c\x0e-\x1f") + "]")
+_RETURNS = re.compile(r"\r+\n?")
 
 
 class Cleaner:
@@ -48,11 +49,8 @@ class Cleaner:
                 text = self._hold(text)
             text = _CONTROL.sub("", text)
         if text.endswith("\r") and not final:
-            text, self._rest = text[:-1], "\r" + self._rest
-        if "\r" in text:
-            text = re.sub(r"\r+\n", "\n", text)
-            text = re.sub(r"\r+", "\n", text)
-        return text
+            text, self._rest = text.rstrip("\r"), "\r" + self._rest
+        return _RETURNS.sub("\n", text) if "\r" in text else text
 
     def _hold(self, text: str) -> str:
         match = _UNFINISHED.search(text, max(0, len(text) - _MAX_ESCAPE))

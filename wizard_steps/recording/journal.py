@@ -24,7 +24,6 @@ import platform
 import shutil
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
@@ -34,9 +33,10 @@ from msgspec import Struct, field
 
 from wizard_steps.cluster import versions
 from wizard_steps.errors import WalkError
-from wizard_steps.recording import notes
+from wizard_steps.recording import intake, notes
 from wizard_steps.recording.events import AnyEvent
 from wizard_steps.recording.notes import Note
+from wizard_steps.recording.safe import safe_bytes, safe_line
 from wizard_steps.recording.spool import DiskSpool, MemorySpool, Spool, write_all
 
 
@@ -130,6 +130,9 @@ class WalkFolder:
         taken = f"{folder}: already holds a walk; choose another folder with --walk DIR"
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise WalkError(f"{folder.parent}: cannot be made: {error.strerror or error}") from None
+        try:
             self._made = not folder.exists()
             folder.mkdir(mode=0o700, exist_ok=not new)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW
@@ -225,36 +228,37 @@ class Walk(Struct, frozen=True):
 
 
 def load(folder: Path) -> Walk:
-    """Read a walk folder. Raises WalkError for a missing, damaged or newer one."""
+    """Read a walk folder, see intake.py. Raises WalkError for a missing, damaged, hostile or newer one."""
     meta = _load_meta(folder)
+    path = folder / "events.jsonl"
     try:
-        lines = (folder / "events.jsonl").read_bytes().split(b"\n")
-    except OSError as error:
-        raise WalkError(f"{folder / 'events.jsonl'}: cannot be read: {error.strerror or error}") from None
-    decoder = _decoder()
+        lines = intake.read(path, intake.MOST_EVENTS).split(b"\n")
+    except FileNotFoundError:
+        raise WalkError(f"{path}: cannot be read: no such file") from None
     events: list[AnyEvent] = []
+    story = intake.Story()
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
-            events.append(decoder.decode(line))
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            event = intake.decode(line, AnyEvent)
+        except ValueError as error:
             if number == len(lines):
                 break  # the writer was killed in mid-line
-            raise WalkError(f"{folder / 'events.jsonl'}:{number}: not an event: {error}") from None
+            raise WalkError(f"{path}:{number}: not an event: {safe_line(str(error))}") from None
+        try:
+            story.take(event)
+        except ValueError as error:
+            raise WalkError(f"{path}:{number}: does not fit what came before: {error}") from None
+        events.append(event)
     if not events:
-        raise WalkError(f"{folder / 'events.jsonl'}: holds no events")
+        raise WalkError(f"{path}: holds no events")
     return Walk(folder, meta, tuple(events), _exact(DiskSpool(folder / "out")), notes.load(folder))
 
 
 def is_walk(folder: Path) -> bool:
     """Whether a folder looks like a walk, whole or not."""
     return (folder / "events.jsonl").is_file() or (folder / "meta.json").is_file()
-
-
-@lru_cache(maxsize=1)
-def _decoder() -> msgspec.json.Decoder[AnyEvent]:
-    return msgspec.json.Decoder(AnyEvent)
 
 
 def _exact(spool: DiskSpool) -> Callable[[str, int, int], bytes]:
@@ -264,7 +268,7 @@ def _exact(spool: DiskSpool) -> Callable[[str, int, int], bytes]:
         data = spool.read(name, start, end)
         if len(data) != end - start:
             raise WalkError(f"{spool.folder / name}: ends before byte {end}, which an event points at")
-        return data
+        return safe_bytes(data)
 
     return read
 
@@ -274,15 +278,13 @@ def _load_meta(folder: Path) -> Meta:
     if not folder.is_dir():
         raise WalkError(f"{folder}: no such walk folder")
     try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise WalkError(
-            f"{path}: cannot be read: {error.strerror or error}; is this a walk folder?"
-        ) from None
+        raw = intake.read(path, intake.MOST_META)
+    except FileNotFoundError:
+        raise WalkError(f"{path}: cannot be read: no such file; is this a walk folder?") from None
     try:
-        meta = msgspec.json.decode(raw, type=Meta)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise WalkError(f"{path}: not a walk's meta.json: {error}") from None
+        meta: Meta = intake.decode(raw, Meta)
+    except ValueError as error:
+        raise WalkError(f"{path}: not a walk's meta.json: {safe_line(str(error))}") from None
     if meta.schema > versions.WALK_SCHEMA:
         raise NewerWalkError(
             f"{path}: schema {meta.schema} is newer than this milepost reads ({versions.WALK_SCHEMA}); "

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
+import stat
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -13,6 +15,8 @@ import msgspec
 from msgspec import Struct
 
 from wizard_steps.errors import WalkError
+from wizard_steps.recording import intake
+from wizard_steps.recording.spool import write_all
 
 FILE = "notes.jsonl"
 #: A note is shown beside a step. ask: a question put before the answer at the step's failed gate is shown.
@@ -39,14 +43,17 @@ def now(step: str, text: str, kind: NoteKind = "note", attempt: int = 0, author:
 def append(folder: Path, note: Note) -> None:
     """Add a note to a walk folder; one that is being recorded too. Raises WalkError when the disk refuses."""
     line = msgspec.json.encode(note) + b"\n"
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
-        descriptor = os.open(folder / FILE, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+        descriptor = os.open(folder / FILE, flags, 0o600)
         with os.fdopen(descriptor, "r+b", buffering=0) as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise OSError(errno.EINVAL, "not a plain file")
             if file.seek(0, os.SEEK_END) and not _ended(file):
                 line = b"\n" + line
-            file.write(line)
+            write_all(descriptor, line)
     except OSError as error:
-        raise WalkError(f"{folder / FILE}: cannot be written: {error.strerror or error}") from None
+        raise WalkError(f"{folder / FILE}: cannot be written: {intake.why(error)}") from None
 
 
 def _ended(file: BinaryIO | io.FileIO) -> bool:
@@ -58,15 +65,13 @@ def _ended(file: BinaryIO | io.FileIO) -> bool:
 def load(folder: Path) -> tuple[Note, ...]:
     """The notes of a walk, oldest first. A line that a killed writer left unfinished is dropped."""
     try:
-        lines = (folder / FILE).read_bytes().split(b"\n")
+        lines = intake.read(folder / FILE, intake.MOST_NOTES).split(b"\n")
     except FileNotFoundError:
         return ()
-    except OSError as error:
-        raise WalkError(f"{folder / FILE}: cannot be read: {error.strerror or error}") from None
-    notes = []
+    notes: list[Note] = []
     for line in lines:
-        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
-            notes.append(msgspec.json.decode(line, type=Note))
+        with contextlib.suppress(ValueError):
+            notes.append(intake.decode(line, Note))
     return tuple(notes)
 
 

@@ -6,12 +6,14 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 
+from wizard_steps.recording.secret_shapes import LEAST, SHAPES, forms
+
 #: What stands where a secret was.
 MARK = "[REDACTED]"
-#: A shorter value would blank out ordinary words.
-_MIN = 6
 #: How much of a piece without a line end is held back for patterns.
 _HOLD = 512
+#: What a pattern may keep before the secret itself, in characters.
+_BEFORE = 80
 #: A piece longer than this is no secret; it goes on rather than fill the memory.
 _MAX_HELD = 65536
 #: Environment variables whose values are secrets, whatever they look like.
@@ -25,24 +27,6 @@ SECRET_VARIABLES = (
     "WANDB_API_KEY",
     "NGC_API_KEY",
 )
-#: (what every match has in or right before it, the match). A pattern is only tried where its word occurs: a
-#: flood of output passes ten times as fast. No match holds a blank.
-_PATTERNS = tuple(
-    (word, re.compile(pattern))
-    for word, pattern in (
-        ("hf_", r"hf_[A-Za-z0-9]{16,}"),
-        ("sk-", r"sk-[A-Za-z0-9_-]{16,}"),
-        ("nvapi-", r"nvapi-[A-Za-z0-9_-]{16,}"),
-        *((f"gh{kind}_", rf"gh{kind}_[A-Za-z0-9]{{20,}}") for kind in "pousr"),
-        ("earer ", r"(?<=[Bb]earer )[A-Za-z0-9._~+/-]{8,}=*"),
-        ("--api-key", r"(?<=--api-key[ =])\S+"),
-        ("@", r"(?<=://)[^\s/:@]+:[^\s/@]+(?=@)"),
-        ("TOKEN=", r"(?<=TOKEN=)[^\s'\"]{6,}"),
-        ("PASSWORD=", r"(?<=PASSWORD=)[^\s'\"]+"),
-    )
-)
-#: What a look-behind may need to see before a match, in characters.
-_BEFORE = 16
 
 _KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?-----END [A-Z ]*PRIVATE KEY-----")
 _KEY_BEGIN = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")
@@ -50,10 +34,15 @@ _KEY_END = re.compile(r"-----END [A-Z ]*PRIVATE KEY-----")
 
 
 class Redactor:
-    """Knows the secrets of this run: given values, and anything that looks like a key or token."""
+    """Knows the secrets of this run, in all the forms that programs print, and what looks like a key.
+
+    A known secret is also found where line ends break it.
+    """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._secrets: set[str] = set()
+        self._forms: set[str] = set()
+        self._begins: set[str] = set()
         self._known: re.Pattern[str] | None = None
         self._longest = 0
         for secret in secrets:
@@ -66,21 +55,25 @@ class Redactor:
 
     def add(self, secret: str) -> None:
         """From now on ``secret`` is taken out. Values under six characters are ignored."""
-        if len(secret) < _MIN or secret in self._secrets:
+        if len(secret) < LEAST or secret in self._secrets:
             return
         self._secrets.add(secret)
-        ordered = sorted(self._secrets, key=len, reverse=True)
-        self._known = re.compile("|".join(re.escape(item) for item in ordered))
+        self._forms |= forms(secret)
+        ordered = sorted(self._forms, key=len, reverse=True)
+        self._known = re.compile("|".join("\n?".join(map(re.escape, form)) for form in ordered))
         self._longest = len(ordered[0])
+        self._begins = {form[:n] for form in ordered for n in range(1, len(form) + 1)}
 
     def text(self, text: str) -> str:
-        if self._known is not None and any(secret in text for secret in self._secrets):
-            text = self._known.sub(MARK, text)
+        if self._known is not None:
+            flat = text.replace("\n", "")
+            if any(form in flat for form in self._forms):
+                text = self._known.sub(MARK, text)
         if "-----BEGIN" in text:
             text = _KEY.sub(MARK, text)
-        for word, pattern in _PATTERNS:
-            if word in text:
-                text = pattern.sub(MARK, text)
+        for words, pattern in SHAPES:
+            if any(word in text for word in words):
+                text = pattern.sub(_marked, text)
         return text
 
     def stream(self) -> RedactedStream:
@@ -90,25 +83,43 @@ class Redactor:
         """Where ``text`` can be parted: what follows may be, or become, part of a secret."""
         line = len(text) - (text.rfind("\n") + 1)
         cut = len(text) - max(min(line, _HOLD), self._partial(text))
-        if self._known is not None:
-            begin = max(0, cut - self._longest)
-            cut = _before(self._known, text, begin, cut)
-        for word, pattern in _PATTERNS:
-            begin = _run_start(text, cut)
-            if text.find(word, max(0, begin - _BEFORE)) >= 0:
-                cut = _before(pattern, text, begin, cut)
+        if self._known is not None and self._longest:
+            begin = max(0, cut - 2 * self._longest)
+            flat = text[begin : cut + 2 * self._longest].replace("\n", "")
+            if any(form in flat for form in self._forms):
+                cut = _before(self._known, text, begin, cut)
+        if cut > 0 and text[cut - 1] != "\n":
+            # In the midst of a long line: what began before may go on behind.
+            run = max(text.rfind(blank, 0, cut) for blank in (" ", "\n", "\t")) + 1
+            begin = max(0, run - _BEFORE)
+            tail = text[begin:]
+            for words, pattern in SHAPES:
+                if any(word in tail for word in words):
+                    cut = _before(pattern, text, begin, cut)
         return cut if len(text) - cut <= _MAX_HELD else len(text)
 
     def _partial(self, text: str) -> int:
-        """The longest end of ``text`` that some known secret (they can span lines) begins with."""
-        tail = text[-self._longest :] if self._longest else ""
-        lengths = range(len(tail), 0, -1)
-        return next((n for n in lengths if any(s.startswith(tail[-n:]) for s in self._secrets)), 0)
+        """The longest end of ``text`` that some form of a secret begins with, past line ends too."""
+        if not self._longest:
+            return 0
+        tail = text[-2 * self._longest :]
+        flat = tail.replace("\n", "")[-self._longest :]
+        return next((_with_ends(tail, n) for n in range(len(flat), 0, -1) if flat[-n:] in self._begins), 0)
 
 
-def _run_start(text: str, at: int) -> int:
-    """Where the unbroken run of characters that ``at`` is in begins."""
-    return max(text.rfind(blank, 0, at) for blank in (" ", "\n", "\t")) + 1
+def _marked(found: re.Match[str]) -> str:
+    return found[1] + MARK
+
+
+def _with_ends(tail: str, n: int) -> int:
+    """How many characters at the end of ``tail`` hold ``n`` that are no line end."""
+    held = 0
+    for character in reversed(tail):
+        if n == 0:
+            break
+        held += 1
+        n -= character != "\n"
+    return held
 
 
 def _before(pattern: re.Pattern[str], text: str, begin: int, cut: int) -> int:

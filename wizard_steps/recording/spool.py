@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from wizard_steps.errors import WalkError
-from wizard_steps.recording import bgzf
+from wizard_steps.recording import bgzf, intake
 
 
 class Spool(Protocol):
@@ -90,19 +90,34 @@ class DiskSpool:
         """
         if not _NAME.fullmatch(name):
             raise WalkError(f"{self.folder}: {name!r} is not the name of an output file")
+        if start < 0 or (end is not None and end < start):
+            raise WalkError(f"{self.folder / name}: {start} to {end} are no places in a file")
         try:
-            with _open_plain(self.folder / name) as file:
-                file.seek(start)
-                return file.read() if end is None else file.read(max(0, end - start))
+            place = intake.open_folder(self.folder)
         except FileNotFoundError:
-            return self._read_packed(name, start, end)
+            return b""
         except OSError as error:
-            raise WalkError(f"{self.folder / name}: cannot be read: {error.strerror or error}") from None
-
-    def _read_packed(self, name: str, start: int, end: int | None) -> bytes:
-        path = self.folder / f"{name}.gz"
+            raise WalkError(f"{self.folder}: cannot be read: {intake.why(error)}") from None
         try:
-            with _open_plain(path) as file:
+            return self._read_plain(place, name, start, end)
+        finally:
+            os.close(place)
+
+    def _read_plain(self, place: int, name: str, start: int, end: int | None) -> bytes:
+        try:
+            with intake.open_plain(Path(name), place) as file:
+                size = os.fstat(file.fileno()).st_size
+                file.seek(min(start, size))
+                return file.read(max(0, (size if end is None else min(end, size)) - start))
+        except FileNotFoundError:
+            return self._read_packed(place, f"{name}.gz", start, end)
+        except OSError as error:
+            raise WalkError(f"{self.folder / name}: cannot be read: {intake.why(error)}") from None
+
+    def _read_packed(self, place: int, name: str, start: int, end: int | None) -> bytes:
+        path = self.folder / name
+        try:
+            with intake.open_plain(Path(name), place) as file:
                 reader = self._packed.get(name)
                 if reader is None:
                     reader = self._packed[name] = bgzf.Reader(file)
@@ -110,7 +125,7 @@ class DiskSpool:
         except FileNotFoundError:
             return b""
         except OSError as error:
-            raise WalkError(f"{path}: cannot be read: {error.strerror or error}") from None
+            raise WalkError(f"{path}: cannot be read: {intake.why(error)}") from None
         except bgzf.Damaged as error:
             raise WalkError(f"{path}: damaged: {error}") from None
 
@@ -162,11 +177,6 @@ def write_all(descriptor: int, data: bytes) -> None:
         with contextlib.suppress(OSError):
             os.ftruncate(descriptor, size)
         raise
-
-
-def _open_plain(path: Path) -> BinaryIO:
-    """For reading. A link in a stranger's walk must not bring in a file of this machine."""
-    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb")
 
 
 def _pack(path: Path) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from wizard_steps.engine.transport import Transport
 from wizard_steps.model import Chunk, Cmd, Exit, Node
 from wizard_steps.recording.clean import Cleaner
 from wizard_steps.recording.redact import Redactor
+from wizard_steps.recording.safe import safe
+
+#: Bytes that are cleaned at once: even the worst take only some hundredths of a second.
+PIECE = 16384
 
 
 class Cleaned:
@@ -18,14 +23,16 @@ class Cleaned:
         self._inner = inner
         self._redactor = redactor
 
-    async def run(self, node: Node, cmd: Cmd) -> AsyncIterator[Chunk | Exit]:
+    async def run(self, node: Node, cmd: Cmd) -> AsyncGenerator[Chunk | Exit]:
         cleaner, redacted = Cleaner(), self._redactor.stream()
-        async with aclosing(self._inner.run(node, cmd)) as stream:  # type: ignore[type-var]
+        async with aclosing(self._inner.run(node, cmd)) as stream:
             async for item in stream:
                 if isinstance(item, Chunk):
-                    text = redacted.feed(cleaner.feed(item.data))
-                    if text:
-                        yield Chunk(text.encode())
+                    for at in range(0, len(item.data), PIECE):
+                        if at:
+                            await asyncio.sleep(0)  # keys, Ctrl-C and the other nodes have their turn
+                        if text := redacted.feed(cleaner.feed(item.data[at : at + PIECE])):
+                            yield Chunk(text.encode("utf-8", "replace"))
                     continue
                 rest = redacted.feed(cleaner.end()) + redacted.end()
                 if rest:
@@ -33,7 +40,7 @@ class Cleaned:
                 yield Exit(
                     code=item.code,
                     reason=item.reason,
-                    detail=self._redactor.text(item.detail),
+                    detail=self._redactor.text(safe(item.detail)),
                     started=item.started,
                     ended=item.ended,
                 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from wizard_steps.engine.transport import Transport
@@ -16,13 +16,13 @@ class Dry:
         self._inner = inner
         self._changed = False
 
-    async def run(self, node: Node, cmd: Cmd) -> AsyncIterator[Chunk | Exit]:
+    async def run(self, node: Node, cmd: Cmd) -> AsyncGenerator[Chunk | Exit]:
         """After the first command that was not run, what waits for its effect is listed too."""
         if cmd.mutates or (self._changed and (cmd.until or cmd.stop or cmd.forward)):
             self._changed = True
             yield Exit(code=0, reason="dry", detail="not run: this is a dry run")
             return
-        async with aclosing(self._inner.run(node, cmd)) as stream:  # type: ignore[type-var]
+        async with aclosing(self._inner.run(node, cmd)) as stream:
             async for item in stream:
                 yield item
 

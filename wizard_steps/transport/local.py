@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 
 from wizard_steps.model import Chunk, Cmd, Exit
 
@@ -18,7 +18,7 @@ GRACE = 1.0
 LINGER = 2.0
 
 
-async def run_local(cmd: Cmd, environment: Mapping[str, str] | None = None) -> AsyncIterator[Chunk | Exit]:
+async def run_local(cmd: Cmd, environment: Mapping[str, str] | None = None) -> AsyncGenerator[Chunk | Exit]:
     """``sh -c`` in a session of its own. ``environment`` is added to the wizard's own.
 
     MILEPOST_PYTHON is the Python that runs the wizard. Closing the iterator ends the whole process group.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from typing import Literal
 
@@ -38,8 +38,9 @@ class Locked:
         self._other: Holder | None = None
         self._taken = asyncio.Event()
         self._alive: asyncio.Task[None] | None = None
+        self._failed: BaseException | None = None
 
-    async def run(self, node: Node, cmd: Cmd) -> AsyncIterator[Chunk | Exit]:
+    async def run(self, node: Node, cmd: Cmd) -> AsyncGenerator[Chunk | Exit]:
         lost = ""
         if node.name == self._cluster.head.name or cmd.mutates:
             lost = await self._take(sure=cmd.mutates)
@@ -49,7 +50,7 @@ class Locked:
             why = "not run: the head cannot be asked for the cluster's lock (`--take-over` does without)."
             yield Exit(-1, "lost", f"{why} {lost}")
             return
-        async with aclosing(self._inner.run(node, cmd)) as stream:  # type: ignore[type-var]
+        async with aclosing(self._inner.run(node, cmd)) as stream:
             async for item in stream:
                 yield item
 
@@ -59,14 +60,20 @@ class Locked:
         return not self._ever and (self._other is not None or self._unsure)
 
     async def taken(self) -> LockHeld:
-        """Returns when another wizard has taken the lock from this one: seen at the next sign of life."""
+        """Returns when another wizard has taken the lock from this one: seen at the next sign of life.
+
+        Raises what ended the signs of life, such as HostKeyChanged: without them the lock is soon lost.
+        """
         await self._taken.wait()
+        if self._failed is not None:
+            raise self._failed
         assert self._other is not None
         return lock.refusal(self._cluster, self._other, taken=True)
 
     async def close(self) -> None:
         if self._alive is not None:
             self._alive.cancel()
+            await asyncio.wait([self._alive])
         if self._mine:
             with suppress(TimeoutError):
                 async with asyncio.timeout(RELEASE):
@@ -91,6 +98,7 @@ class Locked:
             if self._mine:
                 self._ever = True
                 self._alive = asyncio.create_task(self._stay())
+                self._alive.add_done_callback(self._stayed)
             if state == "unsure":
                 self._unsure = True
                 raise lock.unsure(self._cluster, why)
@@ -101,6 +109,11 @@ class Locked:
         while self._other is None:
             await asyncio.sleep(lock.TOUCH)
             await self._touch()
+
+    def _stayed(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._failed = error
+            self._taken.set()
 
     async def _touch(self, sure: bool = False) -> str:
         state, holder, why = await self._ask(lock.touch(self._cluster, self._me))
@@ -129,7 +142,7 @@ class Locked:
         try:
             async with (
                 asyncio.timeout(None) as limit,
-                aclosing(self._inner.run(self._cluster.head, cmd)) as stream,  # type: ignore[type-var]
+                aclosing(self._inner.run(self._cluster.head, cmd)) as stream,
             ):
                 async for item in stream:
                     if isinstance(item, Exit):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict, deque
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from typing import Literal
 
 from msgspec import Struct
@@ -97,7 +97,7 @@ class Replay:
         """The commands that follow belong to this attempt at this step."""
         self._at = (step, attempt)
 
-    async def run(self, node: Node, cmd: Cmd) -> AsyncIterator[Chunk | Exit]:
+    async def run(self, node: Node, cmd: Cmd) -> AsyncGenerator[Chunk | Exit]:
         """Raises EndOfRecording where an interrupted recording ends.
 
         A command without a recorded use ends with reason "unrecorded" and exit code -1.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 
 from msgspec.structs import replace
@@ -25,7 +25,7 @@ class WithSecrets:
         self._inner = inner
         self._environment = os.environ if environment is None else environment
 
-    async def run(self, node: Node, cmd: Cmd) -> AsyncIterator[Chunk | Exit]:
+    async def run(self, node: Node, cmd: Cmd) -> AsyncGenerator[Chunk | Exit]:
         lines = [
             f"{name}={value}\n"
             for name in cmd.secrets
@@ -34,7 +34,7 @@ class WithSecrets:
         filled = replace(cmd, stdin="".join(lines) + cmd.stdin) if lines else cmd
         if node.role == "wizard":
             filled = replace(filled, text=_TAKE * len(lines) + filled.text)
-        async with aclosing(self._inner.run(node, filled)) as stream:  # type: ignore[type-var]
+        async with aclosing(self._inner.run(node, filled)) as stream:
             async for item in stream:
                 yield item
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
 
 import asyncssh
@@ -61,9 +61,9 @@ class SshTransport:
         self._connector = Connector(cluster.ssh, asker)
         self._sessions: dict[str, asyncio.Semaphore] = {}
 
-    async def run(self, node: Node, cmd: Cmd) -> AsyncIterator[Chunk | Exit]:
+    async def run(self, node: Node, cmd: Cmd) -> AsyncGenerator[Chunk | Exit]:
         stream = self._run_here(cmd) if node.role == "wizard" else self._run_there(node, cmd)
-        async with aclosing(stream) as items:  # type: ignore[type-var]
+        async with aclosing(stream) as items:
             try:
                 async for item in items:
                     yield item
@@ -103,27 +103,27 @@ class SshTransport:
         """End all connections. Commands that still run are ended by their node."""
         await self._connector.close()
 
-    async def _run_here(self, cmd: Cmd) -> AsyncIterator[Chunk | Exit]:
+    async def _run_here(self, cmd: Cmd) -> AsyncGenerator[Chunk | Exit]:
         if cmd.forward is None:
-            async with aclosing(run_local(cmd)) as items:  # type: ignore[type-var]
+            async with aclosing(run_local(cmd)) as items:
                 async for item in items:
                     yield item
             return
         way = cmd.forward
         async with (
             self.forward(way.node, way.host, way.port) as port,
-            aclosing(run_local(cmd, {"MILEPOST_PORT": str(port)})) as items,  # type: ignore[type-var]
+            aclosing(run_local(cmd, {"MILEPOST_PORT": str(port)})) as items,
         ):
             async for item in items:
                 yield item
 
-    async def _run_there(self, node: Node, cmd: Cmd) -> AsyncIterator[Chunk | Exit]:
+    async def _run_there(self, node: Node, cmd: Cmd) -> AsyncGenerator[Chunk | Exit]:
         slots = self._sessions.setdefault(f"{node.user}@{node.host}:{node.port}", asyncio.Semaphore(SESSIONS))
         async with slots:
             frame = Frame()
             process = await self._start(node, cmd, frame)
             try:
-                async with aclosing(_framed(node, process, frame)) as chunks:  # type: ignore[type-var]
+                async with aclosing(_framed(node, process, frame)) as chunks:
                     async for chunk in chunks:
                         yield chunk
                 if process.returncode is None:
@@ -183,7 +183,7 @@ class SshTransport:
         notes = list(self._connector.notes(node))
         if frame.strange_lines:
             said = b""
-            async with aclosing(self._run_there(node, profile.WHICH)) as items:  # type: ignore[type-var]
+            async with aclosing(self._run_there(node, profile.WHICH)) as items:
                 async for item in items:
                     said += item.data if isinstance(item, Chunk) and len(said) < READ else b""
             notes.append(profile.sentence(frame.strange_lines, said.decode("utf-8", "replace")))
@@ -240,10 +240,10 @@ def _dead(connection: Connection, error: BaseException) -> bool:
     return connection.is_closed() or isinstance(error, TimeoutError | asyncssh.ConnectionLost | OSError)
 
 
-async def _framed(node: Node, process: Process, frame: Frame) -> AsyncIterator[Chunk]:
+async def _framed(node: Node, process: Process, frame: Frame) -> AsyncGenerator[Chunk]:
     """What the command itself printed. Raises Unreachable when the node's shell does not get to it."""
     limit = asyncio.get_running_loop().time() + SILENT
-    async with aclosing(_output(process)) as chunks:  # type: ignore[type-var]
+    async with aclosing(_output(process)) as chunks:
         while True:
             try:
                 async with asyncio.timeout_at(None if frame.opened else limit):
@@ -268,7 +268,7 @@ async def _complaint(process: Process) -> bytes:
     return b""
 
 
-async def _output(process: Process) -> AsyncIterator[Chunk]:
+async def _output(process: Process) -> AsyncGenerator[Chunk]:
     """All output until the channel ends, or until the command has ended and nothing comes any more.
 
     OpenSSH tells the exit status before it sends what it read last, so the silence that counts begins

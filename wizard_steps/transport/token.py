@@ -10,7 +10,7 @@ import asyncio
 import os
 import re
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 
 from msgspec.structs import replace
@@ -39,7 +39,7 @@ class WithRayToken:
         self._token = ""
         self._lock = asyncio.Lock()
 
-    async def run(self, node: Node, cmd: Cmd) -> AsyncIterator[Chunk | Exit]:
+    async def run(self, node: Node, cmd: Cmd) -> AsyncGenerator[Chunk | Exit]:
         if ray_token.NAME in cmd.secrets:
             lost = await self._know()
             if lost is not None:
@@ -47,7 +47,7 @@ class WithRayToken:
                 return
             others = tuple(name for name in cmd.secrets if name != ray_token.NAME)
             cmd = replace(cmd, secrets=others, stdin=f"{ray_token.NAME}={self._token}\n{cmd.stdin}")
-        async with aclosing(self._inner.run(node, cmd)) as stream:  # type: ignore[type-var]
+        async with aclosing(self._inner.run(node, cmd)) as stream:
             async for item in stream:
                 yield item
 
@@ -75,7 +75,7 @@ class WithRayToken:
         said = b""
         async with aclosing(
             self._inner.run(self._cluster.head, ray_token.read(self._cluster, self._cluster.head))
-        ) as stream:  # type: ignore[type-var]
+        ) as stream:
             async for item in stream:
                 if isinstance(item, Exit):
                     return said.decode("utf-8", "replace").strip(), item

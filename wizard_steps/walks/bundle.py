@@ -5,6 +5,7 @@ What it holds is listed in its README, with the number of places where something
 
 from __future__ import annotations
 
+import contextlib
 import io
 import tarfile
 import time
@@ -18,13 +19,22 @@ from wizard_steps.diagnose import as_json, as_text
 from wizard_steps.diagnose.explain import findings_of
 from wizard_steps.errors import WalkError
 from wizard_steps.plan import milestone
+from wizard_steps.recording import intake
 from wizard_steps.recording.journal import Walk
 from wizard_steps.recording.redact import MARK, Redactor
+from wizard_steps.recording.safe import safe
 from wizard_steps.recording.spool import DiskSpool
 from wizard_steps.recording.state import Run, State, fold
+from wizard_steps.walks.texts import evidence
 
 #: The first error of vLLM stands near the beginning of its log; this much of it (bytes) is put in.
 FIRST = 256 * 1024
+#: The files of a walk that are no output, and the bytes they may have.
+_OWN = (
+    ("events.jsonl", intake.MOST_EVENTS),
+    ("meta.json", intake.MOST_META),
+    ("notes.jsonl", intake.MOST_NOTES),
+)
 
 
 class Piece(Struct, frozen=True):
@@ -145,17 +155,21 @@ def _outputs(walk: Walk, state: State) -> Iterator[Piece]:
 
 
 def _walk_files(walk: Walk) -> Iterator[tuple[str, str]]:
-    """The recording itself. Packed outputs go in plain: a bundle is packed as a whole."""
+    """The recording itself: the files of the format and no others, plain. (A bundle is packed as a whole.)"""
     spool = DiskSpool(walk.folder / "out")
-    for path in sorted(walk.folder.rglob("*")):
-        name = path.relative_to(walk.folder).as_posix()
-        if not path.is_file() or path.is_symlink():
-            continue
-        if name.endswith(".log.gz"):
-            plain = path.name.removesuffix(".gz")
-            yield f"out/{plain}", spool.read(plain).decode("utf-8", "replace")
-        elif path.suffix in (".json", ".jsonl", ".log", ".txt"):
-            yield name, path.read_text(encoding="utf-8", errors="replace")
+    for name, most in _OWN:
+        with contextlib.suppress(FileNotFoundError):
+            yield name, _text_of(intake.read(walk.folder / name, most))
+    for name in sorted({name.removesuffix(".gz") for name in intake.names(spool.folder)}):
+        if name.endswith(".log"):
+            yield f"out/{name}", _text_of(spool.read(name))
+    for name, text in evidence(walk.folder).items():
+        if name.endswith(".txt"):
+            yield f"evidence/{name}", text
+
+
+def _text_of(data: bytes) -> str:
+    return safe(data.decode("utf-8", "replace"))
 
 
 def _tar(target: Path, files: Mapping[str, str]) -> None:

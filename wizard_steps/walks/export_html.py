@@ -137,7 +137,7 @@ def _shot(shot: Shot, comparison: Comparison | None, opened: bool) -> Iterator[s
     yield f"<small>{shot.seconds:.1f} s{polls}{ending}</small></summary>"
     yield f'<pre class="cmd">{escape(shot.command)}</pre>'
     if comparison is not None:
-        yield from _compare(comparison)
+        yield from _compare(shot.compared(comparison))
         full = escape(cut_lines(shot.output, _LINES))
         yield f"<details><summary>full output</summary><pre>{full}</pre></details>"
     elif shot.output.strip():

@@ -58,7 +58,7 @@ def _chapter(chapter: Chapter) -> Iterator[str]:
         yield f"> **Question:** {_line(question_text)}"
         yield ""
     if chapter.answer:
-        yield f"Answer at the gate: `{_line(chapter.answer)}`"
+        yield f"Answer at the gate: {_code(chapter.answer)}"
 
 
 def _shot(shot: Shot) -> Iterator[str]:
@@ -89,7 +89,7 @@ def _check(check: Check) -> str:
 
 def _missing(comparison: Comparison) -> Iterator[str]:
     if comparison.missing:
-        yield f"Expected from `{comparison.key}` on **{_line(comparison.node)}** and not found:"
+        yield f"Expected from {_code(comparison.key)} on **{_line(comparison.node)}** and not found:"
         yield ""
         yield from _fence("\n".join(row.expected for row in comparison.missing), "text")
 
@@ -103,7 +103,17 @@ def _fence(text: str, kind: str) -> list[str]:
 
 def _line(text: str) -> str:
     """Plain words on one line: no markup of a host's output takes effect."""
-    return re.sub(r"([\\`*_{}\[\]<>#|~!])", r"\\\1", " ".join(text.split()))
+    words = " ".join(text.split()).replace("&", "&amp;")
+    escaped = re.sub(r"([\\`*_{}\[\]<>#|~!$+=-])", r"\\\1", words)
+    # A bare address would become a link, and a number at the edge a list.
+    return re.sub(r"^(\d+)([.)])", r"\1\\\2", escaped.replace("://", ":&#47;/").replace("www.", "www&#46;"))
+
+
+def _code(text: str) -> str:
+    """A code span: its fence is longer than any run of backticks in it, for nothing else ends it."""
+    words = " ".join(text.split())
+    fence = "`" * (max((len(run) for run in re.findall(r"`+", words)), default=0) + 1)
+    return f"{fence} {words} {fence}" if "`" in words else f"`{words or ' '}`"
 
 
 def _cell(text: str) -> str:

@@ -123,8 +123,10 @@ def _facts(state: State, read: Read, folder: str) -> Iterator[Row]:
 
 def _kv_cache(state: State, read: Read) -> str:
     """What vLLM printed of its KV cache in this walk; "" when it printed nothing that was read."""
-    for run in state.runs_of("serve"):
-        if not run.end:
+    head = _head(state)
+    name = head.get("name") or head.get("host")
+    for run in sorted(state.runs.values(), key=lambda run: -run.number):
+        if not run.end or run.node != name:
             continue
         data = read(run.spool, max(run.start or 0, run.end - _TAIL), run.end)
         text = data.decode("utf-8", "replace")

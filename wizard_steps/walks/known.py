@@ -16,9 +16,11 @@ from wizard_steps.recording.state import State
 def known_of(state: State) -> Known | None:
     """What the walk knows so far; None where its cluster does not fit today's cluster file."""
     try:
-        return Known(msgspec.convert(state.cluster, Cluster), state.facts)
+        cluster = msgspec.convert(state.cluster, Cluster)
     except msgspec.ValidationError:
         return None
+    heads = sum(node.role == "head" for node in cluster.node_list)
+    return Known(cluster, state.facts) if heads == 1 else None
 
 
 def document(state: State, step_id: str, step: Step | None = None, node: str = "") -> Expected | None:

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from msgspec import Struct
 from msgspec.structs import replace
 
-from wizard_steps.model import Question, Reason, Verdict
+from wizard_steps.engine.expect import with_between
+from wizard_steps.engine.runner import WHOLE
+from wizard_steps.model import Comparison, Question, Reason, Verdict
 from wizard_steps.recording import events as ev
 from wizard_steps.recording.journal import Walk
 from wizard_steps.recording.notes import of_step
@@ -35,6 +37,12 @@ class Shot(Struct, frozen=True):
     mutates: bool = False
     quiet: bool = False
     uses: int = 1
+
+    def compared(self, comparison: Comparison) -> Comparison:
+        """A comparison of this output, with the lines that a "..." passed over: no verdict holds them."""
+        if len(self.output) > WHOLE:
+            return comparison
+        return with_between(comparison, self.output.splitlines())
 
     @property
     def ending(self) -> str:

@@ -10,9 +10,10 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from wizard_steps.errors import WalkError
 from wizard_steps.recording import events as ev
+from wizard_steps.recording import intake
 from wizard_steps.recording.journal import Walk
+from wizard_steps.recording.safe import safe
 from wizard_steps.recording.spool import MemorySpool, file_name
 
 #: Words of the format and of milepost's steps: never renamed, whatever a node is called.
@@ -43,12 +44,11 @@ def draft(walk: Walk) -> Draft:
 def evidence(folder: Path) -> dict[str, str]:
     """The texts and pictures of passed gates, by file name."""
     found = {}
-    for path in sorted((folder / "evidence").glob("*")):
-        if path.suffix in (".txt", ".svg") and path.is_file() and not path.is_symlink():
-            try:
-                found[path.name] = path.read_text(encoding="utf-8", errors="replace")
-            except OSError as error:
-                raise WalkError(f"{path}: cannot be read: {error.strerror or error}") from None
+    place = folder / "evidence"
+    for name in intake.names(place):
+        if name.endswith((".txt", ".svg")):
+            data = intake.read_in(place, name, intake.MOST_EVIDENCE)
+            found[name] = safe(data.decode("utf-8", "replace"))
     return found
 
 

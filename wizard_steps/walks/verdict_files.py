@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from wizard_steps.model import with_warnings
+from wizard_steps.recording.safe import safe
 from wizard_steps.walks.drift import RemarkKind
 from wizard_steps.walks.verdicts import Milestone, WalkVerdict
 
@@ -155,7 +156,7 @@ def _annotation(level: str, verdict: WalkVerdict, line: int, title: str, text: s
 
 
 def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return safe(text).replace("##[", "## [").replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _property(text: str) -> str:

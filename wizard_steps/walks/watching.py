@@ -7,6 +7,7 @@ what happened then, also when the steps have changed since. (`milepost --replay`
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,6 +72,8 @@ class Playback:
         self.clock = PlayClock(self.player)
         self.label = "RECORDED"
         self.rewound: Callable[[], None] = lambda: None
+        #: Pause after every milestone that has a note.
+        self.pausing = False
         #: How many events were told.
         self.told = 0
         self.milestones = [n for n, e in enumerate(walk.events) if isinstance(e, ev.StepStarted)]
@@ -108,6 +111,10 @@ class Playback:
 
     def notes(self, step: str, attempt: int) -> list[str]:
         return [note.text for note in of_step(self.walk.notes, step, attempt)]
+
+    def pauses(self, event: ev.Judged) -> bool:
+        """Whether there is something to read now, in a lesson."""
+        return self.pausing and not self.player.paused and bool(self.notes(event.step, event.attempt))
 
     def ask(self, event: ev.Judged) -> str:
         asked = of_step(self.walk.notes, event.step, event.attempt, "ask")
@@ -153,6 +160,8 @@ class PlaybackEngine(Engine):
                 self._play(event)
                 at += 1
                 self._playback.told = at
+                if isinstance(event, ev.Judged) and self._playback.pauses(event):
+                    player.toggle()
 
     def _sought(self, at: int, target: int) -> int:
         """Tell all events up to the target at once; backwards means from the beginning."""
@@ -170,6 +179,7 @@ class PlaybackEngine(Engine):
 
     def _play(self, event: ev.AnyEvent) -> None:
         if isinstance(event, ev.ClusterEdited):
-            self._cluster = msgspec.convert(event.cluster, Cluster)
+            with suppress(msgspec.ValidationError):  # it would not be today's cluster file
+                self._cluster = msgspec.convert(event.cluster, Cluster)
         self.state = apply(self.state, event)
         self._tell(event, self.state)

@@ -1,4 +1,5 @@
-"""The stand-in's HTTP API: /health, /version, /v1/models and /v1/chat/completions in the OpenAI format."""
+"""The stand-in's HTTP API: /health, /version, /v1/models and /v1/chat/completions in the OpenAI format;
+/invocations and /tokenize, which vLLM answers without a key."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import json
 import secrets
 import socket
 import time
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -39,14 +41,17 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     model: Model
     api_key: str
+    reachable: Callable[[], bool]
 
 
-def make(sock: socket.socket, model: Model, api_key: str = "") -> Server:
+def make(
+    sock: socket.socket, model: Model, api_key: str = "", reachable: Callable[[], bool] = lambda: True
+) -> Server:
     """A server on a socket that is bound already; it listens when this returns."""
     server = Server(sock.getsockname()[:2], Handler, bind_and_activate=False)
     server.socket.close()
     server.socket = sock
-    server.model, server.api_key = model, api_key
+    server.model, server.api_key, server.reachable = model, api_key, reachable
     server.server_activate()
     return server
 
@@ -101,6 +106,17 @@ def chat(model: Model, request: Any) -> dict[str, Any]:
     }
 
 
+def _json(body: bytes) -> dict[str, Any]:
+    """The request. Raises ApiError."""
+    try:
+        request = json.loads(body)
+    except ValueError:
+        raise ApiError(400, "BadRequestError", "the body is not JSON") from None
+    if not isinstance(request, dict):
+        raise ApiError(400, "BadRequestError", "the body is no JSON object")
+    return request
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version = "SIMULATED-vllm"
@@ -143,12 +159,14 @@ class Handler(BaseHTTPRequestHandler):
             return {"version": f"SIMULATED stand-in for {versions.VLLM}"}
         if (method, path) == ("GET", "/v1/models"):
             return models(model)
-        if (method, path) == ("POST", "/v1/chat/completions"):
-            try:
-                request = json.loads(body)
-            except ValueError:
-                raise ApiError(400, "BadRequestError", "the body is not JSON") from None
-            return chat(model, request)
+        if (method, path) == ("POST", "/tokenize"):
+            words = str(_json(body).get("prompt", "")).split()
+            return {"count": len(words), "max_model_len": model.length, "tokens": list(range(len(words)))}
+        if (method, path) in (("POST", "/v1/chat/completions"), ("POST", "/invocations")):
+            if not self.server.reachable():
+                # vLLM hangs here until its executor gives the worker up, then says this.
+                raise ApiError(500, "InternalServerError", "EngineCore encountered an issue. (SIMULATED)")
+            return chat(model, _json(body))
         raise ApiError(404, "NotFoundError", "Not Found")
 
     def _send(self, status: int, answer: dict[str, Any] | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Callable
 from typing import Any
@@ -68,6 +69,18 @@ def _wait(group: Any, specs: list[dict[str, float]], log: Callable[..., None]) -
             "variable specified in each node if you are running on a multi-node."
         )
     raise ValueError(f"Cannot provide a placement group of {specs} within {LIMIT} seconds. See `ray status`")
+
+
+def reachable(group: Any) -> bool:
+    """Whether every node of the group still answers: its raylet takes connections."""
+    used = set(placement_group_table(group)["bundles_to_node_id"].values())
+    for node in ray.nodes():  # type: ignore[no-untyped-call]
+        if node["NodeID"] in used:
+            with socket.socket() as probe:
+                probe.settimeout(2)
+                if probe.connect_ex((node["NodeManagerAddress"], node["NodeManagerPort"])) != 0:
+                    return False
+    return True
 
 
 def intact(group: Any) -> bool:

@@ -70,7 +70,7 @@ def serve(options: argparse.Namespace, unknown: Sequence[str]) -> None:
     if options.distributed_executor_backend != "ray":
         _fits_one_node(world)
         leave_on_signal()
-        _run(options, sock, lambda: True)
+        _run(options, sock, lambda: True, lambda: True)
         return
     from wizard_steps.lab.standins import placement
 
@@ -79,7 +79,7 @@ def serve(options: argparse.Namespace, unknown: Sequence[str]) -> None:
     leave_on_signal()
     group = placement.place(world, log)
     try:
-        _run(options, sock, lambda: placement.intact(group))
+        _run(options, sock, lambda: placement.intact(group), lambda: placement.reachable(group))
     finally:
         placement.free(group)
 
@@ -99,7 +99,13 @@ def _fits_one_node(world: int) -> None:
         )
 
 
-def _run(options: argparse.Namespace, sock: socket.socket, intact: Callable[[], bool]) -> None:
+def _run(
+    options: argparse.Namespace,
+    sock: socket.socket,
+    intact: Callable[[], bool],
+    reachable: Callable[[], bool],
+) -> None:
+    """``reachable``: asked before each chat, which needs all nodes; /health does not ask."""
     from wizard_steps.lab.standins import openai_api
 
     for stage in ("Loading weights (none: simulated)", "torch.compile (nothing to compile: simulated)"):
@@ -107,7 +113,7 @@ def _run(options: argparse.Namespace, sock: socket.socket, intact: Callable[[], 
         log(stage)
     name = options.served_model_name or options.model
     model = openai_api.Model(name, options.model, options.max_model_len)
-    server = openai_api.make(sock, model, options.api_key)
+    server = openai_api.make(sock, model, options.api_key, reachable)
     host = f"[{options.host}]" if ":" in options.host else options.host
     log(f"Starting vLLM server on http://{host}:{options.port}")
     threading.Thread(target=server.serve_forever, daemon=True).start()

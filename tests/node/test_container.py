@@ -1,0 +1,136 @@
+"""What is read of a container of ours: its state, its image, its neighbours; whatever an engine printed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.node.test_docker import cluster
+from wizard_steps.model import Result
+from wizard_steps.node import container, docker
+from wizard_steps.node.place import RAY, Service
+from wizard_steps.node.places import InContainer
+from wizard_steps.node.remote import Look
+
+IT = cluster()
+ID = "4cc6bf1cf2d1" + "0" * 52
+IMAGE = "sha256:" + "ab" * 32
+#: A docker that answers as Docker Engine does, with blanks in times as podman prints them.
+FAKE = r"""#!/bin/sh
+case "$*" in
+  "ps -q") ;;
+  *"ps --filter network=host"*) printf 'milepost-prod-gpu-a\nray-of-bob\n' ;;
+  *StartedAt}}*gpu-a*)
+    case "$*" in *Id*) printf '%s@' "$ID";; esac; echo "2026-11-25 21:26:36.5 +0000 UTC" ;;
+  *FinishedAt*) echo "2026-11-25T22:00:00.1Z" ;;
+  *milepost.started*) cat "$HOME/started" 2>/dev/null ;;
+  *milepost.cluster*) [ -n "$STATE" ] && echo "$STATE" ;;
+  logs*) echo "LOGS $*" ;;
+esac
+"""
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Path:
+    (tmp_path / "docker").write_text(FAKE)
+    (tmp_path / "docker").chmod(0o755)
+    return tmp_path
+
+
+def run(engine: Path, text: str, state: str = "") -> str:
+    path = f"{engine}:{os.environ['PATH']}"
+    env = {"PATH": path, "HOME": str(engine), "STATE": state, "ID": ID}
+    return subprocess.run(["sh", "-c", text], env=env, capture_output=True, text=True, check=True).stdout
+
+
+def place(image_id: str = "") -> InContainer:
+    ids = {"gpu-a": image_id} if image_id else {}
+    return InContainer(IT, {"image_ids": ids})
+
+
+def service(*more: str) -> Service:
+    return Service(IT.head, RAY, 6379, ("ray", "start", "--head", *more), {"A": "1"})
+
+
+def seen(engine: Path, state: str, today: Service, image_id: str = "") -> Look:
+    text = run(engine, place().look(today).text, state)
+    return place(image_id).seen(today, Result(IT.head, "look", text, 0))
+
+
+def test_a_running_container_tells_its_start_and_its_image(engine: Path) -> None:
+    (engine / "started").write_text(place().spec(service()).line() + "\n")
+    look = seen(engine, f"prod 0123 true {ID} 0 false {IMAGE}", service())
+    assert look.leader == ID
+    assert look.instance == f"{ID}@2026-11-25_21:26:36.5_+0000_UTC"
+    assert look.spec is not None
+    assert look.spec.image == "ab" * 32
+
+
+def test_the_image_that_runs_counts_and_not_what_its_tag_is_now(engine: Path) -> None:
+    from wizard_steps.node import spec
+
+    (engine / "started").write_text(place("ab" * 32).spec(service()).line() + "\n")
+    look = seen(engine, f"prod 0123 true {ID} 0 false {IMAGE}", service())
+    assert look.spec is not None
+    assert spec.differences(look.spec, place("ab" * 32).spec(service())) == []
+    (moved,) = spec.differences(look.spec, place("cd" * 32).spec(service()))
+    assert moved.startswith("image: abab")
+    (flag,) = spec.differences(look.spec, place("ab" * 32).spec(service("--num-cpus=4")))
+    assert flag == "--num-cpus: not set -> 4"
+
+
+def test_a_container_without_the_label_falls_back_on_its_digest(engine: Path) -> None:
+    text = run(engine, place().look(service()).text, f"prod 0123456789abcdef true {ID} 0 false {IMAGE}")
+    assert "container: other settings" in text
+    assert container.obstacle(IT, IT.head, text) is not None
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (f"prod 0 false {ID} 137 true {IMAGE}", "killed by the kernel for memory (OOMKilled"),
+        (f"prod 0 false {ID} 137 false {IMAGE}", "SIGKILL"),
+        (f"prod 0 false {ID} 143 false {IMAGE}", "stopped by somebody"),
+        (f"prod 0 false {ID} 1 false {IMAGE}", "its first process failed"),
+        ("", "is gone: somebody removed it"),
+    ],
+)
+def test_what_became_of_it_is_told(engine: Path, state: str, words: str) -> None:
+    text = run(engine, place().look(service()).text, state)
+    assert words in container.ended(IT, IT.head, text)
+    assert container.has_ended(text) is bool(state)
+    if state:
+        assert "log: LOGS logs --tail 40" in text
+        assert "2026-11-25T22:00:00" in container.ended(IT, IT.head, text)
+
+
+def test_a_stranger_on_the_port_may_be_another_container(engine: Path) -> None:
+    text = run(engine, place().look(service()).text)
+    assert container.neighbours(text) == ["ray-of-bob"]
+    assert "ray-of-bob" in place().who(Look(text), text)
+
+
+def test_only_output_since_this_start_is_followed(engine: Path) -> None:
+    cmd = container.logs(IT, IT.head, "start", 5, None)
+    assert run(engine, cmd.text) == "LOGS logs --since 1795641996.500000000 -f milepost-prod-gpu-a\n"
+    assert cmd.show == "docker logs -f milepost-prod-gpu-a"
+
+
+def test_the_label_is_in_what_runs_and_not_in_what_is_shown() -> None:
+    cmd = place().launch(service())
+    assert container.STARTED in cmd.text
+    assert container.STARTED not in cmd.show
+    assert cmd.show == docker.run_line(IT, IT.head, docker.image_of(IT), {"A": "1"}, service().argv)
+
+
+@given(st.text())
+def test_any_text_of_an_engine_is_read(text: str) -> None:
+    for prefix in ("", "container: ", "container: ended with exit code ", "image-id: "):
+        container.ended(IT, IT.head, prefix + text)
+        container.obstacle(IT, IT.head, prefix + text)
+        place().seen(service(), Result(IT.head, "look", prefix + text, 0))

@@ -1,0 +1,88 @@
+"""SIGKILL of the wizard at its screen, at random moments: nothing is started twice, nothing is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import pty
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from msgspec.structs import replace
+
+from tests.helpers.headless_help import ROOT, headless, milepost, named, ours, write
+from wizard_steps.lab import Lab
+from wizard_steps.recording import journal as walks
+from wizard_steps.recording.events import Output
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.lab, pytest.mark.timeout(900)]
+KILLS = 5
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def lab() -> AsyncIterator[Lab]:
+    async with Lab.start(real_vllm=False) as made:
+        yield made
+
+
+async def killed_at_its_screen(file: Path, walk: Path, after: float) -> None:
+    """`milepost FILE` on a terminal of its own, ended by SIGKILL some seconds after it has begun to record."""
+    master, slave = pty.openpty()
+    process = subprocess.Popen(  # noqa: ASYNC220  # it gets a terminal, and is only polled
+        [sys.executable, "-m", "tui.cli.main", str(file), "--walk", str(walk)],
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        cwd=walk.parent,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color"},
+        start_new_session=True,
+    )
+    os.close(slave)
+    os.set_blocking(master, False)
+    loop = asyncio.get_running_loop()
+    until = loop.time() + 60
+    events = walk / "events.jsonl"
+    begun = 0.0
+    while loop.time() < until and process.poll() is None:
+        with contextlib.suppress(OSError):
+            while os.read(master, 65536):
+                pass
+        if not begun and events.exists() and events.stat().st_size:
+            begun = loop.time()
+        if begun and loop.time() - begun > after:
+            break
+        await asyncio.sleep(0.05)
+    if process.poll() is None:
+        os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    os.close(master)
+    assert begun, "it began to record"
+
+
+async def test_killed_at_its_screen_at_random_moments(lab: Lab, tmp_path: Path) -> None:
+    seed = random.randrange(10**6)
+    rng = random.Random(seed)
+    cluster = replace(lab.cluster, ray=replace(lab.cluster.ray, settle=1))
+    file = write(cluster, tmp_path)
+    for n in range(KILLS):
+        walk = tmp_path / f"killed-{n}"
+        await killed_at_its_screen(file, walk, rng.uniform(0.1, 12))
+        found = walks.load(walk)
+        spools = {event.run: event.spool for event in found.events if hasattr(event, "spool")}
+        for event in found.events:
+            if isinstance(event, Output):
+                found.read(spools[event.run], event.start, event.end)
+    code, said = await headless(cluster, tmp_path)
+    assert code == 0, f"seed {seed}: {said[-3000:]}"
+    assert len(named(lab.id, "gcs/gcs_server")) == 1, seed
+    assert len(named(lab.id, "raylet/raylet\0")) == 2, seed
+    code, said = await milepost(tmp_path, "down", str(file), limit=120)
+    assert code == 0, said
+    assert ours(lab.id) == []

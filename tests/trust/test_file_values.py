@@ -1,0 +1,88 @@
+"""The cluster file: no secret in it however a flag is spelt, and a name with a line end is no name."""
+
+from __future__ import annotations
+
+import pytest
+
+from wizard_steps.cluster import file as clusters
+from wizard_steps.cluster.checks import secret_flag
+
+NODE = '[[nodes]]\nhost = "h"\nname = "a"\nrole = "head"\ngpus = 1\n'
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "--api-key=k",
+        "--api_key=k",
+        "--api-key",
+        "--api_key k",
+        "--API_KEY=k",
+        "--api-k=k",
+        "--hf-token=t",
+        "--hf_token",
+        "--hf-to=t",
+        "--ssl-keyfile-password=p",
+        "--redis-password=p",
+        "--redis_password",
+        "--auth-token=t",
+        "--token=t",
+        "-api-key=k",
+        " --api-key=k",
+    ],
+)
+@pytest.mark.parametrize(
+    "table", ["serve.extra_flags", "ray.head_flags", "ray.worker_flags", "docker.extra_flags"]
+)
+def test_every_spelling_of_a_key_is_refused(flag: str, table: str) -> None:
+    section, _, name = table.partition(".")
+    with pytest.raises(clusters.UsageError, match=rf"{section}\.{name}\[0\].*secret"):
+        clusters.parse(f'{NODE}[{section}]\n{name} = ["{flag}", "x"]\n')
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "--max-num-batched-tokens=8192",
+        "--tokenizer=x",
+        "--tokenizer-mode=auto",
+        "--api-server-count=2",
+        "--hf-overrides={}",
+        "--hf-config-path=/x",
+        "--ssl-keyfile=/x",
+        "--skip-tokenizer-init",
+        "--max-model-len=4096",
+        "--enable-auto-tool-choice",
+        "--return-tokens-as-token-ids",
+        "--kv-transfer-config={}",
+        "api-key",
+        "-e",
+    ],
+)
+def test_no_other_flag_is(flag: str) -> None:
+    assert not secret_flag(flag)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'name = "att\\n"\n' + NODE,
+        NODE.replace('name = "a"', 'name = "a\\n"'),
+        NODE.replace('host = "h"', 'host = "h\\n"'),
+        NODE.replace('host = "h"', 'host = "h\\u202e"'),
+        NODE.replace("role", 'user = "u\\n"\nrole'),
+        NODE.replace("role", 'fabric_ip = "10.0.0.1\\n"\nrole'),
+        NODE + '[env]\n"pwnme\\n" = "x"\n',
+        NODE + '[env]\n"A B" = "x"\n',
+        NODE + '[docker]\nshm_size = "1g\\n"\n',
+        NODE + '[docker]\nimage = "x\\n"\n',
+        'venv = "/opt/x\\n"\n' + NODE,
+        'venv = "/opt/\\u001b[2J"\n' + NODE,
+        NODE + '[env]\nA = "x\\u0000"\n',
+        NODE + '[serve]\nmodel = "m\\u0000"\n',
+        NODE + '[serve]\nextra_flags = ["--x=\\u0007"]\n',
+    ],
+)
+def test_a_name_is_matched_to_its_very_end(text: str) -> None:
+    with pytest.raises(clusters.UsageError):
+        clusters.parse(text)

@@ -1,0 +1,105 @@
+"""Faults of the lab, to find: `milepost --lab --fault NAME`. Each is in the cluster file or on a machine.
+
+What a machine does wrong is built into it (layout.py, standins/sabotage.py, hub.py): the wizard knows nothing
+of it, and its gates have to find it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from wizard_steps.cluster.file import Cluster
+from wizard_steps.errors import UsageError
+from wizard_steps.lab.layout import Layout
+
+Change = Callable[[Cluster, Layout], Cluster]
+
+
+class Fault(Struct, frozen=True):
+    """``gate`` is the milestone that has to find it; ``warns``: it passes there with a warning."""
+
+    name: str
+    about: str
+    gate: str
+    change: Change = lambda cluster, _: cluster
+    warns: bool = False
+
+
+def _node(number: int, **values: object) -> Change:
+    def change(cluster: Cluster, _: Layout) -> Cluster:
+        nodes = list(cluster.nodes)
+        nodes[number] = replace(nodes[number], **values)
+        return replace(cluster, nodes=tuple(nodes))
+
+    return change
+
+
+def _serve(**values: object) -> Change:
+    return lambda cluster, _: replace(cluster, serve=replace(cluster.serve, **values))
+
+
+def _settle(seconds: int) -> Change:
+    """Ray needs about 20 seconds to notice a dead node; the lab usually looks for less."""
+    return lambda cluster, _: replace(cluster, ray=replace(cluster.ray, settle=seconds))
+
+
+def _hidden(cluster: Cluster, _: Layout) -> Cluster:
+    flags = tuple("--num-gpus=4" if f.startswith("--num-gpus") else f for f in cluster.ray.worker_flags)
+    return replace(cluster, ray=replace(cluster.ray, worker_flags=flags))
+
+
+def _same_ip(cluster: Cluster, layout: Layout) -> Cluster:
+    return _node(1, fabric_ip=layout.nodes[0].ip)(cluster, layout)
+
+
+def _hub(cluster: Cluster, layout: Layout) -> Cluster:
+    endpoint = {"HF_ENDPOINT": f"http://127.0.0.1:{layout.hub_port}"}
+    return replace(cluster, env={**cluster.env, **endpoint})
+
+
+FAULTS = (
+    Fault("ssh-refused", "one machine does not answer over SSH", "reach", _node(1, port=1)),
+    Fault("wrong-ip", "an address that is another machine's", "preflight", _node(1, fabric_ip="127.0.0.99")),
+    Fault("same-host-ip", "two machines with one address", "preflight", _same_ip),
+    Fault("fewer-gpus-than-promised", "more GPUs in the file than there are", "preflight", _node(0, gpus=16)),
+    Fault("model-missing", "the model is not at its path", "preflight", _serve(model="/models/llama")),
+    Fault("disk-full", "a disk without any space", "preflight"),
+    Fault("token-mismatch", "another Ray token on one machine", "preflight"),
+    Fault("gated-model", "the hub wants the licence accepted first", "preflight", _hub),
+    Fault("ray-version-differs", "an older Ray joins", "workers"),
+    Fault("hidden-gpus", "Ray is given fewer GPUs than there are", "ray_status", _hidden),
+    Fault("worker-twice", "a worker was started twice", "ray_status"),
+    Fault("raylet-killed", "a worker's raylet is killed after it joined", "ray_status", _settle(40)),
+    Fault("port-taken", "something else listens on the server's port", "serve"),
+    Fault(
+        "wrong-model-name",
+        "the model is served under another name",
+        "curl",
+        _serve(extra_flags=("--served-model-name=another-name",)),
+    ),
+    Fault("worker-vanishes", "a worker is lost as soon as the server is ready", "curl"),
+    Fault(
+        "key-and-invocations",
+        "an API key, and routes that do not ask for it",
+        "curl",
+        _serve(api_key=True),
+        warns=True,
+    ),
+)
+
+
+def find(name: str) -> Fault:
+    """The fault of that name. Raises UsageError with the list."""
+    for fault in FAULTS:
+        if fault.name == name:
+            return fault
+    raise UsageError(f"--fault {name}: no such fault.\n{listing()}")
+
+
+def listing() -> str:
+    """One fault a line. Where it is found is not told: finding it is the exercise."""
+    lines = [f"  {fault.name:<26}{fault.about}" for fault in FAULTS]
+    return "\n".join(["Faults of the lab (`milepost --lab --fault NAME`):", "", *lines])

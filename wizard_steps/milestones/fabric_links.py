@@ -1,0 +1,283 @@
+"""What the links between the nodes can do, and whether NCCL made use of it. Pure functions of results."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from msgspec import Struct
+
+from wizard_steps.engine.step import Known
+from wizard_steps.facts.netstate import Rdma, parse_mtus, parse_rdma, parse_speeds
+from wizard_steps.facts.sections import Section
+from wizard_steps.milestones.common import placed
+from wizard_steps.model import Check, Cmd, Node, Result, Results
+from wizard_steps.node.collective import Told, script, told
+
+#: Where Ray will run (in the container, where there is one): links, RDMA ports, GIDs, what may be opened.
+LINKS = Cmd(
+    "links",
+    script("links.sh"),
+    timeout=30,
+    quiet=True,
+    show="cat /sys/class/net/*/speed /sys/class/infiniband/*/ports/*/rate; ls /dev/infiniband",
+)
+_GID = re.compile(r"(\S+) port (\d+) gid (\d+) ([0-9a-f:]{8,45}) (RoCE v2|IB/RoCE v1)")
+_IPV4 = re.compile(r"(?:0000:){5}ffff:")
+_DEVICE = re.compile(r"\[\d+\](\w+):\d+")
+#: Bytes of headers around the data of an IPv4 ping.
+_PING = 28
+#: A pair with less than this share of the others' median is the slow one.
+_SLOW_PAIR = 0.6
+
+
+class Links(Struct, frozen=True):
+    """``speeds``: Mbit/s by network device, ``mtus`` in bytes. ``verbs``: RDMA devices that may be opened.
+
+    ``gids``: (device, index) of the RoCE v2 entries with an IPv4 address.
+    """
+
+    rdma: tuple[Rdma, ...] = ()
+    speeds: Mapping[str, int] = {}
+    mtus: Mapping[str, int] = {}
+    gids: tuple[tuple[str, int], ...] = ()
+    verbs: int = 0
+    peermem: bool = False
+
+    @property
+    def active(self) -> tuple[Rdma, ...]:
+        return tuple(port for port in self.rdma if port.active)
+
+
+def links(result: Result | None) -> Links | None:
+    """None where it was not asked, or could not be."""
+    if result is None or not result.ok:
+        return None
+    section = Section(result.text, result.code or 0)
+    gids = [_GID.match(line.strip()) for line in result.lines]
+    verbs = next(
+        (line.rpartition(":")[2].strip() for line in result.lines if line.startswith("verbs: ")), "0"
+    )
+    return Links(
+        tuple(parse_rdma(section)),
+        parse_speeds(section),
+        parse_mtus(section),
+        tuple((m[1], int(m[3])) for m in gids if m and m[5] == "RoCE v2" and _IPV4.match(m[4])),
+        int(verbs) if re.fullmatch(r"[0-9]{1,4}", verbs) else 0,
+        "peermem: loaded" in result.text,
+    )
+
+
+def all_links(known: Known, done: Results) -> dict[str, Links]:
+    """By node; empty unless every node was asked."""
+    found = {node.name: links(done.get("links", node)) for node in known.nodes}
+    return {} if None in found.values() else {name: one for name, one in found.items() if one is not None}
+
+
+# ---- jumbo frames
+
+
+def jumbo(known: Known, done: Results, node: Node) -> Cmd | None:
+    """Whether full packets pass from a worker to the head; None where they are of the usual size."""
+    mtu = _mtu(known, done, node)
+    if mtu <= 1500 or node == known.head or known.cluster.simulated:
+        return None
+    line = f"ping -M do -c 3 -i 0.3 -W 2 -s {mtu - _PING} {known.head_ip}"
+    text = f"command -v ping >/dev/null || {{ echo 'ping: not installed'; exit 0; }}\nexec {line}\n"
+    return Cmd("jumbo", text, timeout=20, show=line)
+
+
+def _mtu(known: Known, done: Results, node: Node) -> int:
+    found = links(done.get("links", node))
+    return found.mtus.get(_interface(known, node), 0) if found else 0
+
+
+def _interface(known: Known, node: Node) -> str:
+    return str(known.facts.get("interfaces", {}).get(node.name, ""))
+
+
+def jumbo_checks(known: Known, done: Results) -> Iterator[Check]:
+    for node in known.workers:
+        result = done.get("jumbo", node)
+        if result is None or result.reason == "dry" or "ping: not installed" in result.text:
+            continue
+        mtu = _mtu(known, done, node)
+        if not result.ok:
+            telling = [line.strip() for line in result.lines if re.search("packet loss|too long", line)]
+            lost = next(iter(telling), "")
+            found = f"packets of {mtu} bytes do not reach the head{f': {lost}' if lost else ''}"
+            hint = (
+                f"{_interface(known, node)} has MTU {mtu}, and something on the way has less: set the MTU of "
+                "every switch port and interface on this network alike, or all of them to 1500"
+            )
+            yield Check("jumbo frames", False, found, f"{mtu} bytes end to end", node.name, hint)
+
+
+# ---- what NCCL took
+
+
+def transport(known: Known, done: Results, found: Mapping[str, Links]) -> Iterator[Check]:
+    """What NCCL chose between the nodes, judged by what the nodes have."""
+    first = told(done.get("allreduce", known.head))
+    if not (first.network or first.channels):
+        return
+    between = f"between nodes {first.network}" if first.network else "inside the node"
+    said = f"NCCL chose {between}; channels of the head: {first.channels or 'not printed'}"
+    if len(known.nodes) > 1 and first.network == "Socket" and _all_active(known, found):
+        yield _socket(known, found, said)
+        return
+    yield Check("transport", True, said)
+    if _no_peer_to_peer(known, first):
+        hint = "look for NCCL_P2P_DISABLE, IOMMU or ACS settings, and `nvidia-smi topo -p2p r`"
+        found_ = f"the GPUs have NVLink, and NCCL goes through main memory ({first.channels})"
+        yield Check("NVLink", True, found_, "P2P channels", known.head.name, hint, warning=True)
+    if len(known.nodes) > 1 and first.network.startswith("IB"):
+        yield from _direct(known, done, found)
+    yield from _gid_index(known, found)
+
+
+def _no_peer_to_peer(known: Known, first: Told) -> bool:
+    linked = bool(known.facts.get("machines", {}).get("nvlink"))
+    return linked and "SHM" in first.channels and "P2P" not in first.channels
+
+
+def _all_active(known: Known, found: Mapping[str, Links]) -> bool:
+    return bool(found) and all(found[node.name].active for node in known.nodes)
+
+
+def _socket(known: Known, found: Mapping[str, Links], said: str) -> Check:
+    ports = "; ".join(
+        f"{name}: {one.active[0].device} {one.active[0].rate:g} Gbit/s {one.active[0].layer}"
+        for name, one in list(found.items())[:4]
+    )
+    accepted = "socket" in known.cluster.fabric.accept
+    return Check(
+        "transport",
+        accepted,
+        f"{said}. Plain TCP, though every node has an active RDMA port ({ports})",
+        "NET/IB",
+        hint=_why_socket(known, found),
+        warning=accepted,
+    )
+
+
+def _why_socket(known: Known, found: Mapping[str, Links]) -> str:
+    settings = {**known.cluster.env}
+    for name in ("NCCL_IB_DISABLE", "NCCL_NET", "NCCL_IB_HCA"):
+        if settings.get(name, "0") not in ("0", ""):
+            return f"{name}={settings[name]} is set in the cluster file: take it out"
+    closed = [name for name, one in found.items() if not one.verbs]
+    if closed and placed(known).contained:
+        return (
+            f"no /dev/infiniband in the container on {', '.join(closed[:4])}: docker.extra_flags = "
+            '["--device=/dev/infiniband", "--cap-add=IPC_LOCK"]'
+        )
+    if closed:
+        names = ", ".join(closed[:4])
+        return f"this user may not open /dev/infiniband/uverbs* on {names} (`ls -l /dev/infiniband`)"
+    return (
+        "install libibverbs and the card's provider (`ibv_devinfo` must list the port), or name the cards in "
+        'NCCL_IB_HCA. To go on with TCP: fabric.accept = ["socket"]'
+    )
+
+
+def _direct(known: Known, done: Results, found: Mapping[str, Links]) -> Iterator[Check]:
+    """GPU Direct RDMA: the card reads GPU memory itself. Without it everything goes through main memory."""
+    for node in (known.head, *known.workers):
+        one = told(done.get("allreduce", node))
+        plain = re.search(r"NET/IB\b(?!/GDRDMA)", one.channels)
+        if not plain and one.direct != "Disabled":
+            continue
+        links_here = found.get(node.name)
+        module = "" if links_here is None or links_here.peermem else "; nvidia_peermem is not loaded"
+        yield Check(
+            "GPU Direct RDMA",
+            True,
+            f"off: NCCL copies through main memory ({one.channels or one.direct}){module}",
+            "NET/IB/GDRDMA",
+            node.name,
+            "load nvidia_peermem (`sudo modprobe nvidia_peermem`) or use a driver with DMA-BUF; some "
+            "machines (GB10) cannot",
+            warning=True,
+        )
+        return
+
+
+def _gid_index(known: Known, found: Mapping[str, Links]) -> Iterator[Check]:
+    """NCCL_IB_GID_INDEX for all nodes is right only where each has a RoCE v2 address at that index."""
+    wanted = known.cluster.env.get("NCCL_IB_GID_INDEX", "")
+    if not re.fullmatch(r"[0-9]{1,3}", wanted):
+        return
+    for node in known.nodes:
+        here = found.get(node.name)
+        if here is None or not here.gids or any(index == int(wanted) for _, index in here.gids):
+            continue
+        right = ", ".join(f"{device} index {index}" for device, index in here.gids[:4])
+        yield Check(
+            "RoCE GID",
+            False,
+            f"NCCL_IB_GID_INDEX={wanted}, but here RoCE v2 with IPv4 is at {right}",
+            "the index of a RoCE v2 address",
+            node.name,
+            "take NCCL_IB_GID_INDEX out of env (NCCL 2.21 and newer finds it), or set it in this node's env",
+        )
+
+
+# ---- how fast
+
+
+def rate(known: Known, done: Results, found: Mapping[str, Links]) -> tuple[float, str]:
+    """GB/s that the slowest node's links can carry, and the arithmetic; 0.0 where it is not known."""
+    if not found or len(known.nodes) < 2 or known.cluster.simulated:
+        return 0.0, ""
+    network = told(done.get("allreduce", known.head)).network
+    per_node = [
+        _rate_of(known, node, told(done.get("allreduce", node)), network, found[node.name])
+        for node in known.nodes
+    ]
+    return min(per_node, default=(0.0, ""))
+
+
+def _rate_of(known: Known, node: Node, said: Told, network: str, here: Links) -> tuple[float, str]:
+    if network == "Socket":
+        mbits = here.speeds.get(_interface(known, node), 0)
+        return mbits / 8000, f"{_interface(known, node)} {mbits / 1000:g} Gbit/s / 8"
+    if not network.startswith("IB"):
+        return 0.0, ""
+    used = set(_DEVICE.findall(said.devices))
+    ports = [port for port in here.active if port.device in used] or list(here.active)
+    # One GPU drives one card: more cards than GPUs are not all filled.
+    ports = sorted(ports, key=lambda port: -port.rate)[: max(node.gpus, 1)]
+    total = sum(port.rate for port in ports)
+    parts = f"{len(ports)} x {ports[0].rate:g} Gbit/s" if ports else ""
+    return total / 8, f"{parts} / 8"
+
+
+def speed(known: Known, done: Results, found: Mapping[str, Links], gbytes: float) -> Check | None:
+    """The measured bus bandwidth beside what the links can do; None where the links do not say."""
+    most, how = rate(known, done, found)
+    if not most or not gbytes:
+        return None
+    limits = known.cluster.fabric
+    share = gbytes / most
+    text = f"bus bandwidth {gbytes:.2f} GB/s of {most:.2f} GB/s ({how}): {share:.2f}"
+    accepted = "slow" in limits.accept
+    hint = (
+        "look for a link at a lower rate, PCIe with fewer lanes (`lspci -vv`, LnkSta), packet loss, or NCCL "
+        'on another network than meant. To go on: fabric.accept = ["slow"]'
+    )
+    wanted = f"at least {limits.warn_below:g} of what the links can do"
+    if share < limits.fail_below:
+        return Check("bandwidth", accepted, text, wanted, hint=hint, warning=accepted)
+    slow = share < limits.warn_below
+    return Check("bandwidth", True, text, wanted if slow else "", hint=hint if slow else "", warning=slow)
+
+
+def slow_pair(speeds: Mapping[str, float]) -> tuple[str, float, float] | None:
+    """(pair, its GB/s, median of the others) of the one pair that is much slower than the rest."""
+    if len(speeds) < 2:
+        return None
+    name = min(speeds, key=lambda pair: speeds[pair])
+    others = sorted(value for pair, value in speeds.items() if pair != name)
+    middle = others[len(others) // 2]
+    return (name, speeds[name], middle) if speeds[name] < _SLOW_PAIR * middle else None

@@ -1,0 +1,212 @@
+"""A node's container of ours: looked at, started, followed, entered, removed.
+
+What somebody did to it is told as that: stopped, killed by the kernel for memory, removed, started again. Its
+last words and its state are in the recording before it is removed, and its logs on the node.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+from msgspec.structs import replace
+
+from wizard_steps.cluster.file import Cluster
+from wizard_steps.model import Check, Cmd, Node, Result
+from wizard_steps.node.docker import HOME_IN_CONTAINER, LABEL, container, docker, hf_home, spec_of
+from wizard_steps.node.lines import fields
+from wizard_steps.node.remote import state_dir
+from wizard_steps.node.spec import Spec
+
+#: Label with the spec (see spec.py) that a container was started with.
+STARTED = "milepost.started"
+#: Lines of the log of a container that has ended, in the recording.
+LAST = 40
+
+
+def _inspect(cluster: Cluster, node: Node, form: str) -> str:
+    """sh text: one value of our container; blanks become underscores."""
+    it, name = docker(cluster), shlex.quote(container(cluster, node))
+    return f"$({it} container inspect -f {shlex.quote(form)} {name} 2>/dev/null | tr ' ' _)"
+
+
+def _instance(cluster: Cluster, node: Node) -> str:
+    """sh text: the id of this start of the container: one that was started again is another."""
+    return _inspect(cluster, node, "{{.Id}}@{{.State.StartedAt}}")
+
+
+def launch(cluster: Cluster, node: Node, line: str, show: str) -> Cmd:
+    """Start the container of ``line`` (see docker.run_line); one of ours that has ended is removed first."""
+    name, it = shlex.quote(container(cluster, node)), docker(cluster)
+    state = shlex.quote('{{index .Config.Labels "milepost.cluster"}} {{.State.Running}}')
+    text = (
+        f"state=$({it} container inspect -f {state} {name} 2>/dev/null)\n"
+        f'if [ "$state" = {shlex.quote(cluster.name + " false")} ]; then\n'
+        f"ids={name}\n{_keep_logs(cluster, node)}{it} rm {name} >/dev/null; fi\n"
+        f"mkdir -p {hf_home(cluster)} || exit 1\n"
+        f"id=$({line}) || exit 1\n"
+        f'echo "started container {name} $(echo "$id" | tail -n 1 | cut -c1-12)"\n'
+        f'echo "instance: {_instance(cluster, node)}"\n'
+    )
+    return Cmd("launch", text, mutates=True, timeout=120, quiet=True, show=show)
+
+
+def look(cluster: Cluster, node: Node, line: str, port: int, key: str = "look") -> Cmd:
+    """What is there already, in the words of remote.look: our container, and who listens on ``port``.
+
+    ``line``: the `docker run` of today; empty where any container of ours will do.
+    """
+    name, it = shlex.quote(container(cluster, node)), docker(cluster)
+    form = shlex.quote(
+        '{{index .Config.Labels "milepost.cluster"}} {{index .Config.Labels "milepost.spec"}} '
+        "{{.State.Running}} {{.Id}} {{.State.ExitCode}} {{.State.OOMKilled}} {{.Image}}"
+    )
+    started = shlex.quote(f'{{{{index .Config.Labels "{STARTED}"}}}}')
+    wanted, spec = shlex.quote(cluster.name), spec_of(line)
+    text = (
+        f"{it} ps -q >/dev/null || exit 1\n"
+        f"set -- $({it} container inspect -f {form} {name} 2>/dev/null)\n"
+        f"if [ $# -eq 0 ]; then echo 'container: none'\n"
+        f'elif [ $# -ne 7 ] || [ "$1" != {wanted} ]; then echo "container: not ours"\n'
+        f'elif [ "$3" != true ]; then echo "container: ended with exit code $5"; echo "oom-killed: $6"\n'
+        f'  echo "ended: {_inspect(cluster, node, "{{.State.FinishedAt}}")}"\n'
+        f"  {it} logs --tail {LAST} {name} 2>&1 | LC_ALL=C tr -c '\\n -~' '?' | sed 's/^/log: /'\n"
+        f"else s=$({it} container inspect -f {started} {name}); case $s in '{{'*) ;; *) s=;; esac\n"
+        f'  if [ -z "$s" ] && [ -n "{spec}" ] && [ "$2" != "{spec}" ]; then '
+        'echo "ours: $4"; echo "container: other settings"\n'
+        '  else echo "ours: $4"; echo "leader: $4"; echo "container: running"; echo "image-id: $7"\n'
+        f'  echo "instance: {_instance(cluster, node)}"; printf "spec: %s\\n" "$s"; fi; fi\n'
+        f"hex=$(printf '%04X' {int(port)})\n"
+        'if cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -q ":$hex [0-9A-F]*:0000 0A "; '
+        f"then echo 'port {int(port)}: listening'; else echo 'port {int(port)}: free'; fi\n"
+        # Who of the containers has the host's network: one of them may be the stranger on the port.
+        f"{it} ps --filter network=host --format '{{{{.Names}}}}' 2>/dev/null | grep -vx {name} | "
+        "LC_ALL=C tr -c '\\n -~' '?' | sed 's/^/beside: /'\nexit 0\n"
+    )
+    return Cmd(key, text, quiet=True, timeout=40, show=f"{it} container inspect {name}")
+
+
+def logs(cluster: Cluster, node: Node, key: str, timeout: float, stop: object) -> Cmd:
+    """The container's log since this start of it, until ``stop`` says so or the container has ended.
+
+    What an earlier life of it had printed proves nothing of this one.
+    """
+    it, name = docker(cluster), shlex.quote(container(cluster, node))
+    at = shlex.quote("{{.State.StartedAt}}")
+    text = (
+        f"s=$({it} container inspect -f {at} {name} 2>/dev/null | sed 's/ [A-Z][A-Za-z]*$//')\n"
+        's=$(date -d "$s" +%s.%N 2>/dev/null)\n'
+        f'exec {it} logs ${{s:+--since "$s"}} -f {name}\n'
+    )
+    show = f"{it} logs -f {name}"
+    return Cmd(key, text, timeout=timeout, stop=stop, show=show)  # type: ignore[arg-type]
+
+
+def up(cluster: Cluster, node: Node) -> Cmd:
+    """Two looks a moment apart: a container whose first process fails is gone after a blink."""
+    name, it = container(cluster, node), docker(cluster)
+    line = f"{it} container inspect -f 'container: {{{{.Name}}}} running: {{{{.State.Running}}}}' {name}"
+
+    def running(result: Result) -> bool:
+        return result.ok and "running: true" in result.text
+
+    return Cmd("up", f"exec {line}\n", timeout=20, every=1.0, settle=2.0, until=running, show=line)
+
+
+def obstacle(cluster: Cluster, node: Node, look: str) -> Check | None:
+    """Why no container may be started, by what ``look`` printed."""
+    name = container(cluster, node)
+    if "container: not ours" in look.splitlines():
+        hint = f"milepost did not start it: rename or remove it, or choose another `name` than {name!r} gives"
+        return Check("container", False, f"{name} exists", "a free name", node.name, hint)
+    if "container: other settings" in look.splitlines():
+        found = f"{name} runs with other settings (image, environment or flags)"
+        hint = "`milepost down` ends it; or put the settings back"
+        return Check("container", False, found, "the settings of the cluster file", node.name, hint)
+    return None
+
+
+def has_ended(look: str) -> bool:
+    """Whether a container of ours is there and does not run."""
+    return fields(look).get("container", "").startswith("ended")
+
+
+def ended(cluster: Cluster, node: Node, look: str) -> str:
+    """What became of a container of ours that does not run, by what ``look`` printed; "" where it runs."""
+    found, name = fields(look), container(cluster, node)
+    state = found.get("container", "")
+    if state == "none":
+        return f"container {name} is gone: somebody removed it"
+    if not state.startswith("ended"):
+        return ""
+    code = state.rpartition(" ")[2]
+    when = f" at {found['ended'].replace('_', ' ')[:19]}" if found.get("ended") else ""
+    if found.get("oom-killed") == "true":
+        return f"container {name} was killed by the kernel for memory (OOMKilled, exit code {code}){when}"
+    why = {
+        "137": "killed (SIGKILL): by the kernel for memory, by `docker kill` or by a stop that took too long",
+        "143": "stopped by somebody (SIGTERM)",
+        "0": "ended by itself or stopped by somebody",
+    }.get(code, "its first process failed")
+    return f"container {name} has ended with exit code {code}{when}: {why}"
+
+
+def with_image(spec: Spec | None, look: str) -> Spec | None:
+    """The spec of a running container with the image that it really runs, whatever its tag is now."""
+    image = fields(look).get("image-id", "").removeprefix("sha256:")
+    return replace(spec, image=image) if spec is not None else None
+
+
+def neighbours(look: str) -> list[str]:
+    """Other containers on the host's network."""
+    return [line.removeprefix("beside: ") for line in look.splitlines() if line.startswith("beside: ")]
+
+
+def inside(cluster: Cluster, node: Node, cmd: Cmd) -> Cmd:
+    """``cmd`` run by a shell in the node's container. Standard input, and so every secret, goes along."""
+    name = shlex.quote(container(cluster, node))
+    line = f"{docker(cluster)} exec -i {name} /bin/sh -c"
+    plain = cmd.show or cmd.text
+    env = "env " if re.match(r"\w+=", plain) else ""
+    shown = f"{docker(cluster)} exec {name} {env}{plain}".strip()
+    return replace(cmd, text=f"exec {line} {shlex.quote(cmd.text)}\n", show=shown)
+
+
+def inside_if_running(cluster: Cluster, node: Node, cmd: Cmd) -> Cmd:
+    """The same, for tidying up: a container that does not run has nothing inside that could be ended."""
+    name, it = shlex.quote(container(cluster, node)), docker(cluster)
+    wrapped = inside(cluster, node, cmd)
+    test = f"$({it} container inspect -f '{{{{.State.Running}}}}' {name} 2>/dev/null)"
+    text = f'if [ "{test}" != true ]; then echo "nothing of ours runs"; exit 0; fi\n{wrapped.text}'
+    return replace(wrapped, text=text)
+
+
+def _keep_logs(cluster: Cluster, node: Node) -> str:
+    """sh text: what the containers $ids said, and their state, go to the node's own log folder and to the
+    recording: removing them loses it."""
+    it, d = docker(cluster), state_dir(cluster, node)
+    inner = shlex.quote(f"{HOME_IN_CONTAINER}/.milepost/{cluster.name}/{node.name}/serve.log")
+    return (
+        f"mkdir -p {d}; for id in $ids; do {it} logs $id > {d}/container.log 2>&1\n"
+        f"{it} container inspect $id > {d}/container.json 2>&1\n"
+        f"{it} container inspect -f '{{{{json .State}}}}' $id 2>/dev/null | cut -c1-2000 | "
+        "sed 's/^/state before removal: /'\n"
+        f"{it} cp $id:{inner} {d}/serve.log >/dev/null 2>&1; done\n"
+    )
+
+
+def remove(cluster: Cluster, node: Node, key: str = "stop") -> Cmd:
+    """Stop and remove this node's containers of ours, found by label alone."""
+    it = docker(cluster)
+    marks = (f"{LABEL}={cluster.name}", f"milepost.node={container(cluster, node)}")
+    filters = " ".join(f"--filter {shlex.quote('label=' + mark)}" for mark in marks)
+    text = (
+        f"ids=$({it} ps -aq {filters}) || exit 1\n"
+        'if [ -z "$ids" ]; then echo "nothing of ours runs"; exit 0; fi\n'
+        f"{it} stop -t 15 $ids >/dev/null\n{_keep_logs(cluster, node)}{it} rm -f $ids >/dev/null\n"
+        f"left=$({it} ps -aq {filters}) || exit 1\n"
+        'if [ -n "$left" ]; then echo "still there:" $left; exit 1; fi\n'
+        'echo "removed" $(echo "$ids" | wc -w) "container(s)"\n'
+    )
+    show = f"{it} stop $({it} ps -aq {filters}); {it} rm …"
+    return Cmd(key, text, mutates=True, timeout=60, quiet=True, show=show)

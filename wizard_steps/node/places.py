@@ -1,0 +1,206 @@
+"""The two places: the hosts themselves, and one container on each of them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from msgspec.structs import replace
+
+from wizard_steps.cluster.file import Cluster
+from wizard_steps.model import Check, Cmd, Node, Result
+from wizard_steps.node import container, docker, ray_token, remote
+from wizard_steps.node.docker_words import hint
+from wizard_steps.node.place import RAY, Place, Service, Stop
+from wizard_steps.node.remote import Look
+from wizard_steps.node.spec import Spec
+
+#: Seconds an engine may need to start a container of a large image, on top of the command's own limit.
+START = 60.0
+#: The hub's cache of a user's own, as sh text.
+_HUB = '"${HF_HUB_CACHE:-${HF_HOME:-$HOME/.cache/huggingface}/hub}"'
+
+
+class OnHost(Place):
+    contained = False
+    kind, torch_step = "venv", "install"
+
+    @property
+    def torch_of(self) -> str:
+        return f"this venv ({self.cluster.venv})"
+
+    @property
+    def in_use(self) -> str:
+        what = "vLLM" if self.without_ray else "Ray"
+        return what + " of this cluster runs on {} and uses the network"
+
+    @property
+    def python(self) -> str:
+        return shlex.quote(self.program("python"))
+
+    @property
+    def model_home(self) -> str:
+        return _HUB
+
+    def program(self, name: str) -> str:
+        return f"{self.cluster.venv}/bin/{name}"
+
+    def run(self, node: Node, cmd: Cmd) -> Cmd:
+        return replace(cmd, text=ray_token.setup(self.cluster, node) + cmd.text)
+
+    def trial(self, node: Node, cmd: Cmd) -> Cmd:
+        return cmd
+
+    def look(self, service: Service, key: str = "look") -> Cmd:
+        return remote.look(self.cluster, service.node, service.role, service.port, key)
+
+    def launch(self, service: Service) -> Cmd:
+        node = service.node
+        setup = "" if self.without_ray else ray_token.setup(self.cluster, node)
+        return remote.launch(
+            self.cluster, node, service.role, service.argv, service.env, setup=setup, of=service.of
+        )
+
+    def follow(self, service: Service, key: str, timeout: float, stop: Stop, beside: str = "") -> Cmd:
+        return remote.follow(self.cluster, service.node, service.role, key, timeout, stop, beside)
+
+    def stop(self, node: Node, role: str, key: str = "stop", grace: int = 10) -> Cmd:
+        return remote.stop(self.cluster, node, role, key, grace)
+
+    def log_of(self, node: Node, role: str) -> str:
+        return f"~/.milepost/{self.cluster.name}/{role}.log"
+
+    def serving(self, nodes: Sequence[Node], head: Node) -> Sequence[Node]:
+        return nodes if self.without_ray else [head]
+
+
+class InContainer(Place):
+    """Ray is the first process of the container, vLLM is started in it by `docker exec`."""
+
+    contained = True
+    kind, torch_step = "image", "the check of the image"
+
+    @property
+    def image(self) -> str:
+        """The image the gate before has settled on."""
+        return str(self.facts.get("image") or docker.image_of(self.cluster))
+
+    @property
+    def torch_of(self) -> str:
+        return "this image"
+
+    @property
+    def in_use(self) -> str:
+        return "containers of this cluster run on {} and use the network"
+
+    @property
+    def python(self) -> str:
+        return "python3"
+
+    @property
+    def model_home(self) -> str:
+        return docker.hf_home(self.cluster) + "/hub"
+
+    def program(self, name: str) -> str:
+        return name
+
+    def run(self, node: Node, cmd: Cmd) -> Cmd:
+        return container.inside(self.cluster, node, cmd)
+
+    def trial(self, node: Node, cmd: Cmd) -> Cmd:
+        """In a container of its own, which leaves with the command."""
+        line = docker.passing_line(self.cluster, node, self.image)
+        shown = f"(in a container of {self.image}) {cmd.show}"
+        text = f"exec {line} {shlex.quote(cmd.text)}\n"
+        return replace(cmd, text=text, show=shown, timeout=cmd.timeout + START)
+
+    def _line(self, service: Service, labels: Mapping[str, str] | None = None) -> str:
+        """The `docker run`. Empty where nothing would be started."""
+        if not service.argv:
+            return ""
+        main = self._main(service)
+        return docker.run_line(self.cluster, service.node, self.image, service.env, main, labels)
+
+    def _main(self, service: Service) -> Sequence[str]:
+        """Ray; without Ray a wait for vLLM."""
+        return docker.HOLD if self.without_ray else service.argv
+
+    def spec(self, service: Service) -> Spec:
+        if service.role != RAY:
+            return super().spec(service)
+        image = str(self.facts.get("image_ids", {}).get(service.node.name, ""))
+        words = docker.settings(self.cluster, service.node, self.image, self._main(service))
+        return Spec(words, service.env, "" if self.without_ray else service.of, image)
+
+    def seen(self, service: Service, look: Result | None) -> Look:
+        found = super().seen(service, look)
+        if service.role == RAY and look is not None:
+            found.spec = container.with_image(found.spec, look.text)
+        return found
+
+    def gone(self, node: Node, look: str) -> str:
+        return container.ended(self.cluster, node, look)
+
+    def before(self, node: Node, look: str) -> str:
+        return self.gone(node, look) if container.has_ended(look) else ""
+
+    def who(self, look: Look, text: str) -> str:
+        names = container.neighbours(text)
+        beside = f"; other containers on the host's network: {', '.join(names)}" if names else ""
+        return super().who(look, text) + beside
+
+    def look(self, service: Service, key: str = "look") -> Cmd:
+        if service.role == RAY:
+            return container.look(self.cluster, service.node, self._line(service), service.port, key)
+        # A container that is not there has nothing inside; a dry run goes on and lists the start.
+        look = remote.look(self.cluster, service.node, service.role, service.port, key)
+        return container.inside_if_running(self.cluster, service.node, look)
+
+    def launch(self, service: Service) -> Cmd:
+        if service.role == RAY:
+            line = self._line(service, {container.STARTED: self.spec(service).line()})
+            return container.launch(self.cluster, service.node, line, self._line(service))
+        node, role = service.node, service.role
+        start = remote.launch(self.cluster, node, role, service.argv, service.env, of=service.of)
+        return container.inside(self.cluster, node, start)
+
+    def follow(self, service: Service, key: str, timeout: float, stop: Stop, beside: str = "") -> Cmd:
+        if service.role == RAY:
+            return container.logs(self.cluster, service.node, key, timeout, stop)
+        node = service.node
+        return self.run(node, remote.follow(self.cluster, node, service.role, key, timeout, stop, beside))
+
+    def stop(self, node: Node, role: str, key: str = "stop", grace: int = 10) -> Cmd:
+        if role == RAY:
+            return container.remove(self.cluster, node, key)
+        stop = remote.stop(self.cluster, node, role, key, grace)
+        return container.inside_if_running(self.cluster, node, stop)
+
+    def log_of(self, node: Node, role: str) -> str:
+        if role == RAY:
+            return f"`{docker.docker(self.cluster)} logs {docker.container(self.cluster, node)}`"
+        return f"~/.milepost/{self.cluster.name}/{role}.log in {docker.container(self.cluster, node)}"
+
+    def serving(self, nodes: Sequence[Node], head: Node) -> Sequence[Node]:
+        return nodes
+
+    def obstacle(self, service: Service, look: Result) -> Check | None:
+        return container.obstacle(self.cluster, service.node, look.text) if service.role == RAY else None
+
+    def by_hand(self, node: Node, ip: str, head_ip: str) -> str:
+        if self.without_ray:
+            return ""
+        return docker.script_line(self.cluster, node, self.image, head_ip, ip)
+
+    def holder(self, node: Node) -> str:
+        return f"container {docker.container(self.cluster, node)}"
+
+    def explain(self, check: Check, text: str) -> Check:
+        name = {"look": "docker", "launch": "container"}.get(check.name, check.name)
+        return replace(check, name=name, hint=hint(text) or check.hint)
+
+
+def place_of(cluster: Cluster, facts: Mapping[str, Any] | None = None) -> Place:
+    """The place of a cluster file's path."""
+    return (InContainer if cluster.path == "docker" else OnHost)(cluster, facts or {})

@@ -1,0 +1,1 @@
+"""Programs that run on the nodes, sent as text: each stands alone on the standard library."""

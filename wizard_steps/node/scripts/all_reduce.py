@@ -1,0 +1,218 @@
+"""The ranks of one node in an all_reduce over all nodes: one process a GPU with NCCL, one a node with Gloo.
+
+Run as ``python -c TEXT SPEC``; SPEC is JSON, see collective.command. The first process starts the ranks,
+keeps what matters of their output, and ends them when a stage takes too long. They end with it even when it
+is killed.
+"""
+
+from __future__ import annotations
+
+import collections
+import ctypes
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+SPEC: dict[str, Any] = json.loads(sys.argv[1])
+WORLD, FIRST, BACKEND = SPEC["world"], SPEC["first"], SPEC["backend"]
+#: The larger size is reduced only where the smaller one was done this quickly (seconds).
+QUICK = 0.05
+#: ``via NET/IB/0/GDRDMA``, ``via P2P/CUMEM``, ``via SHM/direct/direct``: how a channel goes.
+VIA = re.compile(r"\bvia (NET/[A-Za-z]+\S*|P2P\S*|SHM\S*)")
+NETWORK = re.compile(r"Using network (\S+)")
+DEVICES = re.compile(r"NET/(\w+) : Using (\[\d.{0,160})")
+DIRECT = re.compile(r"GPU Direct RDMA (Enabled|Disabled)")
+
+
+def say(text: str) -> None:
+    """In one write, on a line of its own: NCCL's threads write to the same pipe, also in mid-line."""
+    os.write(1, f"\n{text}\n".encode())
+
+
+def rank_main(local: int) -> None:
+    """One rank. Ends the process, always."""
+    ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG: killed when the first process is gone
+    rank, stage = FIRST + local, ["import torch"]
+
+    def at(name: str) -> None:
+        stage[0] = name
+        say(f"@stage {rank} {name}")
+
+    try:
+        at("import torch")
+        reduce(rank, local, at)
+        os._exit(0)
+    except BaseException as error:
+        text = (str(error).strip() or "no message").splitlines()[0][:300]
+        say(f"rank {rank}: failed at {stage[0]}: {type(error).__name__}: {text}")
+        os._exit(1)
+
+
+def reduce(rank: int, local: int, at: Any) -> None:
+    import datetime
+
+    import torch
+    import torch.distributed as dist
+
+    device = "cpu"
+    if BACKEND == "nccl":
+        at(f"take GPU {local}")
+        torch.cuda.set_device(local)
+        device = f"cuda:{local}"
+    at("meet the other ranks")
+    limit = datetime.timedelta(seconds=SPEC["start"])
+    dist.init_process_group(BACKEND, init_method=SPEC["meet"], rank=rank, world_size=WORLD, timeout=limit)
+    at("all_reduce")
+    x = torch.full((1,), float(rank + 1), device=device)
+    dist.all_reduce(x)
+    if x.item() != WORLD * (WORLD + 1) / 2:
+        raise ValueError(f"the sum is {x.item()}, not {WORLD * (WORLD + 1) / 2}")
+    results = []
+    for mib in SPEC["mib"]:
+        seconds = timed(torch, dist, mib, device)
+        results.append((mib, seconds))
+        # Every rank must go on or stop alike: the slowest one's time is what all of them take.
+        slowest = torch.tensor([seconds], device=device)
+        dist.all_reduce(slowest, op=dist.ReduceOp.MAX)
+        if slowest.item() > QUICK:
+            break
+    say(f"rank {rank} of {WORLD}: the sum is right")
+    if rank == 0:
+        mib, seconds = max(results, key=lambda one: one[0] / one[1])
+        bus = 2 * (WORLD - 1) / WORLD * (mib << 20) / seconds / 1e9
+        say(
+            f"all_reduce: {BACKEND}, {WORLD} ranks, {mib} MiB in {seconds * 1e3:.1f} ms, "
+            f"bus bandwidth {bus:.2f} GB/s"
+        )
+    dist.destroy_process_group()
+
+
+def timed(torch: Any, dist: Any, mib: int, device: str) -> float:
+    """Seconds of the best of three, after one that warms up."""
+    x = torch.ones(mib << 18, device=device)
+    dist.all_reduce(x)
+    times = []
+    for _ in range(3):
+        x.fill_(1.0)
+        if BACKEND == "nccl":
+            torch.cuda.synchronize()
+        began = time.monotonic()
+        dist.all_reduce(x)
+        if BACKEND == "nccl":
+            torch.cuda.synchronize()
+        times.append(time.monotonic() - began)
+    if x[-1].item() != WORLD:
+        raise ValueError(f"the sum is {x[-1].item()}, not {WORLD}")
+    return min(times)
+
+
+class Reader:
+    """What matters of the ranks' output; NCCL's own lines are counted rather than printed."""
+
+    def __init__(self) -> None:
+        self.stages: dict[int, tuple[str, float]] = {}
+        self.lock = threading.Lock()
+        self.vias: collections.Counter[str] = collections.Counter()
+        self.networks: set[str] = set()
+        self.direct: set[str] = set()
+        self._shown: collections.Counter[str] = collections.Counter()
+
+    def read(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None
+        for raw in process.stdout:
+            with self.lock:
+                self._line(raw.decode("utf-8", "replace").rstrip())
+
+    def _line(self, line: str) -> None:
+        stage = re.match(r"@stage (\d+) (.*)", line)
+        if stage:
+            self.stages[int(stage[1])] = (stage[2], time.monotonic())
+            return
+        if "NCCL INFO" in line:
+            line = self._nccl(line)
+        if line:
+            self._shown[line] += 1
+            if self._shown[line] == 1 and len(self._shown) <= 100:
+                print(line, flush=True)
+
+    def _nccl(self, line: str) -> str:
+        if via := VIA.search(line):
+            self.vias[kind(via[1])] += 1
+        if network := NETWORK.search(line):
+            self.networks.add(network[1])
+        if direct := DIRECT.search(line):
+            self.direct.add(direct[1])
+        devices = DEVICES.search(line)
+        return f"NCCL: NET/{devices[1]} uses {devices[2]}" if devices else ""
+
+    def summary(self) -> None:
+        if self.networks:
+            print("NCCL network:", ", ".join(sorted(self.networks)))
+        if self.vias:
+            print("NCCL channels:", ", ".join(f"{n} x {via}" for via, n in sorted(self.vias.items())))
+        if self.direct:
+            print("NCCL GPU Direct RDMA:", ", ".join(sorted(self.direct)))
+
+
+def kind(via: str) -> str:
+    """``NET/IB/0/GDRDMA/Shared`` -> ``NET/IB/GDRDMA``; ``P2P/CUMEM`` -> ``P2P``."""
+    parts = via.split("/")
+    if parts[0] != "NET":
+        return parts[0]
+    name = re.match(r"\w+", parts[1])
+    return f"NET/{name[0] if name else parts[1]}" + ("/GDRDMA" if "GDRDMA" in via else "")
+
+
+def main() -> int:
+    argv = [sys.executable, "-I", "-c", sys.orig_argv[sys.orig_argv.index("-c") + 1], sys.argv[1]]
+    pipes: dict[str, Any] = {
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.STDOUT,
+        "stdin": subprocess.DEVNULL,
+    }
+    processes = [subprocess.Popen([*argv, str(i)], **pipes) for i in range(SPEC["procs"])]
+    reader = Reader()
+    threads = [threading.Thread(target=reader.read, args=(p,), daemon=True) for p in processes]
+    for thread in threads:
+        thread.start()
+    late = wait(processes, reader)
+    for process in processes:
+        if process.poll() is None:
+            process.kill()
+    for process in processes:
+        process.wait()
+    for thread in threads:
+        thread.join(2)
+    reader.summary()
+    if late:
+        print(late)
+    return 3 if late else max(abs(process.returncode) for process in processes)
+
+
+def wait(processes: list[subprocess.Popen[bytes]], reader: Reader) -> str:
+    """Until all ranks have ended or one has failed; else the stage that took too long."""
+    began = time.monotonic()
+    while any(p.poll() is None for p in processes):
+        time.sleep(0.1)
+        if any(p.poll() for p in processes):
+            time.sleep(1)  # one rank that failed is enough: the others would only wait for it
+            return ""
+        now = time.monotonic()
+        with reader.lock:
+            stages = dict(reader.stages)
+        for rank, (name, since) in stages.items():
+            if name == "all_reduce" and now - since > SPEC["limit"]:
+                return f"rank {rank}: no end of {name} within {SPEC['limit']} s"
+        if now - began > SPEC["start"] and any(name != "all_reduce" for name, _ in stages.values()):
+            return f"rank {FIRST}: no end of {stages.get(FIRST, ('start', 0))[0]} within {SPEC['start']} s"
+    return ""
+
+
+if len(sys.argv) > 2:
+    rank_main(int(sys.argv[2]))
+sys.exit(main())

@@ -1,0 +1,111 @@
+"""How secrets look: the forms in which a known one may be printed, and what is one by its look alone.
+
+Written with care against the other mistake: ordinary output of vLLM, Ray and NCCL (``tokenizer=``,
+``api_key=None``, ``max_tokens: 32``, ``task-…``) has to come through as it is.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shlex
+from base64 import b64encode, urlsafe_b64encode
+from collections.abc import Iterator
+from urllib.parse import quote, quote_plus
+
+#: A shorter form would blank out ordinary words.
+LEAST = 6
+_LEAST_PIECE = 8
+
+
+def forms(secret: str) -> set[str]:
+    """``secret`` as programs print it: plain, in JSON, Python, shell, URL, HTML, hexadecimal, base64
+    (wherever it begins inside what was encoded). Line ends are left out: they are looked past."""
+    found = {secret, *_quoted(secret), *_encoded(secret.encode("utf-8", "surrogateescape"))}
+    return {flat for form in found if len(flat := form.replace("\n", "")) >= LEAST}
+
+
+def _quoted(secret: str) -> Iterator[str]:
+    plain = json.dumps(secret)[1:-1]
+    yield from (plain, json.dumps(secret, ensure_ascii=False)[1:-1], plain.replace("/", "\\/"))
+    yield json.dumps(plain)[1:-1]
+    yield repr(secret)[1:-1]
+    yield shlex.quote(secret)[1:-1] if shlex.quote(secret) != secret else secret
+    yield secret.replace("'", "'\\''")
+    yield re.sub(r"([^A-Za-z0-9_\n])", r"\\\1", secret)
+    yield re.sub(r"([\\\"$`])", r"\\\1", secret)
+    for safe in ("", "/", "/:@!$&'()*+,;="):
+        url = quote(secret, safe=safe, errors="surrogateescape")
+        yield from (url, re.sub(r"%[0-9A-F]{2}", lambda found: found[0].lower(), url))
+    yield quote_plus(secret, errors="surrogateescape")
+    marked = html.escape(secret)
+    yield from (marked, marked.replace("&#x27;", "&#39;"), marked.replace("&quot;", "&#34;"))
+    yield html.escape(secret, quote=False)
+
+
+def _encoded(data: bytes) -> Iterator[str]:
+    yield from (data.hex(), data.hex().upper())
+    for encode in (b64encode, urlsafe_b64encode):
+        for before in range(3):
+            whole = encode(bytes(before) + data).decode()
+            # Only what no neighbour has a bit in: the same wherever the secret stands.
+            piece = whole[-(-before * 8 // 6) : (before + len(data)) * 8 // 6]
+            if len(piece) >= _LEAST_PIECE:
+                yield piece
+
+
+_VALUE = r"[^\s'\",;)}\]]"
+#: Not a secret although it stands where one would.
+_NONE = (
+    r"(?!(?:[Nn]one|null|true|false|True|False|[Uu]nset|\*+|\$|<|\[|\{"
+    r"|[A-Z][A-Z_]{0,40}(?![\w-])|[\w.]{1,60}\())"
+)
+_NAMES = (
+    "(?:[Pp]assword|PASSWORD|[Pp]asswd|PASSWD|MYSQL_PWD|PGPASS|[Ss]ecret(?:[_-]?[Kk]ey)?|SECRET(?:_KEY)?"
+    "|(?:[Aa]pi|[Aa]ccess|[Pp]rivate)[_-]?[Kk]ey|(?:API|ACCESS)_KEY"
+    "|(?:[Hh]f|[Aa]uth|[Aa]ccess|[Rr]efresh|[Ss]ession|[Bb]earer)[_-]?[Tt]oken|TOKEN)"
+)
+#: (words of which one is in every match, the match: what is kept as group 1, then the secret). A pattern is
+#: only tried where its word occurs: a flood of output passes ten times as fast. No match spans two lines,
+#: and none looks at a character more than a few times, whatever it is fed with.
+SHAPES: tuple[tuple[tuple[str, ...], re.Pattern[str]], ...] = tuple(
+    (words, re.compile(pattern))
+    for words, pattern in (
+        (("hf_",), r"((?<![A-Za-z0-9_.]))hf_[A-Za-z0-9]{16,}"),
+        (("sk-",), r"((?<![A-Za-z0-9]))sk-[A-Za-z0-9_-]{16,}"),
+        (("nvapi-",), r"()nvapi-[A-Za-z0-9_-]{16,}"),
+        (("glpat-",), r"()glpat-[A-Za-z0-9_-]{16,}"),
+        (("github_pat_",), r"()github_pat_[A-Za-z0-9_]{20,}"),
+        (("ghp_", "gho_", "ghu_", "ghs_", "ghr_"), r"()gh[pousr]_[A-Za-z0-9]{20,}"),
+        (("xox",), r"((?<![A-Za-z0-9]))xox[abeoprs]-[A-Za-z0-9-]{10,}"),
+        (("AKIA", "ASIA"), r"((?<![A-Z0-9]))A[KS]IA[A-Z0-9]{16}(?![A-Z0-9])"),
+        (("AIza",), r"((?<![\w-]))AIza[\w-]{35}"),
+        (("eyJ",), r"((?<![\w.-]))eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"),
+        (("earer ",), r"([Bb]earer )(?=\S{0,60}\d)[A-Za-z0-9._~+/-]{8,}=*"),
+        (
+            ("uthorization", "UTHORIZATION"),
+            r"((?:[Pp]roxy-)?(?:[Aa]uthorization|AUTHORIZATION)['\"]? ?[:=] ?['\"]?"
+            rf"(?:(?:[Bb]earer|[Bb]asic|[Tt]oken|[Dd]igest|[Aa]pi[Kk]ey) )?){_NONE}{_VALUE}{{8,}}",
+        ),
+        (
+            ("-api-key", "-Api-Key", "-API-Key", "-API-KEY"),
+            rf"([Xx]-(?i:api-key)['\"]?: ?['\"]?){_VALUE}{{6,}}",
+        ),
+        (
+            ("-key", "_key", "-token", "_token", "--password", "--token"),
+            r"(--(?:(?:api|hf|auth|access|secret)[-_](?:key|token)|password|token)(?:=| )['\"]?)"
+            rf"{_NONE}(?!-)[^\s'\"]+",
+        ),
+        (("PASSWORD=",), rf"(PASSWORD=['\"]?){_NONE}[^\s'\"]+"),
+        (("@",), r"((?<=://))[^\s/:@]+:[^\s/]+(?=@)"),
+        (
+            ("assw", "ASSW", "PWD", "PGPASS", "ecret", "SECRET", "ey", "KEY", "oken", "TOKEN"),
+            rf"({_NAMES}['\"]?=\[?['\"]?){_NONE}{_VALUE}{{6,}}",
+        ),
+        (
+            ("assw", "ASSW", "PWD", "PGPASS", "ecret", "SECRET", "ey", "KEY", "oken", "TOKEN"),
+            rf"({_NAMES}['\"]?: ?\[?['\"]?){_NONE}(?={_VALUE}{{0,60}}\d){_VALUE}{{8,}}",
+        ),
+    )
+)

@@ -155,3 +155,11 @@ def test_no_config_breaks_it(kind: str, more: dict[str, Any], side: Any) -> None
     if shape.layers < 200 and shape.heads < 200:
         lines = as_text(advise(shape, Topology((Box("a", 2),), 80 * GIB)))
         assert max(map(len, lines)) <= 80
+
+
+def test_float32_is_loaded_as_16_bit() -> None:
+    """vLLM's --dtype auto."""
+    wide = {**LLAMA, "torch_dtype": "float32"}
+    assert parse_config(wide).weight_bytes == parse_config(LLAMA).weight_bytes
+    told = parse_config(wide, weight_bytes=4000, weights_from="files")
+    assert (told.weight_bytes, told.weights_from) == (2000, "files, loaded as 16 bit")

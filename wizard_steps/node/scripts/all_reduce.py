@@ -30,8 +30,8 @@ DIRECT = re.compile(r"GPU Direct RDMA (Enabled|Disabled)")
 
 
 def say(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    """In one write, on a line of its own: NCCL's threads write to the same pipe, also in mid-line."""
+    os.write(1, f"\n{text}\n".encode())
 
 
 def rank_main(local: int) -> None:

@@ -41,14 +41,10 @@ PATHS: dict[str, tuple[type[Step], ...]] = {
 }
 
 
-#: Milestones that only Ray needs. (In containers head and workers start these, with or without Ray.)
-_RAYS = {"bare-metal": ("head", "workers", "ray_status"), "docker": ("ray_status",)}
-
-
 def plan_for(cluster: Cluster) -> list[Step]:
     """The milestones for a cluster's path and executor."""
-    left_out = _RAYS[cluster.path] if cluster.serve.executor == "mp" else ()
-    return [step() for step in PATHS[cluster.path] if step.id not in left_out]
+    path, without_ray = cluster.path, cluster.serve.executor == "mp"
+    return [step() for step in PATHS[path] if not (without_ray and path in step.only_ray)]
 
 
 def milestone(step_id: str) -> Step | None:

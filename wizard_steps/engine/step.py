@@ -88,6 +88,8 @@ class Step:
     #: never used again for something else.
     formerly: tuple[tuple[str, Mapping[str, str]], ...] = ()
 
+    #: The paths on which it is left out without Ray. (In containers head and workers start these either way.)
+    only_ray: tuple[str, ...] = ()
     #: What commands that change a node do, by key, for a plan. (What starts something is said by
     #: ``leaves_running``.)
     effects: Mapping[str, str] = {}

@@ -70,6 +70,7 @@ def alive_command(known: Known, node: Node) -> Cmd:
 
 class RayStatus(Placed):
     id = "ray_status"
+    only_ray = ("bare-metal", "docker")
     title = "ray status matches reality"
     short = "ray status"
     keys = ("status",)

@@ -153,6 +153,12 @@ class Reader:
     def summary(self) -> None:
         if self.networks:
             print("NCCL network:", ", ".join(sorted(self.networks)))
+        for cut in [
+            via
+            for via in self.vias
+            if any(o != via and o.startswith(via) and "/GDR" not in o[len(via) :] for o in self.vias)
+        ]:
+            self.vias.pop(cut)  # a line that another process cut in the middle
         if self.vias:
             print("NCCL channels:", ", ".join(f"{n} x {via}" for via, n in sorted(self.vias.items())))
         if self.direct:

@@ -42,8 +42,9 @@ PATHS: dict[str, tuple[type[Step], ...]] = {
 
 
 def plan_for(cluster: Cluster) -> list[Step]:
-    """The milestones for a cluster's path."""
-    return [step() for step in PATHS[cluster.path]]
+    """The milestones for a cluster's path and executor."""
+    path, without_ray = cluster.path, cluster.serve.executor == "mp"
+    return [step() for step in PATHS[path] if not (without_ray and path in step.only_ray)]
 
 
 def milestone(step_id: str) -> Step | None:

@@ -48,6 +48,50 @@ def test_a_huge_line_is_searched_and_shortened() -> None:
     assert finding.evidence[0].line == 1
 
 
+def test_what_the_text_names_stands_in_the_commands() -> None:
+    text = "rpc_client.h:153: Failed to connect to GCS at address 172.16.11.65:41000 within 5 seconds.\n"
+    finding = diagnose([Source("x", text)])[0]
+    assert "172.16.11.65" in finding.cause
+    assert any("sport = :41000" in action.command for action in finding.try_)
+    login = diagnose([Source("x", "me@gpu-b: Permission denied (publickey).\n")])[0]
+    assert login.node == "gpu-b"
+    assert "ssh-copy-id me@gpu-b" in [action.command for action in login.try_]
+
+
+def test_a_value_that_a_shell_would_act_on_stays_out_of_the_commands() -> None:
+    text = (
+        "Error: Docker image mismatch on worker node (10.0.0.2):\nUnable to find image 'x;reboot' locally\n"
+    )
+    for action in diagnose([Source("x", text)])[0].try_:
+        assert "reboot" not in action.command
+
+
+def test_what_comes_later_takes_a_finding_back() -> None:
+    hang = "a:1:2 [0] NCCL INFO socketPollConnect: connect returned No route to host, retrying (9/34)\n"
+    assert diagnose([Source("x", hang)])[0].rule == "nccl-peer-unreachable"
+    assert diagnose([Source("x", hang + "a:1:2 [0] NCCL INFO comm 0x1 rank 0 - Init COMPLETE\n")]) == []
+
+
+def test_one_engine_that_came_up_hides_no_other_that_failed() -> None:
+    text = (
+        "(EngineCore_DP1 pid=2) ERROR 11-24 08:00:00 [c.py:1] torch.OutOfMemoryError: CUDA out of memory.\n"
+    )
+    other = (
+        "(EngineCore_DP0 pid=1) INFO 11-24 08:00:09 [core.py:306] init engine (profile) took 61.2 seconds\n"
+    )
+    assert [f.kind for f in diagnose([Source("x", text + other)])] == ["cause"]
+
+
+def test_what_came_before_a_start_is_a_remark_and_a_broken_card_stays_broken() -> None:
+    started = "(APIServer pid=1) INFO:     Application startup complete.\n"
+    port = "[Errno 98] address already in use\n"
+    card = "NVRM: Xid (PCI:0000:1b:00): 79, pid=1234, GPU has fallen off the bus.\n"
+    assert [f.kind for f in diagnose([Source("x", port + started)])] == ["hint"]
+    assert [f.kind for f in diagnose([Source("x", card + started)])] == ["cause"]
+    assert [f.kind for f in diagnose([Source("x", started + port)])] == ["cause"]
+    assert [f.kind for f in diagnose([Source("x", port + started * 3)])] == ["hint"]
+
+
 def test_many_equal_failures_are_one_finding() -> None:
     finding = diagnose([Source("x", FAILURE * 10_000)])
     assert len(finding) == 1

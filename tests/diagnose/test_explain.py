@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.helpers.case_runner import CLUSTER
@@ -11,14 +13,15 @@ from wizard_steps.diagnose.explain import advised, findings_of, fix_command, fix
 from wizard_steps.engine.step import Known
 from wizard_steps.recording import events as ev
 from wizard_steps.recording.spool import MemorySpool
-from wizard_steps.recording.state import fold
+from wizard_steps.recording.state import State, fold
 
 
-def attempt(*outputs: tuple[str, str]) -> tuple:
-    spool, events = (
-        MemorySpool(),
-        [ev.WalkStarted(0, "bare-metal", (("head", "h"),)), ev.StepStarted(0, "head", 1)],
-    )
+def attempt(*outputs: tuple[str, str], cluster: dict[str, Any] | None = None) -> tuple[State, MemorySpool]:
+    spool = MemorySpool()
+    events: list[Any] = [
+        ev.WalkStarted(0, "bare-metal", (("head", "h"),), cluster or {}),
+        ev.StepStarted(0, "head", 1),
+    ]
     for run, (node, text) in enumerate(outputs):
         start, end = spool.append(f"{node}.log", text.encode())
         events.append(ev.CommandStarted(0, run, "head", node, "start", "ray", run, f"{node}.log"))
@@ -38,6 +41,35 @@ def test_the_node_and_the_line_are_named() -> None:
     first = findings_of(state, "head", spool)[0]
     assert (first.family, first.node) == ("version", "b")
     assert "Version mismatch" in first.evidence[0].text
+
+
+FILE = {
+    "nodes": [
+        {"name": "a", "host": "gpu-a", "role": "head", "fabric_ip": "10.0.0.1", "user": "me"},
+        {"name": "b", "host": "gpu-b", "role": "worker", "fabric_ip": "10.0.0.2; rm -rf /", "user": "me"},
+    ],
+    "serve": {"model": "org/model"},
+    "ray": {"version": "2.60.0"},
+}
+
+
+def test_what_the_cluster_file_knows_stands_in_the_commands() -> None:
+    text = "Permission denied (publickey,password).\n"
+    state, spool = attempt(("b", text), cluster=FILE)
+    commands = [action.command for action in findings_of(state, "head", spool)[0].try_]
+    assert "ssh -v me@gpu-b true" in commands
+
+
+@pytest.mark.parametrize("cluster", [{"nodes": 3, "serve": []}, {"nodes": [1, {}]}, {"ray": {"version": 1}}])
+def test_a_strange_cluster_file_is_not_minded(cluster: dict[str, Any]) -> None:
+    state, spool = attempt(("b", "Permission denied (publickey,password).\n"), cluster=cluster)
+    assert findings_of(state, "head", spool)[0].family == "ssh"
+
+
+def test_no_value_of_the_cluster_file_reaches_a_shell_unquoted() -> None:
+    state, spool = attempt(("b", "RuntimeError: Every node should have a unique IP address.\n"), cluster=FILE)
+    commands = " ".join(action.command for action in findings_of(state, "head", spool)[0].try_)
+    assert "rm -rf" not in commands
 
 
 def test_nothing_known_is_nothing_said() -> None:

@@ -151,9 +151,9 @@ def test_advise_as_text_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main(["advise", model, "--gpus", "8x2", "--concurrency", "2"]) == 0
     text = capsys.readouterr().out
     assert "One box is enough" in text
-    assert "--tensor-parallel-size 4 --pipeline-parallel-size 1" in text
+    assert "--tensor-parallel-size 8 --pipeline-parallel-size 1" in text
     assert main(["advise", model, "--gpus", "8x2", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["recommended"]["tp"] == 4
+    assert json.loads(capsys.readouterr().out)["recommended"]["tp"] == 8
     assert main(["advise", model, "--gpus", "8+8", "--split", "8x2"]) == 0
     assert "stage 2  layers 41-80" in capsys.readouterr().out
     assert main(["advise", model, "--gpus", "8x2", "--split", "3x1"]) == 1

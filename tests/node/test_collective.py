@@ -40,7 +40,7 @@ fake, uses = os.environ.get("FAKE"), 0
 def init_process_group(backend, init_method, rank, world_size, timeout):
     global world, me
     world, me = world_size, rank
-    if fake == "nccl" and rank == 0: print(NCCL, flush=True)
+    if fake == "nccl" and rank == 0: print(NCCL + "\\na:1:1 [0] NCCL INFO cut in mid-line ", end="", flush=True)
     if fake == "absent": time.sleep(600)
     if fake == "raise": raise RuntimeError("Connection refused\\nand more")
 class ReduceOp: MAX = "max"
@@ -96,10 +96,12 @@ async def test_all_ranks_of_a_node_run_and_rank_0_tells_the_speed(venv: Path) ->
 
 
 async def test_the_ways_nccl_names_are_counted_by_kind(venv: Path) -> None:
-    told = collective.told(await reduce(venv, "nccl", limit=30))
+    result = await reduce(venv, "nccl", limit=30)
+    told = collective.told(result)
     assert told.network == "IB"
     assert told.channels == "1 x NET/IB, 2 x NET/IB/GDRDMA, 1 x P2P, 1 x SHM"
     assert told.direct == "Disabled"
+    assert "rank 0 of 3: the sum is right" in result.text
     assert told.devices.startswith("NET/IB uses [0]mlx5_0:1/RoCE [1]mlx5_1:1/RoCE")
 
 

@@ -12,6 +12,7 @@ from wizard_steps.advisor.cards import card_named, known_names
 from wizard_steps.advisor.memory import GIB, UTILISATION
 from wizard_steps.advisor.model import ModelShape
 from wizard_steps.advisor.plan import Box, Topology, Wanted, advise, consider
+from wizard_steps.advisor.rehearsed import applied, read
 from wizard_steps.advisor.render import as_json, as_text, split_text
 from wizard_steps.advisor.sources import find_model
 from wizard_steps.cluster.file import load
@@ -19,6 +20,9 @@ from wizard_steps.errors import UsageError
 
 #: Memory of one GPU in GiB when nobody says: an 80 GB card, as nvidia-smi counts it.
 DEFAULT_GPU_GIB = 79.6
+
+#: The start of vLLM is some 100 KB; a log that goes on for days is not needed (bytes).
+_LARGEST_LOG = 64 << 20
 
 
 def add(subparsers: Any) -> None:
@@ -61,6 +65,10 @@ def add(subparsers: Any) -> None:
     parser.add_argument(
         "--enable-expert-parallel", action="store_true", help="experts are dealt out whole, not cut"
     )
+    parser.add_argument(
+        "--log", metavar="FILE", default="",
+        help="vLLM's log of a start of this model (also with --load-format dummy): its numbers go first",
+    )  # fmt: skip
     parser.add_argument("--split", metavar="TPxPP", help="judge this one pair, with its picture")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     parser.set_defaults(run=run)
@@ -90,6 +98,13 @@ def _told(shape: ModelShape, args: argparse.Namespace) -> ModelShape:
     """What the person says of the model goes before anything that was found."""
     import msgspec
 
+    if args.log:
+        said = read(_text(Path(args.log)))
+        if not said.workers:
+            raise UsageError(
+                f'{args.log}: no line "Model loading took ... GiB": not the log of a vLLM that loaded'
+            )
+        shape = applied(shape, said, Path(args.log).name)
     if args.weights:
         size = int(_positive(args.weights, "--weights") * GIB)
         shape = msgspec.structs.replace(shape, weight_bytes=size, weights_from="--weights", weights_off=0.0)
@@ -99,6 +114,15 @@ def _told(shape: ModelShape, args: argparse.Namespace) -> ModelShape:
             shape, kv_bytes_per_token=each, kv_from="--kv-bytes", held=(), embedding_bytes=0, head_bytes=0
         )
     return shape
+
+
+def _text(file: Path) -> str:
+    try:
+        if file.stat().st_size > _LARGEST_LOG:
+            raise UsageError(f"{file}: larger than {_LARGEST_LOG >> 20} MiB: give the first part of the log")
+        return file.read_text("utf-8", "replace")
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be read: {error.strerror or error}") from None
 
 
 def _topology(args: argparse.Namespace) -> Topology:

@@ -39,6 +39,7 @@ MODULES = (
     "tui.cli.bundle",
     "tui.cli.check",
     "tui.cli.advise",
+    "tui.cli.plan",
     "tui.cli.walks",
     "tui.cli.learn",
     "tui.cli.completion",

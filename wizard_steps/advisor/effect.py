@@ -15,6 +15,7 @@ from wizard_steps.advisor.reasons import illegal
 from wizard_steps.advisor.render import split_text
 from wizard_steps.advisor.shape import parse_config
 from wizard_steps.cluster.file import Cluster
+from wizard_steps.cluster.flags import Flag, parse
 from wizard_steps.errors import UsageError
 
 
@@ -70,14 +71,15 @@ def _shape(machines: Mapping[str, Any]) -> tuple[ModelShape | None, str]:
 
 def wanted_of(cluster: Cluster) -> Wanted:
     """Those of vLLM's own flags that change the arithmetic."""
-    flags = cluster.serve.extra_flags
+    flags = parse(cluster.serve.extra_flags)
+    experts = [flag for flag in flags if flag.name == "--enable-expert-parallel"]
     length, share = _flag(flags, "--max-model-len"), _flag(flags, "--gpu-memory-utilization")
     return Wanted(
         max_len=int(length) if length.isdigit() else 0,
         utilisation=_share(share),
         kv_dtype_bytes=1.0 if _flag(flags, "--kv-cache-dtype").startswith("fp8") else 0.0,
         card=_card(_flag(flags, "--max-num-batched-tokens"), _flag(flags, "--max-num-seqs")),
-        expert_parallel="--enable-expert-parallel" in flags,
+        expert_parallel=bool(experts) and not experts[-1].off,
     )
 
 
@@ -92,15 +94,9 @@ def _card(batched: str, sequences: str) -> Card | None:
     )
 
 
-def _flag(flags: Sequence[str], name: str) -> str:
-    """``--name=value`` or ``--name value``; the last one counts, as in vLLM."""
-    found = ""
-    for place, flag in enumerate(flags):
-        if flag.startswith(f"{name}="):
-            found = flag.partition("=")[2]
-        elif flag == name and place + 1 < len(flags):
-            found = flags[place + 1]
-    return found
+def _flag(flags: Sequence[Flag], name: str) -> str:
+    """The value of the last flag of this name, as in vLLM; empty where there is none."""
+    return next((flag.value for flag in reversed(flags) if flag.name == name), "")
 
 
 def _share(text: str) -> float:

@@ -81,6 +81,9 @@ def with_weights(shape: ModelShape, size: int, source: str, spare: int = 0) -> M
             f"{spare / (1 << 30):.1f} GiB more in its files are for speculative decoding (MTP), "
             f"loaded only with it",
         )
+    if shape.dtype_bytes > 2 and shape.quantisation is None:
+        size = int(size * 2 / shape.dtype_bytes)
+        source += ", loaded as 16 bit"
     if shape.padding_bytes:
         source += f", and {shape.padding_bytes / (1 << 30):.1f} GiB by which vLLM pads MXFP4 experts"
     off = 0.01 if source.startswith("tensors") else 0.03

@@ -95,7 +95,7 @@ def of_memory(shape: ModelShape, memory: Memory | None, max_len: int, concurrenc
             "are there for them",
         )
         return
-    if memory.requests < 1:
+    if memory.requests_high < 1:
         yield Reason(
             False,
             f"one request of {max_len:,} tokens needs more KV cache than the {memory.kv / GIB:.1f} "

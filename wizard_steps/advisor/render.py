@@ -65,7 +65,7 @@ def source_lines(shape: ModelShape) -> list[str]:
     """Weights and KV cache with where the numbers are from and how far they may be off."""
     weights = kv = "not known"
     if shape.weight_bytes:
-        off = f", within {shape.weights_off:.0%}" if shape.weights_off else ""
+        off = f", within {max(0.01, shape.weights_off):.0%}" if shape.weights_off else ""
         weights = f"{shape.weight_bytes / GIB:.1f} GiB ({shape.weights_from}{off})"
     if shape.kv_bytes_per_token:
         grown = f", {shape.attention_layers} of {shape.layers} layers grow" if shape.held else ""

@@ -107,6 +107,7 @@ def _plain(c: Config, config: Mapping[str, Any], text: Mapping[str, Any], kind: 
 
 
 def _known(plain: ModelShape, stack: Stack, quant: Quantisation | None, extra: list[Part]) -> ModelShape:
+    # vLLM loads float32 as 16 bit (``config/model.py`` _resolve_auto_dtype).
     size = min(plain.dtype_bytes, 2.0)
     padded = _padded(quant, plain.hidden)
     spare = sum(
@@ -116,12 +117,12 @@ def _known(plain: ModelShape, stack: Stack, quant: Quantisation | None, extra: l
         if part.kind == "experts"
     )
     kv_size = (quant.kv_bytes if quant else 0.0) or size
-    held = tuple(_held(one, i, padded, plain.dtype_bytes, size) for i, one in enumerate(stack.layers))
+    held = tuple(_held(one, i, padded, size, size) for i, one in enumerate(stack.layers))
     tables = [part for part in stack.outside if part.kind == "embedding"]
     others = [part for part in stack.outside if part.kind != "embedding"]
-    embedding = sum(part_bytes(quant, part, -1, plain.dtype_bytes) for part in tables)
-    head = sum(part_bytes(quant, part, -1, plain.dtype_bytes) for part in others)
-    head += sum(part.size for part in extra) * plain.dtype_bytes
+    embedding = sum(part_bytes(quant, part, -1, size) for part in tables)
+    head = sum(part_bytes(quant, part, -1, size) for part in others)
+    head += sum(part.size for part in extra) * size
     grow = [one for one in held if one.keeps == "full"] or [one for one in held if one.keeps == "sliding"]
     first = next(iter(grow), Held("none", 0))
     return msgspec.structs.replace(

@@ -12,6 +12,7 @@ import msgspec
 
 from wizard_steps.cluster.address import address
 from wizard_steps.cluster.devices import VISIBLE, environment, named
+from wizard_steps.cluster.flag_checks import flag_problems
 from wizard_steps.cluster.values import Cluster, NodeEntry
 
 #: The name of a container image: registry, path, tag or digest.
@@ -37,6 +38,8 @@ def problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
     yield from _node_problems(cluster)
     yield from _serve_problems(cluster)
     yield from _docker_problems(cluster)
+    if cluster.without_ray:
+        yield from _equal_ranks(cluster)
     tables = {"env": cluster.env, **{f"nodes[{i}].env": entry.env for i, entry in enumerate(cluster.nodes)}}
     for table, env in tables.items():
         for key in env:
@@ -129,6 +132,7 @@ def _serve_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
         )
     if not cluster.venv.startswith("/"):
         yield "venv", "must be an absolute path: the same on every node"
+    yield from flag_problems(cluster)
     yield from _secret_flags(cluster)
     ray = cluster.ray
     if 10002 <= ray.port <= 19999 or 10002 <= ray.dashboard_port <= 19999:
@@ -182,10 +186,10 @@ def _docker_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
             yield where, "looks like a secret; set it in the wizard's environment, never in this file"
     if cluster.path == "docker" and not re.fullmatch(r"[0-9A-Za-z.+!_-]+", cluster.ray.version):
         yield "ray.version", f"{cluster.ray.version!r} is not a version"
+    if cluster.path == "docker" and cluster.serve.executor == "mp" and docker.ray not in ("ask", "none"):
+        yield "docker.ray", f'is {docker.ray!r}, but serve.executor = "mp" runs without Ray: leave it out'
     if cluster.path == "docker" and cluster.serve.model.startswith("/") and ":" in cluster.serve.model:
         yield "serve.model", "a path with a colon cannot be mounted into a container: rename the folder"
-    if cluster.path == "docker" and docker.ray == "none":
-        yield from _equal_ranks(cluster)
 
 
 def _equal_ranks(cluster: Cluster) -> Iterator[tuple[str, str]]:

@@ -15,6 +15,8 @@ Port = Annotated[int, Meta(ge=1, le=65535)]
 Count = Annotated[int, Meta(ge=1, le=4096)]
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")]
 EnvName = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*\Z")]
+#: vLLM's own default for --master-port.
+MASTER_PORT = 29501
 Path_ = Literal["bare-metal", "docker"]
 
 
@@ -45,12 +47,16 @@ class Serve(Struct, frozen=True, forbid_unknown_fields=True):
 
     ``api_key``: clients must give a key. The key itself is never in the file: VLLM_API_KEY of the wizard's
     environment, else the person is asked. Without it vLLM takes VLLM_API_KEY where that is set.
+    ``executor``: "mp" is vLLM's own launcher, a rank on every node (``--nnodes``), without Ray; the ranks
+    meet at ``master_port`` of the head.
     """
 
     model: Annotated[str, Meta(min_length=1)] = "meta-llama/Llama-3.2-1B-Instruct"
     served_model_name: str = ""
     tensor_parallel: Count = 1
     pipeline_parallel: Count = 1
+    executor: Literal["ray", "mp"] = "ray"
+    master_port: Port = MASTER_PORT
     host: str = "0.0.0.0"
     port: Port = 8000
     api_key: bool = False
@@ -101,8 +107,9 @@ class Docker(Struct, frozen=True, forbid_unknown_fields=True):
     log_size     the engine keeps at most this much of a container's log, e.g. "100m". Empty: as it is set up.
     gpu_flags    podman ignores ``--gpus``; there it is ``["--device", "nvidia.com/gpu=all"]``.
     ray          what to do when the image has no ray. ask: the person; image: nothing, another image has
-                 to be named; build: add Ray to it on each node; none: walk without Ray (vLLM's --nnodes).
-    master_port  where vLLM's ranks meet on the path without Ray.
+                 to be named; build: add Ray to it on each node; none: the older way to write
+                 serve.executor = "mp".
+    master_port  the older place of serve.master_port.
     """
 
     image: str = ""
@@ -116,7 +123,7 @@ class Docker(Struct, frozen=True, forbid_unknown_fields=True):
     ulimits: tuple[str, ...] = ("memlock=-1", "stack=67108864")
     extra_flags: tuple[str, ...] = ()
     ray: Literal["ask", "image", "build", "none"] = "ask"
-    master_port: Port = 29501
+    master_port: Port = MASTER_PORT
 
 
 class Fabric(Struct, frozen=True, forbid_unknown_fields=True):
@@ -165,6 +172,22 @@ class Cluster(Struct, frozen=True, dict=True, forbid_unknown_fields=True):
     def entry(self, node: Node) -> NodeEntry:
         """What the file says of a node; nothing special of the wizard's machine, which is not in it."""
         return self._entries.get(node.name) or NodeEntry(host=node.host, gpus=node.gpus)
+
+    @property
+    def without_ray(self) -> bool:
+        """Whether the file chooses vLLM's own launcher. (A person may still, where an image has no Ray.)"""
+        return self.serve.executor == "mp" or (self.path == "docker" and self.docker.ray == "none")
+
+    @property
+    def master_port(self) -> int:
+        """Where vLLM's ranks meet without Ray."""
+        older = self.docker.master_port if self.path == "docker" else MASTER_PORT
+        return older if older != MASTER_PORT else self.serve.master_port
+
+    @property
+    def meeting_port(self) -> int:
+        """Where the other nodes find the head. (docker.ray leaves the executor open until later.)"""
+        return self.master_port if self.serve.executor == "mp" else self.ray.port
 
     @property
     def total_gpus(self) -> int:

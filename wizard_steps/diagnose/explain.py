@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from wizard_steps.diagnose import Finding, Fix, Source, advice, diagnose
+from msgspec.structs import replace
+
+from wizard_steps.diagnose import Action, Finding, Fix, Source, advice, diagnose
+from wizard_steps.diagnose.values import plain
 from wizard_steps.engine.step import Known, standard_variables
 from wizard_steps.recording.spool import Spool
 from wizard_steps.recording.state import Run, State
@@ -13,6 +18,8 @@ from wizard_steps.recording.state import Run, State
 _LAST = 2 * 1024 * 1024
 #: What our own script says of a node has its own judge; its noise is no failure.
 _JUDGED = "facts"
+#: Words of a command that stand for a value.
+_WORD = re.compile(r"\b(?:HEAD_IP|HEAD|NODE|HOST|USER|THIS_NODE_IP|IMAGE|MODEL|MODEL_PATH|VERSION)\b")
 #: Kinds that say what happened. A guess or a remark must not stand above the checks of the gate.
 _SAID = ("cause", "effect", "wrapper")
 
@@ -27,7 +34,44 @@ def findings_of(state: State, step_id: str, spool: Spool) -> list[Finding]:
         if run.key != _JUDGED:
             latest[run.node, run.key] = run
     found = diagnose([source for run in latest.values() if (source := _source(run, spool)) is not None])
-    return [finding for finding in found if finding.kind in _SAID]
+    return [_in_cluster(finding, state.cluster) for finding in found if finding.kind in _SAID]
+
+
+def _in_cluster(finding: Finding, cluster: Mapping[str, Any]) -> Finding:
+    """The finding with what a reader would have to fill in taken from the cluster file, where it is there."""
+    nodes = [node for node in _listed(cluster, "nodes") if isinstance(node, Mapping)]
+    heads = [node for node in nodes if node.get("role") == "head"] or nodes
+    names = [(node.get("name") or node.get("host"), node) for node in nodes]
+    node = next((node for name, node in names if name == finding.node), {})
+    serve, docker, ray = (_table(cluster, name) for name in ("serve", "docker", "ray"))
+    head = heads[0] if heads else {}
+    known = {
+        "HEAD_IP": head.get("fabric_ip"),
+        "HEAD": head.get("host"),
+        "NODE": node.get("host"),
+        "HOST": node.get("host"),
+        "USER": node.get("user"),
+        "THIS_NODE_IP": node.get("fabric_ip"),
+        "IMAGE": docker.get("image"),
+        "MODEL": serve.get("model"),
+        "MODEL_PATH": serve.get("model"),
+        "VERSION": ray.get("version"),
+    }
+    safe = plain({word: value for word, value in known.items() if isinstance(value, str)})
+    actions = tuple(
+        Action(a.text, _WORD.sub(lambda m: safe.get(m[0], m[0]), a.command)) for a in finding.try_
+    )
+    return replace(finding, try_=actions)
+
+
+def _table(cluster: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = cluster.get(name)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _listed(cluster: Mapping[str, Any], name: str) -> Sequence[Any]:
+    value = cluster.get(name)
+    return value if isinstance(value, list | tuple) else ()
 
 
 def advised(text: str) -> str:

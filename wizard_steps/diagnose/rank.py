@@ -108,6 +108,8 @@ def _finding(group: list[Placed], scanned: Sequence[Scanned], redactor: Redactor
     given = {name: value for one in reversed(scanned) for name, value in one.values.items()}
     named = {**first.hit.groups, **({"node": first.node} if first.node else {})}
     values = {**given, **scanned[first.order[0]].values, **named}
+    if rule.family == "ssh" and first.hit.near:
+        values.setdefault("host", first.hit.near)
     safe = plain(values)
     return Finding(
         rule=rule.id,

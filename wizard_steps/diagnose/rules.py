@@ -18,7 +18,7 @@ FOLDER = Path(__file__).resolve().parent / "rules"
 
 
 #: What was said before a server came up did not keep it from coming up.
-STARTED = re.compile(r"application startup complete\.?|init engine .{0,80}took [\d.]+ s", re.IGNORECASE)
+STARTED = re.compile(r"application startup complete", re.IGNORECASE)
 
 
 class RuleError(MilepostError):

@@ -69,6 +69,7 @@ class Scanner:
         self._bare: dict[str, int] = {}
         self._stamp: Stamp | None = None
         self._labelled = False
+        self._settled = 0
         self.hits: list[Hit] = []
         #: Whether there was anything but white space.
         self.any_text = False
@@ -167,12 +168,14 @@ class Scanner:
 
     def _take_back(self, text: str, low: str) -> None:
         """Drop what this line shows to have passed."""
-        if not self.hits or not any(word in low for word in self._rules.veto_words):
+        before, hits = self.hits[: self._settled], self.hits[self._settled :]
+        if not hits or not any(word in low for word in self._rules.veto_words):
             return
         passed = {name for name, veto in self._rules.vetoes.items() if veto.search(text)}
-        self.hits = [hit for hit in self.hits if hit.rule.rule.id not in passed]
+        hits = [hit for hit in hits if hit.rule.rule.id not in passed]
         if STARTED.search(text) and '"' not in text:
-            self.hits = [later for hit in self.hits if (later := _outlived(hit)) is not None]
+            hits = [later for hit in hits if (later := _outlived(hit)) is not None]
+        self.hits = before + hits
 
     def _add(
         self, rule: Compiled, number: int, text: str, line: Line, match: re.Match[str], around: Around
@@ -213,6 +216,8 @@ class Scanner:
 
     def _last_lines(self) -> None:
         """Rules about where a text ends: a hang shows only by what does not follow."""
+        # These lines were looked at before: they take back nothing but what is found now.
+        self._settled = len(self.hits)
         lines = list(self._tail)
         while lines and not lines[-1].strip():
             lines.pop()
@@ -226,7 +231,7 @@ class Scanner:
 
 def _outlived(hit: Hit) -> Hit | None:
     """A hit after which the server came up all the same: a remark at most."""
-    if hit.rule.rule.lasting:
+    if hit.rule.rule.lasting or (hit.kind == "hint" and hit.rule.rule.kind == "cause"):
         return hit
     return replace(hit, kind="hint") if hit.kind == "cause" else None
 

@@ -88,6 +88,14 @@ class Step:
     #: never used again for something else.
     formerly: tuple[tuple[str, Mapping[str, str]], ...] = ()
 
+    #: The paths on which it is left out without Ray. (In containers head and workers start these either way.)
+    only_ray: tuple[str, ...] = ()
+    #: What commands that change a node do, by key, for a plan. (What starts something is said by
+    #: ``leaves_running``.)
+    effects: Mapping[str, str] = {}
+    #: What a node on which nothing was done yet would answer, by key, for a plan; "" where it is not here.
+    bare: Mapping[str, str] = {}
+
     def rounds(self, known: Known, done: Results) -> Round | None:
         """What to run next, or None when there is enough to judge."""
         raise NotImplementedError
@@ -141,6 +149,8 @@ def standard_variables(known: Known, node: Node) -> dict[str, str]:
         "model": cluster.serve.model,
         "served_model": cluster.serve.name,
         "port": str(cluster.serve.port),
+        "master_port": str(cluster.master_port),
+        "meeting_port": str(cluster.meeting_port),
         "tp": str(cluster.serve.tensor_parallel),
         "pp": str(cluster.serve.pipeline_parallel),
         "world": str(cluster.serve.tensor_parallel * cluster.serve.pipeline_parallel),

@@ -28,6 +28,17 @@ UNLIKE: dict[str, tuple[Verdict, str]] = {
     "docker": ("warn", "all nodes should run the same image"),
 }
 
+#: What to do about it, where that is not plain from the sentence.
+HINTS = {
+    "Ray token": (
+        'bring the head\'s ~/.ray/auth_token to the other nodes (mode 0600), or set ray.auth = "token" in '
+        "the cluster file: milepost then brings one"
+    ),
+    "Python": "make the environment with the same Python on every node",
+    "MTU": "set the same MTU on all nodes and switches; `ping -M do -s 8972` to another node tests 9000",
+    "model": "download or copy the same revision to every node",
+}
+
 #: A fact that one node lacks is not unlike; except for these, where having and not having collide.
 ABSENT_COUNTS = frozenset({"Ray token"})
 
@@ -44,7 +55,7 @@ def unlike(findings: Sequence[Finding], head: str) -> Iterator[Finding]:
     for fact, by_node in values.items():
         if len(set(by_node.values())) > 1:
             verdict, effect = UNLIKE[fact]
-            yield Finding(fact, "", verdict, _sentence(fact, by_node, head), effect)
+            yield Finding(fact, "", verdict, _sentence(fact, by_node, head), effect, HINTS.get(fact, ""))
 
 
 def same_machine(boot_ids: Mapping[str, str]) -> Iterator[Finding]:

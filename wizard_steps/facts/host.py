@@ -90,9 +90,11 @@ def parse_df(section: Section) -> list[Disk]:
     """``df -Pk``, once or several times; a repeated mount point is kept once."""
     found: dict[str, Disk] = {}
     for line in section.lines:
-        row = re.match(r"^(\S.*?)\s+(\d+)\s+(\d+)\s+(-?\d+)\s+\S+\s+(/.*)$", line)
-        if row:
-            found[row[5]] = Disk(row[5], int(row[2]), max(0, int(row[4])))
+        # SOURCE SIZE USED FREE SHARE MOUNT: the source and the mount point may hold blanks.
+        before, slash, mount = line[:2048].partition("% /")
+        words = before.split()
+        if slash and len(words) >= 5 and all(re.fullmatch(r"-?[0-9]{1,18}", word) for word in words[-4:-1]):
+            found[f"/{mount}"] = Disk(f"/{mount}", int(words[-4]), max(0, int(words[-2])))
     return list(found.values())
 
 

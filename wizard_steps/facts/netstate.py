@@ -106,7 +106,7 @@ def parse_topology(section: Section) -> Topology:
         if words and re.fullmatch(r"GPU\d+", words[0]) and "X" in words:
             rows[words[0]] = words[1:]
     pairs = [cell for i, row in enumerate(rows.values()) for j, cell in enumerate(row[: len(rows)]) if j != i]
-    nics = tuple(re.findall(r"^\s*NIC\d+: (\S+)", text, re.MULTILINE))
+    nics = tuple(re.findall(r"^[ \t]*NIC\d+: (\S+)", text, re.MULTILINE))
     if not pairs:
         return Topology(len(rows), None, "", nics)
     links = [int(cell[2:]) if re.fullmatch(r"NV\d+", cell) else 0 for cell in pairs]

@@ -87,7 +87,8 @@ _NAMES: tuple[tuple[str, Kind, str], ...] = (
     (r"ib\S*", "infiniband", "InfiniBand (IPoIB): usually the GPU fabric"),
     (r"bond.*|team.*", "bond", "several links joined: often the front-end network"),
     (r"br\d*|bridge.*|vmbr.*", "bridge", "a bridge with this host's own address"),
-    (r"eth.*|en.*|em\d+.*|p\d+p\d+.*|mlx.*|rdma.*|roce.*|hsn.*|net\d+.*|vlan.*|wl.*", "ethernet", "Ethernet"),
+    (r"wl.*", "ethernet", "Wi-Fi: slow and shared, not meant for GPU traffic"),
+    (r"eth.*|en.*|em\d+.*|p\d+p\d+.*|mlx.*|rdma.*|roce.*|hsn.*|net\d+.*|vlan.*", "ethernet", "Ethernet"),
 )  # fmt: skip
 
 _UNUSABLE: frozenset[Kind] = frozenset({"loopback", "container", "virtual", "link-local", "down"})

@@ -77,7 +77,7 @@ def _driver(node: str, facts: NodeFacts, need: wanted.Needs | None, vllm: str) -
     if wanted.older(driver, need.driver):
         return Finding(
             "driver", node, "fail", driver,
-            f"vLLM {vllm} is built with CUDA {need.cuda}, which needs driver {need.driver} or newer",
+            f"vLLM {vllm} needs driver {need.driver} or newer, for CUDA {need.cuda}",
             "upgrade the driver; or install a vLLM build for this driver's CUDA; or, on data-centre GPUs "
             "only, cuda-compat and VLLM_ENABLE_CUDA_COMPATIBILITY=1 in the cluster file's env",
         )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 
 from wizard_steps.cluster.file import Cluster
@@ -29,7 +30,7 @@ def judge(node: Node, facts: NodeFacts, cluster: Cluster) -> Iterator[Finding]:
     yield _token(node.name, facts, cluster)
     yield _model(node.name, facts, cluster)
     if facts.access:
-        yield _access(node.name, facts, facts.access)
+        yield _access(node.name, facts, facts.access, cluster)
 
 
 def _python(node: str, facts: NodeFacts, cluster: Cluster) -> Finding:
@@ -47,7 +48,8 @@ def _python(node: str, facts: NodeFacts, cluster: Cluster) -> Finding:
 
 def _packages(node: str, facts: NodeFacts, cluster: Cluster) -> Iterator[Finding]:
     found = facts.software.packages
-    pins = {"vllm": cluster.serve.vllm_version, "ray": cluster.ray.version}
+    ray = {} if cluster.without_ray else {"ray": cluster.ray.version}
+    pins = {"vllm": cluster.serve.vllm_version, **ray}
     for name, pin in pins.items():
         has = found.get(name, "")
         if not has:
@@ -98,7 +100,13 @@ def _processes(node: str, facts: NodeFacts, cluster: Cluster) -> Finding:
     if cluster.simulated:
         message = "not the lab's: something else on this machine; the lab has ports of its own"
         return Finding("Ray, vLLM", node, "warn", found, message)
-    hint = "`milepost down` ends what milepost started; end others only if they are yours"
+    hint = (
+        "`milepost down` ends what milepost started for this cluster file; end others only if they are yours"
+    )
+    names = sorted({facts.ours.clusters[one.pid] for one in others if one.pid in facts.ours.clusters})
+    if names:
+        found += f", started by milepost for {', '.join(map(repr, names))}"
+        hint = "`milepost down` with that cluster file, as the user who started it, ends it"
     return Finding(
         "Ray, vLLM", node, "fail", found, "already running: a second start collides or counts twice", hint
     )
@@ -125,12 +133,13 @@ def _ports(node: Node, facts: NodeFacts, cluster: Cluster) -> Finding:
             "ports", node.name, "unknown", "not read", "neither /proc/net/tcp nor ss could be read"
         )
     # Only the head listens on fixed ports; a worker's are in the range.
-    mine = {
+    rays = {
         cluster.ray.port: "Ray GCS",
         cluster.ray.dashboard_port: "Ray dashboard",
         _client_port(cluster): "Ray client",
-        cluster.serve.port: "vLLM",
     }
+    ranks = {cluster.master_port: "vLLM's ranks"}
+    mine = {cluster.serve.port: "vLLM", **(ranks if cluster.without_ray else rays)}
     held = bool(facts.docker and facts.docker.ours and not facts.ours.sockets)
     others = [one for one in facts.listeners if one.inode not in facts.ours.sockets and not held]
     taken = [one for one in others if node.role == "head" and one.port in mine]
@@ -143,7 +152,7 @@ def _ports(node: Node, facts: NodeFacts, cluster: Cluster) -> Finding:
         return Finding("ports", node.name, "fail", found, "already taken", hint)
     inside = sorted({one.port for one in others if one.port in WORKER_PORTS})
     # The lab shares one machine's ports; its Ray takes free ones.
-    if inside and not cluster.simulated:
+    if inside and not cluster.simulated and not cluster.without_ray:
         found = ", ".join(map(str, inside[:5])) + (" ..." if len(inside) > 5 else "")
         message = (
             "another program listens inside Ray's worker range 10002-19999; Ray takes the next free port"
@@ -154,6 +163,8 @@ def _ports(node: Node, facts: NodeFacts, cluster: Cluster) -> Finding:
 
 def _token(node: str, facts: NodeFacts, cluster: Cluster) -> Finding:
     token = facts.token
+    if cluster.without_ray:
+        return ok("Ray token", node, "not needed: no Ray")
     if cluster.ray.auth == "token":
         # Ray is then told to read milepost's own file: the user's ~/.ray/auth_token plays no part.
         return ok("Ray token", node, "milepost brings one")
@@ -168,22 +179,39 @@ def _model(node: str, facts: NodeFacts, cluster: Cluster) -> Finding:
     model = facts.model
     if model.partial:
         message = "a download was broken off"
-        return Finding("model", node, "warn", model.folder, message, f"hf download {cluster.serve.model}")
+        hint = f"on the node: `{_hf(cluster)} download {shlex.quote(cluster.serve.model)}`"
+        return Finding("model", node, "warn", model.folder, message, hint)
     if model.present and (model.config or model.revision):
         return ok("model", node, f"{_size(model.kib)}, config {model.config or model.revision[:12]}")
     if is_path(cluster.serve.model):
         empty = "no config.json in it: the wrong folder, or a share that is not mounted?"
         message = empty if model.present else "the folder is not on this node"
-        hint = "copy it to the same path on every node, or share it over the network"
+        hint = _copy(node, cluster)
         return Finding("model", node, "fail", model.folder or cluster.serve.model, message, hint)
     return ok("model", node, "not downloaded yet")
+
+
+def _hf(cluster: Cluster) -> str:
+    """The hub's command: in the environment on bare metal."""
+    return "hf" if cluster.path == "docker" else shlex.quote(f"{cluster.venv}/bin/hf")
+
+
+def _copy(name: str, cluster: Cluster) -> str:
+    """How to bring the model to a node under the same path; rsync -L follows the links of a hub cache."""
+    path = shlex.quote(cluster.serve.model.rstrip("/"))
+    node = next((one for one in cluster.node_list if one.name == name), None)
+    there = shlex.quote(f"{node.user}@{node.host}" if node and node.user else node.host if node else name)
+    return (
+        f"from a node that has it: `ssh {there} mkdir -p {path} && rsync -aL {path}/ {there}:{path}/`; "
+        "or share the folder over the network"
+    )
 
 
 def _size(kib: int) -> str:
     return f"{kib / (1 << 20):.1f} GiB" if kib >= 1 << 20 else f"{kib / 1024:.1f} MiB"
 
 
-def _access(node: str, facts: NodeFacts, access: Access) -> Finding:
+def _access(node: str, facts: NodeFacts, access: Access, cluster: Cluster) -> Finding:
     local = facts.model.present and not facts.model.partial
     token = {"none": "no token", "": "no token"}.get(access.token, f"token from {access.token}")
     if access.offline:
@@ -198,10 +226,15 @@ def _access(node: str, facts: NodeFacts, access: Access) -> Finding:
     if access.status in (401, 403):
         found = f"HTTP {access.status} {access.code}, {token}".replace(" ,", ",")
         if access.code == "GatedRepo" or access.status == 403:
-            hint = "accept the licence on the model's page; the token must allow reading gated repositories"
+            first = "" if access.token not in ("", "none") else "set HF_TOKEN in the wizard's environment; "
+            hint = (
+                f"{first}accept the licence on the model's page; the token must allow reading gated "
+                "repositories"
+            )
         else:
             hint = (
-                "`hf auth login` on the node, or HF_TOKEN in the wizard's environment; check the model's name"
+                "set HF_TOKEN in the wizard's environment, or on the node: "
+                f"`{_hf(cluster)} auth login`; check the model's name"
             )
         return Finding("model access", node, "fail", found, "the hub refuses this model", hint)
     if access.status == 404:

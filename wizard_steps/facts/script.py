@@ -194,21 +194,24 @@ def _ours(cluster: Cluster) -> str:
 
     They are told by user, MILEPOST_ID and MILEPOST_LIFE in their environment (see remote.py), never by name.
     """
-    wanted = shlex.quote(f"MILEPOST_ID={cluster.name}/")
+    name = shlex.quote(cluster.name)
     return (
         'L=; while read -r _ _ _ s _ _ _ _ _ i _; do [ "$s" = 0A ] && L="$L $i"; done <<E\n'
         "$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null)\nE\n"
         'tell() { echo "pid $1"\n'
         'for n in $(ls -l "/proc/$1/fd" 2>/dev/null | sed -n "s/.*socket:\\[\\([0-9]*\\)\\]$/\\1/p"); do '
         'case "$L " in *" $n "*) echo "socket $n";; esac; done; }\n'
-        f"for f in $(grep -slzF {wanted} /proc/[0-9]*/environ); do\n"
+        "for f in $(grep -slzF MILEPOST_ID= /proc/[0-9]*/environ); do\n"
         "p=${f#/proc/}; p=${p%/environ}; "
         # What merely holds the words somewhere else in its environment is not ours, nor what another user
         # or an earlier life of the cluster started.
-        f'i=$(tr "\\0" "\\n" < "$f" 2>/dev/null | grep -m 1 ^{wanted}) || continue\n'
-        "n=${i#*/}; n=${n%%/*}; "
-        f'[ -O "/proc/$p" ] && grep -qszxFf {cluster_dir(cluster)}/"$n"/life "$f" || continue\n'
-        "tell $p; done\n" + (_contained(cluster) if place_of(cluster).contained else "") + "true"
+        'i=$(tr "\\0" "\\n" < "$f" 2>/dev/null | grep -m 1 ^MILEPOST_ID=) || continue\n'
+        "i=${i#MILEPOST_ID=}; c=${i%%/*}; n=${i#*/}; n=${n%%/*}; "
+        f'if [ "$c" = {name} ] && [ -O "/proc/$p" ] && '
+        f'grep -qszxFf {cluster_dir(cluster)}/"$n"/life "$f"; then tell $p\n'
+        'else echo "cluster $p $(printf %s "$c" | LC_ALL=C tr -cd "A-Za-z0-9._-" | cut -c1-63)"; fi; done\n'
+        + (_contained(cluster) if place_of(cluster).contained else "")
+        + "true"
     )
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Mapping
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from wizard_steps.facts.sections import Section
+from wizard_steps.node.lines import number
 
 
 class Software(Struct, frozen=True):
@@ -47,10 +49,15 @@ class Listener(Struct, frozen=True):
 
 
 class Ours(Struct, frozen=True):
-    """What milepost itself runs on the node: pids, and inodes of sockets they listen on."""
+    """What milepost itself runs on the node: pids, and inodes of sockets they listen on.
+
+    ``clusters``: pids that milepost started for another cluster, for another user or in an earlier life of
+    this one, with the name they carry.
+    """
 
     pids: frozenset[int] = frozenset()
     sockets: frozenset[int] = frozenset()
+    clusters: Mapping[int, str] = field(default_factory=dict)
 
 
 class Token(Struct, frozen=True):
@@ -110,13 +117,14 @@ def parse_docker(section: Section) -> Docker:
 
 
 def parse_ours(section: Section) -> Ours:
-    """``pid N`` and ``socket N`` lines."""
+    """``pid N``, ``socket N`` and ``cluster PID NAME`` lines."""
     rows = [line.split() for line in section.lines]
 
     def numbers(name: str) -> frozenset[int]:
         return frozenset(int(row[1]) for row in rows if len(row) == 2 and row[0] == name and row[1].isdigit())
 
-    return Ours(numbers("pid"), numbers("socket"))
+    named = [row for row in rows if len(row) == 3 and row[0] == "cluster"]
+    return Ours(numbers("pid"), numbers("socket"), {number(row[1]): row[2] for row in named})
 
 
 def parse_processes(section: Section) -> list[Process]:

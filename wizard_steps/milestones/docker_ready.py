@@ -7,7 +7,7 @@ the same image with Ray added on each node, or the walk without Ray.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from wizard_steps.cluster.checks import IMAGE_NAME
 from wizard_steps.diagnose.explain import advised
@@ -51,6 +51,11 @@ class DockerReady(Step):
         ),
     )
     owns = (r"docker\..*",)
+    effects: Mapping[str, str] = {
+        "pull": "brings the image to the node",
+        "build": "makes an image with Ray on the node, from the one before",
+    }
+    bare: Mapping[str, str] = {"have": "image: missing", "have-2": "image: missing"}
 
     def rounds(self, known: Known, done: Results) -> Round | None:
         cluster = known.cluster
@@ -125,7 +130,7 @@ def _ok(done: Results, key: str, node: Node) -> bool:
 
 def _lacks_ray(known: Known, done: Results, nodes: Sequence[Node]) -> bool:
     """Every node has the same image, it works, and it has no Ray."""
-    if known.cluster.docker.ray == "none":
+    if known.cluster.without_ray:
         return False
     insides = [Inside(r.text) for node in nodes if (r := done.get("inside", node)) and r.ok]
     digests = {Image(done.get("image", node)).digest for node in nodes}
@@ -133,7 +138,7 @@ def _lacks_ray(known: Known, done: Results, nodes: Sequence[Node]) -> bool:
 
 
 def _way(known: Known, done: Results) -> str:
-    return done.answers.get(WAY) or known.cluster.docker.ray
+    return done.answers.get(WAY) or ("none" if known.cluster.without_ray else known.cluster.docker.ray)
 
 
 def _second(known: Known, done: Results) -> bool:

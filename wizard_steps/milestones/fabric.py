@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import combinations
 
 from wizard_steps.engine.step import Known
@@ -10,7 +11,7 @@ from wizard_steps.milestones.common import Placed, everywhere, failure, placed
 from wizard_steps.model import Check, Cmd, Node, Results, Round, Verdict, Work
 from wizard_steps.node import collective, mesh
 from wizard_steps.node.lines import fields
-from wizard_steps.node.place import RAY, Service
+from wizard_steps.node.place import RAY, SERVE, Service
 from wizard_steps.node.remote import Look
 
 #: One port for each kind a firewall may forget: Ray's workers (both ends of their range), where the ranks
@@ -24,6 +25,7 @@ AT_ONCE, MOST = 8, 64
 
 class Fabric(Placed):
     id = "fabric"
+    bare: Mapping[str, str] = {"torch": "torch: planned\ncuda: 1\ngpus: 1"}
     title = "Prove the GPU network"
     short = "GPU network"
     keys = ("mesh", "allreduce", "pair-*")
@@ -32,8 +34,9 @@ class Fabric(Placed):
     def rounds(self, known: Known, done: Results) -> Round | None:
         place = placed(known)
         if not done.has("look"):
-            port = known.cluster.ray.port
-            looks = everywhere(known.nodes, lambda n: place.look(Service(n, RAY, port)))
+            # Without Ray on hosts it is vLLM itself that may hold GPUs and network.
+            role, port = (SERVE, known.cluster.master_port) if place.idle else (RAY, known.cluster.ray.port)
+            looks = everywhere(known.nodes, lambda n: place.look(Service(n, role, port)))
             torch = collective.look(place.python, place.kind)
             trials = everywhere(known.nodes, lambda n: place.trial(n, torch)).work
             ways = everywhere(known.nodes, lambda n: place.trial(n, fabric_links.LINKS)).work

@@ -30,6 +30,7 @@ def argv(known: Known) -> list[str]:
 
 class Head(Placed):
     id = "head"
+    only_ray = ("bare-metal",)
     title = "Start the head"
     short = "Ray head"
     keys = ("start", "up")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 
 from wizard_steps.engine.step import ABOUT_FACTS, FACTS, Bundled, Known, Step
 from wizard_steps.milestones.common import everywhere, failure, same_everywhere
@@ -19,6 +20,9 @@ for name in ("vllm", "ray", "torch"):
     except metadata.PackageNotFoundError:
         print(name + ": missing")
 """
+
+
+_RAYS_PYTHON = "Ray refuses a worker whose Python differs, patch too"
 
 
 def versions_command(venv: str, key: str = "versions") -> Cmd:
@@ -42,7 +46,9 @@ def versions_command(venv: str, key: str = "versions") -> Cmd:
 def install_command(known: Known) -> Cmd:
     cluster = known.cluster
     venv = shlex.quote(cluster.venv)
-    wanted = [f"vllm=={cluster.serve.vllm_version}", f"ray[default]=={cluster.ray.version}"]
+    wanted = [f"vllm=={cluster.serve.vllm_version}"]
+    if not cluster.without_ray:
+        wanted.append(f"ray[default]=={cluster.ray.version}")
     packages = " ".join(shlex.quote(word) for word in wanted)
     text = (
         f"[ -x {venv}/bin/python ] || python3 -I -m venv {venv} || exit 1\n"
@@ -57,6 +63,7 @@ class Install(Step):
     id = "install"
     title = "Install vLLM and Ray"
     short = "install"
+    effects: Mapping[str, str] = {"install": "makes the environment and installs the packages into it"}
     keys = ("versions", "install")
     bundled = (Bundled(("versions",), FACTS, ABOUT_FACTS),)
     owns = ("venv", r"serve\.vllm_version", r"ray\.version")
@@ -79,15 +86,17 @@ class Install(Step):
             checks += self._node(known, done, node)
             found = _found(done, node)
             pythons[node.name], rays[node.name] = found.get("python", ""), found.get("ray", "")
-        checks.append(
-            same_everywhere("Python", pythons, "Ray refuses a worker whose Python differs, patch too")
-        )
-        checks.append(same_everywhere("Ray", rays, "a worker with another Ray version cannot join"))
-        ok = all(check.ok for check in checks)
         cluster = known.cluster
+        why = "vLLM's ranks exchange pickled Python" if cluster.without_ray else _RAYS_PYTHON
+        checks.append(same_everywhere("Python", pythons, why))
+        if not cluster.without_ray:
+            checks.append(same_everywhere("Ray", rays, "a worker with another Ray version cannot join"))
+        ok = all(check.ok for check in checks)
         did = "installed" if done.has("install") else "already there"
-        summary = f"vLLM {cluster.serve.vllm_version} and Ray {cluster.ray.version} in {cluster.venv}: {did}"
-        return Verdict(ok, summary if ok else "not every node has the same vLLM and Ray", tuple(checks))
+        what = f"vLLM {cluster.serve.vllm_version}"
+        what += "" if cluster.without_ray else f" and Ray {cluster.ray.version}"
+        wrong = f"not every node has the same vLLM{'' if cluster.without_ray else ' and Ray'}"
+        return Verdict(ok, f"{what} in {cluster.venv}: {did}" if ok else wrong, tuple(checks))
 
     def _node(self, known: Known, done: Results, node: Node) -> list[Check]:
         for key in ("install", "versions"):
@@ -109,7 +118,8 @@ class Install(Step):
 
 
 def _wanted(known: Known) -> dict[str, str]:
-    return {"vllm": known.cluster.serve.vllm_version, "ray": known.cluster.ray.version}
+    ray = {} if known.cluster.without_ray else {"ray": known.cluster.ray.version}
+    return {"vllm": known.cluster.serve.vllm_version, **ray}
 
 
 def _found(done: Results, node: Node) -> dict[str, str]:
@@ -138,7 +148,7 @@ def _hint(text: str) -> str:
     if "Permission denied" in text:
         return "the SSH user may not write there: choose a venv path under its home, or make the folder first"
     if "ensurepip" in text or "python3-venv" in text:
-        return "apt install python3-venv"
+        return "as root: `sudo apt install python3-venv`; or make the environment with uv"
     if "No space left" in text:
         return "free some disk: vLLM and its CUDA libraries need about 12 GB"
     return "read the end of the log; the node needs a way to PyPI or a mirror"

@@ -128,7 +128,7 @@ class Ip(Step):
         return checks
 
     def _reach(self, known: Known, done: Results) -> Round:
-        head, port = known.head, known.cluster.ray.port
+        head, port = known.head, known.cluster.meeting_port
         head_ip = self._chosen(head, done)
         others = known.workers
         work: list[Work] = [(head, listen(known, head_ip, port, max(len(others), 1)))]
@@ -144,7 +144,7 @@ class Ip(Step):
         return Round(work=tuple(work))
 
     def _reached(self, known: Known, done: Results) -> list[Check]:
-        head, port = known.head, known.cluster.ray.port
+        head, port = known.head, known.cluster.meeting_port
         head_ip = self._chosen(head, done)
         checks = []
         for node in known.workers or (head,):

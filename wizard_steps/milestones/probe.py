@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 
 from wizard_steps.engine.expected import SNAPSHOTS
 from wizard_steps.engine.step import Known, Step
@@ -47,6 +48,7 @@ def probe_command(known: Known) -> Cmd:
 
 class Probe(Step):
     id = "probe"
+    effects: Mapping[str, str] = {"write": "writes the script into the folder you are in"}
     title = "Python probe"
     short = "Python probe"
     keys = ("probe",)

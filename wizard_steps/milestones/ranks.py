@@ -75,7 +75,7 @@ def _blocked(known: Known, done: Results) -> list[Check]:
         result = done.get("look", node)
         look = _look(done, node)
         if result is None or not result.ok:
-            hint = "does its container run? go back to the containers"
+            hint = "does its container run? go back to the containers" if placed(known).contained else ""
             checks.append(failure(result, node, hint))
         elif node.role == "head" and look.listening and not look.ours:
             found = f"port {known.cluster.serve.port} is taken by a process milepost did not start"
@@ -123,6 +123,6 @@ def _why(result: Result | None, node: Node, wanted: str) -> Check:
     found = f"first error: {first}" if first else failure(result, node).found
     hint = (
         "a rank that only waits is not the cause: look at the node that has an error of its own; "
-        "if none has, the ranks cannot reach each other (docker.master_port, NCCL and Gloo interface)"
+        "if none has, the ranks cannot reach each other (serve.master_port, NCCL and Gloo interface)"
     )
     return Check("vLLM", False, found, wanted, node.name, hint)

@@ -70,6 +70,7 @@ def alive_command(known: Known, node: Node) -> Cmd:
 
 class RayStatus(Placed):
     id = "ray_status"
+    only_ray = ("bare-metal", "docker")
     title = "ray status matches reality"
     short = "ray status"
     keys = ("status",)
@@ -194,7 +195,7 @@ def _alive(known: Known, done: Results) -> list[Check]:
         if not result.ok:
             found = failure(result, node).found
             hint = (
-                "the machine is off or cut off; Ray itself misses a silent host only after a minute or more"
+                "the machine is off or cut off; Ray itself notices a silent host only after a minute or more"
             )
             checks.append(Check("answers", False, found, "an answer from the node itself", node.name, hint))
         elif not Look(result.text).leader:

@@ -60,9 +60,10 @@ def environment(known: Known, node: Node) -> dict[str, str]:
     names = {"NCCL_SOCKET_IFNAME": interface, "GLOO_SOCKET_IFNAME": interface} if interface else {}
     if known.cluster.simulated:
         names = {}
+    ray = {} if placed(known).without_ray else {"RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES": "1"}
     return {
         "VLLM_HOST_IP": known.ip(node),
-        "RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES": "1",
+        **ray,
         **names,
         **devices.settings(known.cluster, node, known.devices(node)),
     }

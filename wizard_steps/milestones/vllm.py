@@ -77,7 +77,7 @@ def argv(known: Known, node: Node) -> list[str]:
             f"--nnodes={len(known.nodes)}",
             f"--node-rank={rank(known, node)}",
             f"--master-addr={known.head_ip}",
-            f"--master-port={known.cluster.docker.master_port}",
+            f"--master-port={known.cluster.master_port}",
         ]
     if serve.served_model_name:
         words.append(f"--served-model-name={serve.served_model_name}")
@@ -98,7 +98,7 @@ def environment(known: Known, node: Node) -> dict[str, str]:
 
 def service(known: Known, node: Node) -> Service:
     """What runs on a node, and the port to look at: the API's where it is, elsewhere where ranks meet."""
-    port = known.cluster.serve.port if node == known.server else known.cluster.docker.master_port
+    port = known.cluster.serve.port if node == known.server else known.cluster.master_port
     return Service(node, SERVE, port, tuple(argv(known, node)), environment(known, node), _of(known))
 
 

@@ -24,6 +24,7 @@ def argv(known: Known, node: Node) -> list[str]:
 
 class Workers(Placed):
     id = "workers"
+    only_ray = ("bare-metal",)
     title = "Join the workers"
     short = "Ray workers"
     keys = ("start", "up")

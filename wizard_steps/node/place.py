@@ -54,7 +54,7 @@ class Place(ABC):
     @property
     def without_ray(self) -> bool:
         """vLLM's own launcher, a rank on every node, instead of Ray."""
-        return bool(self.facts.get("executor", "") == "mp")
+        return self.cluster.without_ray or bool(self.facts.get("executor", "") == "mp")
 
     @property
     def ways(self) -> Collection[str]:

@@ -32,7 +32,8 @@ class OnHost(Place):
 
     @property
     def in_use(self) -> str:
-        return "Ray of this cluster runs on {} and uses the network"
+        what = "vLLM" if self.without_ray else "Ray"
+        return what + " of this cluster runs on {} and uses the network"
 
     @property
     def python(self) -> str:
@@ -55,7 +56,8 @@ class OnHost(Place):
         return remote.look(self.cluster, service.node, service.role, service.port, key)
 
     def launch(self, service: Service) -> Cmd:
-        node, setup = service.node, ray_token.setup(self.cluster, service.node)
+        node = service.node
+        setup = "" if self.without_ray else ray_token.setup(self.cluster, node)
         return remote.launch(
             self.cluster, node, service.role, service.argv, service.env, setup=setup, of=service.of
         )
@@ -70,7 +72,7 @@ class OnHost(Place):
         return f"~/.milepost/{self.cluster.name}/{role}.log"
 
     def serving(self, nodes: Sequence[Node], head: Node) -> Sequence[Node]:
-        return [head]
+        return nodes if self.without_ray else [head]
 
 
 class InContainer(Place):
@@ -78,10 +80,6 @@ class InContainer(Place):
 
     contained = True
     kind, torch_step = "image", "the check of the image"
-
-    @property
-    def without_ray(self) -> bool:
-        return super().without_ray or self.cluster.docker.ray == "none"
 
     @property
     def image(self) -> str:

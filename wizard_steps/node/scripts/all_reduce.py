@@ -30,8 +30,8 @@ DIRECT = re.compile(r"GPU Direct RDMA (Enabled|Disabled)")
 
 
 def say(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    """In one write, on a line of its own: NCCL's threads write to the same pipe, also in mid-line."""
+    os.write(1, f"\n{text}\n".encode())
 
 
 def rank_main(local: int) -> None:
@@ -153,6 +153,12 @@ class Reader:
     def summary(self) -> None:
         if self.networks:
             print("NCCL network:", ", ".join(sorted(self.networks)))
+        for cut in [
+            via
+            for via in self.vias
+            if any(o != via and o.startswith(via) and "/GDR" not in o[len(via) :] for o in self.vias)
+        ]:
+            self.vias.pop(cut)  # a line that another process cut in the middle
         if self.vias:
             print("NCCL channels:", ", ".join(f"{n} x {via}" for via, n in sorted(self.vias.items())))
         if self.direct:

@@ -1,0 +1,117 @@
+"""`milepost plan`: the whole walk from the cluster file alone."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tui.cli.main import main
+from wizard_steps.cluster.file import parse
+from wizard_steps.planning import Plan, plan, script
+
+NODES = (
+    '[[nodes]]\nhost = "gpu-a"\nrole = "head"\ngpus = 8\nfabric_ip = "10.0.0.1"\n'
+    '[[nodes]]\nhost = "gpu-b"\ngpus = 8\n[serve]\ntensor_parallel = 8\npipeline_parallel = 2\n'
+)
+WAYS = {
+    "bare-metal ray": f'path = "bare-metal"\n{NODES}',
+    "bare-metal mp": f'path = "bare-metal"\n{NODES}executor = "mp"\n',
+    "docker ray": f'path = "docker"\n{NODES}',
+    "docker mp": f'path = "docker"\n{NODES}executor = "mp"\n',
+    "docker old spelling": f'path = "docker"\n{NODES}[docker]\nray = "none"\n',
+}
+
+
+def planned(way: str) -> Plan:
+    return plan(parse(WAYS[way]))
+
+
+def changing(it: Plan) -> list[str]:
+    return [
+        f"{c.node} {c.key}" for m in it.milestones for c in m.commands if c.changes and c.node != "wizard"
+    ]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_command_that_starts_something_is_in_it(way: str) -> None:
+    it = planned(way)
+    starts = [f"{c.node} {m.id}" for m in it.milestones for c in m.commands if c.key == "launch"]
+    assert (
+        starts
+        == {
+            "bare-metal ray": ["gpu-a head", "gpu-b workers", "gpu-a serve"],
+            "bare-metal mp": ["gpu-a serve", "gpu-b serve"],
+            "docker ray": ["gpu-a head", "gpu-b workers", "gpu-a serve"],
+            "docker mp": ["gpu-a head", "gpu-b workers", "gpu-a serve", "gpu-b serve"],
+            "docker old spelling": ["gpu-a head", "gpu-b workers", "gpu-a serve", "gpu-b serve"],
+        }[way]
+    )
+    gets = "install" if way.startswith("bare") else "pull"
+    assert {f"gpu-a {gets}", f"gpu-b {gets}"} <= set(changing(it))
+
+
+@pytest.mark.parametrize("way", ["bare-metal mp", "docker mp"])
+def test_without_ray_there_is_no_word_of_it_in_a_command(way: str) -> None:
+    it = planned(way)
+    assert not {"ray_status"} & {m.id for m in it.milestones}
+    assert [p.what for p in it.ports if "Ray" in p.what] == []
+    for milestone in it.milestones:
+        for command in milestone.commands:
+            assert "ray start" not in command.typed
+            assert "ray[default]" not in command.typed
+    ranks = [c.typed for m in it.milestones if m.id == "serve" for c in m.commands if c.key == "launch"]
+    assert ["--node-rank=0" in one for one in ranks] == [True, False]
+    assert ["--headless" in one for one in ranks] == [False, True]
+    assert all("--nnodes=2" in one and "--master-addr=10.0.0.1" in one for one in ranks)
+
+
+def test_questions_ports_downloads_and_what_is_assumed_are_said() -> None:
+    it = planned("docker ray")
+    (question,) = [q for m in it.milestones for q in m.questions]
+    assert "has no Ray" in question
+    assert {(p.node, p.port) for p in it.ports} >= {
+        ("gpu-a", "6379"),
+        ("gpu-b", "10002-19999"),
+        ("gpu-a", "8000"),
+    }
+    assert any("docker pull" in line for line in it.downloads)
+    assert "gpu-b" in it.assumed[0]
+    assert it.left_running
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_each_script_is_one_that_a_shell_can_read(way: str, tmp_path: Path) -> None:
+    it = planned(way)
+    for node in ("gpu-a", "gpu-b"):
+        file = tmp_path / "script.sh"
+        file.write_text(script(it, node))
+        subprocess.run(["sh", "-n", str(file)], check=True)
+        assert "vllm serve" in file.read_text() or node == "gpu-b"
+
+
+def test_the_command_prints_text_json_and_writes_scripts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text(WAYS["bare-metal mp"])
+    assert main(["plan", str(file)]) == 0
+    text = capsys.readouterr().out
+    assert "No machine was asked" in text
+    assert "gpu-b$ VLLM_HOST_IP=IP-OF-gpu-b" in text
+    assert main(["plan", str(file), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["executor"] == "mp"
+    assert main(["plan", str(file), "--scripts", str(tmp_path / "s")]) == 0
+    assert sorted(path.name for path in (tmp_path / "s").iterdir()) == ["gpu-a.sh", "gpu-b.sh"]
+    assert main(["plan", str(file), "--scripts", str(file)]) == 2
+
+
+def test_a_plan_opens_no_connection_and_starts_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_args: object, **_more: object) -> None:
+        raise AssertionError("a plan asks nobody")
+
+    monkeypatch.setattr("socket.socket.connect", refused)
+    monkeypatch.setattr("subprocess.Popen.__init__", refused)
+    assert planned("bare-metal ray").milestones

@@ -1,0 +1,144 @@
+"""Words for `vllm serve`: read as vLLM reads them, refused where they contradict the cluster file."""
+
+from __future__ import annotations
+
+import json
+import shlex
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wizard_steps.cluster.file import parse as parse_file
+from wizard_steps.cluster.flags import Flag, parse
+from wizard_steps.errors import UsageError
+
+CLUSTER = (
+    '[[nodes]]\nhost = "a"\nrole = "head"\ngpus = 8\n[serve]\ntensor_parallel = 4\npipeline_parallel = 2\n'
+)
+
+
+def check(*words: str) -> None:
+    parse_file(f"{CLUSTER}extra_flags = {json.dumps(list(words))}\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "value"),
+    [
+        (["--tensor-parallel-size", "8"], "--tensor-parallel-size", "8"),
+        (["--tensor_parallel_size=8"], "--tensor-parallel-size", "8"),
+        (["--tensor-parallel_size=8"], "--tensor-parallel-size", "8"),
+        (["-tp", "8"], "--tensor-parallel-size", "8"),
+        (["-tp=8"], "--tensor-parallel-size", "8"),
+        (["-t", "8"], "--tensor-parallel-size", "8"),
+        (["--tensor-par", "8"], "--tensor-parallel-size", "8"),
+        (["-n2"], "--nnodes", "2"),
+        (["-r", "1"], "--node-rank", "1"),
+        (["-q", "fp8"], "--quantization", "fp8"),
+        (["-O3"], "--optimization-level", "3"),
+        (["-O=3"], "--optimization-level", "3"),
+        (["--device-memory-utilization", "0.5"], "--gpu-memory-utilization", "0.5"),
+        (["--not-a-flag-of-vllm", "x"], "--not-a-flag-of-vllm", "x"),
+        (["--seed", "-1"], "--seed", "-1"),
+    ],
+)
+def test_a_flag_by_any_of_its_spellings(words: list[str], name: str, value: str) -> None:
+    (flag,) = parse(words)
+    assert (flag.name, flag.value) == (name, value)
+
+
+def test_dots_json_switches_and_stray_words() -> None:
+    flags = parse(
+        shlex.split(
+            "--compilation-config.mode 3 -cc.pass_config.fuse=true --no-enable-prefix-caching stray "
+            """--lora-modules a=1 b=2 --enforce-eager --hf-overrides '{"a": {"b": 1}}'"""
+        )
+    )
+    assert flags == [
+        Flag(0, "--compilation-config.mode", "--compilation-config", ("mode",), ("3",)),
+        Flag(2, "-cc.pass_config.fuse", "--compilation-config", ("pass_config", "fuse"), ("true",)),
+        Flag(3, "--no-enable-prefix-caching", "--enable-prefix-caching", off=True),
+        Flag(4, "stray", "", values=("stray",)),
+        Flag(5, "--lora-modules", "--lora-modules", values=("a=1", "b=2")),
+        Flag(8, "--enforce-eager", "--enforce-eager"),
+        Flag(9, "--hf-overrides", "--hf-overrides", values=('{"a": {"b": 1}}',)),
+    ]
+    assert flags[1].tree == {"pass_config": {"fuse": True}}
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--tensor-parallel-size=16"], "serve.tensor_parallel"),
+        (["-tp", "16"], "--tensor-parallel-size) is the field serve.tensor_parallel"),
+        (["--tensor_parallel_size", "16"], "serve.tensor_parallel"),
+        (["-pp=2"], "serve.pipeline_parallel"),
+        (["--port", "9000"], "serve.port"),
+        (["--host=::"], "serve.host"),
+        (["--served_model_name", "x"], "serve.served_model_name"),
+        (["--model=x"], "serve.model"),
+        (["--distributed-executor-backend", "mp"], "serve.executor"),
+        (["-n", "2"], "milepost counts the nodes"),
+        (["--node_rank=1"], "its own rank"),
+        (["--headless"], "without an API server"),
+        (["--master-addr", "10.0.0.1"], "fabric_ip of the head"),
+        (["--data-parallel-size=2"], "vllm#44878"),
+        (["-dpl", "1"], "--data-parallel-size-local"),
+        (["--config", "flags.yaml"], "cannot see what that file says"),
+        (["--uds=/tmp/s"], "Unix socket"),
+        (["--ssl-certfile=x"], "plain HTTP"),
+        (["-pcp", "2"], "TP x PP"),
+        (["stray"], "one model"),
+        (["--max-model-len 4096"], "as two words"),
+        (["-dcp", "3"], "must be divisible by 3"),
+        (["--enable-eplb"], "--enable-expert-parallel"),
+        (["--enable-return-routed-experts"], "pipeline parallelism (serve.pipeline_parallel = 2)"),
+    ],
+)
+def test_what_contradicts_is_refused_with_the_field_or_the_reason(words: list[str], says: str) -> None:
+    with pytest.raises(UsageError, match=r"toml:8: serve.extra_flags\[0\]: ") as refused:
+        check(*words)
+    assert says in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--api-key", "s"], ["--api_key=s"], ["--api-k", "s"], ["--hf-token", "s"], ["--hf_token=s"],
+        ["--kv-transfer-config", '{"kv_connector_extra_config": {"password": "s"}}'],
+        ["--kv-transfer-config.kv_connector_extra_config.api_key", "s"],
+        ["--model-loader-extra-config", '{"aws_secret_access_key": "s"}'],
+        ["--hf-overrides", '[{"x": {"authToken": "s"}}]'],
+        ["--chat-template", "hf_abcdefghijklmnopqrstuvwxyz"],
+    ],
+)  # fmt: skip
+def test_secrets_are_refused_by_any_spelling_and_never_repeated(words: list[str]) -> None:
+    with pytest.raises(UsageError, match="secret") as refused:
+        check(*words)
+    assert "hf_abc" not in str(refused.value)
+    assert '"s"' not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--max-model-len", "4096", "--gpu-memory-utilization=0.9", "--enforce-eager", "--seed", "-1"],
+        ["--max-num-batched-tokens=8192", "--return-tokens-as-token-ids", "--tokens-only"],
+        ["--hf-overrides", '{"eos_token": "</s>", "bos_token_id": 1}', "--data-parallel-size", "1"],
+        ["--enable-expert-parallel", "--enable-eplb", "-dcp", "2", "--no-enable-eplb"],
+        ["--compilation-config.mode", "3", "-O2", "--lora-modules", "a=/x", "b=/y"],
+        ["--a-flag-of-a-newer-vllm", "with", "--and-another=1"],
+    ],
+)
+def test_what_does_not_contradict_is_accepted(words: list[str]) -> None:
+    check(*words)
+
+
+@given(
+    st.lists(st.one_of(st.text(max_size=12), st.sampled_from(["--x", "-tp", "--a.b", "=", "-O", "--", "-"])))
+)
+def test_any_words_are_parsed(words: list[str]) -> None:
+    flags = parse(words)
+    assert sum(1 for flag in flags if flag.place < len(words)) == len(flags)
+    for flag in flags:
+        assert flag.tree is not None or flag.value in ("null", "")

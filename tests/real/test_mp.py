@@ -1,0 +1,47 @@
+"""Real vLLM without Ray: `serve.executor = "mp"`, a rank of `vllm serve --nnodes 2` on each of two hosts, on CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.real.hosts import Hosts
+from tests.real.test_vllm import servers, vllm_processes
+from tests.real.walks import HeadlessWalk, down, told
+
+pytestmark = [pytest.mark.real_vllm, pytest.mark.timeout(900)]
+
+SPLIT = {"tensor_parallel": 1, "pipeline_parallel": 2, "executor": "mp"}
+
+
+@pytest.fixture(scope="module")
+def pair(possible: None) -> Iterator[Hosts]:
+    with Hosts(names=("a", "b")) as hosts:
+        yield hosts
+
+
+def walked(pair: Hosts, file: Path, folder: Path, limit: float = 500) -> tuple[list[dict], int, str]:
+    with HeadlessWalk(file, folder, pair.home) as walk:
+        code = walk.wait(limit)
+        return [e for e in walk.events() if e["event"] == "judged"], code, walk.output
+
+
+def test_the_walk_without_ray_to_the_probe_twice_and_down(pair: Hosts, tmp_path: Path) -> None:
+    file = pair.cluster_file(serve=SPLIT)
+    verdicts, code, output = walked(pair, file, tmp_path / "first")
+    for verdict in verdicts:
+        print(f"{verdict['t']:6.1f} s  {verdict['step']}: {told(verdict)}")
+    assert code == 0, output[-6000:]
+    steps = [verdict["step"] for verdict in verdicts]
+    assert not {"head", "workers", "ray_status"} & set(steps)
+    assert steps[-3:] == ["serve", "curl", "probe"]
+    assert len(servers(pair)) == 2
+    before = vllm_processes(pair)
+    again, code, output = walked(pair, file, tmp_path / "again")
+    assert code == 0, output[-6000:]
+    assert [v["step"] for v in again][-1] == "probe"
+    assert vllm_processes(pair) == before, "nothing may be started twice"
+    down(file, pair.home)
+    assert vllm_processes(pair) == []

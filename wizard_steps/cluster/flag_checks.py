@@ -1,0 +1,160 @@
+"""Flags of serve.extra_flags that contradict the cluster file, each other, or the checks that follow."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+from wizard_steps.cluster.flags import Flag, parse
+from wizard_steps.cluster.values import Cluster
+
+#: Flags that a field of the cluster file decides.
+FIELDS = {
+    "--tensor-parallel-size": "serve.tensor_parallel",
+    "--pipeline-parallel-size": "serve.pipeline_parallel",
+    "--model": "serve.model",
+    "--served-model-name": "serve.served_model_name",
+    "--host": "serve.host",
+    "--port": "serve.port",
+    "--distributed-executor-backend": "serve.executor",
+    "--master-port": "serve.master_port",
+}
+
+#: Flags that milepost writes itself, or that none of its checks could follow: why they are refused.
+REFUSED = {
+    "--nnodes": "milepost counts the nodes itself",
+    "--node-rank": "milepost gives every node its own rank",
+    "--master-addr": "it is the head's address (fabric_ip of the head)",
+    "--headless": "milepost gives it to the nodes without an API server",
+    "--config": "milepost cannot see what that file says: write its flags here, or in the fields of [serve]",
+    "--uds": "the checks reach the API over TCP (serve.host, serve.port), and a Unix socket has no port",
+    "--grpc": "the checks speak HTTP, and with it vLLM serves gRPC",
+    "--ssl-keyfile": "the checks speak plain HTTP: put TLS in front of vLLM",
+    "--ssl-certfile": "the checks speak plain HTTP: put TLS in front of vLLM",
+    "--help": "with it vLLM prints its help and ends",
+}
+
+_WORDS = re.compile(r"[a-z]+|\d+")
+#: Words that make a name the name of a secret, and those in front of "token" that do not.
+_SECRET = {"secret", "password", "passwd", "apikey", "credential", "credentials"}
+_TOKENS = {
+    "eos",
+    "bos",
+    "pad",
+    "unk",
+    "cls",
+    "sep",
+    "mask",
+    "image",
+    "audio",
+    "video",
+    "start",
+    "end",
+    "stop",
+}
+_LOOKS_SECRET = re.compile(r"hf_[A-Za-z0-9]{20,}|sk-[A-Za-z0-9_-]{20,}|github_pat_\w{20,}|glpat-[\w-]{20,}")
+
+
+def flag_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
+    """(field, message) of the first thing wrong with each flag, then of what cannot go together."""
+    flags = parse(cluster.serve.extra_flags)
+    for flag in flags:
+        message = _problem(flag)
+        if message:
+            yield f"serve.extra_flags[{flag.place}]", message
+    yield from _together(cluster, {flag.name: flag for flag in flags})
+
+
+def _problem(flag: Flag) -> str:
+    if not flag.name:
+        return f"{flag.typed!r} belongs to no flag; `vllm serve` takes one model, and that is serve.model"
+    if re.match(r"--?[\w.-]+\s", flag.typed):
+        return f"{flag.typed!r} has a blank in it: write the flag and its value as two words, or with ="
+    if secret := _secret(flag):
+        return secret
+    if flag.name in FIELDS:
+        return f"{_called(flag)} is the field {FIELDS[flag.name]}: set it there"
+    if flag.name in REFUSED:
+        return f"{_called(flag)} is not possible here: {REFUSED[flag.name]}"
+    if flag.name == "--data-parallel-size" and flag.number == 1:
+        return ""
+    if flag.name.startswith("--data-parallel"):
+        return (
+            f"{_called(flag)}: milepost starts one replica and counts its GPUs as TP x PP; data "
+            "parallelism over Ray can wait for ever (vllm#44878)"
+        )
+    if flag.name == "--prefill-context-parallel-size" and flag.number != 1:
+        return f"{_called(flag)}: it multiplies the GPUs of a replica, which milepost counts as TP x PP"
+    return ""
+
+
+def _called(flag: Flag) -> str:
+    """The flag as typed, with its full name where that is another."""
+    return flag.typed if flag.typed == flag.name else f"{flag.typed} ({flag.name})"
+
+
+def _together(cluster: Cluster, flags: dict[str, Flag]) -> Iterator[tuple[str, str]]:
+    """What vLLM refuses at its start. Source: vllm/config/parallel.py and vllm/config/vllm.py, 0.32.0."""
+    serve = cluster.serve
+
+    def at(name: str) -> str:
+        return f"serve.extra_flags[{flags[name].place}]"
+
+    def on(name: str) -> bool:
+        return name in flags and not flags[name].off
+
+    dcp = "--decode-context-parallel-size"
+    if dcp in flags and (size := flags[dcp].number) and serve.tensor_parallel % size:
+        yield (
+            at(dcp),
+            f"{serve.tensor_parallel} (serve.tensor_parallel) must be divisible by {size}: vLLM 0.32 refuses "
+            "other sizes of decode context parallelism",
+        )
+    if on("--enable-eplb") and not on("--enable-expert-parallel"):
+        yield at("--enable-eplb"), "needs --enable-expert-parallel: vLLM 0.32 refuses it alone"
+    for name in ("--enable-elastic-ep", "--enable-return-routed-experts"):
+        if on(name) and serve.pipeline_parallel > 1:
+            yield (
+                at(name),
+                f"cannot go with pipeline parallelism (serve.pipeline_parallel = {serve.pipeline_parallel}) "
+                "in vLLM 0.32",
+            )
+
+
+# --- secrets ------------------------------------------------------------------------------------------
+
+
+def _secret(flag: Flag) -> str:
+    """Why a flag must not be in the file; empty when it holds no secret."""
+    if flag.name == "--api-key":
+        return "an API key is a secret: set serve.api_key = true, and VLLM_API_KEY in your environment"
+    if flag.name == "--hf-token" and flag.value not in ("", "true", "True"):
+        return "a token is a secret: set HF_TOKEN in your environment"
+    inside = [("", flag.tree)] if flag.keys else [(flag.name, flag.tree)]
+    for name in _secret_names(inside):
+        return f"{name} looks like a secret; set it in the wizard's environment, never in this file"
+    if any(_LOOKS_SECRET.search(value) for value in flag.values):
+        return f"the value of {flag.typed} looks like a secret; never write one in this file"
+    return ""
+
+
+def _secret_names(inside: list[tuple[str, Any]]) -> Iterator[str]:
+    """Names anywhere in a value that hold text and are called like a secret."""
+    while inside:
+        name, value = inside.pop()
+        if isinstance(value, dict):
+            inside += value.items()
+        elif isinstance(value, list):
+            inside += [(name, one) for one in value]
+        elif isinstance(value, str) and value and _called_secret(name):
+            yield name
+
+
+def _called_secret(name: str) -> bool:
+    words = _WORDS.findall(re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower())
+    pairs = set(pairwise(words))
+    if _SECRET & set(words) or pairs & {("api", "key"), ("access", "key"), ("private", "key")}:
+        return True
+    return "token" in words[-1:] and not _TOKENS & set(words[-2:-1])

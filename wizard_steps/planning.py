@@ -1,0 +1,210 @@
+"""What a walk would do, from the cluster file alone: no machine is asked anything.
+
+Every milestone is given empty answers, as from nodes on which nothing is installed or running, so that each
+command that may be needed is in the plan. A walk leaves out what it finds done already.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+
+from msgspec import Struct
+
+from wizard_steps.cluster.file import Cluster
+from wizard_steps.engine.step import ENDS, STARTS, Known, Step
+from wizard_steps.model import Cmd, Node, Question, Result, Results
+from wizard_steps.node.docker import image_of
+from wizard_steps.node.places import place_of
+from wizard_steps.plan import plan_for
+
+#: Rounds of questions and commands that a milestone gets at most.
+ROUNDS = 24
+
+
+class Command(Struct, frozen=True):
+    """One command on one node. ``typed`` as a person would type it, or in brackets what a helper does;
+    ``changes``: what it changes on the node, empty when it only reads. ``follows``: reads a log until it
+    says what is waited for. ``text`` is what is sent."""
+
+    node: str
+    key: str
+    typed: str
+    text: str
+    changes: str = ""
+    follows: bool = False
+
+
+class Milestone(Struct, frozen=True):
+    id: str
+    title: str
+    commands: tuple[Command, ...]
+    #: What a person would be asked, and the answer that the plan goes on with.
+    questions: tuple[str, ...] = ()
+
+
+class Port(Struct, frozen=True):
+    """A port that has to be free on a node, and who must reach it."""
+
+    node: str
+    port: str
+    what: str
+    reached_by: str
+
+
+class Plan(Struct, frozen=True):
+    name: str
+    path: str
+    executor: str
+    nodes: tuple[Node, ...]
+    milestones: tuple[Milestone, ...]
+    ports: tuple[Port, ...]
+    downloads: tuple[str, ...]
+    left_running: tuple[str, ...]
+    #: What is not known before a node was asked.
+    assumed: tuple[str, ...]
+    simulated: bool = False
+
+
+def plan(cluster: Cluster) -> Plan:
+    """Pure: reads nothing but the cluster file's values."""
+    known = Known(cluster, {"fabric_ips": {node.name: address(node) for node in cluster.node_list}})
+    steps = plan_for(cluster)
+    running = dict.fromkeys(
+        f"{node.name}: {what}"
+        for step in steps
+        for node in known.nodes
+        if (what := step.leaves_running(known, node))
+    )
+    return Plan(
+        name=cluster.name,
+        path=cluster.path,
+        executor="mp" if cluster.without_ray else "ray",
+        nodes=cluster.node_list,
+        milestones=tuple(_milestone(step, known) for step in steps),
+        ports=tuple(ports(cluster)),
+        downloads=tuple(downloads(cluster)),
+        left_running=tuple(running),
+        assumed=tuple(_assumed(cluster)),
+        simulated=cluster.simulated,
+    )
+
+
+def address(node: Node) -> str:
+    """The node's address for GPU traffic, or a word that stands for it."""
+    return node.fabric_ip or f"IP-OF-{node.name}"
+
+
+def _milestone(step: Step, known: Known) -> Milestone:
+    done, commands, questions = Results(), [], []
+    for _ in range(ROUNDS):
+        wanted = step.rounds(known, done)
+        if wanted is None:
+            break
+        questions += [_asked(question) for question in wanted.questions]
+        new = [_command(step, known, node, cmd) for node, cmd in wanted.work if cmd.key not in ENDS]
+        commands += [command for command in new if command not in commands]  # a look that is done twice
+        answers = {question.id: question.default for question in wanted.questions}
+        done = done.plus([_answer(step, node, cmd) for node, cmd in wanted.work], answers)
+    return Milestone(step.id, step.title, tuple(commands), tuple(questions))
+
+
+def _answer(step: Step, node: Node, cmd: Cmd) -> Result:
+    reason = "dry" if cmd.mutates else "exit"
+    return Result(node, cmd.key, step.bare.get(cmd.key, ""), 0, reason)  # type: ignore[arg-type]
+
+
+def _asked(question: Question) -> str:
+    label = next((o.label for o in question.options if o.value == question.default), question.default)
+    return f"{question.text} (the plan goes on with: {label})" if label else question.text
+
+
+def _command(step: Step, known: Known, node: Node, cmd: Cmd) -> Command:
+    changes = ""
+    if cmd.mutates:
+        started = step.leaves_running(known, node) if cmd.key == STARTS else ""
+        changes = f"starts {started}" if started else step.effects.get(cmd.key.removesuffix("-2"), "")
+        changes = changes or "changes something on the node"
+    return Command(
+        node.name, cmd.key, cmd.show or cmd.text.strip(), cmd.text, changes, follows=cmd.stop is not None
+    )
+
+
+def ports(cluster: Cluster) -> Iterator[Port]:
+    """Fixed ports and ranges. Source for Ray's: its port list, `ray start --help`; vLLM: --master-port."""
+    head, others = cluster.head.name, "the other nodes"
+    if cluster.without_ray:
+        yield Port(head, str(cluster.master_port), "where vLLM's ranks meet (--master-port)", others)
+    else:
+        yield Port(head, str(cluster.ray.port), "Ray's head (GCS)", others)
+        yield Port(head, str(cluster.ray.dashboard_port), "Ray's dashboard", cluster.ray.dashboard_host)
+        for node in cluster.node_list:
+            yield Port(node.name, "10002-19999", "Ray's worker processes", others)
+    for node in cluster.node_list if len(cluster.nodes) > 1 else ():
+        yield Port(node.name, "random, above 1023", "NCCL and Gloo between the GPUs", others)
+    yield Port(cluster.server.name, str(cluster.serve.port), "vLLM's API", f"clients ({cluster.serve.host})")
+
+
+def downloads(cluster: Cluster) -> Iterator[str]:
+    """What comes from outside where it is not there yet."""
+    every, serve = "every node", cluster.serve
+    if place_of(cluster).contained:
+        yield f"{every}: the image {image_of(cluster)}, with `docker pull`"
+    else:
+        ray = "" if cluster.without_ray else f" and ray[default] {cluster.ray.version}"
+        yield f"{every}: vllm {serve.vllm_version}{ray} with what they need, from the Python package index"
+    if serve.model.startswith(("/", "./", "~")):
+        yield f"no model: {serve.model} has to be on every node"
+    else:
+        yield f"every node that loads a part of it: the model {serve.model}, from the Hugging Face hub"
+
+
+def _assumed(cluster: Cluster) -> Iterator[str]:
+    missing = [node.name for node in cluster.node_list if not node.fabric_ip]
+    if missing:
+        yield f"addresses: IP-OF-NODE stands for what the network milestone finds ({', '.join(missing)})"
+    yield (
+        "network interface and GPU choice: the walk adds NCCL_SOCKET_IFNAME, GLOO_SOCKET_IFNAME and, for a "
+        "part of a node's GPUs, CUDA_VISIBLE_DEVICES, once it has seen the nodes"
+    )
+    if cluster.serve.api_key:
+        yield "VLLM_API_KEY is handed over on standard input, and stands in no command"
+
+
+def script(planned: Plan, node: str) -> str:
+    """POSIX sh: what changes ``node``, in order; what only reads, as comments."""
+    lines = [
+        "#!/bin/sh",
+        f"# {planned.name}: what a walk would run on {node}. `milepost plan` made it and asked no machine.",
+        "# Go milestone by milestone, each one on all nodes, the head first.",
+        *(f"# assumed: {line}" for line in planned.assumed),
+        "set -e",
+    ]
+    for number, milestone in enumerate(planned.milestones, start=1):
+        mine = [command for command in milestone.commands if command.node == node]
+        if mine:
+            lines += ["", f"# ---- {number}. {milestone.title}"]
+            lines += [f"# question: {_line(question)}" for question in milestone.questions]
+        for command in mine:
+            lines += _as_script(command)
+    return "\n".join(lines) + "\n"
+
+
+def _as_script(command: Command) -> Sequence[str]:
+    typed = _line(command.typed)
+    if command.follows:
+        return [f"# watch until it is ready: {typed}"]
+    if not command.changes:
+        return [f"# look: {typed}"]
+    if typed.startswith("("):
+        return [f"# {command.changes}: {typed}", f"sh -c {shlex.quote(command.text.strip())}"]
+    if command.key == STARTS and not typed.startswith("docker run -d"):
+        return [
+            f"# {command.changes}; it keeps running",
+            f"nohup env {typed} >> milepost-{command.key}.log 2>&1 &",
+        ]
+    return [f"# {command.changes}", typed]
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())

@@ -69,7 +69,8 @@ def line(row: Row, width: int) -> Text:
     """``n017   ✓  ✗  ○   GPUs: GPU 3 says ERR!``"""
     signs = "".join(f"{STEP_STATES[one][0]:>{_STEP}}" for one in row.states)
     text = Text(f"{cut(safe(row.name), width - 1):<{width}}{signs}")
-    return text.append(f"  {safe(row.note)}", "dim") if row.note else text
+    # Not dim: on the highlighted row dim words have too little contrast to be read.
+    return text.append(f"  {safe(row.note)}") if row.note else text
 
 
 def words(row: Row) -> str:

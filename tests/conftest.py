@@ -2,11 +2,16 @@ import os
 from collections import Counter
 from typing import Any
 
+from hypothesis import settings
+
 from tests.helpers.ssh_fixtures import ssh_bed, ssh_either, ssh_node
 
 __all__ = ["ssh_bed", "ssh_either", "ssh_node"]
 # A colour switch of the developer's shell would change every screen snapshot.
 os.environ.pop("NO_COLOR", None)
+# A busy machine makes a single example slow; no property here is about time.
+settings.register_profile("milepost", deadline=None)
+settings.load_profile("milepost")
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

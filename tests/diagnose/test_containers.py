@@ -14,7 +14,7 @@ import subprocess
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from wizard_steps.diagnose import diagnose_streams
@@ -178,10 +178,15 @@ def test_any_bytes_become_text(data: bytes) -> None:
     assert "\x00" not in "".join(texts(iter([data[:3], data[3:]])))
 
 
+MAIL = "content-transfer-encoding: quoted-printable\n"
+
+
+@example("0=", MAIL)
+@example("=\n", MAIL)
 @settings(max_examples=150, deadline=None)
 @given(
     ANY,
-    st.sampled_from(["", "<html>", '{"a": 1}\n', "[1]\n", "content-transfer-encoding: quoted-printable\n"]),
+    st.sampled_from(["", "<html>", '{"a": 1}\n', "[1]\n", MAIL]),
 )
 def test_lines_stay_where_they_are(text: str, head: str) -> None:
     whole = head + text

@@ -152,7 +152,8 @@ class WatchScreen(WalkScreen):
 
     def tick(self, session: WalkSession) -> None:
         super().tick(session)
-        if not self.is_mounted:
+        # On the way out a last frame finds the screen mounted and its parts gone.
+        if not self.is_mounted or not self.query(PlayerBar) or not self.query(NotePanel):
             return
         self.query_one(PlayerBar).show(self.playback)
         question = self.playback.player.question

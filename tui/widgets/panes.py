@@ -89,7 +89,7 @@ class GateBar(Bar):
             return Text()
         count = f": {self._failures} checks failed" if self._failures > 1 else ""
         text = Text()
-        self.add(text, f"✗ The gate stays shut{count}\n", "bad")
+        self.add(text, f"✗ The gate stays shut{count}", "bad").append("\n")
         entries = []
         for value, key, label in _GATE_KEYS:
             if value == "fix" and not self._fixes:

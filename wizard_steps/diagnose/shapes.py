@@ -274,16 +274,18 @@ def _width(lines: list[str]) -> int:
 
 def _mail(lines: Iterator[str]) -> Iterator[str]:
     """A mail as it was sent: lines cut with = at their end, other bytes as =XX."""
-    held, missing = "", 0
+    held, missing, ended = "", 0, False
     for line in lines:
-        bare = line.rstrip("\r\n")
+        bare, ended = line.rstrip("\r\n"), line.endswith("\n")
         if bare.endswith("=") and len(held) < 1 << 16:
             held, missing = held + bare[:-1], missing + 1
             continue
         text = quopri.decodestring((held + bare).encode("utf-8", "replace")).decode("utf-8", "replace")
-        yield text.replace("\n", "\r") + "\n" * (missing + line.endswith("\n"))
+        yield text.replace("\n", "\r") + "\n" * (missing + ended)
         held, missing = "", 0
-    yield from _let_go(held, missing - 1)
+    # The last line may be a cut one too, with a line end or without.
+    if missing:
+        yield held + "\n" * (missing - (not ended))
 
 
 def _joined(lines: Iterator[str], width: int) -> Iterator[str]:

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import errno
-import signal
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, ClassVar
 
 from textual import events
-from textual.app import App, SystemCommand
+from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
-from textual.driver import Driver
 from textual.screen import Screen
 
 from tui.app import present
@@ -24,6 +19,7 @@ from tui.app.fixes import Offer
 from tui.app.life import EngineFactory, LabStart, Life, live_walk
 from tui.app.session import DiagnoseHook, WalkSession
 from tui.app.source import WalkSource
+from tui.app.terminal import TerminalApp
 from tui.app.themes import DARK, LIGHT
 from tui.screens.edit import EditScreen
 from tui.screens.fix import FixScreen
@@ -43,17 +39,7 @@ from wizard_steps.recording.state import State
 FRAME = 0.05
 
 
-@contextlib.contextmanager
-def gone_terminal() -> Iterator[None]:
-    """The last words find no terminal when it was closed: nobody is there to miss them."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno != errno.EIO:
-            raise
-
-
-class MilepostApp(App[int]):
+class MilepostApp(TerminalApp[int]):
     """``run`` (or ``start``) returns the exit status: 0 passed, 1 a gate failed, 2 usage, 130 interrupted."""
 
     CSS_PATH = "wizard.tcss"
@@ -93,29 +79,15 @@ class MilepostApp(App[int]):
 
     def run(self, **options: Any) -> int:
         """Run until the person leaves; the exit status."""
-        code = None
-        with gone_terminal():
-            code = super().run(**options)
+        code: int | None = super().run(**options)
         return code if code is not None else (self.return_code or 1)
 
     def start(self) -> int:
         return self.run()
 
-    def get_driver_class(self) -> type[Driver]:
-        found = super().get_driver_class()
-        if sys.platform == "win32":
-            return found
-        from textual.drivers.linux_driver import LinuxDriver
-
-        from tui.app.driver import TerminalDriver
-
-        return TerminalDriver if found is LinuxDriver else found
-
     def on_mount(self) -> None:
         self._own_themes()
-        with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):
-            for sign in (signal.SIGTERM, signal.SIGHUP):
-                asyncio.get_running_loop().add_signal_handler(sign, self.leave)
+        self.heed_signals()
         self.set_interval(FRAME, self._frame)
         if self._show_setup:
             self.push_screen(SetupScreen(self._path or Path("milepost.toml")), self._begin_or_leave)

@@ -7,9 +7,9 @@ from pathlib import PurePath
 from typing import ClassVar, Literal
 
 from msgspec import Struct
-from textual.app import App
 from textual.binding import Binding, BindingType
 
+from tui.app.terminal import TerminalApp
 from tui.app.themes import DARK, LIGHT
 from tui.screens.course import CourseScreen
 from tui.screens.lesson import LessonScreen
@@ -26,7 +26,7 @@ class Wish(Struct, frozen=True):
     lesson: Lesson
 
 
-class LearnApp(App[Wish | None]):
+class LearnApp(TerminalApp[Wish | None]):
     """``opened``: the lesson to open at once. Returns None when the person leaves."""
 
     CSS_PATH: ClassVar[list[str | PurePath]] = ["wizard.tcss", "learn.tcss"]
@@ -46,6 +46,7 @@ class LearnApp(App[Wish | None]):
         self._theme_name = theme or DARK.name
 
     def on_mount(self) -> None:
+        self.heed_signals()
         for theme in (DARK, LIGHT):
             self.register_theme(theme)
         self.theme = self._theme_name
@@ -62,5 +63,8 @@ class LearnApp(App[Wish | None]):
     def action_words(self) -> None:
         self.push_screen(WordsScreen(getattr(self.screen, "prose", "")))
 
-    def action_leave(self) -> None:
+    def leave(self) -> None:
         self.exit(None)
+
+    def action_leave(self) -> None:
+        self.leave()

@@ -132,8 +132,9 @@ def _serve_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
         )
     if not cluster.venv.startswith("/"):
         yield "venv", "must be an absolute path: the same on every node"
-    yield from flag_problems(cluster)
+    # Secrets first: other messages repeat the flag.
     yield from _secret_flags(cluster)
+    yield from flag_problems(cluster)
     ray = cluster.ray
     if 10002 <= ray.port <= 19999 or 10002 <= ray.dashboard_port <= 19999:
         where = "ray.port" if 10002 <= ray.port <= 19999 else "ray.dashboard_port"

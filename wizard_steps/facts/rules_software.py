@@ -193,7 +193,7 @@ def _model(node: str, facts: NodeFacts, cluster: Cluster) -> Finding:
 
 def _hf(cluster: Cluster) -> str:
     """The hub's command: in the environment on bare metal."""
-    return "hf" if cluster.path == "docker" else shlex.quote(f"{cluster.venv}/bin/hf")
+    return shlex.quote(place_of(cluster).program("hf"))
 
 
 def _copy(name: str, cluster: Cluster) -> str:

@@ -86,3 +86,13 @@ def test_no_other_flag_is(flag: str) -> None:
 def test_a_name_is_matched_to_its_very_end(text: str) -> None:
     with pytest.raises(clusters.UsageError):
         clusters.parse(text)
+
+
+@pytest.mark.parametrize(
+    "words", ['"--seed 1 hf_SECRET"', '"hf_SECRET"', '"--api-key hf_SECRET"', '"--seed=1", "hf_SECRET"']
+)
+def test_a_refused_secret_is_not_shown(words: str) -> None:
+    secret = "hf_" + "a" * 30
+    with pytest.raises(clusters.UsageError, match="secret") as refused:
+        clusters.parse(f"{NODE}[serve]\nextra_flags = [{words.replace('hf_SECRET', secret)}]\n")
+    assert secret not in str(refused.value)

@@ -136,6 +136,8 @@ class MilepostApp(TerminalApp[int]):
     # Drawing
 
     def _frame(self) -> None:
+        if not self.screen_stack:
+            return  # On the way out the clock may tick once more.
         session = self.session
         if session is None:
             self._walk_screen.tick_opening(self.opening)

@@ -68,6 +68,8 @@ def flag_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
 
 
 def _problem(flag: Flag) -> str:
+    if _LOOKS_SECRET.search(flag.typed):
+        return "looks like a secret; never write one in this file"
     if not flag.name:
         return f"{flag.typed!r} belongs to no flag; `vllm serve` takes one model, and that is serve.model"
     if re.match(r"--?[\w.-]+\s", flag.typed):

@@ -13,7 +13,11 @@ from wizard_steps.cluster.file import load
 from wizard_steps.node import docker
 
 pytestmark = [pytest.mark.real_hosts, pytest.mark.timeout(600)]
-TOKEN = "/root/.milepost/real-hosts/node-a/ray_token"
+
+
+def token_of(name: str) -> str:
+    """Each node keeps its state in a folder of its own: a home may be shared."""
+    return f"/root/.milepost/real-hosts/node-{name}/ray_token"
 
 
 async def test_containers_share_a_token_that_only_their_users_can_read(
@@ -28,7 +32,8 @@ async def test_containers_share_a_token_that_only_their_users_can_read(
         assert walked.verdicts["ray_status"].passed, told
         assert "2 nodes, 4 GPUs" in told
         tokens = [
-            podman.bed.run(name, f"stat -c %a {TOKEN}; cat {TOKEN}").stdout for name in podman.bed.names
+            podman.bed.run(name, f"stat -c %a {token_of(name)}; cat {token_of(name)}").stdout
+            for name in podman.bed.names
         ]
         mode, token = tokens[0].split()
         assert tokens[0] == tokens[1]
@@ -47,4 +52,4 @@ async def test_containers_share_a_token_that_only_their_users_can_read(
     finally:
         done = down(file, podman.bed.home)
     assert done.returncode == 0
-    assert podman.bed.run("a", f"ls {TOKEN}", check=False).returncode != 0, "down forgets the token"
+    assert podman.bed.run("a", f"ls {token_of('a')}", check=False).returncode != 0, "down forgets the token"

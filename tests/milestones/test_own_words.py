@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.case_runner import CLUSTER
 from tests.helpers.walk_maker import record
 from tui.app import present
 from tui.app.phase import PhaseWatch
@@ -20,25 +21,7 @@ from wizard_steps.walks.bundle import pieces
 ROOT = Path(__file__).parents[2]
 WALKS = ROOT / "snapshots" / "walks"
 STEPS = {step.id: step for steps in PATHS.values() for step in steps}
-WITHOUT_RAY = """
-path = "docker"
-[[nodes]]
-name = "a"
-host = "gpu-a"
-role = "head"
-gpus = 8
-fabric_ip = "10.0.0.1"
-[[nodes]]
-name = "b"
-host = "gpu-b"
-gpus = 8
-fabric_ip = "10.0.0.2"
-[serve]
-tensor_parallel = 8
-pipeline_parallel = 2
-[docker]
-ray = "none"
-"""
+WITHOUT_RAY = f'path = "docker"\n{CLUSTER}\n[docker]\nray = "none"\n'
 CASES = {
     "docker_ready": "no-ray-and-file-says-none",
     "fabric": "docker-cpu-gloo",

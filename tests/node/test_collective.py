@@ -34,6 +34,7 @@ a:1:1 [0] NCCL INFO Using network IB
 a:1:1 [0] NCCL INFO Channel 00/0 : 0[0] -> 1[0] [send] via NET/IB/0/GDRDMA
 a:1:1 [0] NCCL INFO Channel 01/0 : 0[0] -> 1[0] [send] via NET/IB/1(0)/GDRDMA/Shared
 a:1:1 [0] NCCL INFO Channel 02/0 : 0[0] -> 1[0] [receive] via NET/IB/1
+a:1:1 [0] NCCL INFO Channel 03/0 : 0[0] -> 1[0] [receive] via NET/I
 a:1:1 [0] NCCL INFO Channel 00/0 : 0[0] -> 1[1] via P2P/CUMEM
 a:1:1 [0] NCCL INFO Channel 00 : 0[0] -> 1[1] via SHM/direct/direct'''
 fake, uses = os.environ.get("FAKE"), 0

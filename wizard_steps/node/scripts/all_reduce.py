@@ -153,16 +153,16 @@ class Reader:
     def summary(self) -> None:
         if self.networks:
             print("NCCL network:", ", ".join(sorted(self.networks)))
-        for cut in [
-            via
-            for via in self.vias
-            if any(o != via and o.startswith(via) and "/GDR" not in o[len(via) :] for o in self.vias)
-        ]:
-            self.vias.pop(cut)  # a line that another process cut in the middle
         if self.vias:
-            print("NCCL channels:", ", ".join(f"{n} x {via}" for via, n in sorted(self.vias.items())))
+            whole = sorted((via, n) for via, n in self.vias.items() if not self._is_cut(via))
+            print("NCCL channels:", ", ".join(f"{n} x {via}" for via, n in whole))
         if self.direct:
             print("NCCL GPU Direct RDMA:", ", ".join(sorted(self.direct)))
+
+    def _is_cut(self, via: str) -> bool:
+        """``NET/S`` beside ``NET/Socket``: the end of a line that another rank wrote into."""
+        longer = [other for other in self.vias if other != via and other.startswith(via)]
+        return any(not other[len(via) :].startswith("/") for other in longer)
 
 
 def kind(via: str) -> str:

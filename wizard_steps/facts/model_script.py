@@ -98,6 +98,6 @@ def access(cluster: Cluster) -> str:
         "else\n"
         "  P=python3; command -v python3 >/dev/null 2>&1 || "
         f"P={shlex.quote(cluster.venv)}/bin/python\n"
-        f'  printf %s "$T" | "$P" -I -c {shlex.quote(program("hub_access.py"))} "$U" 2>&1\n'
+        f'  printf %s "$T" | "$P" -I -c {code} "$U" 2>&1\n'
         "fi\n"
     )

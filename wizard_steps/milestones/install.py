@@ -19,7 +19,7 @@ def versions_command(venv: str, key: str = "versions") -> Cmd:
     text = (
         f"if [ ! -x {bin_}/python ]; then echo 'venv: missing'; exit 0; fi\n"
         f"echo venv: {shlex.quote(venv)}\n"
-        f"out=$({bin_}/python -I -c {shlex.quote(program('versions.py'))} vllm ray torch) || exit 1\n"
+        f"out=$({bin_}/python -I -c {code} vllm ray torch) || exit 1\n"
         # A vllm command without the package can only be a stand-in: let it say what it is.
         f'case $out in *"vllm: missing"*) if [ -x {bin_}/vllm ]; then '
         f'echo "vllm: $({bin_}/vllm --version 2>/dev/null | tail -n 1)"; fi;; esac\n'

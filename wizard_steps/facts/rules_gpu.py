@@ -88,7 +88,7 @@ def _cuda(node: str, facts: NodeFacts, need: wanted.Needs | None) -> Finding:
     cuda = facts.gpu.cuda
     if not cuda:
         return Finding("CUDA", node, "unknown", "not told", "nvidia-smi named no CUDA version")
-    if need and wanted.version(cuda)[:1] < wanted.version(need.cuda)[:1]:
+    if need and wanted.major(cuda) < wanted.major(need.cuda):
         message = f"the driver serves CUDA up to {cuda}; this vLLM build needs {need.cuda}"
         return Finding("CUDA", node, "fail", cuda, message, "upgrade the driver")
     return ok("CUDA", node, f"up to {cuda}")

@@ -67,7 +67,7 @@ _RELEASES: dict[str, tuple[str, str, str, bool]] = {
 
 def needs(vllm: str) -> Needs | None:
     """For a version such as ``0.33.0``; None when this release is not known here."""
-    release = _read(vllm).release
+    release = version_of(vllm).release
     found = _RELEASES.get(".".join(map(str, release[:2])))
     if found is None:
         return None
@@ -77,7 +77,7 @@ def needs(vllm: str) -> Needs | None:
     return Needs(driver, serves, capability, low, high, torch, nccl, ray)
 
 
-def _read(text: str) -> Version:
+def version_of(text: str) -> Version:
     """A version of whatever kind; what a node printed and nobody can read is lower than all."""
     try:
         return Version(text.strip())
@@ -87,15 +87,15 @@ def _read(text: str) -> Version:
 
 def major(text: str) -> int:
     """``13`` of ``13.0``; 0 for what is no version."""
-    return _read(text).major
+    return version_of(text).major
 
 
 def older(found: str, wanted: str) -> bool:
     """True when ``found`` is lower than ``wanted`` (PEP 440; a build's own suffix does not count)."""
-    return bool(found) and _read(_read(found).public) < _read(wanted)
+    return bool(found) and version_of(version_of(found).public) < version_of(wanted)
 
 
 def satisfies(found: str, wanted: str) -> bool:
     """True when pip would take ``found`` for ``==wanted``: ``0.33.0+cu129`` is a build of ``0.33.0``."""
-    read = _read(found)
-    return found == wanted or (read.release != (0,) and _read(read.public) == _read(wanted))
+    read = version_of(found)
+    return found == wanted or (read.release != (0,) and version_of(read.public) == version_of(wanted))

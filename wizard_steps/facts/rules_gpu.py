@@ -124,7 +124,7 @@ def _health(node: str, facts: NodeFacts, used: Sequence[Gpu]) -> Iterator[Findin
 
 def _capability(node: str, used: Sequence[Gpu], need: wanted.Needs | None) -> Iterator[Finding]:
     caps = [gpu.compute_cap for gpu in used if gpu.compute_cap]
-    low = min(caps, key=wanted.version, default="")
+    low = min(caps, key=wanted.version_of, default="")
     if need and wanted.older(low, need.compute_cap):
         message = f"vLLM needs compute capability {need.compute_cap} or higher"
         yield Finding("capability", node, "fail", low, message, "use newer GPUs or an older vLLM")

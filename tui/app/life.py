@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,11 +32,15 @@ EngineFactory = Callable[[Cluster, Path | None], WalkSource]
 LabStart = Callable[[], contextlib.AbstractAsyncContextManager[Any]]
 
 
-def live_walk(cluster: Cluster, folder: Path | None, take_over: bool = False) -> WalkSource:
-    """A real walk over SSH."""
+def live_walk(
+    cluster: Cluster, folder: Path | None, take_over: bool = False, also: Sequence[str] = ()
+) -> WalkSource:
+    """A real walk over SSH; ``also``: optional milestones after the cluster's own."""
+    from wizard_steps.plan import optional, plan_for
     from wizard_steps.session import LiveWalk
 
-    return LiveWalk(cluster, folder, take_over=take_over)
+    steps = [*plan_for(cluster), *optional(*also)] if also else []
+    return LiveWalk(cluster, folder, take_over=take_over, steps=steps)
 
 
 class Life:

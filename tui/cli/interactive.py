@@ -8,7 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tui.cli.headless import also
 from wizard_steps.cluster.file import load
+from wizard_steps.plan import optional, plan_for
 from wizard_steps.session import LiveWalk
 
 if TYPE_CHECKING:
@@ -35,10 +37,15 @@ def run_interactive(args: argparse.Namespace) -> int:
         if args.fault:
             find(args.fault)
         lab = partial(Lab.start, fault=args.fault, keep=args.keep)
-        return MilepostApp(None, None, lab=lab, folder=args.walk, diagnose=why).start()
+        factory = partial(live_walk, also=also(args))
+        return MilepostApp(
+            None, None, lab=lab, folder=args.walk, engine_factory=factory, diagnose=why
+        ).start()
     path = args.cluster or Path("milepost.toml")
     if not path.exists():
-        factory = partial(live_walk, take_over=args.take_over)
+        factory = partial(live_walk, take_over=args.take_over, also=also(args))
         return MilepostApp(None, path, folder=args.walk, engine_factory=factory, diagnose=why).start()
-    walk = LiveWalk(load(path), args.walk, take_over=args.take_over, file=path)
+    cluster = load(path)
+    steps = [*plan_for(cluster), *optional(*also(args))]
+    walk = LiveWalk(cluster, args.walk, take_over=args.take_over, file=path, steps=steps)
     return MilepostApp(walk, path, diagnose=why).start()

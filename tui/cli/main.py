@@ -40,6 +40,7 @@ MODULES = (
     "tui.cli.check",
     "tui.cli.advise",
     "tui.cli.plan",
+    "tui.cli.load",
     "tui.cli.walks",
     "tui.cli.learn",
     "tui.cli.completion",
@@ -80,6 +81,7 @@ def walk_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--take-over", action="store_true", help="walk although another wizard holds this cluster"
     )
+    parser.add_argument("--load", action="store_true", help="measure the server under load as well")
     parser.add_argument("--quiet", action="store_true", help="headless: verdicts and failures only")
     add_replay_options(parser)
 

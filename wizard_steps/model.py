@@ -238,7 +238,14 @@ class Verdict(Struct, frozen=True):
 
 def with_warnings(word: str, count: int) -> str:
     """``word`` with its number of warnings, if there are any."""
-    return f"{word} with {count} warning{'s' if count != 1 else ''}" if count else word
+    return f"{word} with {counted(count, 'warning')}" if count else word
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 node``, ``2 nodes``: a number with its noun, in the plural where it is one."""
+    if number == 1:
+        return f"1 {noun}"
+    return f"{number} {noun}{'es' if noun.endswith(('s', 'x', 'ch', 'sh')) else 's'}"
 
 
 class Results:

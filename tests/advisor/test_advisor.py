@@ -235,4 +235,4 @@ def test_the_picture_shows_every_gpu_and_stage() -> None:
     for part in ("-- a --", "-- b --", "stage 1  layers 1-27", "stage 3  layers 55-80", "idle", ".G7."):
         assert part in text
     assert text.count("[G") == 12
-    assert "2 GPU(s) missing" in picture(Topology((Box("a", 2),), GIB), 4, 1)[-1]
+    assert "2 GPUs missing" in picture(Topology((Box("a", 2),), GIB), 4, 1)[-1]

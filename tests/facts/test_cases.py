@@ -2,7 +2,7 @@
 
 tests/cases/facts/<case>/ holds cluster.toml, expect.toml and <node>.txt: sections of the facts script as
 a node printed them. Sections that a file lacks are taken from _base/<base>.txt; a node without a file
-could not be asked. A section "access" is the answer of the hub request. In expect.toml, ``only`` means that
+did not answer. A section "access" is the answer of the hub request. In expect.toml, ``only`` means that
 no other warning or failure may come; ``clock`` sets a node's clock off by seconds.
 """
 

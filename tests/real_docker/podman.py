@@ -37,7 +37,7 @@ case "$*" in
 esac
 exec {_VENV}/python3 "$@"
 """
-#: The limits of this machine, as podman's own default asks for more than a sandbox may have.
+#: The limits of this machine, as podman's own default asked for more than a sandbox may have.
 _CONTAINERS = """[containers]
 default_ulimits = ["nofile={files}:{files}", "nproc={processes}:{processes}"]
 [engine]

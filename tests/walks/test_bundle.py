@@ -61,7 +61,7 @@ async def test_a_bundle_tells_the_story_and_no_secret(
     assert "gpu-memory" in files["diagnosis.txt"]
     assert "failed   vllm serve" in files["summary.txt"]
     assert not any(LATE in text for text in files.values())
-    assert "1 place(s) redacted" in files["README.md"]
+    assert "1 place redacted" in files["README.md"]
     assert "vllm-serve-first.txt" in capsys.readouterr().out
     assert Path("b.tar.gz").stat().st_mode & 0o077 == 0
 

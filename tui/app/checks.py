@@ -28,7 +28,7 @@ def checks_text(verdict: Verdict | None, findings: Sequence[Finding], look: Look
     """What the checks view says, in ``width`` columns. ``look`` gives the style of a name."""
     page = _Page(look, max(20, width))
     if verdict is None:
-        page.add("The facts this gate rests on stand here once the step has been judged.", "quiet")
+        page.add("The facts this gate rests on appear here once the step has been judged.", "quiet")
         return page.text
     for check in verdict.failures[:_MOST]:
         _failed(page, check)

@@ -19,14 +19,14 @@ def walk_commands(app: MilepostApp, screen: WalkScreen) -> Iterable[SystemComman
     def command(title: str, help_: str, call: object, *words: object) -> SystemCommand:
         return SystemCommand(title, help_, lambda: call(*words))  # type: ignore[operator]
 
-    yield command("Compare", "Expected beside real (1)", screen.show_view, "compare")
+    yield command("Compare", "Expected and real output, side by side (1)", screen.show_view, "compare")
     yield command("Log", "Everything the nodes wrote (2)", screen.show_view, "log")
     yield command("Checks", "The facts the gate rests on (3)", screen.show_view, "checks")
     yield command("Why this step", "What it is for, what happens, what if it fails (i)", screen.action_info)
     yield command("Find a node", "A list that can be filtered (f)", screen.action_nodes)
     yield command("Search the log", "Text in the log of this step and node (/)", screen.action_find)
     yield command("Wrap long lines", "In the log, on or off (w)", screen.action_wrap)
-    yield command("Write a note", "Beside this step, for who watches the recording (m)", screen.action_note)
+    yield command("Write a note", "On this step, for those who watch the recording (m)", screen.action_note)
     yield command("Copy the command", "Or the selected text (c)", screen.action_copy)
     yield command("Copy the pane", "Everything in the view (y)", screen.action_copy_pane)
     yield command("Debugging switches", "NCCL_DEBUG=INFO on or off (d)", app.action_debugging)

@@ -14,7 +14,8 @@ def add(subparsers: Any) -> None:
         "bundle",
         help="pack a walk, its diagnosis and the nodes' facts into one redacted archive for a ticket",
         description="Packs a recorded walk with a summary, the diagnosis, ray status, the first part of "
-        "vLLM's output and what the nodes said of themselves. Prints what it holds and what was redacted.",
+        "vLLM's output and what the nodes reported about themselves. Prints what it holds and what was "
+        "redacted.",
     )
     parser.add_argument(
         "walk", nargs="?", type=Path, help="walk folder (default: the newest in milepost-walks/)"

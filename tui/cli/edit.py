@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wizard_steps.errors import UsageError
+from wizard_steps.model import counted
 
 if TYPE_CHECKING:
     from wizard_steps.recording.journal import Walk
@@ -27,7 +28,7 @@ examples:
 def add(subparsers: Any) -> None:
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "edit",
-        help="edit a recording: notes, cuts, other names, placeholders; see what it tells",
+        help="edit a recording: notes, cuts, other names, placeholders; see what it reveals",
         description="Notes are added to the walk as it is, while it is being recorded too. Every other edit "
         "writes a new walk (-o) or replaces the old one (--in-place). A walk with a known secret in it is "
         "not saved, nor one that would replay differently.",
@@ -37,7 +38,7 @@ def add(subparsers: Any) -> None:
     parser.add_argument("walk", type=Path, metavar="WALK")
     pair = ("STEP", "TEXT")
     parser.add_argument(
-        "--note", nargs=2, action="append", default=[], metavar=pair, help="shown beside a step"
+        "--note", nargs=2, action="append", default=[], metavar=pair, help="shown next to a step"
     )
     parser.add_argument(
         "--ask",
@@ -45,7 +46,7 @@ def add(subparsers: Any) -> None:
         action="append",
         default=[],
         metavar=pair,
-        help="asked before the answer at a shut gate",
+        help="question shown before the cause of a failed gate",
     )
     parser.add_argument("--attempt", type=int, default=0, help="the notes belong to this attempt alone")
     parser.add_argument("--author", default="", help="who writes the notes")
@@ -70,7 +71,7 @@ def add(subparsers: Any) -> None:
     )
     parser.add_argument("--redact", action="store_true", help="take known secrets out")
     parser.add_argument(
-        "--report", action="store_true", help="what was taken out, and what the walk still tells"
+        "--report", action="store_true", help="what was taken out, and what the walk still reveals"
     )
     where = parser.add_mutually_exclusive_group()
     where.add_argument("-o", "--output", type=Path, metavar="FOLDER", help="write the edited walk here")
@@ -132,7 +133,7 @@ def _append(folder: Path, made: list[Any]) -> None:
     for note in made:
         notes.append(folder, note)
     if made:
-        print(f"{folder}: {len(made)} note(s) added")
+        print(f"{folder}: {counted(len(made), 'note')} added")
 
 
 def _edited(item: Draft, made: list[Any], args: argparse.Namespace) -> Draft:
@@ -155,7 +156,7 @@ def _edited(item: Draft, made: list[Any], args: argparse.Namespace) -> Draft:
         item = redact(item, Redactor.from_environment())
     renames = [rename.of_name(*_pair("--rename", text)) for text in args.rename]
     renames += [rename.Rename("user", *_pair("--rename-user", text)) for text in args.rename_user]
-    item = rename.rename(item, renames, f"renamed {len(renames)} name(s)")
+    item = rename.rename(item, renames, f"renamed {counted(len(renames), 'name')}")
     if args.placeholders:
         item = rename.rename(
             item, identify.placeholders(item), "placeholders for names, addresses and accounts"

@@ -13,12 +13,12 @@ def add_replay_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--annotations",
         action="store_true",
-        help="print GitHub-style annotations too (by themselves where GITHUB_ACTIONS is true)",
+        help="print GitHub-style annotations too (on by default when GITHUB_ACTIONS is true)",
     )
     group.add_argument(
         "--as-recorded",
         action="store_true",
-        help="a failure that was recorded is right: exit 0 unless a walk drifts or cannot be read",
+        help="expect the recorded outcome, failures included: exit 0 unless a walk drifts or cannot be read",
     )
     group.add_argument(
         "--strict",

@@ -24,7 +24,7 @@ class FixScreen(Dialog[Offer]):
         self._offers = offers
 
     def body(self) -> ComposeResult:
-        words = "The step runs again afterwards. Read the command: it is run as it stands here."
+        words = "The step runs again afterwards. Read the command: it is run exactly as shown."
         yield Static(words, id="dialog-text", markup=False)
         options = [Option(Text("Run nothing"))]
         for offer in self._offers:

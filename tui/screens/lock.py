@@ -57,7 +57,7 @@ class LockScreen(Dialog[LockAnswer]):
             )
         return (
             "Two wizards at once would undo each other's work, so this one has changed nothing. Wait until "
-            "the other one is done, or ask its person to leave it. A wizard that died loses its hold after "
+            "the other one is done, or ask its user to leave it. A stale lock expires after "
             f"{STALE} s."
         )
 

@@ -24,7 +24,7 @@ class NoteScreen(Dialog[str]):
         self._earlier = earlier
 
     def body(self) -> ComposeResult:
-        words = "Whoever watches this recording (milepost --watch) sees it beside the step."
+        words = "Whoever watches this recording (milepost --watch) sees it next to the step."
         yield Static(words, id="dialog-text", markup=False)
         if self._earlier:
             lines = [f"- {cut(safe(' '.join(text.split())), 68)}" for text in self._earlier[-_EARLIER:]]

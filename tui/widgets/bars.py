@@ -11,6 +11,7 @@ from textual.widget import Widget
 
 from tui.app.present import NodeMark
 from tui.app.text import STEP_STATES, cut, safe, spinner
+from wizard_steps.model import counted
 
 #: Above this many nodes a filterable list takes the place of the tabs.
 TABS = 8
@@ -69,7 +70,7 @@ class HeaderBar(Bar):
         room = self.size.width - right.cell_len
         self.add(text, cut(f"  {cluster}  {path}  {done} of {total} passed", max(0, room - 9)), "quiet")
         if warnings:
-            said = f", {warnings} warning{'s' if warnings != 1 else ''}"
+            said = f", {counted(warnings, 'warning')}"
             self.add(text, cut(said, max(0, room - text.cell_len)), "warning")
         text.append(" " * max(0, room - text.cell_len))
         return text.append_text(right)

@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from wizard_steps.advisor.config import read_json
 from wizard_steps.errors import UsageError
+from wizard_steps.model import counted
 
 #: safetensors refuses larger headers itself (bytes).
 _LARGEST_HEADER = 100 << 20
@@ -126,4 +127,4 @@ def _tensor(one: Mapping[str, Any]) -> int:
 
 
 def _files(count: int) -> str:
-    return f"{count} safetensors file{'s' if count != 1 else ''}"
+    return counted(count, "safetensors file")

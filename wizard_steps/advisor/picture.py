@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from wizard_steps.advisor.memory import stage_layers
 from wizard_steps.advisor.plan import Topology, placement
+from wizard_steps.model import counted
 
 WIDTH = 76
 #: More boxes, rows in a box or GPUs in a row than this are abbreviated.
@@ -28,7 +29,9 @@ def picture(topology: Topology, tp: int, pp: int, layers: int = 0) -> list[str]:
         lines += frames[index]
     missing = tp * pp - topology.total
     if missing > 0:
-        lines.append(f"! {missing} GPU(s) missing: TP {tp} x PP {pp} = {tp * pp}, there are {topology.total}")
+        lines.append(
+            f"! {counted(missing, 'GPU')} missing: TP {tp} x PP {pp} = {tp * pp}, there are {topology.total}"
+        )
     return lines
 
 

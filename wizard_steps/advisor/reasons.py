@@ -9,6 +9,7 @@ from msgspec import Struct
 from wizard_steps.advisor.families import without_pipeline
 from wizard_steps.advisor.memory import GIB, Memory, stage_layers
 from wizard_steps.advisor.model import ModelShape
+from wizard_steps.model import counted
 
 
 class Reason(Struct, frozen=True):
@@ -120,7 +121,11 @@ def of_layout(shape: ModelShape, layout: Layout) -> Iterator[Reason]:
     yield from _pipeline(shape, layout)
     idle = layout.total - layout.gpus
     if idle:
-        more = f"; they could serve {idle // layout.gpus} more replica(s)" if idle >= layout.gpus else ""
+        more = (
+            f"; they could serve {counted(idle // layout.gpus, 'more replica')}"
+            if idle >= layout.gpus
+            else ""
+        )
         yield Reason(False, f"{idle} of {layout.total} GPUs stay idle{more}")
     if shape.experts and layout.tp > 1:
         yield Reason(

@@ -12,6 +12,7 @@ from wizard_steps.advisor.here import Known
 from wizard_steps.advisor.model import ModelShape
 from wizard_steps.advisor.plan import Box, Topology, placement
 from wizard_steps.advisor.reasons import illegal
+from wizard_steps.model import counted
 
 #: Bytes of weights that a GPU of 80 GB holds with room for requests beside them.
 ROOM = 60e9
@@ -119,7 +120,7 @@ def _pair(pair: Pair) -> str:
 
 
 def _of(pair: Pair, total: int) -> str:
-    return f"{pair[0] * pair[1]} of {total} GPU{'s' if total != 1 else ''}"
+    return f"{pair[0] * pair[1]} of {counted(total, 'GPU')}"
 
 
 def _gb(size: float) -> str:

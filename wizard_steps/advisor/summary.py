@@ -5,6 +5,7 @@ from __future__ import annotations
 from wizard_steps.advisor.memory import GIB
 from wizard_steps.advisor.model import ModelShape
 from wizard_steps.advisor.verdict import Enough, Split, Topology, Wanted
+from wizard_steps.model import counted
 
 
 def summary(
@@ -15,7 +16,7 @@ def summary(
     legal: list[Split],
     enough: Enough,
 ) -> str:
-    want = f"{wanted.concurrency} request{_s(wanted.concurrency)} of {wanted.max_len:,} tokens at once"
+    want = f"{counted(wanted.concurrency, 'request')} of {wanted.max_len:,} tokens at once"
     if enough == "unknown":
         return _not_known(shape, legal)
     if best is None:
@@ -62,13 +63,9 @@ def _not_known(shape: ModelShape, legal: list[Split]) -> str:
         f"{what[0].upper()}{what[1:]}: {shape.unknown}. What it needs per token is not known "
         f"here, so no pair "
         f"is recommended.{weights} To find out: rehearse it (vLLM with --load-format dummy, no download), or "
-        f"give {' and '.join(missing)}. {len(legal)} pair{_s(len(legal))} "
+        f"give {' and '.join(missing)}. {counted(len(legal), 'pair')} "
         f"{'are' if len(legal) != 1 else 'is'} legal by its heads and layers."
     )
-
-
-def _s(count: int) -> str:
-    return "" if count == 1 else "s"
 
 
 def _nothing_fits(topology: Topology, wanted: Wanted, legal: list[Split]) -> str:

@@ -14,6 +14,7 @@ from wizard_steps.cluster.address import address
 from wizard_steps.cluster.devices import VISIBLE, environment, named
 from wizard_steps.cluster.flag_checks import flag_problems
 from wizard_steps.cluster.values import Cluster, NodeEntry
+from wizard_steps.model import counted
 
 #: The name of a container image: registry, path, tag or digest.
 IMAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,254}")
@@ -117,7 +118,7 @@ def _gpu_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
         devices = named(environment(cluster, node).get(VISIBLE, ""))
         where = f"nodes[{i}].env.{VISIBLE}" if VISIBLE in entry.env else f"env.{VISIBLE}"
         if devices and (len(devices) != entry.gpus or len(set(devices)) != len(devices)):
-            what = f"{len(devices)} device{'s' if len(devices) != 1 else ''}"
+            what = counted(len(devices), "device")
             again = ", one of them twice" if len(set(devices)) != len(devices) else ""
             yield where, f"names {what}{again}, but gpus = {entry.gpus} on node {node.name}"
 

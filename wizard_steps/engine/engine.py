@@ -168,7 +168,7 @@ class Engine:
                 return done
             answers = await self._questions(step, wanted)
             done = done.plus(await self._work(step, wanted.work), answers)
-        raise MilepostError(f"{step.id}: asks for more than {MAX_ROUNDS} rounds; this is a bug in milepost")
+        raise MilepostError(f"{step.id}: asked for more than {MAX_ROUNDS} rounds; this is a bug in milepost")
 
     async def _questions(self, step: Step, wanted: Round) -> dict[str, str]:
         answers = {}

@@ -133,7 +133,7 @@ class Runner:
             async with asyncio.timeout(limit):
                 end = await self._stream(run, node, cmd, tail, spool)
         except TimeoutError:
-            end = Exit(code=-1, reason="timeout", detail=f"ended after its limit of {limit:.0f} s")
+            end = Exit(code=-1, reason="timeout", detail=f"stopped: it exceeded its limit of {limit:.0f} s")
         finally:
             reason = end.reason
             started = started if end.started is None else end.started
@@ -153,7 +153,7 @@ class Runner:
                 self._keep(run, node, item, tail, spool)
                 size += len(item.data)
                 if size > MOST:
-                    detail = f"printed more than {MOST / 2**30:.3g} GiB, and was ended for that"
+                    detail = f"printed more than {MOST / 2**30:.3g} GiB and was stopped"
                     return Exit(-1, "lost", detail)
                 if watch.seen(item.data):
                     return Exit(code=0, reason="stopped")

@@ -11,7 +11,7 @@ from wizard_steps.cluster.file import Cluster
 from wizard_steps.model import Node, Results, Round, Verdict, Work
 
 #: The file of a bundle that tells what the nodes are, for ``Bundled``.
-FACTS, ABOUT_FACTS = "facts.txt", "what each node said of itself: OS, addresses, GPUs, versions"
+FACTS, ABOUT_FACTS = "facts.txt", "what each node reported about itself: OS, addresses, GPUs, versions"
 #: Keys of the command that starts what keeps running, and of those that end it.
 STARTS, ENDS = "launch", ("stop", "clear")
 

@@ -6,6 +6,8 @@ import re
 
 from msgspec import Struct
 
+from wizard_steps.model import counted
+
 #: PCI classes 03 (display) and 12 (processing accelerators), device files of the drivers, and what the
 #: firmware calls the machine.
 SCRIPT = (
@@ -80,7 +82,7 @@ def parse_accelerators(text: str) -> Accelerators:
 def sentence(found: Accelerators) -> str:
     """What there is instead of a working NVIDIA GPU, in one sentence; empty where it is not known."""
     if found.others and not found.nvidia:
-        what = " and ".join(_count(kind, number) for kind, number in found.others.items())
+        what = " and ".join(counted(number, kind) for kind, number in found.others.items())
         return f"{what} found: milepost drives NVIDIA GPUs only, so far"
     if found.wsl:
         return "this is WSL: its GPU belongs to the Windows driver"
@@ -88,7 +90,7 @@ def sentence(found: Accelerators) -> str:
         return f"{found.jetson}: its GPU comes with JetPack's own driver"
     if found.nvidia:
         count = found.kinds.get("NVIDIA GPU", 0)
-        return f"{_count('NVIDIA GPU', count)} on the PCI bus, but no working driver"
+        return f"{counted(count, 'NVIDIA GPU')} on the PCI bus, but no working driver"
     return "no accelerator was found on the PCI bus" if found.looked else ""
 
 
@@ -97,7 +99,3 @@ def _on_board(place: str, vendor: str, kind: str) -> bool:
     return (vendor == "0x8086" and place.endswith("00:02.0")) or (
         vendor == "0x1002" and kind.startswith("0x0300")
     )
-
-
-def _count(kind: str, number: int) -> str:
-    return f"{number} {kind}{'s' if number != 1 else ''}"

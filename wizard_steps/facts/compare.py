@@ -32,7 +32,7 @@ UNLIKE: dict[str, tuple[Verdict, str]] = {
 HINTS = {
     "Ray token": (
         'bring the head\'s ~/.ray/auth_token to the other nodes (mode 0600), or set ray.auth = "token" in '
-        "the cluster file: milepost then brings one"
+        "the cluster file: milepost then creates one"
     ),
     "Python": "make the environment with the same Python on every node",
     "MTU": "set the same MTU on all nodes and switches; `ping -M do -s 8972` to another node tests 9000",

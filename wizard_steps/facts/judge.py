@@ -53,10 +53,10 @@ def judge(facts: Mapping[str, NodeFacts], cluster: Cluster, weights_kib: int = 0
         one = asked[node.name]
         if one.problem:
             # The transport's reason says itself what to do about it.
-            findings.append(Finding("reach", node.name, "fail", one.problem, "could not be asked"))
+            findings.append(Finding("reach", node.name, "fail", one.problem, "did not answer"))
             continue
         if one.cut_after:
-            message = "the answer was cut off, twice: what is missing below was not told"
+            message = "the answer was cut off, twice: values that are missing below are unknown"
             hint = "check again; a full disk, a broken connection or a killed shell can be the cause"
             findings.append(Finding("reach", node.name, "fail", f"cut after {one.cut_after}", message, hint))
         findings += [Finding("login", node.name, "warn", note) for note in one.login]
@@ -143,7 +143,7 @@ def _split(cluster: Cluster, facts: Mapping[str, NodeFacts]) -> list[Finding]:
         return [Finding("TP x PP", "", "fail", found, message, "lower TP or PP, or add GPUs")]
     spans = max(len({box for box, _ in stage}) for stage in placement(topology, tp, pp))
     if spans > 1:
-        message = f"one TP group lies in {spans} machines: every layer waits for the network"
+        message = f"one TP group spans {spans} machines: every layer waits for the network"
         return [
             Finding("TP x PP", "", "warn", found, message, "TP up to the GPUs of one box, PP between boxes")
         ]

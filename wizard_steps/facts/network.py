@@ -100,7 +100,7 @@ def kind_of(name: str) -> tuple[Kind, str]:
     for pattern, kind, what in _NAMES:
         if re.fullmatch(pattern, name):
             return kind, what
-    return ("unknown", "an interface of unknown make") if name else ("unknown", "its interface is not known")
+    return ("unknown", "an interface of unknown type") if name else ("unknown", "its interface is not known")
 
 
 def clean(text: str) -> str:

@@ -30,7 +30,7 @@ class Answer(Struct, frozen=True):
 
 
 class NodeFacts(Struct, frozen=True):
-    """``problem`` is set when the node could not be asked at all. Sizes as their types say."""
+    """``problem`` is set when the node did not answer at all. Sizes as their types say."""
 
     problem: str = ""
     #: The last section that came, when the output was cut off before its end; else empty.

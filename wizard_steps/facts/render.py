@@ -9,6 +9,7 @@ import msgspec
 
 from wizard_steps.facts.finding import ORDER, Finding, Verdict
 from wizard_steps.facts.judge import Report
+from wizard_steps.model import counted
 
 WIDTH = 76
 _LABELS: dict[Verdict, str] = {"ok": "ok", "unknown": "?", "warn": "warn", "fail": "FAIL"}
@@ -20,7 +21,7 @@ SAME = 4
 def as_text(report: Report) -> list[str]:
     """A row for each fact and value; nodes are named where they differ."""
     count = len(report.nodes)
-    title = f"{count} node{'s' if count != 1 else ''}: {_names(list(report.nodes))}"
+    title = f"{counted(count, 'node')}: {_names(list(report.nodes))}"
     lines = ["SIMULATED lab, no real GPUs"] if report.simulated else []
     lines += [*textwrap.wrap(title, WIDTH, subsequent_indent="  "), ""]
     for fact in dict.fromkeys(one.fact for one in report.findings):
@@ -32,9 +33,7 @@ def summary(report: Report) -> list[str]:
     """The verdict in a sentence, wrapped to the width of the report."""
     fails, warns, unknown = (len(report.of(verdict)) for verdict in ("fail", "warn", "unknown"))
     if not fails:
-        text = (
-            f"Ready to start: nothing fails, {warns} warning{'s' if warns != 1 else ''}, {unknown} unknown."
-        )
+        text = f"Ready to start: nothing fails, {counted(warns, 'warning')}, {unknown} unknown."
     else:
         where: dict[str, list[str]] = {}
         for one in report.of("fail"):

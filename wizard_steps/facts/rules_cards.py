@@ -54,11 +54,11 @@ def count(node: Node, gpu: GpuFacts, cluster: Cluster, used: Sequence[Gpu]) -> F
     if len(used) < node.gpus:
         named = devices.visible(cluster, node)
         what = f"named in {devices.VISIBLE}={named} and there" if named else "usable"
-        message = f"the cluster file promises {node.gpus}; {len(used)} of {len(gpu.gpus)} are {what}"
+        message = f"the cluster file says {node.gpus}; {len(used)} of {len(gpu.gpus)} are {what}"
         return Finding("GPUs", node.name, "fail", found, message, LOST)
     kinds = sorted({one.name for one in used})
     if len(kinds) > 1:
-        message = f"unlike GPUs ({' + '.join(kinds)}): the smallest and slowest sets the pace"
+        message = f"mixed GPU models ({' + '.join(kinds)}): the smallest and slowest sets the pace"
         hint = f"choose GPUs of one kind: gpus, and {devices.VISIBLE} in the node's env"
         return Finding("GPUs", node.name, "warn", found, message, hint)
     if len(used) < len(gpu.gpus):
@@ -72,7 +72,7 @@ def described(gpus: Sequence[Gpu]) -> str:
     """``8 x NVIDIA H100 80GB HBM3, 80 GiB``."""
     kinds = sorted({gpu.name for gpu in gpus if not gpu.broken} or {"unknown"})
     memory = min((gpu.memory_mib for gpu in gpus if gpu.memory_mib and gpu.usable), default=0)
-    size = f"{memory / 1024:.0f} GiB" if memory else "memory not told"
+    size = f"{memory / 1024:.0f} GiB" if memory else "memory size unknown"
     shared = any(gpu.shared or not gpu.memory_mib for gpu in gpus if gpu.usable and not gpu.mig)
     unified = f"{size}, shared with the machine" if memory else "memory shared with the machine"
     return f"{len(gpus)} x {' + '.join(kinds)}, {unified if shared else size}"

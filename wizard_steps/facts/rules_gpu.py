@@ -53,10 +53,10 @@ def _no_gpu(node: Node, facts: NodeFacts, cluster: Cluster) -> Finding:
     if cluster.simulated:
         return ok("GPUs", node.name, f"SIMULATED: {node.gpus} logical GPUs, none real")
     if not node.gpus:
-        return ok("GPUs", node.name, "none, and none promised")
+        return ok("GPUs", node.name, "none, as in the cluster file")
     seen = facts.accelerators
     found = "none" if gpu.problem == "not-installed" else gpu.message[:200]
-    promised = f"the cluster file promises {node.gpus}"
+    promised = f"the cluster file says {node.gpus}"
     message = f"{promised}; {sentence(seen)}" if sentence(seen) else promised
     hint = remedy(gpu.problem)
     if seen.others and not seen.nvidia:
@@ -87,7 +87,7 @@ def _driver(node: str, facts: NodeFacts, need: wanted.Needs | None, vllm: str) -
 def _cuda(node: str, facts: NodeFacts, need: wanted.Needs | None) -> Finding:
     cuda = facts.gpu.cuda
     if not cuda:
-        return Finding("CUDA", node, "unknown", "not told", "nvidia-smi named no CUDA version")
+        return Finding("CUDA", node, "unknown", "unknown", "nvidia-smi named no CUDA version")
     if need and wanted.major(cuda) < wanted.major(need.cuda):
         message = f"the driver serves CUDA up to {cuda}; this vLLM build needs {need.cuda}"
         return Finding("CUDA", node, "fail", cuda, message, "upgrade the driver")
@@ -98,7 +98,12 @@ def no_version(node: str) -> Finding:
     """Two nodes without a version are not two nodes with the same one."""
     message = "nvidia-smi named no driver version, so it cannot be compared"
     return Finding(
-        "driver", node, "fail", "not told", message, "run `nvidia-smi` there: is the driver whole?"
+        "driver",
+        node,
+        "fail",
+        "unknown",
+        message,
+        "run `nvidia-smi` there; if it names no driver version, reinstall the driver",
     )
 
 
@@ -221,7 +226,7 @@ def _fabric(node: str, facts: NodeFacts) -> Iterator[Finding]:
 def _links(node: str, facts: NodeFacts) -> Finding:
     topology = facts.topology
     if topology.nvlink is None:
-        return Finding("GPU links", node, "unknown", "not told", "`nvidia-smi topo -m` gave no matrix")
+        return Finding("GPU links", node, "unknown", "unknown", "`nvidia-smi topo -m` gave no matrix")
     if topology.nvlink:
         return ok("GPU links", node, f"NVLink between all ({topology.worst})")
     message = "no NVLink between all GPUs: tensor parallel traffic goes over PCIe"

@@ -57,7 +57,7 @@ def _clock(node: str, facts: NodeFacts) -> Finding:
 
 def _shm(node: str, facts: NodeFacts, cluster: Cluster) -> Finding:
     if facts.shm is None:
-        return Finding("/dev/shm", node, "unknown", "not read", "`df /dev/shm` told nothing")
+        return Finding("/dev/shm", node, "unknown", "not read", "no output from `df /dev/shm`")
     size = facts.shm.total_kib
     found = f"{size / GIB_KIB:.1f} GiB"
     if place_of(cluster).contained:
@@ -104,7 +104,7 @@ def _open_files(node: str, facts: NodeFacts) -> Finding:
 
 def _disks(node: str, facts: NodeFacts, weights_kib: int) -> Iterator[Finding]:
     if not facts.disks:
-        yield Finding("disk", node, "unknown", "not read", "`df` told nothing")
+        yield Finding("disk", node, "unknown", "not read", "no output from `df`")
         return
     weights, *rest = facts.disks
     for disk in facts.disks:

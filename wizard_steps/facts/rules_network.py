@@ -9,7 +9,7 @@ from wizard_steps.cluster.file import Cluster
 from wizard_steps.facts.finding import Finding, ok
 from wizard_steps.facts.network import candidates, excluded
 from wizard_steps.facts.node import NodeFacts
-from wizard_steps.model import Node
+from wizard_steps.model import Node, counted
 
 #: Proxy variables that HTTP clients obey (`ray list`, curl, downloads). Ray's own gRPC ignores them all
 #: unless RAY_grpc_enable_http_proxy=1 (ray/_private/ray_constants.py).
@@ -62,7 +62,7 @@ def _rdma(node: str, facts: NodeFacts) -> Finding:
         return ok("RDMA", node, "none: NCCL will use TCP sockets")
     up = [port for port in facts.rdma if port.active]
     if not up:
-        found = f"{len(facts.rdma)} port(s), none active"
+        found = f"{counted(len(facts.rdma), 'port')}, none active"
         return Finding(
             "RDMA",
             node,
@@ -80,7 +80,7 @@ def _firewall(node: str, facts: NodeFacts) -> Finding:
     state = facts.firewall
     if state.active:
         return Finding(
-            "firewall", node, "warn", f"{' and '.join(state.active)} filter(s) incoming traffic",
+            "firewall", node, "warn", f"incoming traffic is filtered by {' and '.join(state.active)}",
             "Ray, NCCL, Gloo and vLLM also use random ports in both directions",
             "allow all TCP between the nodes; a list of fixed ports lets Ray join, and vLLM hangs later",
         )  # fmt: skip

@@ -11,7 +11,7 @@ from wizard_steps.facts.finding import Finding, ok
 from wizard_steps.facts.model_script import is_path
 from wizard_steps.facts.node import NodeFacts
 from wizard_steps.facts.software import Access
-from wizard_steps.model import Node
+from wizard_steps.model import Node, counted
 from wizard_steps.node.docker import image_of
 from wizard_steps.node.places import place_of
 
@@ -53,7 +53,7 @@ def _packages(node: str, facts: NodeFacts, cluster: Cluster) -> Iterator[Finding
     for name, pin in pins.items():
         has = found.get(name, "")
         if not has:
-            yield Finding(name, node, "warn", "absent", f"{pin} is wanted; the install step brings it")
+            yield Finding(name, node, "warn", "absent", f"{pin} is wanted; the install step installs it")
         elif not wanted.satisfies(has, pin):
             yield Finding(name, node, "warn", has, f"the cluster file pins {pin}", "run the install step")
         else:
@@ -96,7 +96,7 @@ def _processes(node: str, facts: NodeFacts, cluster: Cluster) -> Finding:
         return ok("Ray, vLLM", node, "running, started by milepost")
     kinds = sorted({one.kind.rstrip(":") for one in others})
     users = sorted({one.user for one in others})
-    found = f"{len(others)} process(es): {', '.join(kinds)} of {', '.join(users)}"
+    found = f"{counted(len(others), 'process')}: {', '.join(kinds)} of {', '.join(users)}"
     if cluster.simulated:
         message = "not the lab's: something else on this machine; the lab has ports of its own"
         return Finding("Ray, vLLM", node, "warn", found, message)
@@ -167,7 +167,7 @@ def _token(node: str, facts: NodeFacts, cluster: Cluster) -> Finding:
         return ok("Ray token", node, "not needed: no Ray")
     if cluster.ray.auth == "token":
         # Ray is then told to read milepost's own file: the user's ~/.ray/auth_token plays no part.
-        return ok("Ray token", node, "milepost brings one")
+        return ok("Ray token", node, "milepost creates one")
     if token.digest:
         return ok("Ray token", node, f"sha256 {token.digest}")
     if token.source == "absent":
@@ -178,7 +178,7 @@ def _token(node: str, facts: NodeFacts, cluster: Cluster) -> Finding:
 def _model(node: str, facts: NodeFacts, cluster: Cluster) -> Finding:
     model = facts.model
     if model.partial:
-        message = "a download was broken off"
+        message = "a download was interrupted"
         hint = f"on the node: `{_hf(cluster)} download {shlex.quote(cluster.serve.model)}`"
         return Finding("model", node, "warn", model.folder, message, hint)
     if model.present and (model.config or model.revision):

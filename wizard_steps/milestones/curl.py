@@ -106,7 +106,7 @@ class Curl(Step):
             checks.append(_left_open(done.get("unguarded", head), known))
         ok = all(check.ok for check in checks)
         return Verdict(
-            ok, "the model answered a chat" if ok else "the API does not answer as it must", tuple(checks)
+            ok, "the model answered a chat" if ok else "the API did not answer correctly", tuple(checks)
         )
 
 
@@ -144,7 +144,7 @@ def _chat(result: Result | None, known: Known) -> Check:
     count = "tokens were not counted" if answer.tokens is None else f"{answer.tokens} tokens came back"
     if answer.broken:
         hint = (
-            "the model computes NaN: broken GPU communication (NCCL), a dtype the weights do not bear "
+            "the model computes NaN: broken GPU communication (NCCL), a dtype the weights do not support "
             "(--dtype bfloat16), or damaged weights"
         )
         return Check("chat", False, f"{count}, all of them {answer.text[:8]!r}", wanted, node, hint)

@@ -8,7 +8,7 @@ from itertools import combinations
 from wizard_steps.engine.step import Known
 from wizard_steps.milestones import fabric_links, raystart
 from wizard_steps.milestones.common import Placed, everywhere, failure, placed
-from wizard_steps.model import Check, Cmd, Node, Results, Round, Verdict, Work
+from wizard_steps.model import Check, Cmd, Node, Results, Round, Verdict, Work, counted
 from wizard_steps.node import collective, mesh
 from wizard_steps.node.lines import fields
 from wizard_steps.node.place import RAY, SERVE, Service
@@ -113,7 +113,7 @@ def _mesh(known: Known) -> list[Work]:
         mine, peers = known.ip(node), _peers(nodes, place)
         listen = [(mine, port, len(peers)) for port in PORTS]
         to = [(peer.name, mine, known.ip(peer), port, 0) for peer in peers for port in PORTS]
-        shown = f"(connect to {len(peers)} other node(s) on ports {', '.join(map(str, PORTS))})"
+        shown = f"(connect to {counted(len(peers), 'other node')} on ports {', '.join(map(str, PORTS))})"
         cmd = mesh.command(known.cluster, "mesh", listen, to, shown)
         work.append((node, placed(known).trial(node, cmd)))
     return work
@@ -318,5 +318,5 @@ def _hint(text: str) -> str:
             "both interfaces (`ip link`), try `ping -M do -s 8972`, open all TCP between the nodes"
         )
     if "no end of meet" in text:
-        return "a rank has not come: look at its node's output"
+        return "a rank did not arrive: read its node's output"
     return "read this node's output; NCCL_SOCKET_IFNAME and GLOO_SOCKET_IFNAME name the interface it took"

@@ -35,7 +35,7 @@ class Head(Placed):
     short = "Ray head"
     keys = ("start", "up")
     owns = (r"ray\.(port|dashboard_port|dashboard_host|head_flags|auth)",)
-    bundled = (Bundled(("start",), "ray-start.txt", "what Ray said when it was started"),)
+    bundled = (Bundled(("start",), "ray-start.txt", "what Ray printed when it was started"),)
     formerly = (("docker_head", {}),)
 
     def rounds(self, known: Known, done: Results) -> Round | None:

@@ -18,7 +18,7 @@ from wizard_steps.facts.node import Answer, NodeFacts, parse_node
 from wizard_steps.facts.rules_software import is_ours
 from wizard_steps.facts.sections import split
 from wizard_steps.milestones.common import check_of, everywhere
-from wizard_steps.model import WIZARD, Check, Node, Result, Results, Round, Verdict, Work
+from wizard_steps.model import WIZARD, Check, Node, Result, Results, Round, Verdict, Work, counted
 from wizard_steps.node.places import place_of
 
 #: What the next gates set right or judge with more knowledge: here only a word of warning.
@@ -60,7 +60,7 @@ class Preflight(Step):
             summary = f"not ready: {len(failed)} {things} would fail later: {', '.join(where)}"
         else:
             count = len(known.nodes)
-            summary = f"{count} node{'s' if count != 1 else ''} looked at: nothing stands in the way"
+            summary = f"{counted(count, 'node')} checked: no blockers"
         return Verdict(
             not failed, summary, checks, {"machines": _learnt(known, facts), "serving": _serving(facts)}
         )

@@ -104,7 +104,7 @@ class RayStatus(Placed):
         ok = all(check.ok for check in checks)
         settle = known.cluster.ray.settle
         good = f"{totals.nodes} nodes, {totals.gpus:g} GPUs, stable for {settle} s"
-        return Verdict(ok, good if ok else "the cluster is not what was promised", tuple(checks))
+        return Verdict(ok, good if ok else "the cluster differs from the cluster file", tuple(checks))
 
 
 def _totals(known: Known, totals: Totals, status: Result) -> list[Check]:

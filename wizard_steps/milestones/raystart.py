@@ -258,7 +258,7 @@ def _last_words(result: Result) -> str:
     lines = [line.strip() for line in result.lines if line.strip()]
     named = re.compile(r"[\w.]*(?:Error|Exception)\b.*: |.*: (?:command )?not found$")
     errors = [line for line in lines if named.match(line)]
-    return next(reversed(errors or lines), "it said nothing")
+    return next(reversed(errors or lines), "no output")
 
 
 def _full_disk(space: Result | None) -> str:

@@ -41,7 +41,7 @@ class Smi(Step):
         ok = all(check.ok for check in checks)
         used = {n.name: rules_cards.chosen(n, facts[n.name], known.cluster) for n in nodes if n.name in facts}
         total, driver = sum(map(len, used.values())), next(iter(drivers.values()), "none")
-        summary = f"{total} GPUs, driver {driver}" if ok else "the GPUs are not what was promised"
+        summary = f"{total} GPUs, driver {driver}" if ok else "the GPUs differ from the cluster file"
         choices = {
             n.name: rules_cards.choice(n, facts[n.name], known.cluster) for n in nodes if n.name in facts
         }
@@ -83,7 +83,7 @@ def _exit(node: Node, result: Result, fact: GpuFacts) -> list[Check]:
     """A table that is whole with an exit code beside it: 14 is a corrupted infoROM, which computes well."""
     if result.code == 0 or fact.lost or fact.remark or any(gpu.broken for gpu in fact.gpus):
         return []
-    found = f"exit {result.code} beside a table that is whole"
+    found = f"exit {result.code} although its table is complete"
     return [
         Check("nvidia-smi", True, found, "exit 0", node.name, "`nvidia-smi` there says why", warning=True)
     ]

@@ -29,7 +29,7 @@ class Workers(Placed):
     short = "Ray workers"
     keys = ("start", "up")
     owns = (r"ray\.worker_flags",)
-    bundled = (Bundled(("start",), "ray-start.txt", "what Ray said when it was started"),)
+    bundled = (Bundled(("start",), "ray-start.txt", "what Ray printed when it was started"),)
     formerly = (("docker_workers", {}),)
 
     def rounds(self, known: Known, done: Results) -> Round | None:

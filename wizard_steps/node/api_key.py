@@ -34,7 +34,7 @@ def problem(key: str) -> str:
     if not re.fullmatch(r"[!-~]+", key):
         return "It has blanks or letters that a header cannot carry: use plain letters, digits and signs"
     if len(key) < SHORTEST:
-        return f"It has {len(key)} characters, and {SHORTEST} are the least: {HOW}"
+        return f"Too short: {len(key)} characters, at least {SHORTEST} are needed: {HOW}"
     return ""
 
 

@@ -179,7 +179,7 @@ def answer(text: str) -> tuple[Answer, Holder | None, str]:
         return ("held", holder, "") if holder else ("unsure", None, why)
     if word == "cannot":
         return "unsure", None, rest
-    return "unsure", None, f"it said {lines[-1][:120]!r}" if lines else "it said nothing"
+    return "unsure", None, f"it said {lines[-1][:120]!r}" if lines else "no output"
 
 
 def unsure(cluster: Cluster, why: str) -> LockUnsure:

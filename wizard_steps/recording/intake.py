@@ -155,7 +155,7 @@ class Story:
     def take(self, event: ev.AnyEvent) -> None:
         for number in _times(event):
             if not 0 <= number <= MOST_SECONDS:
-                raise ValueError(f"{number:g} is no time of a walk")
+                raise ValueError(f"{number:g} is not a time of a walk")
         if isinstance(event, ev.WalkStarted):
             self._begin(event)
             return
@@ -167,7 +167,7 @@ class Story:
         match event:
             case ev.StepStarted() | ev.Judged():
                 if not 1 <= event.attempt <= 10**6:
-                    raise ValueError(f"{event.attempt} is no number of an attempt")
+                    raise ValueError(f"{event.attempt} is not the number of an attempt")
             case ev.CommandStarted():
                 if event.run in self._spools or not 0 <= event.run < 1 << 31:
                     raise ValueError(f"the run {event.run} cannot start here")
@@ -197,9 +197,9 @@ class Story:
         """Outputs follow one another in their file: what overlaps could be read a thousand times."""
         name = self._spool(event.run)
         if not 0 <= event.start <= event.end < 1 << 60 or event.end - event.start > MOST_PIECE:
-            raise ValueError(f"bytes {event.start} to {event.end} are no piece of an output")
+            raise ValueError(f"bytes {event.start} to {event.end} are not a piece of an output")
         if event.start < self._ends.get(name, 0):
-            raise ValueError(f"bytes {event.start} to {event.end} were told before")
+            raise ValueError(f"bytes {event.start} to {event.end} were read before")
         self._ends[name] = event.end
 
 

@@ -19,7 +19,7 @@ from wizard_steps.recording import intake
 from wizard_steps.recording.spool import write_all
 
 FILE = "notes.jsonl"
-#: A note is shown beside a step. ask: a question put before the answer at the step's failed gate is shown.
+#: A note is shown next to a step. ask: a question put before the answer at the step's failed gate is shown.
 NoteKind = Literal["note", "ask"]
 
 

@@ -91,7 +91,7 @@ class DiskSpool:
         if not _NAME.fullmatch(name):
             raise WalkError(f"{self.folder}: {name!r} is not the name of an output file")
         if start < 0 or (end is not None and end < start):
-            raise WalkError(f"{self.folder / name}: {start} to {end} are no places in a file")
+            raise WalkError(f"{self.folder / name}: {start} to {end} are not positions in a file")
         try:
             place = intake.open_folder(self.folder)
         except FileNotFoundError:

@@ -142,5 +142,5 @@ def framed_exit(node: Node, frame: Frame, end: Exit, complaint: bytes = b"") -> 
         return Exit(code=-1, reason="lost", detail=not_begun(node, frame, complaint, end.code))
     if end.code != 0:
         return end
-    detail = f"{node.name}: the session ended before the command did, and said nothing of it. Retry."
+    detail = f"{node.name}: the session ended before the command did, without an exit status. Retry."
     return Exit(code=-1, reason="lost", detail=detail)

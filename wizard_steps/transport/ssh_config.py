@@ -152,7 +152,7 @@ def _complaint(text: str, host: str) -> str:
         for line in lines
         if line and not line.startswith("Pseudo-terminal") and "terminating," not in line
     ]
-    return "; ".join(said) or f"`ssh -G {host}` failed and said nothing"
+    return "; ".join(said) or f"`ssh -G {host}` failed without a message"
 
 
 # --- what ssh -G leaves as it stands in the config ----------------------------------------------------

@@ -70,7 +70,7 @@ def explain(error: BaseException, place: Place, ssh: Ssh) -> Unreachable:
 def _cause(error: BaseException, place: Place, ssh: Ssh) -> str:
     if isinstance(error, socket.gaierror):
         return (
-            f"No address found for the host name {place.host!r} ({error.strerror}). Correct the node's "
+            f"No address was found for the host name {place.host!r} ({error.strerror}). Correct the node's "
             f"host in the cluster file, or HostName in {ssh.config}."
         )
     if isinstance(error, TimeoutError):

@@ -18,6 +18,7 @@ from msgspec import Struct
 from wizard_steps.diagnose import as_json, as_text
 from wizard_steps.diagnose.explain import findings_of
 from wizard_steps.errors import WalkError
+from wizard_steps.model import counted
 from wizard_steps.plan import milestone
 from wizard_steps.recording import intake
 from wizard_steps.recording.journal import Walk
@@ -78,7 +79,7 @@ def write(walk: Walk, target: Path, redactor: Redactor, fresh: Mapping[str, str]
 
 def _line(name: str, text: str, about: str) -> str:
     count = text.count(MARK)
-    hidden = f", {count} place(s) redacted" if count else ""
+    hidden = f", {counted(count, 'place')} redacted" if count else ""
     return f"{name} ({len(text.encode()):,} bytes{hidden})" + (f": {about}" if about else "")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from wizard_steps.model import counted
 from wizard_steps.recording.redact import Redactor
 from wizard_steps.walks.identify import secrets
 from wizard_steps.walks.texts import Change, Draft, Span, changed
@@ -29,7 +30,7 @@ def redact(item: Draft, redactor: Redactor) -> Draft:
     change = Change(redactor.text, lambda key, value: redactor.text(value), spans)
     kept = {name: redactor.text(text) for name, text in item.evidence.items()}
     done = Draft(changed(item.walk, change), kept, item.said)
-    return done.but(f"took secrets out of {len(places)} place(s)")
+    return done.but(f"took secrets out of {counted(len(places), 'place')}")
 
 
 def _bytes(text: str) -> bytes:

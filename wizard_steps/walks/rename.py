@@ -10,6 +10,7 @@ from typing import Literal, cast
 from msgspec import Struct
 
 from wizard_steps.errors import UsageError
+from wizard_steps.model import counted
 from wizard_steps.walks.texts import Change, Draft, Span, changed
 
 #: name: a machine or any other text, as a whole word. weak: a machine whose name is also a common word: only
@@ -72,7 +73,9 @@ def rename(item: Draft, renames: Sequence[Rename], said: str) -> Draft:
     gone = len(item.evidence) - len(kept)
     done = Draft(changed(item.walk, change), kept, item.said).but(said)
     if gone:
-        text = f"left out {gone} picture(s) of passed gates; `milepost export --to svg` draws them anew"
+        text = (
+            f"removed {counted(gone, 'picture')} of passed gates; `milepost export --to svg` makes new ones"
+        )
         return Draft(done.walk, done.evidence, (*done.said, text))
     return done
 

@@ -16,7 +16,7 @@ from wizard_steps.engine.step import ENDS, STARTS, Known, Step
 from wizard_steps.model import WIZARD, Cmd, Node, Question, Result, Results
 from wizard_steps.node.docker import image_of
 from wizard_steps.node.places import place_of
-from wizard_steps.plan import plan_for
+from wizard_steps.plan import optional, plan_for
 
 #: Rounds of questions and commands that a milestone gets at most.
 ROUNDS = 24
@@ -71,10 +71,10 @@ class Plan(Struct, frozen=True):
     simulated: bool = False
 
 
-def plan(cluster: Cluster) -> Plan:
-    """Pure: reads nothing but the cluster file's values."""
+def plan(cluster: Cluster, also: Sequence[str] = ()) -> Plan:
+    """Pure: reads nothing but the cluster file's values. ``also``: ids of optional milestones."""
     known = Known(cluster, {"fabric_ips": {node.name: address(node) for node in cluster.node_list}})
-    steps = plan_for(cluster)
+    steps = [*plan_for(cluster), *optional(*also)]
     milestones = tuple(_milestone(step, known) for step in steps)
     running = dict.fromkeys(
         f"{command.node}: {command.changes.removeprefix('starts ')}"

@@ -171,7 +171,7 @@ def test_an_existing_file_opens_the_form_unless_yes(
     path = tmp_path / "c.toml"
     path.write_text(FILE)
     monkeypatch.setattr(MilepostApp, "start", lambda self: made.append(self) or 0)
-    args = Namespace(lab=False, cluster=path, walk=None, take_over=False, yes=yes)
+    args = Namespace(lab=False, cluster=path, walk=None, take_over=False, yes=yes, load=False)
     assert interactive.run_interactive(args) == 0
     assert (made[0]._show_setup, made[0]._life._plan) == (form, not yes)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -64,14 +64,16 @@ class MilepostApp(TerminalApp[int]):
         linger: float = 0.8,
         cluster: Cluster | None = None,
         plan: bool = False,
+        also: Sequence[str] = (),
     ) -> None:
-        """``cluster``: walk it without the set-up form. ``plan``: show the plan before anything is run."""
+        """``cluster``: walk it without the set-up form. ``plan``: show it before a walk.
+        ``also``: ids of optional milestones, for the plan."""
         super().__init__()
         self.session: WalkSession | None = None
         self.opening = "starting the embedded lab: SSH servers and Ray" if lab else "starting"
         self._path = cluster_path
         self._linger = linger
-        self._life = Life(self, walk, lab, folder, engine_factory, diagnose, plan)
+        self._life = Life(self, walk, lab, folder, engine_factory, diagnose, plan, also)
         self._cluster = cluster
         self._show_setup = walk is None and not lab and cluster is None
         self._walk_screen = WalkScreen()

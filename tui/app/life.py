@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,12 +36,18 @@ LabStart = Callable[[], contextlib.AbstractAsyncContextManager[Any]]
 
 
 def live_walk(
-    cluster: Cluster, folder: Path | None, take_over: bool = False, file: Path | None = None
+    cluster: Cluster,
+    folder: Path | None,
+    take_over: bool = False,
+    also: Sequence[str] = (),
+    file: Path | None = None,
 ) -> WalkSource:
-    """A real walk over SSH."""
+    """A real walk over SSH; ``also``: optional milestones after the cluster's own."""
+    from wizard_steps.plan import optional, plan_for
     from wizard_steps.session import LiveWalk
 
-    return LiveWalk(cluster, folder, take_over=take_over, file=file)
+    steps = [*plan_for(cluster), *optional(*also)] if also else []
+    return LiveWalk(cluster, folder, take_over=take_over, file=file, steps=steps)
 
 
 class Life:
@@ -56,11 +62,13 @@ class Life:
         factory: EngineFactory,
         diagnose: DiagnoseHook | None,
         plan: bool = False,
+        also: Sequence[str] = (),
     ) -> None:
         """``plan``: show what would be done, and begin when the person says so."""
         self.lab = bool(lab)
         self.pauses = Pauses()
         self._plan = plan
+        self._also = tuple(also)
         self._start_lab = lab
         self.code = 130
         self.leaving = asyncio.Event()
@@ -181,7 +189,7 @@ class Life:
     async def _agreed(self, cluster: Cluster, file: Path | None) -> Cluster | None:
         """The cluster to walk, as it was edited before the person began; None when they leave."""
         while True:
-            answer: PlanAnswer | None = await self._app.answer_of(PlanScreen(cluster, file))
+            answer: PlanAnswer | None = await self._app.answer_of(PlanScreen(cluster, file, self._also))
             if answer == "edit" and file is not None:
                 cluster = await self._app.answer_of(SetupScreen(file)) or cluster
                 continue

@@ -40,6 +40,7 @@ MODULES = (
     "tui.cli.check",
     "tui.cli.advise",
     "tui.cli.plan",
+    "tui.cli.load",
     "tui.cli.walks",
     "tui.cli.learn",
     "tui.cli.completion",
@@ -83,6 +84,7 @@ def walk_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--yes", action="store_true", help="begin at once: without the form of an existing file and the plan"
     )
+    parser.add_argument("--load", action="store_true", help="measure the server under load as well")
     parser.add_argument("--quiet", action="store_true", help="headless: verdicts and failures only")
     add_replay_options(parser)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -38,11 +39,11 @@ class PlanScreen(Screen[PlanAnswer | None]):
     ]
     AUTO_FOCUS = "#plan-scroll"
 
-    def __init__(self, cluster: Cluster, file: Path | None) -> None:
+    def __init__(self, cluster: Cluster, file: Path | None, also: Sequence[str] = ()) -> None:
         super().__init__()
         self._cluster = cluster
         self._file = file
-        self._planned: Plan = plan(cluster)
+        self._planned: Plan = plan(cluster, also)
         self._commands = False
 
     def compose(self) -> ComposeResult:

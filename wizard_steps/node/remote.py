@@ -23,6 +23,12 @@ from wizard_steps.node.spec import Spec
 
 #: Secrets a launched server may need; handed over on standard input.
 SERVER_SECRETS = ("HF_TOKEN", "VLLM_API_KEY")
+#: The word without which no node is given a model by another; new for every walk.
+COPY_TOKEN = "MILEPOST_COPY_TOKEN"
+#: Secrets that a role is given; every other role gets SERVER_SECRETS. Everything that anybody runs on Ray
+#: inherits its environment, and vLLM hands its own workers what they need (vllm/ray/ray_env.py: all of HF_
+#: and VLLM_).
+_SECRETS: Mapping[str, tuple[str, ...]] = {"ray": (), "fetch": ("HF_TOKEN",), "share": (COPY_TOKEN,)}
 #: Ray and vLLM by their command lines. The brackets keep this very text, which is in the command line of the
 #: shell that runs it, out.
 _KINDS = "[r]aylet/raylet|[g]cs/gcs_server|bin/[v]llm.*serve|^[V]LLM::|^[r]ay::"
@@ -118,9 +124,7 @@ def launch(
         f"echo $! > {role}.pid\n"
         f'echo "started process $!, log $d/{role}.log"\necho "instance: $id"\n'
     )
-    # Everything that anybody runs on this Ray inherits its environment. vLLM hands its own workers what they
-    # need (vllm/ray/ray_env.py: all of HF_ and VLLM_).
-    secrets = () if role == "ray" else SERVER_SECRETS
+    secrets = _SECRETS.get(role, SERVER_SECRETS)
     return Cmd(key=key, text=text, mutates=True, timeout=30, show=shown, quiet=True, secrets=secrets)
 
 

@@ -106,7 +106,7 @@ class LiveWalk:
         self.folder = self.journal.folder if isinstance(self.journal, WalkFolder) else Path()
         self._transport: Transport | None = None
         self._locked: Locked | None = None
-        #: Secrets that a person typed or this walk made, by the name of the environment variable: in memory only.
+        #: Secrets that a person typed or this walk made, by name of the environment variable: in memory only.
         self._typed: dict[str, str] = {COPY_TOKEN: secrets.token_hex(32)}
         self.redactor.add(self._typed[COPY_TOKEN])
 

@@ -1,5 +1,5 @@
-"""A small model hub on loopback that answers as Hugging Face's does: files with ETag and Range, commits, gated
-models, redirects to another host. SIMULATED: its only model is noise in the right form.
+"""A small model hub on loopback that answers as Hugging Face's does: files with ETag and Range, commits,
+gated models, redirects to another host. SIMULATED: its only model is noise in the right form.
 
 The lab fetches its model from here; tests make it misbehave (``Trouble``).
 """
@@ -27,9 +27,9 @@ _CHUNK = 1 << 16
 
 
 class Trouble(Struct):
-    """What goes wrong. ``token``: only who gives it is let in ("": all; with ``gated`` nobody). ``busy``: that
-    many answers of 429 first. ``cut``: bytes after which a file's connection breaks, ``cuts`` times. ``other``:
-    files are redirected to that address. ``rate``: bytes per second of one answer; 0: no limit."""
+    """What goes wrong. ``token``: only who gives it is let in ("": all; with ``gated`` nobody). ``busy``:
+    that many answers of 429 first. ``cut``: bytes after which a file's connection breaks, ``cuts`` times.
+    ``other``: files are redirected to that address. ``rate``: bytes per second of one answer; 0: no limit."""
 
     gated: bool = False
     token: str = ""
@@ -41,8 +41,8 @@ class Trouble(Struct):
 
 
 class Hub:
-    """Serves ``folder`` as the model ``repo`` until ``close``. ``asked``: "METHOD path" of every request, with
-    " token" where one was given; ``sent``: bytes of files."""
+    """Serves ``folder`` as the model ``repo`` until ``close``. ``asked``: "METHOD path" of every request,
+    with " token" where one was given; ``sent``: bytes of files."""
 
     def __init__(self, folder: Path, repo: str, port: int = 0, trouble: Trouble | None = None) -> None:
         self.folder, self.repo, self.trouble = folder, repo, trouble or Trouble()

@@ -118,5 +118,5 @@ def hashes(path: str) -> tuple[str, str]:
 
 
 def progress(got: int, total: int, rate: float) -> str:
-    left = f", {(total - got) / rate:.0f} s left" if rate > 0 and got < total else ""
+    left = f", {(total - got) / rate:.0f} s left" if rate > 10_000 and got < total else ""
     return f"weights: {got / 1e9:.3f} of {total / 1e9:.3f} GB, {rate / 1e6:.1f} MB/s{left}"

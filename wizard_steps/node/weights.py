@@ -17,8 +17,8 @@ from wizard_steps.cluster.devices import environment
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.model import Cmd, Node, Result
 from wizard_steps.node import remote
-from wizard_steps.node.collective import script
 from wizard_steps.node.place import FETCH, SHARE, Place, Service
+from wizard_steps.node.program import program as script
 
 MARK = "weights-json: "
 #: Seconds for a look at thousands of files, and for the hub to answer.

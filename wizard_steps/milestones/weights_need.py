@@ -8,10 +8,9 @@ from msgspec import Struct
 
 from wizard_steps.cluster.devices import environment
 from wizard_steps.cluster.flags import parse
-from wizard_steps.cluster.versions import VLLM
 from wizard_steps.engine.step import Known
 from wizard_steps.facts.model_script import is_path
-from wizard_steps.facts.needs import version
+from wizard_steps.facts.needs import older
 from wizard_steps.milestones.common import failure, placed
 from wizard_steps.model import Check, Node, Results
 from wizard_steps.node import weights
@@ -26,7 +25,7 @@ NETWORK = frozenset(
 _FILES = ("auto", "hf", "safetensors", "mistral", "pt", "fastsafetensors", "bitsandbytes", "instanttensor")
 #: vLLM whose loader takes Mistral's consolidated files where a repository has them
 #: (model_executor/model_loader/default_loader.py, read in this release).
-_MISTRAL = (0, 32)
+_MISTRAL = "0.32"
 #: Links, folders and records beside each file.
 _INODES = 4
 
@@ -46,14 +45,13 @@ def flag(known: Known, name: str) -> str:
 
 
 def source(known: Known, done: Results) -> Source:
-    model = known.cluster.serve.model
-    if is_path(model):
-        return Source(folder=model, local=True)
-    release = version(known.cluster.serve.vllm_version) or version(VLLM)
+    serve = known.cluster.serve
+    if is_path(serve.model):
+        return Source(folder=serve.model, local=True)
     return Source(
-        repo=model,
+        repo=serve.model,
         revision=flag(known, "revision") or "main",
-        consolidated=flag(known, "load-format") == "mistral" or release >= _MISTRAL,
+        consolidated=flag(known, "load-format") == "mistral" or not older(serve.vllm_version, _MISTRAL),
         local=listed(done) is None and done.has("hub"),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 
 from tui.app.debug import debugging, explained, toggling
@@ -11,15 +12,17 @@ from tui.app.desk import Desk, Front
 from tui.app.evidence import Evidence
 from tui.app.fixes import Offer, offers
 from tui.app.log import LogStore
+from tui.app.pauses import Pauses
 from tui.app.phase import PhaseWatch
 from tui.app.source import WalkSource
 from wizard_steps.cluster.edit import with_value
 from wizard_steps.diagnose.model import Finding
 from wizard_steps.engine.engine import Engine
-from wizard_steps.engine.step import Known
+from wizard_steps.engine.step import Known, Step
 from wizard_steps.errors import MilepostError
 from wizard_steps.model import Question
 from wizard_steps.persist import Persist
+from wizard_steps.planning import plan
 from wizard_steps.recording import events as ev
 from wizard_steps.recording.state import State
 from wizard_steps.walks.handover import Handover, handover
@@ -32,7 +35,12 @@ class WalkSession:
     """Fed by the engine with events; read by the screen's timer."""
 
     def __init__(
-        self, source: WalkSource, front: Front, file: Path | None = None, diagnose: DiagnoseHook | None = None
+        self,
+        source: WalkSource,
+        front: Front,
+        file: Path | None = None,
+        diagnose: DiagnoseHook | None = None,
+        pauses: Pauses | None = None,
     ) -> None:
         self.source = source
         self._path = file
@@ -53,6 +61,18 @@ class WalkSession:
         self._persist = Persist(file) if file is not None and keeps else None
         self._diagnose = diagnose
         self.engine: Engine = source.engine(self.desk, self.desk, self.on_event)
+        self.pauses = pauses or Pauses()
+        self.engine.pause = self._pausing
+
+    @cached_property
+    def changing(self) -> frozenset[str]:
+        """Ids of milestones that may change something on a machine."""
+        return frozenset(one.id for one in plan(self.source.cluster).milestones if one.changes)
+
+    async def _pausing(self, step: Step) -> None:
+        self.dirty = True
+        await self.pauses.wait(step)
+        self.dirty = True
 
     def on_event(self, event: ev.AnyEvent, state: State) -> None:
         """Cheap for output; the few events that change what is in front are kept for the timer."""
@@ -114,7 +134,8 @@ class WalkSession:
     @property
     def busy(self) -> bool:
         """Whether something goes on that time passes for."""
-        return self.state.outcome is None and self.state.question is None
+        waits = self.state.question is not None or self.pauses.next is not None
+        return self.state.outcome is None and not waits
 
     def badges(self) -> list[str]:
         """What must not be overlooked."""

@@ -43,6 +43,7 @@ KEYS = (
         (
             ("c", "copy the selection, or else the command"),
             ("y", "copy the whole pane"),
+            ("s", "pause before each milestone, or no longer; Enter goes on"),
             ("h", "after the last gate: endpoint, commands to copy, what next"),
             ("m", "write a note beside the step; milepost --watch shows it"),
             ("d", "debugging switches (NCCL_DEBUG) on or off; with Ray, vllm serve must start anew"),

@@ -50,6 +50,8 @@ class WalkScreen(WalkView):
         Binding("x", "fold", "Fold", show=False),
         Binding("z", "zoom", "Zoom"),
         Binding("m", "note", "Note"),
+        Binding("enter", "go_on", "Go on", show=False),
+        Binding("s", "steps", "Step by step", show=False),
         Binding("w", "wrap", "Wrap", show=False),
         Binding("d", "app.debugging", "Debug"),
         Binding("h", "app.handover", "Hand-over", show=False),
@@ -102,6 +104,21 @@ class WalkScreen(WalkView):
     def _node_chosen(self, name: str | None) -> None:
         if name:
             self.node = name
+            self.redraw()
+
+    def action_go_on(self) -> None:
+        """With the milestone that waits for it."""
+        session = self.app.session
+        if session is not None and session.pauses.next is not None:
+            session.pauses.go()
+
+    def action_steps(self) -> None:
+        """Pause before every milestone from now on, or no longer."""
+        session = self.app.session
+        if session is not None and session.state.outcome is None:
+            on = session.pauses.toggle()
+            words = "The walk pauses before each milestone." if on else "The walk goes on without pauses."
+            self.app.notify(words, title="Step by step", markup=False, timeout=4)
             self.redraw()
 
     def action_gate(self, value: str) -> None:

@@ -19,7 +19,7 @@ from tui.widgets.bars import HeaderBar, HeadingBar, NodeBar, ProgressLine, ViewB
 from tui.widgets.compare_view import CompareView
 from tui.widgets.find_bar import FindBar
 from tui.widgets.log_view import LogView
-from tui.widgets.panes import ChecksPane, GateBar, InfoPanel
+from tui.widgets.panes import ChecksPane, GateBar, InfoPanel, PauseBar
 from tui.widgets.step_list import StepList, step_rows
 from wizard_steps.recording import events as ev
 from wizard_steps.recording.state import State
@@ -67,6 +67,7 @@ class WalkView(Screen[None]):
                         yield FindBar(id="find")
                     yield ChecksPane(id="checks")
                 yield GateBar(id="gate")
+                yield PauseBar(id="pause")
             yield InfoPanel(id="info")
         yield ProgressLine(id="progress")
         yield Footer(compact=True)
@@ -121,6 +122,7 @@ class WalkView(Screen[None]):
         self.node = present.default_node(state, shown, self.node)
         self._bars(session, state, now, shown)
         self._gate(session, shown)
+        self._pause(session)
         self._panes(session, state, shown)
 
     def _notice(self, event: ev.AnyEvent) -> None:
@@ -158,6 +160,13 @@ class WalkView(Screen[None]):
         panel.display = session.gate_open and shown == session.state.current
         if panel.display and verdict is not None:
             panel.show(len(verdict.failures), bool(session.offers()))
+
+    def _pause(self, session: WalkSession) -> None:
+        """Between two milestones, when the person wants to look."""
+        bar, step = self.query_one(PauseBar), session.pauses.next
+        bar.display = step is not None
+        if step is not None:
+            bar.show(step.title, step.id in session.changing)
 
     def _panes(self, session: WalkSession, state: State, shown: str) -> None:
         if self._view == "compare":

@@ -11,6 +11,7 @@ from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.widgets import Markdown, Static
 
+from tui.app.text import cut
 from tui.widgets.bars import Bar
 
 _GATE_KEYS = (
@@ -101,3 +102,30 @@ class GateBar(Bar):
         spare = self.size.width - sum(entry.cell_len for entry in entries)
         gap = max(1, min(3, spare // (len(entries) - 1)))
         return text.append_text(Text(" " * gap).join(entries))
+
+
+class PauseBar(Bar):
+    """Between two milestones: what comes next, and the keys that go on."""
+
+    def show(self, title: str, changes: bool) -> None:
+        if self.changed((title, changes)):
+            self._title, self._changes = title, changes
+
+    def render(self) -> Text:
+        if self._said is None:
+            return Text()
+        text = Text()
+        self.add(text, "❚❚ Paused before: ", "accent")
+        self.add(text, cut(self._title, max(8, self.size.width - 50)), "strong")
+        self.add(text, "  it changes the machines" if self._changes else "  it only reads", "quiet")
+        text.append("\n")
+        for key, label, action in (
+            ("Enter", "Go on", "go_on"),
+            ("s", "Step by step, on or off", "steps"),
+            ("q", "Stop", "gate('stop')"),
+        ):
+            entry = Text()
+            self.add(entry, key, "key")
+            entry.append(f" {label}   ").apply_meta({"@click": f"screen.{action}"})
+            text.append_text(entry)
+        return text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 
@@ -61,6 +61,8 @@ class Engine:
         self._limit = asyncio.Semaphore(cluster.ssh.limit)
         self._answers: dict[str, dict[str, str]] = {}
         self._dry = False
+        #: Awaited before the walk goes on from a passed step, with the next one: a person may want to look.
+        self.pause: Callable[[Step], Awaitable[None]] | None = None
 
     @property
     def cluster(self) -> Cluster:
@@ -105,6 +107,8 @@ class Engine:
             verdict = await self._attempt(step, gated)
             if verdict is None or verdict.passed or not gated:
                 at += 1
+                if self.pause is not None and at < len(self.plan):
+                    await self.pause(self.plan[at])
                 continue
             answer = await self._gate(step, verdict)
             if answer.value == "stop":

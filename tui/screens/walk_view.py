@@ -14,6 +14,7 @@ from textual.widgets import ContentSwitcher, Footer
 from tui.app import present
 from tui.app.checks import checks_text
 from tui.app.compare import compare_lines
+from tui.app.jump import Place, place_of
 from tui.app.session import WalkSession
 from tui.widgets.bars import HeaderBar, HeadingBar, NodeBar, ProgressLine, ViewBar
 from tui.widgets.compare_view import CompareView
@@ -159,7 +160,7 @@ class WalkView(Screen[None]):
         panel = self.query_one(GateBar)
         panel.display = session.gate_open and shown == session.state.current
         if panel.display and verdict is not None:
-            panel.show(len(verdict.failures), bool(session.offers()))
+            panel.show(len(verdict.failures), len(session.offers()))
 
     def _pause(self, session: WalkSession) -> None:
         """Between two milestones, when the person wants to look."""
@@ -214,10 +215,30 @@ class WalkView(Screen[None]):
         findings = session.findings.get(shown, ())
         pane = self.query_one(ChecksPane)
         width = pane.scrollable_content_region.width
-        key = (shown, step.attempt, step.verdict is not None, len(findings), self.app.theme, width)
+        offers = session.offers() if shown == state.current else []
+        key = (
+            shown,
+            step.attempt,
+            step.verdict is not None,
+            len(findings),
+            self.app.theme,
+            width,
+            len(offers),
+        )
         if key != self._checked:
             self._checked = key
-            pane.show_text(checks_text(step.verdict, findings, pane.styled.look, width))
+            place = self.place(session)
+            where = f"{place.run.node}: {place.run.key}" if place else ""
+            where += f", line {place.line}" if place and place.line else ""
+            pane.show_text(checks_text(step.verdict, findings, pane.styled.look, width, offers, where))
+
+    def place(self, session: WalkSession) -> Place | None:
+        """Where the log of a failed step on show is to be read."""
+        shown = self.shown
+        verdict = session.state.step(shown).verdict
+        if verdict is None or verdict.passed:
+            return None
+        return place_of(session.state, shown, verdict, session.findings.get(shown, ()))
 
     def show_view(self, name: str) -> None:
         self._switch(name)

@@ -208,8 +208,10 @@ def _following(state: State, file: str, folder: str) -> Iterator[Command]:
     name = shlex.quote(file)
     if state.facts.get("ray_address") and not state.simulated:
         yield Command("dashboard", f"milepost dashboard {name}", "")
-    if not state.simulated and not state.facts.get(LOAD):
-        yield Command("measure it", f"milepost load {name}", "")
+    if not state.simulated:
+        yield Command("watch it", f"milepost top {name}", "")
+        if not state.facts.get(LOAD):
+            yield Command("measure it", f"milepost load {name}", "")
     if folder:
         yield Command("export", f"milepost export {shlex.quote(folder)} --to html -o walk.html", "")
         yield Command("bundle", f"milepost bundle {shlex.quote(folder)}", "")

@@ -134,6 +134,20 @@ class Fabric(Struct, frozen=True, forbid_unknown_fields=True):
     fail_below: Annotated[float, Meta(ge=0, le=1)] = 0.25
 
 
+class Weights(Struct, frozen=True, forbid_unknown_fields=True):
+    """How the model comes onto the nodes before vLLM starts.
+
+    fetch  ask: one node fetches it and the others copy it from there, after the plan was shown; once: the
+           same without a question; each: vLLM downloads on every node.
+    node   the node that fetches; empty: the one that has most of it, else the one where vLLM's API will be.
+    port   where a node hands files to the next one, on the GPU network, while they are copied.
+    """
+
+    fetch: Literal["ask", "once", "each"] = "ask"
+    node: str = ""
+    port: Port = 29540
+
+
 class Load(Struct, frozen=True, forbid_unknown_fields=True):
     """`milepost load`: how much is asked, and what the server must reach. A limit of 0 is not judged.
 
@@ -164,6 +178,7 @@ class Cluster(Struct, frozen=True, dict=True, forbid_unknown_fields=True):
     ssh: Ssh = field(default_factory=Ssh)
     docker: Docker = field(default_factory=Docker)
     fabric: Fabric = field(default_factory=Fabric)
+    weights: Weights = field(default_factory=Weights)
     load: Load = field(default_factory=Load)
     env: dict[EnvName, str] = field(default_factory=dict)
     #: Set by the embedded lab: every screen and recording of it says SIMULATED.

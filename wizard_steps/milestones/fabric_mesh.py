@@ -1,4 +1,4 @@
-"""TCP between the nodes, before NCCL needs it: every node to its neighbours and the head, on ports of each kind."""
+"""TCP between the nodes, before NCCL needs it: each to its neighbours and the head, on ports of each kind."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ import msgspec
 from wizard_steps.cluster.address import address
 from wizard_steps.cluster.devices import VISIBLE, environment, named
 from wizard_steps.cluster.flag_checks import flag_problems
+from wizard_steps.cluster.replicas import deal
 from wizard_steps.cluster.values import Cluster, NodeEntry
 
 #: The name of a container image: registry, path, tag or digest.
@@ -38,7 +39,7 @@ def problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
     yield from _node_problems(cluster)
     yield from _serve_problems(cluster)
     yield from _docker_problems(cluster)
-    if cluster.without_ray:
+    if cluster.without_ray and cluster.serve.data_parallel == 1:
         yield from _equal_ranks(cluster)
     tables = {"env": cluster.env, **{f"nodes[{i}].env": entry.env for i, entry in enumerate(cluster.nodes)}}
     for table, env in tables.items():
@@ -130,6 +131,8 @@ def _serve_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
             f"TP x PP = {serve.tensor_parallel} x {serve.pipeline_parallel} = {serve.world_size} GPUs, "
             f"but the nodes promise {total}. Lower TP or PP, or add GPUs",
         )
+    elif total and (problem := deal(cluster).problem):
+        yield "serve.data_parallel", problem
     if not cluster.venv.startswith("/"):
         yield "venv", "must be an absolute path: the same on every node"
     # Secrets first: other messages repeat the flag.

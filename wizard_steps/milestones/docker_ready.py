@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from wizard_steps.cluster.checks import IMAGE_NAME
+from wizard_steps.cluster.replicas import deal
 from wizard_steps.diagnose.explain import advised
 from wizard_steps.engine.step import ABOUT_FACTS, FACTS, Bundled, Known, Step
 from wizard_steps.milestones import docker_probe as probe
@@ -174,7 +175,9 @@ def _unfit(known: Known, done: Results) -> list[Check]:
         checks.append(
             Check("image", False, f"{other!r}", "the name of an image", hint="name:tag, or name@digest")
         )
-    if _way(known, done) == "none" and it.world_size % nodes:
+    if _way(known, done) == "none" and it.data_parallel > 1 and (wrong := deal(known.cluster, True).problem):
+        checks.append(Check("replicas", False, wrong, "replicas that fit", hint="serve.data_parallel"))
+    elif _way(known, done) == "none" and it.data_parallel == 1 and it.world_size % nodes:
         hint = "choose TP x PP so that every node runs the same number of ranks"
         found = f"TP x PP = {it.world_size} ranks"
         checks.append(Check("ranks", False, found, f"a multiple of {nodes} nodes", hint=hint))

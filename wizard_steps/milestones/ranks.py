@@ -17,8 +17,8 @@ from wizard_steps.node.remote import Look
 
 #: Every rank prints this once all of them have met.
 _JOINED = re.compile(r"rank \d+ in world size \d+")
-#: Seconds for all ranks to meet. Weights are loaded later; only imports and the configuration come before.
-JOIN_LIMIT = 300.0
+#: Seconds for all ranks to meet, before weights are loaded: imports from a slow disk, and the configuration.
+JOIN_LIMIT = 900.0
 
 
 def joined(line: str) -> bool:

@@ -89,7 +89,8 @@ def test_every_engine_must_have_made_tokens_during_the_probe() -> None:
     assert step.judge(it, good).passed
     idle = probed(counters(5, 7), counters(100, 7))
     again = step.rounds(it, idle)
-    assert again is not None and again.work[0][1].key == "spread-2", "one more try"
+    assert again is not None
+    assert again.work[0][1].key == "spread-2", "one more try"
     twice = probed(counters(5, 7), counters(100, 7), counters(300, 7))
     assert step.rounds(it, twice) is None
     verdict = step.judge(it, twice)

@@ -34,7 +34,9 @@ def run_interactive(args: argparse.Namespace) -> int:
 
         if args.fault:
             find(args.fault)
-        lab = partial(Lab.start, fault=args.fault, keep=args.keep)
+        lab = partial(
+            Lab.start, fault=args.fault, keep=args.keep, executor=args.executor, replicas=args.replicas
+        )
         return MilepostApp(None, None, lab=lab, folder=args.walk, diagnose=why).start()
     path = args.cluster or Path("milepost.toml")
     if not path.exists():

@@ -39,8 +39,6 @@ def problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
     yield from _node_problems(cluster)
     yield from _serve_problems(cluster)
     yield from _docker_problems(cluster)
-    if cluster.without_ray and cluster.serve.data_parallel == 1:
-        yield from _equal_ranks(cluster)
     tables = {"env": cluster.env, **{f"nodes[{i}].env": entry.env for i, entry in enumerate(cluster.nodes)}}
     for table, env in tables.items():
         for key in env:
@@ -132,7 +130,7 @@ def _serve_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
             f"but the nodes promise {total}. Lower TP or PP, or add GPUs",
         )
     elif total and (problem := deal(cluster).problem):
-        yield "serve.data_parallel", problem
+        yield "serve.data_parallel" if serve.data_parallel > 1 else "serve.tensor_parallel", problem
     if not cluster.venv.startswith("/"):
         yield "venv", "must be an absolute path: the same on every node"
     # Secrets first: other messages repeat the flag.
@@ -194,19 +192,3 @@ def _docker_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
         yield "docker.ray", f'is {docker.ray!r}, but serve.executor = "mp" runs without Ray: leave it out'
     if cluster.path == "docker" and cluster.serve.model.startswith("/") and ":" in cluster.serve.model:
         yield "serve.model", "a path with a colon cannot be mounted into a container: rename the folder"
-
-
-def _equal_ranks(cluster: Cluster) -> Iterator[tuple[str, str]]:
-    """vLLM's --nnodes gives every node world size / nodes ranks, each on a GPU of its own."""
-    world, count = cluster.serve.world_size, len(cluster.nodes)
-    what = f"without Ray every node runs the same number of ranks: TP x PP = {world}"
-    if world % count:
-        yield "serve.tensor_parallel", f"{what} is no multiple of {count} nodes"
-        return
-    for entry, node in zip(cluster.nodes, cluster.node_list, strict=True):
-        if entry.gpus < world // count:
-            yield (
-                "serve.tensor_parallel",
-                f"{what} on {count} nodes is {world // count} a node, "
-                f"but {node.name} has gpus = {entry.gpus}",
-            )

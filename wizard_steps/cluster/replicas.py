@@ -43,7 +43,8 @@ def deal(cluster: Cluster, without_ray: bool | None = None) -> Dealt:
     serve = cluster.serve
     mp = cluster.without_ray if without_ray is None else without_ray
     if serve.data_parallel == 1:
-        return Dealt("one", tuple(Share(node, 0, 1) for node in cluster.node_list))
+        shares = tuple(Share(node, 0, 1) for node in cluster.node_list)
+        return Dealt("one", shares, _unequal(cluster) if mp else "")
     if mp and not cluster.head.gpus:
         return Dealt("inside", problem="without Ray the head runs ranks too: give it GPUs, or leave it out")
     nodes = [cluster.server, *(n for n in cluster.node_list if n != cluster.server and n.gpus)]
@@ -61,6 +62,18 @@ def deal(cluster: Cluster, without_ray: bool | None = None) -> Dealt:
             "one: raise it, or leave that node out of the file",
         )
     return Dealt("inside", _shares(nodes, counts))
+
+
+def _unequal(cluster: Cluster) -> str:
+    """vLLM's --nnodes gives every node world size / nodes ranks, each on a GPU of its own."""
+    world, count = cluster.serve.world_size, len(cluster.nodes)
+    what = f"without Ray every node runs the same number of ranks: TP x PP = {world}"
+    if world % count:
+        return f"{what} is no multiple of {count} nodes"
+    small = next((node for node in cluster.node_list if node.gpus < world // count), None)
+    if small is None:
+        return ""
+    return f"{what} on {count} nodes is {world // count} a node, but {small.name} has gpus = {small.gpus}"
 
 
 def _shares(nodes: list[Node], counts: list[int]) -> tuple[Share, ...]:

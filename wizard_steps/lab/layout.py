@@ -11,6 +11,7 @@ import shlex
 import socket
 import sys
 from pathlib import Path
+from typing import Literal
 
 from msgspec import Struct
 
@@ -19,6 +20,7 @@ from wizard_steps.errors import UsageError
 from wizard_steps.lab.reaper import MARKER
 
 GPUS = 8
+Executor = Literal["ray", "mp"]
 #: Below the ephemeral ports, above Ray's worker ports (10002-19999), so that nothing takes them meanwhile.
 PORTS = range(20000, 32768)
 #: Ray's least; twice this is what the lab needs of /dev/shm.
@@ -51,6 +53,12 @@ class Layout(Struct, frozen=True):
     hub_port: int = 0
     #: What is wrong with the lab's machines, see faults.py; empty: nothing.
     fault: str = ""
+    #: serve.executor, and how many replicas: one over both nodes, or one on each.
+    executor: Executor = "ray"
+    replicas: int = 1
+    #: Where the ranks, and the replicas, meet.
+    master_port: int = 0
+    data_parallel_port: int = 0
 
     @property
     def path(self) -> Path:
@@ -104,7 +112,15 @@ class Layout(Struct, frozen=True):
         }
 
 
-def plan(folder: Path, lab_id: str, *, real_vllm: bool | None = None, fault: str = "") -> Layout:
+def plan(
+    folder: Path,
+    lab_id: str,
+    *,
+    real_vllm: bool | None = None,
+    fault: str = "",
+    executor: Executor = "ray",
+    replicas: int = 1,
+) -> Layout:
     """Choose addresses and ports nobody uses. ``real_vllm`` None: real vLLM if this Python has it.
 
     Each lab has its own 127.x.y.0/24. (127.0.0.1 itself will not do: Ray replaces it by the address of the
@@ -114,7 +130,7 @@ def plan(folder: Path, lab_id: str, *, real_vllm: bool | None = None, fault: str
     found = _version("vllm")
     real = bool(found) if real_vllm is None else real_vllm
     net = f"127.{random.randint(16, 250)}.{random.randint(1, 250)}"
-    ports = free_ports(5)
+    ports = free_ports(7)
     return Layout(
         id=lab_id,
         folder=str(folder),
@@ -128,6 +144,10 @@ def plan(folder: Path, lab_id: str, *, real_vllm: bool | None = None, fault: str
         real_vllm=real,
         hub_port=ports[4],
         fault=fault,
+        executor=executor,
+        replicas=replicas,
+        master_port=ports[5],
+        data_parallel_port=ports[6],
     )
 
 

@@ -7,7 +7,9 @@ import hmac
 import json
 import secrets
 import socket
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -21,11 +23,12 @@ _BODY_LIMIT = 4 * 1024 * 1024
 
 
 class Model(Struct, frozen=True):
-    """``length`` is the context in tokens."""
+    """``length`` is the context in tokens; ``engines``: replicas that take the requests in turn."""
 
     name: str
     root: str
     length: int
+    engines: int = 1
 
 
 class ApiError(Exception):
@@ -42,6 +45,28 @@ class Server(ThreadingHTTPServer):
     model: Model
     api_key: str
     reachable: Callable[[], bool]
+
+    def __init__(self, *words: Any, **more: Any) -> None:
+        super().__init__(*words, **more)
+        self._count = threading.Lock()
+        self._asked = 0
+        self._tokens: Counter[int] = Counter()
+
+    def counted(self, answer: dict[str, Any]) -> dict[str, Any]:
+        """The answer, its tokens counted for the engine whose turn it is."""
+        with self._count:
+            self._tokens[self._asked % self.model.engines] += answer["usage"]["completion_tokens"]
+            self._asked += 1
+        return answer
+
+    def metrics(self) -> str:
+        """The one counter of /metrics that a gate reads, in vLLM's form."""
+        labels = [f'engine="{engine}",model_name="{self.model.name}"' for engine in range(self.model.engines)]
+        lines = [
+            f"vllm:generation_tokens_total{{{label}}} {float(self._tokens[engine])}"
+            for engine, label in enumerate(labels)
+        ]
+        return "\n".join(["# SIMULATED", "# TYPE vllm:generation_tokens_total counter", *lines, ""])
 
 
 def make(
@@ -133,6 +158,9 @@ class Handler(BaseHTTPRequestHandler):
         try:
             body = self._body()
             self._allow()
+            if (method, self.path.partition("?")[0]) == ("GET", "/metrics"):
+                self._write(200, "text/plain; version=0.0.4", self.server.metrics().encode())
+                return
             self._send(200, self._route(method, self.path.partition("?")[0], body))
         except ApiError as error:
             self._send(error.status, error.body)
@@ -166,13 +194,15 @@ class Handler(BaseHTTPRequestHandler):
             if not self.server.reachable():
                 # vLLM hangs here until its executor gives the worker up, then says this.
                 raise ApiError(500, "InternalServerError", "EngineCore encountered an issue. (SIMULATED)")
-            return chat(model, _json(body))
+            return self.server.counted(chat(model, _json(body)))
         raise ApiError(404, "NotFoundError", "Not Found")
 
     def _send(self, status: int, answer: dict[str, Any] | None) -> None:
-        body = b"" if answer is None else json.dumps(answer).encode()
+        self._write(status, "application/json", b"" if answer is None else json.dumps(answer).encode())
+
+    def _write(self, status: int, kind: str, body: bytes) -> None:
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

@@ -49,8 +49,8 @@ class Ranks:
         o = self._options
         if o.nnodes > 1:
             return int(o.nnodes) - 1
-        here = o.data_parallel_size_local or self.replicas
-        return -(-(self.replicas - int(here)) // int(here))
+        here: int = o.data_parallel_size_local or self.replicas
+        return -(-(self.replicas - here) // here)
 
     def meet(self, log: Log) -> None:
         """Returns when all are there. Raises OSError or TimeoutError."""

@@ -22,8 +22,8 @@ class Ranks:
 
     def __init__(self, options: argparse.Namespace, gpus: int) -> None:
         self._options = options
-        self.replicas = max(1, options.data_parallel_size)
-        self.world = options.tensor_parallel_size * options.pipeline_parallel_size
+        self.replicas: int = max(1, options.data_parallel_size)
+        self.world: int = options.tensor_parallel_size * options.pipeline_parallel_size
         here = options.data_parallel_size_local or 1
         needed = self.world * here if options.nnodes == 1 else self.world * self.replicas // options.nnodes
         if needed > gpus:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import secrets
 from collections import ChainMap
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,10 +16,12 @@ from wizard_steps.cluster.file import Cluster
 from wizard_steps.engine.clock import RealClock
 from wizard_steps.engine.decide import Decider
 from wizard_steps.engine.engine import Engine, OnEvent
+from wizard_steps.engine.step import Step
 from wizard_steps.engine.transport import Transport
 from wizard_steps.errors import WalkError
 from wizard_steps.node import api_key
 from wizard_steps.node.lock import LockHeld
+from wizard_steps.node.remote import COPY_TOKEN
 from wizard_steps.plan import plan_for
 from wizard_steps.recording import events as ev
 from wizard_steps.recording.journal import MemoryJournal, Meta, WalkFolder, WalkTaken, new_meta
@@ -69,7 +73,7 @@ class LiveWalk:
     and is recorded only where ``folder`` is given.
 
     ``take_over`` takes the cluster's lock from a wizard that holds it. ``new``: record in a new folder beside
-    ``folder`` where that is there already.
+    ``folder`` where that is there already. ``steps``: other milestones than the cluster's own plan.
     """
 
     def __init__(
@@ -80,8 +84,10 @@ class LiveWalk:
         take_over: bool = False,
         new: bool = False,
         file: Path | None = None,
+        steps: Sequence[Step] = (),
     ) -> None:
         self.cluster = cluster
+        self._steps = tuple(steps)
         #: The cluster file, for commands that a person is told.
         self.file = str(file or "milepost.toml")
         self.dry = dry
@@ -104,8 +110,9 @@ class LiveWalk:
         self.folder = self.journal.folder if isinstance(self.journal, WalkFolder) else Path()
         self._transport: Transport | None = None
         self._locked: Locked | None = None
-        #: Secrets that a person typed, by the name of the environment variable: in memory only.
-        self._typed: dict[str, str] = {}
+        #: Secrets that a person typed or this walk made, by name of the environment variable: in memory only.
+        self._typed: dict[str, str] = {COPY_TOKEN: secrets.token_hex(32)}
+        self.redactor.add(self._typed[COPY_TOKEN])
 
     async def settle(self, ask: api_key.Ask) -> None:
         """Before the walk: the API key, asked for where one is wanted and the environment has none.
@@ -127,7 +134,7 @@ class LiveWalk:
         self._locked = None if self.dry else Locked(cleaned, self.cluster, self.take_over)
         self._transport = self._locked or cleaned
         return Engine(
-            plan=plan_for(self.cluster),
+            plan=self._steps or plan_for(self.cluster),
             cluster=self.cluster,
             transport=Dry(self._transport) if self.dry else self._transport,
             decider=decider,
@@ -146,7 +153,9 @@ class LiveWalk:
 
     def again(self, cluster: Cluster, take_over: bool) -> LiveWalk:
         """Another walk of the cluster, recorded beside this one; secrets that were typed stay known."""
-        walk = LiveWalk(cluster, self.folder, self.dry, take_over, new=True, file=Path(self.file))
+        walk = LiveWalk(
+            cluster, self.folder, self.dry, take_over, new=True, file=Path(self.file), steps=self._steps
+        )
         walk.redactor, walk._typed = self.redactor, self._typed
         return walk
 

@@ -40,6 +40,8 @@ MODULES = (
     "tui.cli.check",
     "tui.cli.advise",
     "tui.cli.plan",
+    "tui.cli.load",
+    "tui.cli.top",
     "tui.cli.walks",
     "tui.cli.learn",
     "tui.cli.completion",
@@ -86,12 +88,16 @@ def walk_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--take-over", action="store_true", help="walk although another wizard holds this cluster"
     )
+    parser.add_argument(
+        "--yes", action="store_true", help="begin at once: without the form of an existing file and the plan"
+    )
+    parser.add_argument("--load", action="store_true", help="measure the server under load as well")
     parser.add_argument("--quiet", action="store_true", help="headless: verdicts and failures only")
     add_replay_options(parser)
 
 
-def build() -> argparse.ArgumentParser:
-    """The whole parser, for parsing, help and completion."""
+def build() -> tuple[argparse.ArgumentParser, list[str]]:
+    """The whole parser, for parsing, help and completion, and the names of its commands."""
     parser = argparse.ArgumentParser(
         prog="milepost",
         description="From bare GPU machines to a verified multi-node vLLM server on Ray, step by step.",
@@ -117,7 +123,7 @@ def build() -> argparse.ArgumentParser:
                 raise
             continue
         module.add(commands)
-    return parser
+    return parser, list(commands.choices)
 
 
 def _version() -> str:
@@ -136,9 +142,8 @@ def with_default_command(argv: Sequence[str], known: Sequence[str]) -> list[str]
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse and run. Returns the exit status; argparse itself exits with 2."""
     words = list(sys.argv[1:] if argv is None else argv)
-    parser = _small() if not words or words[0] == "--replay" or "--replay" in words else build()
-    commands = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
-    args = parser.parse_args(with_default_command(words, list(commands.choices)))
+    parser, commands = _small() if not words or "--replay" in words else build()
+    args = parser.parse_args(with_default_command(words, commands))
     with guarded():
         return _run(args)
 
@@ -158,7 +163,7 @@ def _run(args: argparse.Namespace) -> int:
         return 1
 
 
-def _small() -> argparse.ArgumentParser:
+def _small() -> tuple[argparse.ArgumentParser, list[str]]:
     """Only the walk command: what a replay needs, without the time to import the rest."""
     parser = argparse.ArgumentParser(prog="milepost")
     commands = parser.add_subparsers(dest="command")
@@ -166,7 +171,7 @@ def _small() -> argparse.ArgumentParser:
     walk.add_argument("cluster", nargs="?", type=Path)
     walk_options(walk)
     walk.set_defaults(run=run_walk)
-    return parser
+    return parser, list(commands.choices)
 
 
 def run_walk(args: argparse.Namespace) -> int:
@@ -186,6 +191,8 @@ def run_walk(args: argparse.Namespace) -> int:
         return 0
     if (args.fault or args.keep or args.executor != "ray" or args.replicas > 1) and not args.lab:
         raise UsageError("--fault, --keep, --executor and --replicas go with --lab")
+    if args.cluster is not None:
+        refuse_word(args.cluster)
     if args.lab and args.cluster:
         raise UsageError("--lab brings its own cluster file; leave the file out")
     if args.headless or args.dry_run:
@@ -200,6 +207,17 @@ def run_walk(args: argparse.Namespace) -> int:
     from tui.cli.interactive import run_interactive
 
     return run_interactive(args)
+
+
+def refuse_word(path: Path) -> None:
+    """Raises UsageError for a bare word that is neither a file nor named like one: mostly a typing error."""
+    if path.exists() or path.suffix == ".toml":
+        return
+    from difflib import get_close_matches
+
+    close = get_close_matches(str(path).lower(), build()[1], 1, 0.6)
+    hint = f"did you mean `milepost {close[0]}`?" if close else "`milepost --help` lists the commands."
+    raise UsageError(f"{path}: no such command, and no such file. {hint} A new cluster file ends in .toml.")
 
 
 def run_watch(name: str) -> int:

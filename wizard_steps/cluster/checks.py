@@ -39,6 +39,8 @@ def problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
     yield from _node_problems(cluster)
     yield from _serve_problems(cluster)
     yield from _docker_problems(cluster)
+    if (node := cluster.weights.node) and node not in (names := [n.name for n in cluster.node_list]):
+        yield "weights.node", f"{node!r} is no node of this file; it has {', '.join(names)}"
     tables = {"env": cluster.env, **{f"nodes[{i}].env": entry.env for i, entry in enumerate(cluster.nodes)}}
     for table, env in tables.items():
         for key in env:

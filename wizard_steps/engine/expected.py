@@ -104,6 +104,12 @@ class Expected(Struct, frozen=True):
             found.setdefault(part.name, []).append(part.text)
         return {name: "\n\n".join(texts) for name, texts in found.items()}
 
+    @property
+    def protocol(self) -> bool:
+        """Whether its lines are only marks between programs (``@@…``), which say nothing to a person."""
+        lines = [line for block in self.blocks for line in block.lines if not line.gap]
+        return bool(lines) and all(line.text.startswith("@@") for line in lines)
+
     def block(self, key: str, node: Node) -> Block | None:
         """The block for a command on a node; the one that says most about where it holds comes first."""
         fitting = [b for b in self.blocks if b.fits(key, node)]

@@ -6,6 +6,7 @@ import shlex
 
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.node.places import place_of
+from wizard_steps.node.program import program
 
 #: Bytes of a model's config.json that are read; quantised ones list many layers.
 CONFIG_LIMIT = 262144
@@ -78,15 +79,7 @@ def access(cluster: Cluster) -> str:
 
     The token travels on standard input: first from the wizard, then to curl or Python, never in argv.
     """
-    code = (
-        "import sys, urllib.request as u, urllib.error as e\n"
-        "t = sys.stdin.read().strip()\n"
-        "q = u.Request(sys.argv[1], method='HEAD')\n"
-        "if t: q.add_unredirected_header('Authorization', 'Bearer ' + t)\n"
-        "try: r = u.urlopen(q, timeout=20); print('http', r.status)\n"
-        "except e.HTTPError as x: print('http', x.code, x.headers.get('x-error-code') or '')\n"
-        "except Exception as x: print('error', getattr(x, 'reason', x))\n"
-    )
+    code = shlex.quote(program("hub_access.py"))
     return (
         f"{exports(cluster)}"
         "T=$HF_TOKEN; S=environment; F=${HF_TOKEN_PATH:-${HF_HOME:-$HOME/.cache/huggingface}/token}\n"
@@ -105,6 +98,6 @@ def access(cluster: Cluster) -> str:
         "else\n"
         "  P=python3; command -v python3 >/dev/null 2>&1 || "
         f"P={shlex.quote(cluster.venv)}/bin/python\n"
-        f'  printf %s "$T" | "$P" -I -c {shlex.quote(code)} "$U" 2>&1\n'
+        f'  printf %s "$T" | "$P" -I -c {code} "$U" 2>&1\n'
         "fi\n"
     )

@@ -20,7 +20,7 @@ from typing import Any, Self
 import msgspec
 
 from wizard_steps.cluster import file as clusters
-from wizard_steps.cluster.file import Cluster, NodeEntry, Ray, Serve, Ssh
+from wizard_steps.cluster.file import Cluster, NodeEntry, Ray, Serve, Ssh, Weights
 from wizard_steps.errors import MilepostError
 from wizard_steps.lab import faults, reaper
 from wizard_steps.lab import layout as layouts
@@ -196,6 +196,8 @@ def make_cluster(layout: Layout, ports: dict[str, int]) -> Cluster:
             port=layout.serve_port,
             vllm_version=layout.vllm_version,
         ),
+        weights=Weights(port=layout.copy_port),
+        env={"HF_ENDPOINT": f"http://127.0.0.1:{layout.hub_port}"} if layouts.has_hub_client() else {},
         ray=Ray(
             port=layout.ray_port,
             dashboard_port=layout.dashboard_port,

@@ -12,12 +12,13 @@ from wizard_steps.facts.netstate import Rdma, parse_mtus, parse_rdma, parse_spee
 from wizard_steps.facts.sections import Section
 from wizard_steps.milestones.common import placed
 from wizard_steps.model import Check, Cmd, Node, Result, Results
-from wizard_steps.node.collective import Told, script, told
+from wizard_steps.node.collective import Told, told
+from wizard_steps.node.program import program
 
 #: Where Ray will run (in the container, where there is one): links, RDMA ports, GIDs, what may be opened.
 LINKS = Cmd(
     "links",
-    script("links.sh"),
+    program("links.sh"),
     timeout=30,
     quiet=True,
     show="cat /sys/class/net/*/speed /sys/class/infiniband/*/ports/*/rate; ls /dev/infiniband",

@@ -6,32 +6,21 @@ import shlex
 from collections.abc import Mapping
 
 from wizard_steps.engine.step import ABOUT_FACTS, FACTS, Bundled, Known, Step
+from wizard_steps.facts.needs import satisfies
 from wizard_steps.milestones.common import everywhere, failure, same_everywhere
 from wizard_steps.model import Check, Cmd, Node, Results, Round, Verdict
 from wizard_steps.node.lines import fields
-
-_VERSIONS = """
-import sys
-from importlib import metadata
-print("python:", ".".join(map(str, sys.version_info[:3])))
-for name in ("vllm", "ray", "torch"):
-    try:
-        print(name + ":", metadata.version(name))
-    except metadata.PackageNotFoundError:
-        print(name + ": missing")
-"""
-
+from wizard_steps.node.program import program
 
 _RAYS_PYTHON = "Ray refuses a worker whose Python differs, patch too"
 
 
 def versions_command(venv: str, key: str = "versions", without_ray: bool = False) -> Cmd:
-    """Reads package metadata: importing vLLM would take half a minute."""
-    bin_ = f"{shlex.quote(venv)}/bin"
+    bin_, code = f"{shlex.quote(venv)}/bin", shlex.quote(program("versions.py"))
     text = (
         f"if [ ! -x {bin_}/python ]; then echo 'venv: missing'; exit 0; fi\n"
         f"echo venv: {shlex.quote(venv)}\n"
-        f"out=$({bin_}/python -I -c {shlex.quote(_VERSIONS)}) || exit 1\n"
+        f"out=$({bin_}/python -I -c {code} vllm ray torch) || exit 1\n"
         # A vllm command without the package can only be a stand-in: let it say what it is.
         f'case $out in *"vllm: missing"*) if [ -x {bin_}/vllm ]; then '
         f'echo "vllm: $({bin_}/vllm --version 2>/dev/null | tail -n 1)"; fi;; esac\n'
@@ -127,7 +116,7 @@ def _found(done: Results, node: Node) -> dict[str, str]:
 
 
 def _same(version: str, wanted: str, simulated: bool) -> bool:
-    return version == wanted or (simulated and "SIMULATED" in version)
+    return satisfies(version, wanted) or (simulated and "SIMULATED" in version)
 
 
 def _reachable(done: Results, node: Node) -> bool:

@@ -11,13 +11,12 @@ import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from pathlib import Path
 
 from msgspec import Struct
 
 from wizard_steps.model import Cmd, Node, Result
-from wizard_steps.node import remote
+from wizard_steps.node import ras, remote
+from wizard_steps.node.program import program
 
 #: Where the ranks meet, on the head; pairs take the ports after it. Below Linux's ephemeral ports.
 PORT = 29512
@@ -26,7 +25,9 @@ PORT = 29512
 SIZES: dict[str, tuple[int, ...]] = {"gloo": (16,), "nccl": (64, 512)}
 #: Seconds until all ranks have met (importing torch from a slow disk counts), and for the reduction itself
 #: (NCCL joins the ranks of many nodes in its first one).
-MEET, REDUCE = 90, {"gloo": 20, "nccl": 60}
+MEET, REDUCE = 90, {"gloo": 20, "nccl": 50}
+#: Seconds in one stage after which a node asks who hangs: the ranks still stand, and NCCL still answers.
+ASK = {"gloo": 10, "nccl": 25}
 
 
 class Rank(Struct, frozen=True):
@@ -53,12 +54,6 @@ class Told(Struct, frozen=True):
     devices: str = ""
 
 
-@lru_cache
-def script(name: str) -> str:
-    """A program of scripts/, as it is sent."""
-    return (Path(__file__).parent / "scripts" / name).read_text(encoding="utf-8")
-
-
 def ranks(nodes: Sequence[Node], backend: str) -> list[Rank]:
     """Consecutive ranks: all GPUs of each node with NCCL (as vLLM will use them), one process with gloo."""
     found, first = [], 0
@@ -71,9 +66,9 @@ def ranks(nodes: Sequence[Node], backend: str) -> list[Rank]:
 
 def look(python: str, kind: str) -> Cmd:
     """``python``: an sh word; ``kind``: what it belongs to, for a reader."""
-    program = shlex.quote(script("look_torch.py"))
+    code = shlex.quote(program("look_torch.py"))
     there = f"command -v {python} >/dev/null"
-    text = f"{there} || {{ echo 'torch: missing'; exit 0; }}\nexec {python} -I -c {program}\n"
+    text = f"{there} || {{ echo 'torch: missing'; exit 0; }}\nexec {python} -I -c {code}\n"
     shown = f"(which torch is in the {kind}, and does it see GPUs?)"
     return Cmd("torch", text, timeout=30, quiet=True, show=shown)
 
@@ -100,13 +95,16 @@ def command(
         "mib": SIZES[backend],
         "start": MEET,
         "limit": REDUCE[backend],
+        "ask": ASK[backend],
+        "ras": ras.PORT,
+        "stall": program("stall.py"),
     }
     own = {"NCCL_DEBUG": "INFO", "NCCL_DEBUG_SUBSYS": "INIT,NET", **env, "PYTHONUNBUFFERED": "1"}
-    words = f"{shlex.quote(script('all_reduce.py'))} {shlex.quote(json.dumps(spec, separators=(',', ':')))}"
+    words = f"{shlex.quote(program('all_reduce.py'))} {shlex.quote(json.dumps(spec, separators=(',', ':')))}"
     span = f"ranks {rank.first} to {rank.first + rank.procs - 1} of {world}"
     shown = f"(torch.distributed all_reduce: {backend}, {span})"
     text = f"exec env {remote.environment(own)} {python} -I -c {words}\n"
-    return Cmd(key, text, timeout=MEET + REDUCE[backend] + 30, show=shown)
+    return Cmd(key, text, timeout=MEET + REDUCE[backend] + 40, show=shown)
 
 
 def told(result: Result | None) -> Told:

@@ -21,6 +21,8 @@ from wizard_steps.node.spec import Spec
 
 #: The roles of what is started on a node: Ray (or the container that waits for vLLM), and vLLM.
 RAY, SERVE = "ray", "serve"
+#: Those of the weights: what fetches the model, and what hands it from node to node.
+FETCH, SHARE = "fetch", "share"
 Stop = Callable[[str], bool]
 
 
@@ -88,6 +90,11 @@ class Place(ABC):
     @abstractmethod
     def model_home(self) -> str:
         """As sh text: the hub's cache on a node."""
+
+    @property
+    def may_copy(self) -> bool:
+        """Whether a model that is a folder may be written where ``run`` runs."""
+        return not self.contained
 
     @abstractmethod
     def program(self, name: str) -> str:

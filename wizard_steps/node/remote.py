@@ -19,14 +19,17 @@ from collections.abc import Mapping, Sequence
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.model import Cmd, Node
 from wizard_steps.node import spec
+from wizard_steps.node.program import program
 from wizard_steps.node.spec import Spec
 
 #: Secrets a launched server may need; handed over on standard input.
 SERVER_SECRETS = ("HF_TOKEN", "VLLM_API_KEY")
-#: Ray and vLLM by their command lines. The brackets keep this very text, which is in the command line of the
-#: shell that runs it, out.
-_KINDS = "[r]aylet/raylet|[g]cs/gcs_server|bin/[v]llm.*serve|^[V]LLM::|^[r]ay::"
-
+#: The word without which no node is given a model by another; new for every walk.
+COPY_TOKEN = "MILEPOST_COPY_TOKEN"
+#: Secrets that a role is given; every other role gets SERVER_SECRETS. Everything that anybody runs on Ray
+#: inherits its environment, and vLLM hands its own workers what they need (vllm/ray/ray_env.py: all of HF_
+#: and VLLM_).
+_SECRETS: Mapping[str, tuple[str, ...]] = {"ray": (), "fetch": ("HF_TOKEN",), "share": (COPY_TOKEN,)}
 
 #: What ``follow`` prints when what it tries beside the log has succeeded.
 ANSWERS = "milepost: /health answers with 200"
@@ -47,23 +50,11 @@ def state_dir(cluster: Cluster, node: Node) -> str:
     return f"{cluster_dir(cluster)}/{shlex.quote(node.name)}"
 
 
-def _ours(cluster: Cluster, node: Node, role: str) -> str:
-    """sh text that defines ``d``, the state folder; ``ours``, which prints the pids of a role's processes;
-    ``kin``, which prints those that carry its name and are not ours; ``unseen``, which prints Ray and vLLM
-    of others whose environment may not be read; and ``leader``, the pid of the one that was started."""
+def _about(cluster: Cluster, node: Node, role: str, **more: int) -> str:
+    """sh text that sets what the programs of scripts/ ask for."""
     wanted = shlex.quote(f"MILEPOST_ID={identity(cluster, node, role)}")
-    return (
-        f"d={state_dir(cluster, node)}; id={wanted}\n"
-        'named() { grep -slzxF "$id" /proc/[0-9]*/environ | tr -dc "0-9\\n"; }\n'
-        'mine() { [ -O "/proc/$1" ] && grep -qszxFf "$d/life" "/proc/$1/environ"; }\n'
-        "ours() { for p in $(named); do mine $p && echo $p; done; }\n"
-        "kin() { for p in $(named); do mine $p || [ ! -e /proc/$p ] || "
-        'echo "$p of $(stat -c %U /proc/$p 2>/dev/null)"; done; }\n'
-        f"unseen() {{ for c in $(grep -slE '{_KINDS}' /proc/[0-9]*/cmdline); do q=${{c%/cmdline}}; "
-        '(: < "$q/environ") 2>/dev/null || '
-        'echo "${q#/proc/} of $(stat -c %U $q 2>/dev/null)"; done; }\n'
-        f'leader=$(cat "$d"/{role}.pid 2>/dev/null)\n'
-    )
+    numbers = "".join(f"{name}={value:d}; " for name, value in more.items())
+    return f"d={state_dir(cluster, node)}; id={wanted}; role={shlex.quote(role)}; {numbers}\n"
 
 
 def environment(values: Mapping[str, str]) -> str:
@@ -99,28 +90,13 @@ def launch(
     own = {**env, "MILEPOST_ID": ident, "SPT_NOENV": "1", "PYTHONUNBUFFERED": "1"}
     shown = f"{environment(env)} {command(argv)}".strip()
     kept = shlex.quote(Spec(tuple(argv), env, of).line())
+    exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in own.items())
     text = (
-        "umask 077\n"
-        'while IFS= read -r line; do case $line in *=*) export "${line%%=*}=${line#*=}";; esac; done\n'
-        f"d={state_dir(cluster, node)}\n"
-        'mkdir -p "$d" && cd "$d" || exit 1\n'
-        "[ -s life ] || { echo \"MILEPOST_LIFE=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \\n')\" > life; }\n"
-        f"if [ -s {role}.log ]; then mv -f {role}.log {role}.log.1; fi\n"
-        # A process whose pid or log cannot be written could never be found or read again.
-        f"echo writable 2>/dev/null > {role}.pid\n"
-        f'[ -s life ] && [ -s {role}.pid ] || {{ echo "cannot write in $d:"; df -Pk "$d"; '
-        'echo "No space left on device, or no permission"; exit 1; }\n'
-        f"id=$(cat /proc/sys/kernel/random/uuid); printf '%s\\n%s\\n' \"$id\" {kept} > {role}.start\n"
-        # Where a person looks first: one name whatever the node is called.
-        f"ln -sf {shlex.quote(node.name)}/{role}.log ../{role}.log\n"
-        'export "$(cat life)"\n'
-        f"{setup}{environment(own)} setsid nohup {command(argv)} > {role}.log 2>&1 < /dev/null &\n"
-        f"echo $! > {role}.pid\n"
-        f'echo "started process $!, log $d/{role}.log"\necho "instance: $id"\n'
+        f"{_about(cluster, node, role)}node={shlex.quote(node.name)}; spec={kept}\n"
+        f"run() {{\n{setup}\n{exports}exec setsid nohup {command(argv)}\n}}\n"
+        f"{program('launch.sh')}"
     )
-    # Everything that anybody runs on this Ray inherits its environment. vLLM hands its own workers what they
-    # need (vllm/ray/ray_env.py: all of HF_ and VLLM_).
-    secrets = () if role == "ray" else SERVER_SECRETS
+    secrets = _SECRETS.get(role, SERVER_SECRETS)
     return Cmd(key=key, text=text, mutates=True, timeout=30, show=shown, quiet=True, secrets=secrets)
 
 
@@ -155,61 +131,16 @@ def follow(
 
 
 def look(cluster: Cluster, node: Node, role: str, port: int, key: str = "look") -> Cmd:
-    """What is there already: our processes, who listens on ``port``, and Ray or vLLM that is not ours.
-
-    Other people choose their command lines: what is printed of them is one line of printable ASCII.
-    """
-    text = (
-        _ours(cluster, node, role)
-        + "echo ours: $(ours)\n"
-        + 'if [ -n "$leader" ] && ours | grep -qx "$leader"; then echo "leader: $leader"\n'
-        + f'  {{ read -r i; read -r s; }} < "$d"/{role}.start 2>/dev/null && '
-        + '{ echo "instance: $i"; printf "spec: %s\\n" "$s"; }\nfi\n'
-        + "kin | sed 's/^/kin: /'\n"
-        + "unseen | sed 's/^/unseen: /'\n"
-        + f"hex=$(printf '%04X' {int(port)})\n"
-        + 'if cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -q ":$hex [0-9A-F]*:0000 0A "; '
-        + f"then echo 'port {int(port)}: listening'; else echo 'port {int(port)}: free'; fi\n"
-        + f"for c in $(grep -slE '{_KINDS}' /proc/[0-9]*/cmdline); do\n"
-        + "  p=${c#/proc/}; p=${p%/cmdline}\n"
-        + '  [ -O "/proc/$p" ] && grep -qzs "^MILEPOST_ID=" "/proc/$p/environ" && continue\n'
-        + "  echo \"other: $p $(head -c 4096 \"$c\" 2>/dev/null | tr '\\0' ' ' | LC_ALL=C tr -c ' -~' '?' "
-        + '| cut -c1-160)"\n'
-        + "done\n"
-        + "exit 0\n"
-    )
+    """What is there already: our processes, who listens on ``port``, and Ray or vLLM that is not ours."""
+    text = f"{_about(cluster, node, role, port=port)}{program('processes.sh')}{program('look.sh')}"
     return Cmd(
         key=key, text=text, quiet=True, timeout=20, show=f"(is {role} there already? who holds {port}?)"
     )
 
 
 def stop(cluster: Cluster, node: Node, role: str, key: str = "stop", grace: int = 10) -> Cmd:
-    """End every process of a role: TERM its leader, after ``grace`` seconds KILL what is left of ours.
-
-    "nothing of ours runs" is said, and 0 returned, only where everything that could be could be looked into.
-    """
-    text = (
-        _ours(cluster, node, role)
-        + "all=$(ours); n=$(echo $all | wc -w)\n"
-        + 'if [ "$n" -eq 0 ]; then k=$(kin); u=$(unseen)\n'
-        + '  [ -n "$k$u" ] || { echo "nothing of ours runs"; exit 0; }\n'
-        + '  echo "nothing that $(id -un) started here runs."\n'
-        + '  [ -z "$k" ] || echo "$k" | sed "s/^/left alone, it carries our name but another user or start: '
-        + 'process /"\n'
-        + '  [ -z "$u" ] || echo "$(echo "$u" | wc -l) Ray or vLLM process(es) of other users that '
-        + '$(id -un) may not look into: $(echo "$u" | head -n 3 | tr "\\n" ";")"\n'
-        + "  exit 1; fi\n"
-        + 'if echo "$all" | grep -qx "$leader"; then kill -TERM "$leader" 2>/dev/null; '
-        + "else kill -TERM $all 2>/dev/null; fi\n"
-        + f'i=0; while [ $i -lt {grace * 5} ] && [ -n "$(ours)" ]; do sleep 0.2; i=$((i+1)); done\n'
-        + 'i=0; while [ $i -lt 25 ] && [ -n "$(ours)" ]; do kill -KILL $(ours) 2>/dev/null; '
-        + "sleep 0.2; i=$((i+1)); done\n"
-        + "left=$(ours)\n"
-        + 'if [ -n "$left" ]; then echo "still there:" $left; exit 1; fi\n'
-        + f'rm -f "$d"/{role}.pid "$d"/{role}.start\n'
-        + 'echo "ended $n processes"\n'
-        + 'k=$(kin); [ -z "$k" ] || { echo "left alone, it carries our name: process $k"; exit 1; }\n'
-    )
+    """End every process of a role: TERM its leader, after ``grace`` seconds KILL what is left of ours."""
+    text = f"{_about(cluster, node, role, grace=grace)}{program('processes.sh')}{program('stop.sh')}"
     return Cmd(
         key=key,
         text=text,

@@ -13,6 +13,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from wizard_steps.milestones.load_numbers import BETTER
 from wizard_steps.recording.journal import Walk
 from wizard_steps.recording.state import fold
 from wizard_steps.walks.profile import FactKind, Key, Profile, node_names, profile
@@ -33,6 +34,8 @@ _RARELY = {"kernel": 35, "os": 30}
 _SPOKEN = {"tensor_parallel": "TP", "pipeline_parallel": "PP"}
 #: A step counts as slower or faster from this factor and this many seconds on.
 _FACTOR, _SECONDS = 1.5, 2.0
+#: Share by which two loads of the same server differ without a cause.
+_NOISE = 0.1
 
 
 class Change(Struct, frozen=True):
@@ -56,16 +59,27 @@ class Slower(Struct, frozen=True):
     after: float
 
 
+class Measured(Struct, frozen=True):
+    """A number of a load that changed: ``worse`` where the server became slower."""
+
+    what: str
+    concurrency: int
+    before: float
+    after: float
+    worse: bool
+
+
 class Difference(Struct, frozen=True):
-    """Two walks compared. ``timings``: what became slower or faster."""
+    """Two walks compared. ``timings``: steps that became slower or faster; ``load``: likewise the server."""
 
     changes: tuple[Change, ...]
     verdicts: tuple[str, ...]
     timings: tuple[Slower, ...]
+    load: tuple[Measured, ...] = ()
 
     @property
     def empty(self) -> bool:
-        return not (self.changes or self.verdicts or self.timings)
+        return not (self.changes or self.verdicts or self.timings or self.load)
 
 
 def diff(before: Walk, after: Walk) -> Difference:
@@ -74,7 +88,8 @@ def diff(before: Walk, after: Walk) -> Difference:
     new = profile(after, _aliases(before, after))
     new = replace(new, facts=_in_old_words(old, new))
     changes = sorted(_changes(old, new), key=lambda c: (-c.score, c.kind, c.what, c.nodes))
-    return Difference(tuple(changes), tuple(_verdicts(old, new)), tuple(_timings(old, new)))
+    found = tuple(_verdicts(old, new)), tuple(_timings(old, new)), tuple(_load(old, new))
+    return Difference(tuple(changes), *found)
 
 
 def _aliases(before: Walk, after: Walk) -> dict[str, str]:
@@ -221,6 +236,28 @@ def _timings(old: Profile, new: Profile) -> list[Slower]:
     return sorted(found, key=lambda s: -abs(s.after - s.before))
 
 
+def _load(old: Profile, new: Profile) -> list[Measured]:
+    """What changed by more than two runs of the same server differ, the worst first."""
+    found = []
+    for key, before in old.measured.items():
+        after = new.measured.get(key)
+        if after is not None and abs(after - before) > _NOISE * max(before, after):
+            worse = (after < before) == BETTER[key[0]]
+            found.append(Measured(*key, before, after, worse))
+    return sorted(found, key=lambda m: (not m.worse, -abs(m.after - m.before) / max(m.after, m.before)))
+
+
+def _told(one: Measured) -> str:
+    share = (one.after - one.before) / one.before if one.before else 1.0
+    word = "slower" if one.worse else "faster"
+    what = one.what.replace("_", " ").replace(" ms", "").replace("output tokens per second", "tokens/s")
+    unit = " ms" if one.what.endswith("_ms") else ""
+    return (
+        f"     {word}: {what} with {one.concurrency} at once: {one.before:.1f}{unit} then, "
+        f"{one.after:.1f}{unit} now ({share:+.0%})"
+    )
+
+
 def as_json(found: Difference) -> Mapping[str, Any]:
     import msgspec
 
@@ -241,6 +278,8 @@ def as_lines(found: Difference, most: int = 20) -> list[str]:
         lines += [f"       {why}" for why in change.why]
     if len(found.changes) > most:
         lines.append(f"     and {len(found.changes) - most} more; --all shows them")
+    if found.load:
+        lines += ["", "Load:", *map(_told, found.load)]
     if found.timings:
         lines += ["", "Times:"]
     for slow in found.timings:

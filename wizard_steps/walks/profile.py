@@ -9,6 +9,7 @@ from typing import Any, Literal
 from msgspec import Struct, field
 
 from wizard_steps.facts.gpu import parse_nvidia_smi
+from wizard_steps.milestones.load_numbers import LOAD, concurrency_of, numbers
 from wizard_steps.model import Verdict
 from wizard_steps.node.lines import fields
 from wizard_steps.recording import events as ev
@@ -42,7 +43,8 @@ _IDLE = frozenset(("name", "simulated", "ours", "leader", "other", "user"))
 
 
 class Profile(Struct, frozen=True):
-    """``seconds`` is what (step, node) took in its latest attempt; of the whole step where node is empty."""
+    """``seconds`` is what (step, node) took in its latest attempt; of the whole step where node is empty.
+    ``measured`` is what a load gave: (quantity, requests at the same time)."""
 
     facts: Mapping[Key, str]
     seen_at: Mapping[Key, str]
@@ -52,6 +54,7 @@ class Profile(Struct, frozen=True):
     failed: str = ""
     outcome: str = ""
     told: str = ""
+    measured: Mapping[tuple[str, int], float] = field(default_factory=dict)
     nodes: tuple[str, ...] = field(default_factory=tuple)
 
 
@@ -71,6 +74,7 @@ def profile(walk: Walk, names: Mapping[str, str] | None = None) -> Profile:
         facts=facts,
         seen_at=seen,
         seconds={(s, alias.get(n, n)): t for (s, n), t in _seconds(state).items()},
+        measured=_measured(walk),
         verdicts={s.id: s.verdict for s in state.steps if s.verdict},
         order=tuple(s.id for s in state.steps),
         failed=failed,
@@ -125,6 +129,8 @@ def _text(value: Any) -> str:
 def _printed(walk: Walk) -> Iterator[Found]:
     for started, data in outputs(walk):
         text = data.decode("utf-8", "replace")
+        if concurrency_of(started.key) is not None:
+            continue  # measured, not a fact
         for name, pattern in _IN_LOGS:
             if hit := pattern.search(text):
                 yield ("version", name, started.node), hit[1], started.step
@@ -164,9 +170,20 @@ def _facts(state: State) -> Iterator[Found]:
         if step.verdict is None:
             continue
         for name, value in step.verdict.facts.items():
-            if isinstance(value, Mapping):
+            if isinstance(value, Mapping) and name != LOAD:
                 for node, inner in value.items():
                     yield ("network", name.rstrip("s"), str(node)), _text(inner), step.id
+
+
+def _measured(walk: Walk) -> dict[tuple[str, int], float]:
+    """From the outputs themselves: the facts of a gate that failed are not kept. The latest run counts."""
+    found: dict[tuple[str, int], float] = {}
+    for started, data in outputs(walk):
+        concurrency = concurrency_of(started.key)
+        run = numbers(data.decode("utf-8", "replace")) if concurrency is not None else None
+        if concurrency is not None and run is not None:
+            found.update({(name, concurrency): value for name, value in run.compared.items()})
+    return found
 
 
 def _seconds(state: State) -> dict[tuple[str, str], float]:

@@ -1,4 +1,4 @@
-"""The stand-in's HTTP API: /health, /version, /v1/models and /v1/chat/completions in the OpenAI format;
+"""The stand-in's HTTP API: /health, /version, /metrics, /v1/models and /v1/chat/completions (also streamed);
 /invocations and /tokenize, which vLLM answers without a key."""
 
 from __future__ import annotations
@@ -7,19 +7,20 @@ import hmac
 import json
 import secrets
 import socket
-import threading
 import time
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import cycle
 from typing import Any
 
 from msgspec import Struct
 
 from wizard_steps.cluster import versions
+from wizard_steps.lab.standins.counters import Counters
 
 REPLY = "OK. (SIMULATED reply of the milepost lab: there is no model here.) You said: "
 _BODY_LIMIT = 4 * 1024 * 1024
+CHATS = (("POST", "/v1/chat/completions"), ("POST", "/invocations"))
 
 
 class Model(Struct, frozen=True):
@@ -45,28 +46,9 @@ class Server(ThreadingHTTPServer):
     model: Model
     api_key: str
     reachable: Callable[[], bool]
-
-    def __init__(self, *words: Any, **more: Any) -> None:
-        super().__init__(*words, **more)
-        self._count = threading.Lock()
-        self._asked = 0
-        self._tokens: Counter[int] = Counter()
-
-    def counted(self, answer: dict[str, Any]) -> dict[str, Any]:
-        """The answer, its tokens counted for the engine whose turn it is."""
-        with self._count:
-            self._tokens[self._asked % self.model.engines] += answer["usage"]["completion_tokens"]
-            self._asked += 1
-        return answer
-
-    def metrics(self) -> str:
-        """The one counter of /metrics that a gate reads, in vLLM's form."""
-        labels = [f'engine="{engine}",model_name="{self.model.name}"' for engine in range(self.model.engines)]
-        lines = [
-            f"vllm:generation_tokens_total{{{label}}} {float(self._tokens[engine])}"
-            for engine, label in enumerate(labels)
-        ]
-        return "\n".join(["# SIMULATED", "# TYPE vllm:generation_tokens_total counter", *lines, ""])
+    #: One for each engine; requests go to them in turn.
+    counters: list[Counters]
+    turns: Iterator[Counters]
 
 
 def make(
@@ -77,6 +59,8 @@ def make(
     server.socket.close()
     server.socket = sock
     server.model, server.api_key, server.reachable = model, api_key, reachable
+    server.counters = [Counters(model.name, engine) for engine in range(model.engines)]
+    server.turns = cycle(server.counters)
     server.server_activate()
     return server
 
@@ -101,13 +85,13 @@ def chat(model: Model, request: Any) -> dict[str, Any]:
     name = request.get("model", model.name)
     if name != model.name:
         raise ApiError(404, "NotFoundError", f"The model `{name}` does not exist.", "model")
-    if request.get("stream"):
-        raise ApiError(400, "BadRequestError", "SIMULATED: the stand-in does not stream", "stream")
     limit = request.get("max_completion_tokens") or request.get("max_tokens") or model.length
     if not isinstance(limit, int) or limit < 1:
         raise ApiError(400, "BadRequestError", f"max_tokens must be at least 1, got {limit}.", "max_tokens")
     said = [str(m.get("content", "")) for m in request["messages"] if isinstance(m, dict)]
     words = (REPLY + (said[-1] if said else "")).split()
+    if request.get("ignore_eos"):
+        words = [words[n % len(words)] for n in range(limit + 1)]
     prompt = sum(len(text.split()) for text in said)
     return {
         "id": f"chatcmpl-{secrets.token_hex(8)}",
@@ -129,6 +113,19 @@ def chat(model: Model, request: Any) -> dict[str, Any]:
             "total_tokens": prompt + min(len(words), limit),
         },
     }
+
+
+def pieces(answer: dict[str, Any], usage: bool) -> Iterator[dict[str, Any]]:
+    """A reply as the stream that vLLM sends: a role, a word at a time, the reason, and the count."""
+    base = {**answer, "object": "chat.completion.chunk"}
+    choice, counts = base.pop("choices")[0], base.pop("usage")
+    words = choice["message"]["content"].split(" ")
+    for word in ("", *(word if n == 0 else f" {word}" for n, word in enumerate(words))):
+        delta = {"content": word} if word else {"role": "assistant", "content": ""}
+        yield {**base, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
+    yield {**base, "choices": [{"index": 0, "delta": {}, "finish_reason": choice["finish_reason"]}]}
+    if usage:
+        yield {**base, "choices": [], "usage": counts}
 
 
 def _json(body: bytes) -> dict[str, Any]:
@@ -158,10 +155,17 @@ class Handler(BaseHTTPRequestHandler):
         try:
             body = self._body()
             self._allow()
-            if (method, self.path.partition("?")[0]) == ("GET", "/metrics"):
-                self._write(200, "text/plain; version=0.0.4", self.server.metrics().encode())
-                return
-            self._send(200, self._route(method, self.path.partition("?")[0], body))
+            path = self.path.partition("?")[0]
+            if (method, path) == ("GET", "/metrics"):
+                self._write(
+                    200,
+                    "text/plain; version=0.0.4",
+                    "".join(one.page() for one in self.server.counters).encode(),
+                )
+            elif (method, path) in CHATS:
+                self._chat(_json(body))
+            else:
+                self._send(200, self._route(method, path, body))
         except ApiError as error:
             self._send(error.status, error.body)
 
@@ -190,12 +194,44 @@ class Handler(BaseHTTPRequestHandler):
         if (method, path) == ("POST", "/tokenize"):
             words = str(_json(body).get("prompt", "")).split()
             return {"count": len(words), "max_model_len": model.length, "tokens": list(range(len(words)))}
-        if (method, path) in (("POST", "/v1/chat/completions"), ("POST", "/invocations")):
-            if not self.server.reachable():
-                # vLLM hangs here until its executor gives the worker up, then says this.
-                raise ApiError(500, "InternalServerError", "EngineCore encountered an issue. (SIMULATED)")
-            return self.server.counted(chat(model, _json(body)))
         raise ApiError(404, "NotFoundError", "Not Found")
+
+    def _chat(self, request: dict[str, Any]) -> None:
+        if not self.server.reachable():
+            # vLLM hangs here until its executor gives the worker up, then says this.
+            raise ApiError(500, "InternalServerError", "EngineCore encountered an issue. (SIMULATED)")
+        answer = chat(self.server.model, request)
+        counters, prompt = next(self.server.turns), answer["usage"]["prompt_tokens"]
+        counters.begin(prompt)
+        reason = "abort"
+        try:
+            if request.get("stream"):
+                usage = bool((request.get("stream_options") or {}).get("include_usage"))
+                self._stream(answer, usage, counters)
+            else:
+                counters.first_token()
+                counters.tokens(answer["usage"]["completion_tokens"] - 1)
+                self._send(200, answer)
+            reason = answer["choices"][0]["finish_reason"]
+        finally:
+            counters.end(prompt, reason)
+
+    def _stream(self, answer: dict[str, Any], usage: bool, counters: Counters) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.close_connection = True
+        words = 0
+        for piece in pieces(answer, usage):
+            if piece["choices"] and piece["choices"][0]["delta"].get("content"):
+                if words:
+                    counters.tokens(1)
+                else:
+                    counters.first_token()
+                words += 1
+            self.wfile.write(b"data: " + json.dumps(piece).encode() + b"\n\n")
+        self.wfile.write(b"data: [DONE]\n\n")
 
     def _send(self, status: int, answer: dict[str, Any] | None) -> None:
         self._write(status, "application/json", b"" if answer is None else json.dumps(answer).encode())

@@ -13,7 +13,7 @@ from contextlib import suppress
 
 Log = Callable[..., None]
 #: Seconds: until all have met; between two tries; a killed rank lives after it has met the others.
-LIMIT, TRY, LIVES = 600.0, 0.2, 1.0
+LIMIT, TRY, LIVES = 600.0, 0.2, 0.1
 FAULTY_NODE = "lab-worker"
 
 

@@ -1,0 +1,27 @@
+#!/bin/sh
+# Our processes, who listens on $port, and Ray or vLLM that is not ours. Follows processes.sh.
+# shellcheck disable=SC2154,SC3067
+# Other people choose their command lines: what is printed of them is one line of printable ASCII.
+printable() { tr '\0' ' ' | LC_ALL=C tr -c ' -~' '?' | cut -c1-160; }
+
+# shellcheck disable=SC2046,SC2005
+echo ours: $(ours)
+if [ -n "$leader" ] && ours | grep -qx "$leader"; then
+  echo "leader: $leader"
+  { read -r instance; read -r spec; } < "$d/$role.start" 2>/dev/null &&
+    { echo "instance: $instance"; printf 'spec: %s\n' "$spec"; }
+fi
+kin | sed 's/^/kin: /'
+unseen | sed 's/^/unseen: /'
+hex=$(printf '%04X' "$port")
+if cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -q ":$hex [0-9A-F]*:0000 0A "; then
+  echo "port $port: listening"
+else
+  echo "port $port: free"
+fi
+for c in $(kind); do
+  p=${c#/proc/}; p=${p%/cmdline}
+  [ -O "/proc/$p" ] && grep -qzs '^MILEPOST_ID=' "/proc/$p/environ" && continue
+  echo "other: $p $(head -c 4096 "$c" 2>/dev/null | printable)"
+done
+exit 0

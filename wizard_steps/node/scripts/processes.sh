@@ -1,0 +1,28 @@
+#!/bin/sh
+# Which processes are ours. Needs: d (the node's state folder), id (MILEPOST_ID=...), role. Linux and GNU grep.
+# dash and busybox have test -O.
+# shellcheck disable=SC2154,SC2034,SC3067
+
+# The brackets keep this very text, which is in the command line of the shell that runs it, out.
+kinds='[r]aylet/raylet|[g]cs/gcs_server|bin/[v]llm.*serve|^[V]LLM::|^[r]ay::'
+leader=$(cat "$d/$role.pid" 2>/dev/null)
+
+named() { grep -slzxF "$id" /proc/[0-9]*/environ | tr -dc '0-9\n'; }
+mine() { [ -O "/proc/$1" ] && grep -qszxFf "$d/life" "/proc/$1/environ"; }
+# A role's processes of this user and of this life of the cluster.
+ours() { for p in $(named); do mine "$p" && echo "$p"; done; }
+# Those that carry its name and are not ours.
+kin() {
+  for p in $(named); do
+    mine "$p" || [ ! -e "/proc/$p" ] || echo "$p of $(stat -c %U "/proc/$p" 2>/dev/null)"
+  done
+}
+# Command lines of Ray and vLLM, whoever runs them.
+kind() { grep -slE "$kinds" /proc/[0-9]*/cmdline; }
+# Ray and vLLM of others whose environment may not be read.
+unseen() {
+  for c in $(kind); do
+    q=${c%/cmdline}
+    (: < "$q/environ") 2>/dev/null || echo "${q#/proc/} of $(stat -c %U "$q" 2>/dev/null)"
+  done
+}

@@ -1,0 +1,27 @@
+#!/bin/sh
+# Ends every process of a role: TERM to its leader, after $grace seconds KILL to what is left of ours. "nothing
+# of ours runs", and 0, only where everything that could be ours could be looked into. Follows processes.sh.
+# shellcheck disable=SC2154,SC2046,SC2086
+nothing_found() {
+  k=$(kin); u=$(unseen)
+  [ -n "$k$u" ] || { echo "nothing of ours runs"; exit 0; }
+  echo "nothing that $(id -un) started here runs."
+  [ -z "$k" ] || echo "$k" | sed 's/^/left alone, it carries our name but another user or start: process /'
+  [ -z "$u" ] || echo "$(echo "$u" | wc -l) Ray or vLLM process(es) of other users that $(id -un) may not" \
+    "look into: $(echo "$u" | head -n 3 | tr '\n' ';')"
+  exit 1
+}
+
+all=$(ours); n=$(echo $all | wc -w)
+[ "$n" -gt 0 ] || nothing_found
+if echo "$all" | grep -qx "$leader"; then kill -TERM "$leader" 2>/dev/null; else kill -TERM $all 2>/dev/null; fi
+i=0
+while [ $i -lt $((grace * 5)) ] && [ -n "$(ours)" ]; do sleep 0.2; i=$((i + 1)); done
+i=0
+while [ $i -lt 25 ] && [ -n "$(ours)" ]; do kill -KILL $(ours) 2>/dev/null; sleep 0.2; i=$((i + 1)); done
+left=$(ours)
+if [ -n "$left" ]; then echo "still there:" $left; exit 1; fi
+rm -f "$d/$role.pid" "$d/$role.start"
+echo "ended $n processes"
+k=$(kin)
+[ -z "$k" ] || { echo "left alone, it carries our name: process $k"; exit 1; }

@@ -65,8 +65,15 @@ def environment(known: Known, node: Node) -> dict[str, str]:
         "VLLM_HOST_IP": known.ip(node),
         **ray,
         **names,
+        **made(known, node),
         **devices.settings(known.cluster, node, known.devices(node)),
     }
+
+
+def made(known: Known, node: Node) -> dict[str, str]:
+    """What NCCL has to be told on this node, as the gate of the GPU network found."""
+    found = known.facts.get("nccl_env", {}).get(node.name, {})
+    return {str(name): str(value) for name, value in found.items()}
 
 
 def service(known: Known, node: Node, argv: Sequence[str]) -> Service:

@@ -61,7 +61,11 @@ class Place(ABC):
     @property
     def ways(self) -> Collection[str]:
         """For the expected files, see ``expected.WAYS``."""
-        return ("docker" if self.contained else "host", "without-ray" if self.without_ray else "ray")
+        return (
+            "docker" if self.contained else "host",
+            "without-ray" if self.without_ray else "ray",
+            "replicas" if self.cluster.serve.data_parallel > 1 else "one-replica",
+        )
 
     @property
     def wants_token(self) -> bool:

@@ -11,12 +11,14 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
+from wizard_steps.advisor.effect import picture_of
 from wizard_steps.cluster.file import Cluster
+from wizard_steps.cluster.replicas import deal
 from wizard_steps.engine.step import ENDS, STARTS, Known, Step
-from wizard_steps.model import Cmd, Node, Question, Result, Results
+from wizard_steps.model import WIZARD, Cmd, Node, Question, Result, Results
 from wizard_steps.node.docker import image_of
 from wizard_steps.node.places import place_of
-from wizard_steps.plan import plan_for
+from wizard_steps.plan import optional, plan_for
 
 #: Rounds of questions and commands that a milestone gets at most.
 ROUNDS = 24
@@ -42,6 +44,11 @@ class Milestone(Struct, frozen=True):
     #: What a person would be asked, and the answer that the plan goes on with.
     questions: tuple[str, ...] = ()
 
+    @property
+    def changes(self) -> tuple[Command, ...]:
+        """Its commands that change something on a node."""
+        return tuple(one for one in self.commands if one.changes and one.node != WIZARD.name)
+
 
 class Port(Struct, frozen=True):
     """A port that has to be free on a node, and who must reach it."""
@@ -63,29 +70,33 @@ class Plan(Struct, frozen=True):
     left_running: tuple[str, ...]
     #: What is not known before a node was asked.
     assumed: tuple[str, ...]
+    #: Machines, ranks, stages and replicas, as text.
+    picture: tuple[str, ...] = ()
     simulated: bool = False
 
 
-def plan(cluster: Cluster) -> Plan:
-    """Pure: reads nothing but the cluster file's values."""
+def plan(cluster: Cluster, also: Sequence[str] = ()) -> Plan:
+    """Pure: reads nothing but the cluster file's values. ``also``: ids of optional milestones."""
     known = Known(cluster, {"fabric_ips": {node.name: address(node) for node in cluster.node_list}})
-    steps = plan_for(cluster)
+    steps = [*plan_for(cluster), *optional(*also)]
+    milestones = tuple(_milestone(step, known) for step in steps)
     running = dict.fromkeys(
-        f"{node.name}: {what}"
-        for step in steps
-        for node in known.nodes
-        if (what := step.leaves_running(known, node))
+        f"{command.node}: {command.changes.removeprefix('starts ')}"
+        for milestone in milestones
+        for command in milestone.commands
+        if command.key == STARTS
     )
     return Plan(
         name=cluster.name,
         path=cluster.path,
         executor="mp" if cluster.without_ray else "ray",
         nodes=cluster.node_list,
-        milestones=tuple(_milestone(step, known) for step in steps),
+        milestones=milestones,
         ports=tuple(ports(cluster)),
         downloads=tuple(downloads(cluster)),
         left_running=tuple(running),
         assumed=tuple(_assumed(cluster)),
+        picture=tuple(picture_of(cluster)),
         simulated=cluster.simulated,
     )
 
@@ -133,13 +144,16 @@ def _command(step: Step, known: Known, node: Node, cmd: Cmd) -> Command:
 def ports(cluster: Cluster) -> Iterator[Port]:
     """Fixed ports and ranges. Source for Ray's: its port list, `ray start --help`; vLLM: --master-port."""
     head, others = cluster.head.name, "the other nodes"
-    if cluster.without_ray:
+    if cluster.without_ray and deal(cluster).kind != "inside":
         yield Port(head, str(cluster.master_port), "where vLLM's ranks meet (--master-port)", others)
-    else:
+    elif not cluster.without_ray:
         yield Port(head, str(cluster.ray.port), "Ray's head (GCS)", others)
         yield Port(head, str(cluster.ray.dashboard_port), "Ray's dashboard", cluster.ray.dashboard_host)
         for node in cluster.node_list:
             yield Port(node.name, "10002-19999", "Ray's worker processes", others)
+    if cluster.serve.data_parallel > 1:
+        port = str(cluster.serve.data_parallel_port)
+        yield Port(cluster.server.name, port, "where the replicas meet (--data-parallel-rpc-port)", others)
     for node in cluster.node_list if len(cluster.nodes) > 1 else ():
         yield Port(node.name, "random, above 1023", "NCCL and Gloo between the GPUs", others)
     yield Port(cluster.server.name, str(cluster.serve.port), "vLLM's API", f"clients ({cluster.serve.host})")

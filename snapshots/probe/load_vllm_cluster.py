@@ -30,6 +30,10 @@ class Tally:
         self.asked = self.done = self.tokens = self.stalls = 0
         self.errors: dict[str, int] = {}
         self.longest = 0.0
+        #: Words of a prompt, so that it has about as many tokens as are wanted.
+        self.words = 0
+        self.prompt_tokens = 0
+        self.cpu = time.process_time()
         self.last = time.monotonic()
 
     def token(self, now: float) -> None:
@@ -42,7 +46,7 @@ class Tally:
 
 
 async def one(client, args: argparse.Namespace, tally: Tally, number: int) -> None:
-    words = random.Random(f"{args.seed} {number}").choices(WORDS, k=args.input_tokens)
+    words = random.Random(f"{args.seed} {number}").choices(WORDS, k=tally.words)
     began = before = time.monotonic()
     pieces = tokens = 0
     tally.asked += 1
@@ -59,6 +63,7 @@ async def one(client, args: argparse.Namespace, tally: Tally, number: int) -> No
             now = time.monotonic()
             if chunk.usage:
                 tokens = chunk.usage.completion_tokens or 0
+                tally.prompt_tokens += chunk.usage.prompt_tokens or 0
             if not any(has_text(choice.delta) for choice in chunk.choices):
                 continue
             (tally.between if pieces else tally.first).append(now - before)
@@ -92,16 +97,16 @@ async def run(args: argparse.Namespace) -> Tally:
     key = os.environ.get("VLLM_API_KEY") or "EMPTY"
     client = AsyncOpenAI(base_url=args.base_url, api_key=key, timeout=args.timeout, max_retries=0)
     tally = Tally()
-    end = time.monotonic() + args.seconds if args.seconds else None
     numbers = iter(range(10**9))
 
     async def worker() -> None:
         for number in numbers:
-            if time.monotonic() >= end if end else number >= args.requests:
+            if time.monotonic() - began >= args.seconds if args.seconds else number >= args.requests:
                 return
             await one(client, args, tally, number)
 
-    began = time.monotonic()
+    tally.words = await fitting(client, args)
+    began, tally.last, tally.cpu = time.monotonic(), time.monotonic(), time.process_time()
     teller = asyncio.create_task(tell(tally, began))
     try:
         await asyncio.gather(*(worker() for _ in range(args.concurrency)))
@@ -110,6 +115,19 @@ async def run(args: argparse.Namespace) -> Tally:
         await client.close()
     report(tally, time.monotonic() - began)
     return tally
+
+
+async def fitting(client, args: argparse.Namespace) -> int:
+    """How many words make the wanted number of tokens: the server counts a short prompt."""
+    few = min(12, args.input_tokens)
+    try:
+        reply = await client.chat.completions.create(
+            model=args.model, messages=[{"role": "user", "content": " ".join(WORDS[:few])}], max_tokens=1
+        )
+    except OpenAIError:
+        return args.input_tokens  # the requests themselves will say what is wrong
+    counted = reply.usage.prompt_tokens if reply.usage else 0
+    return max(1, int(args.input_tokens * few / counted)) if counted > few else args.input_tokens
 
 
 async def tell(tally: Tally, began: float) -> None:
@@ -132,6 +150,7 @@ def report(tally: Tally, took: float) -> None:
     print("requests:", tally.done)
     print("failed:", sum(tally.errors.values()))
     print(f"seconds: {took:.2f}")
+    print("input_tokens:", tally.prompt_tokens)
     print("output_tokens:", tally.tokens)
     print(f"output_tokens_per_second: {tally.tokens / took if took else 0:.2f}")
     for name, values in (("ttft", tally.first), ("tpot", tally.per_token), ("itl", tally.between),
@@ -140,7 +159,7 @@ def report(tally: Tally, took: float) -> None:
             ordered = sorted(1000 * value for value in values)
             print(f"median_{name}_ms: {ordered[len(ordered) // 2]:.2f}")
             print(f"p99_{name}_ms: {ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]:.2f}")
-    print(f"client_cpu_percent: {100 * time.process_time() / took if took else 0:.0f}")
+    print(f"client_cpu_percent: {100 * (time.process_time() - tally.cpu) / took if took else 0:.0f}")
     print(f"longest_silence_seconds: {tally.longest:.1f}")
     print("stalls:", tally.stalls)
     for name, count in list(tally.errors.items())[:5]:

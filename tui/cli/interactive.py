@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from tui.cli.headless import also
 from wizard_steps.cluster.file import load
-from wizard_steps.plan import optional, plan_for
-from wizard_steps.session import LiveWalk
+
+#: A cluster of more machines is not edited in a form: its plan comes at once.
+FORM_NODES = 32
 
 if TYPE_CHECKING:
     from tui.app.session import WalkSession
@@ -36,16 +37,33 @@ def run_interactive(args: argparse.Namespace) -> int:
 
         if args.fault:
             find(args.fault)
-        lab = partial(Lab.start, fault=args.fault, keep=args.keep)
+        lab = partial(
+            Lab.start, fault=args.fault, keep=args.keep, executor=args.executor, replicas=args.replicas
+        )
         factory = partial(live_walk, also=also(args))
-        return MilepostApp(
-            None, None, lab=lab, folder=args.walk, engine_factory=factory, diagnose=why
-        ).start()
+        app = MilepostApp(
+            None,
+            None,
+            lab=lab,
+            folder=args.walk,
+            engine_factory=factory,
+            diagnose=why,
+            plan=not args.yes,
+            also=also(args),
+        )
+        return app.start()
     path = args.cluster or Path("milepost.toml")
-    if not path.exists():
-        factory = partial(live_walk, take_over=args.take_over, also=also(args))
-        return MilepostApp(None, path, folder=args.walk, engine_factory=factory, diagnose=why).start()
-    cluster = load(path)
-    steps = [*plan_for(cluster), *optional(*also(args))]
-    walk = LiveWalk(cluster, args.walk, take_over=args.take_over, file=path, steps=steps)
-    return MilepostApp(walk, path, diagnose=why).start()
+    # A file with a mistake is told before there is a screen, with its line.
+    cluster = load(path) if path.exists() else None
+    known = cluster is not None and (args.yes or len(cluster.nodes) > FORM_NODES)
+    factory = partial(live_walk, take_over=args.take_over, also=also(args), file=path)
+    return MilepostApp(
+        None,
+        path,
+        folder=args.walk,
+        engine_factory=factory,
+        diagnose=why,
+        cluster=cluster if known else None,
+        plan=not args.yes,
+        also=also(args),
+    ).start()

@@ -98,7 +98,12 @@ class Puller:
             self.count(os.stat(path).st_size, 0)
             return self.keep(i, path)
         for _ in range(TRIES):
-            wrong = self.pull(i, path)
+            try:
+                wrong = self.pull(i, path)
+            except OSError as error:
+                # A write into an open file does not say which one.
+                error.filename = error.filename or path
+                raise
             if not wrong:
                 return self.keep(i, path)
             say(f"weights: {wrong}: {path}; taken again")

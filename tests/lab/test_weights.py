@@ -52,9 +52,9 @@ async def test_the_word_of_the_copy_is_in_no_file(lab: Lab, tmp_path: Path) -> N
 async def test_down_ends_a_fetch_that_runs(
     lab: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for blob in lab.layout.home(lab.layout.nodes[0]).rglob("blobs/*"):
+    for blob in lab.folder.rglob("blobs/*"):
         blob.unlink()
-    walk = WeightsWalk(lab.cluster, tmp_path / "cut", cut_at="fetch")
+    walk = WeightsWalk(lab.cluster, tmp_path / "cut", cut_at="launch")
     assert await walk.run() is None
     capsys.readouterr()
     assert await down(lab.cluster) == 0

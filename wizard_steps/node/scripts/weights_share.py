@@ -98,12 +98,7 @@ class Puller:
             self.count(os.stat(path).st_size, 0)
             return self.keep(i, path)
         for _ in range(TRIES):
-            try:
-                wrong = self.pull(i, path)
-            except OSError as error:
-                # A write into an open file does not say which one.
-                error.filename = error.filename or path
-                raise
+            wrong = self.pull(i, path)
             if not wrong:
                 return self.keep(i, path)
             say(f"weights: {wrong}: {path}; taken again")
@@ -248,8 +243,11 @@ def share(spec: dict[str, Any]) -> None:
     if not model.source:
         try:
             Puller(model).run()
-        except BaseException:
+        except BaseException as error:
             model.state = "failed"
+            # A write into an open file does not say which one.
+            if isinstance(error, OSError) and not error.filename:
+                error.filename = model.folder
             raise
     linger(followers)
 

@@ -32,6 +32,7 @@ SAYS = {
     "hidden-gpus": ("12", ""),
     "worker-twice": ("2x", "lab-worker"),
     "raylet-killed": ("0x", "lab-worker"),
+    "rank-killed": ("its process ended after it had joined", "lab-worker"),
     "port-taken": ("is taken by a process milepost did not start", "lab-head"),
     "wrong-model-name": ("another-name", "lab-head"),
     "worker-vanishes": ("HTTP 500", "lab-head"),

@@ -12,6 +12,7 @@ import shlex
 import socket
 import sys
 from pathlib import Path
+from typing import Literal
 
 from msgspec import Struct
 
@@ -21,6 +22,7 @@ from wizard_steps.lab import tiny
 from wizard_steps.lab.reaper import MARKER
 
 GPUS = 8
+Executor = Literal["ray", "mp"]
 #: Below the ephemeral ports, above Ray's worker ports (10002-19999), so that nothing takes them meanwhile.
 PORTS = range(20000, 32768)
 #: Ray's least; twice this is what the lab needs of /dev/shm.
@@ -56,6 +58,12 @@ class Layout(Struct, frozen=True):
     copy_port: int = 0
     #: What is wrong with the lab's machines, see faults.py; empty: nothing.
     fault: str = ""
+    #: serve.executor, and how many replicas: one over both nodes, or one on each.
+    executor: Executor = "ray"
+    replicas: int = 1
+    #: Where the ranks, and the replicas, meet.
+    master_port: int = 0
+    data_parallel_port: int = 0
 
     @property
     def path(self) -> Path:
@@ -114,7 +122,15 @@ class Layout(Struct, frozen=True):
         }
 
 
-def plan(folder: Path, lab_id: str, *, real_vllm: bool | None = None, fault: str = "") -> Layout:
+def plan(
+    folder: Path,
+    lab_id: str,
+    *,
+    real_vllm: bool | None = None,
+    fault: str = "",
+    executor: Executor = "ray",
+    replicas: int = 1,
+) -> Layout:
     """Choose addresses and ports nobody uses. ``real_vllm`` None: real vLLM if this Python has it.
 
     Each lab has its own 127.x.y.0/24. (127.0.0.1 itself will not do: Ray replaces it by the address of the
@@ -124,7 +140,7 @@ def plan(folder: Path, lab_id: str, *, real_vllm: bool | None = None, fault: str
     found = _version("vllm")
     real = bool(found) if real_vllm is None else real_vllm
     net = f"127.{random.randint(16, 250)}.{random.randint(1, 250)}"
-    ports = free_ports(6)
+    ports = free_ports(8)
     return Layout(
         id=lab_id,
         folder=str(folder),
@@ -139,6 +155,10 @@ def plan(folder: Path, lab_id: str, *, real_vllm: bool | None = None, fault: str
         hub_port=ports[4],
         copy_port=ports[5],
         fault=fault,
+        executor=executor,
+        replicas=replicas,
+        master_port=ports[6],
+        data_parallel_port=ports[7],
     )
 
 

@@ -121,6 +121,7 @@ def wanted_of(cluster: Cluster) -> Wanted:
         kv_dtype_bytes=1.0 if _flag(flags, "--kv-cache-dtype").startswith("fp8") else 0.0,
         card=_card(_flag(flags, "--max-num-batched-tokens"), _flag(flags, "--max-num-seqs")),
         expert_parallel=cluster.serve.expert_parallel,
+        context_parallel=cluster.serve.decode_context_parallel,
     )
 
 

@@ -44,7 +44,7 @@ _HEADING = re.compile(r"^## (?P<name>[^\[]*)(?P<ways>\[.*\])?\s*$")
 #: The checks that say what of the expected text is missing.
 EXPECTED = ("expected line", "expected output")
 #: What a heading or a block may depend on: where Ray and vLLM run, and whether vLLM uses Ray.
-WAYS = ("host", "docker", "ray", "without-ray")
+WAYS = ("host", "docker", "ray", "without-ray", "one-replica", "replicas")
 
 
 _HOW = "not read as a block; write ```expect KEY, then head or worker, (optional), [ways] where needed"

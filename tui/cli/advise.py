@@ -127,15 +127,17 @@ def _text(file: Path) -> str:
 
 def _of_walk(folder: Path) -> str:
     """What vLLM printed in a walk: of its last start, the longest log of each node."""
+    from wizard_steps.milestones.serve import Serve
     from wizard_steps.recording.journal import load as load_walk
     from wizard_steps.recording.state import fold
 
-    walk, found = load_walk(folder), dict[tuple[str, str], str]()
-    for run in fold(walk.events).runs.values():
-        if run.step in ("rehearse", "serve") and run.key in ("log", "mp-log", "joined") and run.end:
+    walk, found, last = load_walk(folder), dict[tuple[str, str], str](), ""
+    for run in sorted(fold(walk.events).runs.values(), key=lambda run: run.number):
+        if run.key in Serve.keys and run.end:
             text = walk.read(run.spool, run.start or 0, run.end).decode("utf-8", "replace")
+            if read(text).tokens or read(text).workers:
+                last = run.step
             found[run.step, run.node] = max(found.get((run.step, run.node), ""), text, key=len)
-    last = next((step for step in ("serve", "rehearse") if any(s == step for s, _ in found)), "")
     return "\n".join(text for (step, _), text in found.items() if step == last)
 
 

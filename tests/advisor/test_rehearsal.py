@@ -91,9 +91,19 @@ def test_what_was_measured_goes_before_the_estimate() -> None:
     assert other.weight_bytes != 10**11
 
 
-@pytest.mark.parametrize("fact", [None, 3, {}, {"model": "m", "weights": "x"}, {"model": "m", "tokens": -1}])
+@pytest.mark.parametrize(
+    "fact",
+    [
+        None,
+        3,
+        {},
+        {"model": "m", "weights": "x"},
+        {"model": "m", "tokens": -1},
+        {"model": "m", "weights": float("inf")},
+    ],
+)
 def test_any_fact_is_read(fact: Any) -> None:
-    shape_of({**facts(), REHEARSED: fact}, "m")
+    assert effect_of(cluster(model="m"), {**facts(), REHEARSED: fact})
 
 
 def test_the_form_says_what_the_advisor_says() -> None:

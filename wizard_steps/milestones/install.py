@@ -65,8 +65,7 @@ _UV = {
     "pip": "uv=\n",
     "uv": _FIND
     + '[ -n "$uv" ] || { echo "uv is neither in PATH nor in ~/.local/bin: install it, '
-    'or set install.tool to auto"; exit 1; }\n',
-    + '[ -n "$uv" ] || { echo "uv is neither in PATH nor in ~/.local/bin: install it, or set install.tool to auto"; exit 1; }\n',
+    + 'or set install.tool to auto"; exit 1; }\n',
 }
 
 

@@ -273,6 +273,18 @@ class MilepostApp(TerminalApp[int]):
         self.copy_to_clipboard(text)
         self.notify(f"Copied: {what}", markup=False, timeout=3)
 
+    def deliver_screenshot(self, filename: str | None = None, *args: Any, **more: Any) -> str | None:
+        """Into the recording, or the current folder before there is one; says where, or why not."""
+        folder = self.session.source.folder / "evidence" if self.session is not None else Path()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            saved = self.save_screenshot(filename, path=str(folder))
+        except OSError as error:
+            self.notify(f"{folder}: {error.strerror or error}", severity="error", markup=False)
+            return None
+        self.notify(saved, title="Screenshot", markup=False)
+        return saved
+
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         if screen is self._walk_screen:
             yield from walk_commands(self, self._walk_screen)

@@ -76,7 +76,7 @@ def default_node(state: State, step_id: str, chosen: str) -> str:
 def heading(step: StepState, now: float) -> str:
     """What stands over a step: how it went, or that it goes on."""
     if step.verdict is not None:
-        return safe(step.verdict.summary)
+        return summarised(safe(step.verdict.summary))
     if step.status == "asking":
         return "waits for your answer"
     if step.status == "running":
@@ -189,3 +189,15 @@ def window_title(state: State) -> str:
     current = next((step for step in state.steps if step.id == state.current), None)
     sign = "✗ " if current is not None and current.status == "failed" else ""
     return f"{sign}{passed}/{total} {name} · milepost" if total else "milepost"
+
+
+#: Of a longer list in a heading the ends are shown.
+_LISTED = 12
+
+
+def summarised(text: str) -> str:
+    """A list of many nodes by its first two and its last: ``n0=10.0.0.1, n1=10.0.0.2 … n255=… (256)``."""
+    parts = text.split(", ")
+    if len(parts) <= _LISTED:
+        return text
+    return f"{parts[0]}, {parts[1]} … {parts[-1]} ({len(parts)} in all)"

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from wizard_steps.advisor.cards import card_named, known_names
+from wizard_steps.advisor.cards import ASSUMED, card_named, known_names
 from wizard_steps.advisor.memory import GIB, UTILISATION
 from wizard_steps.advisor.model import ModelShape
 from wizard_steps.advisor.plan import Box, Topology, Wanted, advise, consider
@@ -17,9 +17,6 @@ from wizard_steps.advisor.render import as_json, as_text, split_text
 from wizard_steps.advisor.sources import find_model
 from wizard_steps.cluster.file import load
 from wizard_steps.errors import UsageError
-
-#: Memory of one GPU in GiB when nobody says: an 80 GB card, as nvidia-smi counts it.
-DEFAULT_GPU_GIB = 79.6
 
 #: The start of vLLM is some 100 KB; a log that goes on for days is not needed (bytes).
 _LARGEST_LOG = 64 << 20
@@ -44,7 +41,7 @@ def add(subparsers: Any) -> None:
     parser.add_argument("--cluster", metavar="FILE", help="take the machines from this cluster file")
     parser.add_argument("--gpus", metavar="8x2", help="GPUs per machine x machines; also 8+8+4")
     parser.add_argument(
-        "--gpu-memory", type=float, default=0.0, metavar="GIB", help=f"of one GPU ({DEFAULT_GPU_GIB})"
+        "--gpu-memory", type=float, default=0.0, metavar="GIB", help=f"of one GPU ({ASSUMED})"
     )
     parser.add_argument(
         "--gpu", metavar="NAME", default="", help="its kind: h100, h200, a100, l40s, 4090 ..."
@@ -67,7 +64,8 @@ def add(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--log", metavar="FILE", default="",
-        help="vLLM's log of a start of this model (also with --load-format dummy): its numbers go first",
+        help="vLLM's log of a start of this model (also with --load-format dummy), or a walk that did it: "
+        "its numbers go first",
     )  # fmt: skip
     parser.add_argument("--split", metavar="TPxPP", help="judge this one pair, with its picture")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
@@ -117,6 +115,8 @@ def _told(shape: ModelShape, args: argparse.Namespace) -> ModelShape:
 
 
 def _text(file: Path) -> str:
+    if file.is_dir():
+        return _of_walk(file)
     try:
         if file.stat().st_size > _LARGEST_LOG:
             raise UsageError(f"{file}: larger than {_LARGEST_LOG >> 20} MiB: give the first part of the log")
@@ -125,8 +125,24 @@ def _text(file: Path) -> str:
         raise UsageError(f"{file}: cannot be read: {error.strerror or error}") from None
 
 
+def _of_walk(folder: Path) -> str:
+    """What vLLM printed in a walk: of its last start, the longest log of each node."""
+    from wizard_steps.milestones.serve import Serve
+    from wizard_steps.recording.journal import load as load_walk
+    from wizard_steps.recording.state import fold
+
+    walk, found, last = load_walk(folder), dict[tuple[str, str], str](), ""
+    for run in sorted(fold(walk.events).runs.values(), key=lambda run: run.number):
+        if run.key in Serve.keys and run.end:
+            text = walk.read(run.spool, run.start or 0, run.end).decode("utf-8", "replace")
+            if read(text).tokens or read(text).workers:
+                last = run.step
+            found[run.step, run.node] = max(found.get((run.step, run.node), ""), text, key=len)
+    return "\n".join(text for (step, _), text in found.items() if step == last)
+
+
 def _topology(args: argparse.Namespace) -> Topology:
-    gib, told = DEFAULT_GPU_GIB, "assumed: an 80 GB card; give --gpu or --gpu-memory"
+    gib, told = ASSUMED, "assumed: an 80 GB card; give --gpu or --gpu-memory"
     if args.gpu:
         found = card_named(args.gpu)
         if not found:

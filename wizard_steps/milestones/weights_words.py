@@ -23,7 +23,7 @@ _HINTS = {
     "source": "did the node before it vanish? retry: what has come is kept, and the copy goes on from there",
     "port": "end who has the port, or edit weights.port",
     "disk": "look at this disk (dmesg); what has come is kept",
-    "hub": "no way from this node? try a mirror (HF_ENDPOINT), `milepost help proxy`, another weights.node",
+    "hub": "no way from this node? a mirror (HF_ENDPOINT) or HTTPS_PROXY in [env], or another weights.node",
 }
 #: Files without which a snapshot is no model.
 _WEIGHTS = (".safetensors", ".bin", ".pt")
@@ -51,9 +51,7 @@ def ask(known: Known, done: Results) -> Question | None:
     if known.cluster.weights.fetch != "ask" or "fetch" in done.answers or not text:
         return None
     why = "Every node needs the whole model: each loads its own part from its own disk."
-    return Question(
-        "fetch", text, "choice", _CHOICES, "once", field="weights.fetch", why=why, unattended="once"
-    )
+    return Question("fetch", text, "choice", _CHOICES, "once", why=why, unattended="once")
 
 
 def plan(known: Known, done: Results) -> str:

@@ -204,7 +204,8 @@ def test_a_stopped_rank_is_named_with_its_node(clean: Hosts, monkeypatch: pytest
 
 def test_a_slow_link_between_two_workers_is_named(clean: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bandwidth shaped with tc: every pair works, one of them at 100 Mbit/s."""
-    clean.network.shape("b", "eth1", clean.network.fabric_ip("c"), 100)
+    for one, other in ("bc", "cb"):
+        clean.network.shape(one, "eth1", clean.network.fabric_ip(other), 100)
     done = walk(clean, monkeypatch, load(clean.cluster_file()), "ip", "fabric")
     verdict = done.verdicts["fabric"]
     named = [check for check in verdict.warnings if check.name == "pair node-b - node-c"]

@@ -18,7 +18,6 @@ from wizard_steps.milestones.common import everywhere, failure, same_everywhere
 from wizard_steps.milestones.docker_probe import Image, Inside
 from wizard_steps.model import Check, Node, Option, Question, Results, Round, Verdict
 from wizard_steps.node import docker
-from wizard_steps.node.docker_words import hint
 
 #: Open files a container must be allowed. Ray raises its own limit to the hard one.
 MIN_FILES = 16384
@@ -215,11 +214,7 @@ def _node(known: Known, done: Results, node: Node) -> list[Check]:
         if result is not None and not result.ok and result.reason != "dry":
             name = {"engine": "docker", "inside": "container"}.get(key.split("-")[0], key.split("-")[0])
             check = failure(result, node)
-            return [
-                Check(
-                    name, False, check.found, node=node.name, hint=advised(result.text) or hint(result.text)
-                )
-            ]
+            return [Check(name, False, check.found, node=node.name, hint=advised(result.text))]
     result = done.get(f"inside{suffix}", node)
     if result is None:
         return [Check("container", False, "was not run", node=node.name)]

@@ -251,33 +251,17 @@ def _broken(known: Known, done: Results) -> list[Check]:
             text,
             "an all_reduce of these two",
             nodes[b].name,
-            _hint(text),
         )
         for (a, b), text in pairs
     ]
     if len(nodes) == 2:
         return [
             *hangs,
-            Check(f"pair {nodes[0].name} - {nodes[1].name}", False, what, "", where, _hint(what)),
+            Check(f"pair {nodes[0].name} - {nodes[1].name}", False, what, "", where),
         ]
     alone = "" if pairs or not tried else f"; {len(tried)} pairs work alone, only all together fail"
     return [
         *hangs,
-        Check("all_reduce", False, f"{what}{alone}", "the right sum on every rank", where, _hint(what)),
+        Check("all_reduce", False, f"{what}{alone}", "the right sum on every rank", where),
         *checks,
     ]
-
-
-def _hint(text: str) -> str:
-    if "out of memory" in text.lower():
-        return "somebody uses these GPUs: see nvidia-smi"
-    if "address" in text.lower() and "use" in text.lower():
-        return f"a port from {collective.PORT} on is taken on the head"
-    if "no end of all_reduce" in text or "imed out" in text or "timeout" in text.lower():
-        return (
-            "small packets pass and large ones do not, or a firewall drops random ports: compare the MTU of "
-            "both interfaces (`ip link`), try `ping -M do -s 8972`, open all TCP between the nodes"
-        )
-    if "no end of meet" in text:
-        return "a rank has not come: look at its node's output"
-    return "read this node's output; NCCL_SOCKET_IFNAME and GLOO_SOCKET_IFNAME name the interface it took"

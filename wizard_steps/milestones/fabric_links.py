@@ -15,8 +15,6 @@ from wizard_steps.node.collective import Told, told
 _DEVICE = re.compile(r"\[\d+\](\w+):\d+")
 #: Bytes of headers around the data of an IPv4 ping.
 _PING = 28
-#: A pair with less than this share of the others' median is the slow one.
-_SLOW_PAIR = 0.6
 
 
 # ---- jumbo frames
@@ -235,13 +233,3 @@ def speed_on_cpu(known: Known, found: Mapping[str, Links], gbytes: float) -> Che
         "Gloo runs on the CPU, which may be the limit: if no pair stands out, look at the load of the nodes"
     )
     return Check("bandwidth", True, text, wanted, hint=hint, warning=True)
-
-
-def slow_pair(speeds: Mapping[str, float]) -> tuple[str, float, float] | None:
-    """(pair, its GB/s, median of the others) of the one pair that is much slower than the rest."""
-    if len(speeds) < 2:
-        return None
-    name = min(speeds, key=lambda pair: speeds[pair])
-    others = sorted(value for pair, value in speeds.items() if pair != name)
-    middle = others[len(others) // 2]
-    return (name, speeds[name], middle) if speeds[name] < _SLOW_PAIR * middle else None

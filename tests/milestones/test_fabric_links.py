@@ -93,7 +93,8 @@ def test_what_the_links_do_not_say_is_not_judged() -> None:
         ({"ab": 9.0, "ac": 8.0, "bc": 1.0}, ["bc"]),
         ({"ab": 1.0, "ac": 8.0, "bc": 1.1}, ["ab", "bc"]),
         # Slow, slower and slowest: nobody stands out.
-        ({"ab": 9.0, "ac": 5.0, "bc": 3.0}, []),
+        ({"ab": 9.0, "ac": 6.0, "bc": 4.0}, []),
+        ({"ab": 9.0, "ac": 5.0, "bc": 3.0}, ["ac", "bc"]),
         # Two pairs without a node in common.
         ({"ab": 1.0, "cd": 1.0, "ac": 9.0, "bd": 9.0}, []),
     ],

@@ -45,14 +45,13 @@ def test_every_command_that_starts_something_is_in_it(way: str) -> None:
     assert (
         starts
         == {
-            "bare-metal ray": ["gpu-a head", "gpu-b workers", "gpu-a weights", "gpu-a serve"],
-            "bare-metal mp": ["gpu-a weights", "gpu-a serve", "gpu-b serve"],
-            "docker ray": ["gpu-a head", "gpu-b workers", "gpu-a weights", "gpu-a serve"],
-            "docker mp": ["gpu-a head", "gpu-b workers", "gpu-a weights", "gpu-a serve", "gpu-b serve"],
+            "bare-metal ray": ["gpu-a head", "gpu-b workers", "gpu-a serve"],
+            "bare-metal mp": ["gpu-a serve", "gpu-b serve"],
+            "docker ray": ["gpu-a head", "gpu-b workers", "gpu-a serve"],
+            "docker mp": ["gpu-a head", "gpu-b workers", "gpu-a serve", "gpu-b serve"],
             "docker old spelling": [
                 "gpu-a head",
                 "gpu-b workers",
-                "gpu-a weights",
                 "gpu-a serve",
                 "gpu-b serve",
             ],

@@ -40,7 +40,7 @@ async def test_once_into_the_caches_of_both_hosts(podman: Podman, tmp_path: Path
             assert len(found.split()) == len(hub.files())
         again = await walk(file, tmp_path / "again", STEPS)
         assert again.verdicts["weights"].passed
-        assert [what for what in again.ran if what[0] == "weights" and what[2] in ("launch", "share")] == []
+        assert [what for what in again.ran if what[0] == "weights" and what[2] in ("begin", "share")] == []
     finally:
         hub.close()
         done = down(file, podman.bed.home)

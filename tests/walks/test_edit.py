@@ -255,7 +255,7 @@ def test_pictures_of_renamed_walks_are_left_out_and_texts_are_renamed(private: P
     item = Draft(walk, {"01-reach.txt": "dgx07$ id", "01-reach.svg": "<svg>dgx07</svg>"})
     done = rename.rename(item, [rename.of_name("dgx07", "alpha")], "renamed")
     assert dict(done.evidence) == {"01-reach.txt": "alpha$ id"}
-    assert "left out 1 picture" in done.said[-1]
+    assert "removed 1 picture" in done.said[-1]
 
 
 def test_saving_over_something_or_nowhere(private: Path, tmp_path: Path) -> None:

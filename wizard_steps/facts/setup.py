@@ -12,7 +12,7 @@ from wizard_steps.facts.node import NodeFacts
 
 
 class Seen(Struct, frozen=True):
-    """One machine. ``problem``: why it could not be asked. ``fabric_ip``: the one address that shares a
+    """One machine. ``problem``: why it did not answer. ``fabric_ip``: the one address that shares a
     network with all other machines, "" where there is none or a choice. ``gpus`` is None where not known."""
 
     problem: str = ""

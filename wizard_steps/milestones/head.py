@@ -33,7 +33,7 @@ class Head(Placed):
     only_ray = ("bare-metal",)
     title = "Start the head"
     short = "Ray head"
-    keys = ("start", "up")
+    keys = ("launch", "start", "up")
     owns = (r"ray\.(port|dashboard_port|dashboard_host|head_flags|auth)",)
     bundled = (Bundled(("start",), "ray-start.txt", "what Ray said when it was started"),)
     formerly = (("docker_head", {}),)

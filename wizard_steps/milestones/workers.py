@@ -27,7 +27,7 @@ class Workers(Placed):
     only_ray = ("bare-metal",)
     title = "Join the workers"
     short = "Ray workers"
-    keys = ("start", "up")
+    keys = ("launch", "start", "up")
     owns = (r"ray\.worker_flags",)
     bundled = (Bundled(("start",), "ray-start.txt", "what Ray said when it was started"),)
     formerly = (("docker_workers", {}),)

@@ -149,8 +149,12 @@ class Place(ABC):
         """A failed look or launch in the words of this place; ``text`` is what was printed."""
         return check
 
-    def by_hand(self, node: Node, ip: str, head_ip: str) -> str:
+    def by_hand(self, node: Node, env: Mapping[str, str], head_ip: str) -> str:
         """The one line of vLLM's own tools that would start the same; "" where there is none."""
+        return ""
+
+    def beside(self, node: Node, launch: str) -> str:
+        """What is wrong though the start went well, by what it printed; "" where nothing is."""
         return ""
 
     def holder(self, node: Node) -> str:

@@ -93,7 +93,7 @@ def launch(
     # Everything that anybody runs on this Ray inherits its environment. vLLM hands its own workers what they
     # need (vllm/ray/ray_env.py: all of HF_ and VLLM_).
     secrets = () if role == "ray" else SERVER_SECRETS
-    return Cmd(key=key, text=text, mutates=True, timeout=30, show=shown, quiet=True, secrets=secrets)
+    return Cmd(key=key, text=text, mutates=True, timeout=30, show=shown, secrets=secrets)
 
 
 def follow(

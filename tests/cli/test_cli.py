@@ -107,4 +107,4 @@ def test_completion(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_parser_builds_with_every_command() -> None:
-    assert "down" in build().format_help()
+    assert "down" in build()[0].format_help()

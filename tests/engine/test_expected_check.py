@@ -46,6 +46,7 @@ def block(fence: str, body: str = "yes\n") -> str:
         (block("smi (opt)"), r"t\.md:3: not read as a block"),
         ("x\n``` expect smi\nyes\n```\n", r"t\.md:2: not read as a block"),
         (block("smi", "([ (regex)\n"), r"t\.md:4: not a regular expression"),
+        (block("smi", "[[a]] (regex)\n"), r"t\.md:4: not a regular expression"),
         (block("smi", "yes\n")[:-4], r"t\.md:3: this expect block is never closed"),
     ],
 )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from wizard_steps.cluster import versions
-from wizard_steps.facts.needs import needs, older
+from wizard_steps.facts.needs import needs, older, satisfies
 
 
 def test_the_pinned_release_is_known() -> None:
@@ -34,3 +36,25 @@ def test_a_release(release: str, driver: str, capability: str, torch: str, ray: 
     assert (found.driver, found.compute_cap, found.torch, found.ray) == (driver, capability, torch, ray)
     assert not older("3.11.9", found.python_low)
     assert older("3.11.9", found.python_high)
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "same"),
+    [
+        ("0.33.0", "0.33.0", True),
+        ("0.33.0+cu129", "0.33.0", True),
+        ("0.33.1", "0.33.0", False),
+        ("0.33.0rc1", "0.33.0", False),
+        ("SIMULATED", "0.33.0", False),
+        ("", "0.33.0", False),
+    ],
+)
+def test_a_build_of_a_release_is_that_release(found: str, wanted: str, same: bool) -> None:
+    assert satisfies(found, wanted) is same
+
+
+@given(st.text())
+def test_no_text_breaks_the_comparison(text: str) -> None:
+    assert older(text, "1.0") in (True, False)
+    assert satisfies(text, "1.0") in (True, False)
+    assert needs(text) is None or text.strip()

@@ -21,5 +21,5 @@ def run(args: argparse.Namespace) -> int:
 
     from tui.cli.main import build
 
-    print(shtab.complete(build(), shell=args.shell))
+    print(shtab.complete(build()[0], shell=args.shell))
     return 0

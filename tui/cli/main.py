@@ -84,8 +84,8 @@ def walk_options(parser: argparse.ArgumentParser) -> None:
     add_replay_options(parser)
 
 
-def build() -> argparse.ArgumentParser:
-    """The whole parser, for parsing, help and completion."""
+def build() -> tuple[argparse.ArgumentParser, list[str]]:
+    """The whole parser, for parsing, help and completion, and the names of its commands."""
     parser = argparse.ArgumentParser(
         prog="milepost",
         description="From bare GPU machines to a verified multi-node vLLM server on Ray, step by step.",
@@ -111,7 +111,7 @@ def build() -> argparse.ArgumentParser:
                 raise
             continue
         module.add(commands)
-    return parser
+    return parser, list(commands.choices)
 
 
 def _version() -> str:
@@ -130,9 +130,8 @@ def with_default_command(argv: Sequence[str], known: Sequence[str]) -> list[str]
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse and run. Returns the exit status; argparse itself exits with 2."""
     words = list(sys.argv[1:] if argv is None else argv)
-    parser = _small() if not words or words[0] == "--replay" or "--replay" in words else build()
-    commands = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
-    args = parser.parse_args(with_default_command(words, list(commands.choices)))
+    parser, commands = _small() if not words or "--replay" in words else build()
+    args = parser.parse_args(with_default_command(words, commands))
     with guarded():
         return _run(args)
 
@@ -152,7 +151,7 @@ def _run(args: argparse.Namespace) -> int:
         return 1
 
 
-def _small() -> argparse.ArgumentParser:
+def _small() -> tuple[argparse.ArgumentParser, list[str]]:
     """Only the walk command: what a replay needs, without the time to import the rest."""
     parser = argparse.ArgumentParser(prog="milepost")
     commands = parser.add_subparsers(dest="command")
@@ -160,7 +159,7 @@ def _small() -> argparse.ArgumentParser:
     walk.add_argument("cluster", nargs="?", type=Path)
     walk_options(walk)
     walk.set_defaults(run=run_walk)
-    return parser
+    return parser, list(commands.choices)
 
 
 def run_walk(args: argparse.Namespace) -> int:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -56,8 +57,11 @@ def parse_line(raw: str) -> ExpectedLine:
     text = match["text"].strip()
     if kind == "regex":
         try:
-            re.compile(VARIABLE.sub("x", text))
-        except re.error as error:
+            with warnings.catch_warnings():
+                # What Python will read otherwise one day, as in "[[", is an error in a text that is to last.
+                warnings.simplefilter("error", FutureWarning)
+                re.compile(VARIABLE.sub("x", text))
+        except (re.error, FutureWarning) as error:
             raise ValueError(f"not a regular expression: {error}") from None
     return ExpectedLine(text=text, kind=kind, optional="optional" in kinds)
 

@@ -10,9 +10,8 @@ page: 7.0, and 7.5 since CUDA 13, which compiles for nothing older.
 
 from __future__ import annotations
 
-import re
-
 from msgspec import Struct
+from packaging.version import InvalidVersion, Version
 
 
 class Needs(Struct, frozen=True):
@@ -68,7 +67,8 @@ _RELEASES: dict[str, tuple[str, str, str, bool]] = {
 
 def needs(vllm: str) -> Needs | None:
     """For a version such as ``0.33.0``; None when this release is not known here."""
-    found = _RELEASES.get(".".join(vllm.split(".")[:2]))
+    release = version_of(vllm).release
+    found = _RELEASES.get(".".join(map(str, release[:2])))
     if found is None:
         return None
     torch, low, high, ray = found
@@ -77,11 +77,25 @@ def needs(vllm: str) -> Needs | None:
     return Needs(driver, serves, capability, low, high, torch, nccl, ray)
 
 
-def version(text: str) -> tuple[int, ...]:
-    """``580.65.06`` as numbers, to compare; what follows ``+`` or a letter is left out."""
-    return tuple(int(part) for part in re.findall(r"\d+", re.split(r"[+a-zA-Z]", text, maxsplit=1)[0]))
+def version_of(text: str) -> Version:
+    """A version of whatever kind; what a node printed and nobody can read is lower than all."""
+    try:
+        return Version(text.strip())
+    except InvalidVersion:
+        return Version("0")
+
+
+def major(text: str) -> int:
+    """``13`` of ``13.0``; 0 for what is no version."""
+    return version_of(text).major
 
 
 def older(found: str, wanted: str) -> bool:
-    """True when ``found`` is lower than ``wanted``, compared number by number."""
-    return bool(found) and version(found) < version(wanted)
+    """True when ``found`` is lower than ``wanted`` (PEP 440; a build's own suffix does not count)."""
+    return bool(found) and version_of(version_of(found).public) < version_of(wanted)
+
+
+def satisfies(found: str, wanted: str) -> bool:
+    """True when pip would take ``found`` for ``==wanted``: ``0.33.0+cu129`` is a build of ``0.33.0``."""
+    read = version_of(found)
+    return found == wanted or (read.release != (0,) and version_of(read.public) == version_of(wanted))

@@ -88,7 +88,7 @@ def _cuda(node: str, facts: NodeFacts, need: wanted.Needs | None) -> Finding:
     cuda = facts.gpu.cuda
     if not cuda:
         return Finding("CUDA", node, "unknown", "not told", "nvidia-smi named no CUDA version")
-    if need and wanted.version(cuda)[:1] < wanted.version(need.cuda)[:1]:
+    if need and wanted.major(cuda) < wanted.major(need.cuda):
         message = f"the driver serves CUDA up to {cuda}; this vLLM build needs {need.cuda}"
         return Finding("CUDA", node, "fail", cuda, message, "upgrade the driver")
     return ok("CUDA", node, f"up to {cuda}")
@@ -124,7 +124,7 @@ def _health(node: str, facts: NodeFacts, used: Sequence[Gpu]) -> Iterator[Findin
 
 def _capability(node: str, used: Sequence[Gpu], need: wanted.Needs | None) -> Iterator[Finding]:
     caps = [gpu.compute_cap for gpu in used if gpu.compute_cap]
-    low = min(caps, key=wanted.version, default="")
+    low = min(caps, key=wanted.version_of, default="")
     if need and wanted.older(low, need.compute_cap):
         message = f"vLLM needs compute capability {need.compute_cap} or higher"
         yield Finding("capability", node, "fail", low, message, "use newer GPUs or an older vLLM")

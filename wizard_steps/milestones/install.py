@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping
 
 from wizard_steps.engine.step import ABOUT_FACTS, FACTS, Bundled, Known, Step
+from wizard_steps.facts.needs import satisfies
 from wizard_steps.milestones.common import everywhere, failure, same_everywhere
 from wizard_steps.model import Check, Cmd, Node, Results, Round, Verdict
 from wizard_steps.node.lines import fields
@@ -116,7 +117,7 @@ def _found(done: Results, node: Node) -> dict[str, str]:
 
 
 def _same(version: str, wanted: str, simulated: bool) -> bool:
-    return version == wanted or (simulated and "SIMULATED" in version)
+    return satisfies(version, wanted) or (simulated and "SIMULATED" in version)
 
 
 def _reachable(done: Results, node: Node) -> bool:

@@ -22,7 +22,7 @@ def main(target: Path) -> None:
     folder = Path(tempfile.mkdtemp(prefix="milepost-recording-", dir="/var/tmp")) / "walk"
     with Hosts(names=("a", "b"), octet=OCTET) as bed, Podman(bed) as podman:
         file = podman.cluster_file(
-            bed.folder / "milepost.toml", IMAGE, serve={"pipeline_parallel": 2, "ready_timeout": 600}
+            bed.folder / "milepost.toml", IMAGE, serve={"pipeline_parallel": 2, "ready_timeout": 600}, gpus=1
         )
         try:
             with HeadlessWalk(file, folder, bed.home) as walk:

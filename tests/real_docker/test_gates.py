@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import resource
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -24,9 +23,9 @@ async def ready(
     return await walk(file, tmp_path / "walk", ("docker_ready",), answers)
 
 
-def docker_client() -> str:
+def docker_client(podman: Podman) -> str:
     """Docker's own client, which has no engine in the hosts of the bed."""
-    found = shutil.which("docker", path="/usr/local/bin:/usr/local/sbin") or ""
+    found = str(podman.client() or "")
     version = subprocess.run([found, "--version"], capture_output=True, text=True).stdout if found else ""
     if not version.startswith("Docker version"):
         pytest.skip("no docker client of docker's own on this machine")
@@ -52,7 +51,7 @@ async def test_no_docker(podman: Podman, tmp_path: Path) -> None:
 
 
 async def test_a_client_without_an_engine(podman: Podman, tmp_path: Path) -> None:
-    walked = await ready(podman, tmp_path, command=docker_client())
+    walked = await ready(podman, tmp_path, command=docker_client(podman))
     assert walked.failing("docker_ready") == {"docker@node-a", "docker@node-b"}
     assert "Cannot connect to the Docker daemon" in walked.told("docker_ready")
     assert "systemctl start docker" in walked.told("docker_ready")
@@ -60,7 +59,7 @@ async def test_a_client_without_an_engine(podman: Podman, tmp_path: Path) -> Non
 
 async def test_no_permission_on_the_socket(podman: Podman, tmp_path: Path) -> None:
     """A socket that only root may open, and a user who is not root: the client's own words."""
-    client = docker_client()
+    client = docker_client(podman)
     listener = (
         "import socket,os,time\ns=socket.socket(socket.AF_UNIX)\ns.bind('/run/engine.sock')\n"
         "os.chmod('/run/engine.sock', 0o600)\ns.listen()\ntime.sleep(120)\n"

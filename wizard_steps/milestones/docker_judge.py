@@ -144,15 +144,19 @@ def _cache(known: Known, found: Inside, node: Node) -> list[Check]:
 
 def _gpus(known: Known, engine: Engine, found: Inside, node: Node) -> Check:
     """Only a look inside tells: an engine may take the flags and do nothing."""
-    said = f"{found.gpus} in the container" + ("" if found.gpus else f": {found.smi}")
+    more = f", {node.gpus} of them used" if 0 < node.gpus < found.gpus else ""
+    said = f"{found.gpus} in the container" + (more if found.gpus else f": {found.smi}")
     way = engines.gpu_way(engine, known.cluster.docker.gpu_flags)
     if found.gpus:
         hint_ = "compare with nvidia-smi on the host; NVIDIA_VISIBLE_DEVICES or a flag hides some"
+    elif not node.gpus:
+        hint_ = ""
     elif way.hint:
         hint_ = f"{way.text}: {way.hint}"
     else:
         hint_ = f"the engine gave it none ({way.text}): does `nvidia-smi` work on the host?"
-    return Check("GPUs", found.gpus == node.gpus, said, f"{node.gpus}", node.name, hint_)
+    # Where only some are used, CUDA_VISIBLE_DEVICES says which: see the nvidia-smi gate.
+    return Check("GPUs", found.gpus >= node.gpus, said, f"at least {node.gpus}", node.name, hint_)
 
 
 def _network(engine: Engine, found: Inside, node: Node) -> list[Check]:

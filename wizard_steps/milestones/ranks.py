@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 
 from wizard_steps.engine.step import Known
-from wizard_steps.milestones import alive, model, running, vllm
+from wizard_steps.milestones import alive, model, rank_places, running, vllm
 from wizard_steps.milestones.common import failure, placed
 from wizard_steps.model import Check, Node, Result, Results, Round, Verdict
 from wizard_steps.node.place import SERVE
@@ -51,7 +51,9 @@ def rounds(known: Known, done: Results) -> Round | None:
         head = vllm.service(known, known.head)
         return Round(work=((known.head, place.follow(head, "mp-log", limit, vllm.over, vllm.health(known))),))
     log = done.get("mp-log", known.head)
-    return None if vllm.ready(log) or (log is not None and log.reason == "lost") else _stop(known)
+    if vllm.ready(log):
+        return rank_places.rounds(known, done)
+    return None if (log is not None and log.reason == "lost") else _stop(known)
 
 
 def _stop(known: Known) -> Round:
@@ -102,6 +104,9 @@ def judge(known: Known, done: Results) -> Verdict:
         same = [running.check(known, done, s, "vLLM") for s in services] if not done.has("launch") else []
         found = [check for check in same if check is not None]
         checks += found or [Check("vLLM", True, "started", vllm.READY, known.head.name)]
+        checks += rank_places.checks(known, done)
+        if not all(check.ok for check in checks):
+            return Verdict(False, "vLLM serves, but not every node has a part in it", tuple(checks))
         return Verdict(True, f"vLLM serves {it.name} at {url}, without Ray", tuple(checks), {"url": url})
     if log is not None:
         checks.append(_why(log, known.head, vllm.READY))

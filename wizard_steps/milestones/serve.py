@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from wizard_steps.engine.step import Bundled, Known
-from wizard_steps.milestones import alive, model, ranks, running, vllm
+from wizard_steps.milestones import alive, model, rank_places, ranks, running, vllm
 from wizard_steps.milestones.common import Placed, failure, placed
 from wizard_steps.milestones.vllm import NO_PLACE, READY
 from wizard_steps.model import Check, Node, Result, Results, Round, Verdict, Work
@@ -76,7 +76,7 @@ def _rounds(known: Known, done: Results) -> Round | None:
         limit = float(known.cluster.serve.ready_timeout)
         return Round(work=((head, place.follow(service, "log", limit, vllm.over, vllm.health(known))),))
     if vllm.ready(log := done.get("log", head)):
-        return None
+        return rank_places.rounds(known, done)
     if log is not None and log.reason in ("lost", "cancelled"):
         return None  # only the line to it broke; vLLM may be fine, and the next walk finds it
     return Round(work=((head, place.stop(head, SERVE, grace=5)), *alive.looks(known)))
@@ -99,7 +99,10 @@ def _judge(known: Known, done: Results) -> Verdict:
         url = f"http://{known.ip(known.server)}:{known.cluster.serve.port}/v1"
         again = "started anew" if done.get("clear", head) else "started"
         check = running.check(known, done, service, "vLLM") or Check("vLLM", True, again, READY, head.name)
-        return Verdict(True, f"vLLM serves {known.cluster.serve.name} at {url}", (check,), {"url": url})
+        found = [check, *rank_places.checks(known, done)]
+        if not all(one.ok for one in found):
+            return Verdict(False, "vLLM serves, but not every node has a part in it", tuple(found))
+        return Verdict(True, f"vLLM serves {known.cluster.serve.name} at {url}", tuple(found), {"url": url})
     checks = [*alive.dead(known, done), _why(known, log), *_gone(done, head)]
     return Verdict(False, "vLLM did not become ready", tuple(checks))
 

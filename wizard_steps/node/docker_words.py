@@ -22,6 +22,10 @@ _HINTS = (
         "first in PATH: set docker.command to the right one's full path",
     ),
     (
+        r"no matching manifest for|image operating system .* cannot be used|no image found .* for architecture",
+        "the image is not built for this node's CPU: `docker manifest inspect IMAGE` lists what there is",
+    ),
+    (
         r"could not select device driver|unknown or invalid runtime name|nvidia-container|cdi device",
         "install nvidia-container-toolkit, `sudo nvidia-ctk runtime configure`, restart docker "
         "(a snap docker cannot use it)",
@@ -31,10 +35,14 @@ _HINTS = (
         "this engine may not raise that limit: raise the host's own, or leave it out of docker.ulimits",
     ),
     (
+        r"pull access denied|denied: requested access|unauthorized|authentication required|403 Forbidden|"
+        r"\bdenied: denied",
+        "either there is no such image or it is private: check docker.image, then `docker login REGISTRY` there",
+    ),
+    (
         r"manifest unknown|manifest for .* not found|repository does not exist|name unknown",
         "no such image: check its name and tag in docker.image",
     ),
-    (r"unauthorized|denied: requested access|authentication required", "`docker login` on that node first"),
     (
         r"toomanyrequests|rate limit",
         "the registry's rate limit: `docker login` there, or use a mirror",

@@ -112,6 +112,10 @@ class Place(ABC):
     def stop(self, node: Node, role: str, key: str = "stop", grace: int = 10) -> Cmd: ...
 
     @abstractmethod
+    def workers(self, node: Node, role: str, key: str) -> Cmd:
+        """Which workers of vLLM run there; ``role`` is what started them."""
+
+    @abstractmethod
     def log_of(self, node: Node, role: str) -> str:
         """How a person reads the log of a role on its node."""
 

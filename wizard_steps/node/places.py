@@ -69,6 +69,9 @@ class OnHost(Place):
     def stop(self, node: Node, role: str, key: str = "stop", grace: int = 10) -> Cmd:
         return remote.stop(self.cluster, node, role, key, grace)
 
+    def workers(self, node: Node, role: str, key: str) -> Cmd:
+        return remote.workers(self.cluster, node, role, key)
+
     def log_of(self, node: Node, role: str) -> str:
         return f"~/.milepost/{self.cluster.name}/{role}.log"
 
@@ -187,6 +190,9 @@ class InContainer(Place):
             return container.remove(self.cluster, node, key)
         stop = remote.stop(self.cluster, node, role, key, grace)
         return container.inside_if_running(self.cluster, node, stop)
+
+    def workers(self, node: Node, role: str, key: str) -> Cmd:
+        return self.run(node, remote.workers(self.cluster, node, role, key, whole=True))
 
     def log_of(self, node: Node, role: str) -> str:
         return f"`{docker.docker(self.cluster)} logs {docker.container(self.cluster, node)}`"

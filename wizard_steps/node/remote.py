@@ -147,6 +147,14 @@ def stop(cluster: Cluster, node: Node, role: str, key: str = "stop", grace: int 
     )
 
 
+def workers(cluster: Cluster, node: Node, role: str, key: str, whole: bool = False) -> Cmd:
+    """vLLM's workers on a node, see scripts/workers.sh. ``whole``: whatever runs there counts."""
+    about = f"{_about(cluster, node, role)}whole={'yes' if whole else 'no'}\n"
+    text = f"{about}{program('processes.sh')}{program('workers.sh')}"
+    show = "ps -eo args | grep -E '^(ray::RayWorker|VLLM::Worker)'"
+    return Cmd(key=key, text=text, quiet=True, timeout=20, show=show)
+
+
 class Look:
     """Reads what ``look`` printed. The first line of a name counts: ours come first."""
 

@@ -254,5 +254,5 @@ def remove(cluster: Cluster, node: Node, key: str = "stop") -> Cmd:
         'if [ -n "$left" ]; then echo "still there:" $left; exit 1; fi\n'
         'echo "removed" $(echo "$ids" | wc -w) "container(s)"\n'
     )
-    show = f"{it} stop $({it} ps -aq {filters}); {it} rm …"
+    show = f"{it} stop $({it} ps -q {filters}); {it} rm $({it} ps -aq {filters})"
     return Cmd(key, text, mutates=True, timeout=60, quiet=True, show=show)

@@ -22,7 +22,7 @@ _HINTS = (
         "first in PATH: set docker.command to the right one's full path",
     ),
     (
-        r"no matching manifest for|image operating system .* cannot be used|no image found .* for architecture",
+        r"no matching manifest for|no image found .* for architecture",
         "the image is not built for this node's CPU: `docker manifest inspect IMAGE` lists what there is",
     ),
     (
@@ -37,7 +37,7 @@ _HINTS = (
     (
         r"pull access denied|denied: requested access|unauthorized|authentication required|403 Forbidden|"
         r"\bdenied: denied",
-        "either there is no such image or it is private: check docker.image, then `docker login REGISTRY` there",
+        "there is no such image, or it is private: check docker.image, then `docker login REGISTRY` there",
     ),
     (
         r"manifest unknown|manifest for .* not found|repository does not exist|name unknown",

@@ -13,13 +13,18 @@ from tui.app.fields import as_text
 from wizard_steps.cluster.edit import like
 from wizard_steps.cluster.file import Cluster, NodeEntry, dump, load, problems
 from wizard_steps.errors import UsageError
-from wizard_steps.plan import PATHS
 
 #: Fields below the nodes: name in the cluster file, label, what it is.
 FIELDS = (
     ("name", "Name", "of this cluster, for files and recordings"),
-    ("path", "Path", f"how vLLM runs: {' or '.join(PATHS)}"),
+    ("path", "Path", "how vLLM runs on the nodes"),
     ("venv", "Environment", "Python environment, at the same path on every node"),
+    ("docker.image", "Image", "empty: vLLM's official image for serve.vllm_version"),
+    ("docker.ray", "Ray in it", "vLLM's official images have carried no Ray since v0.17.1"),
+    ("docker.send_image", "Image from", "20 to 30 GB on every node"),
+    ("docker.command", "Command", "docker, a full path, or sudo -n docker"),
+    ("docker.gpu_flags", "GPU flags", "podman and CDI: --device nvidia.com/gpu=all"),
+    ("docker.hf_home", "Model cache", "Hugging Face cache on the nodes, mounted into the containers"),
     ("serve.model", "Model", "Hugging Face id, or a path that every node has"),
     ("serve.tensor_parallel", "TP", "GPUs each layer is cut over: stay inside a machine"),
     ("serve.pipeline_parallel", "PP", "stages of whole layers, across machines: TP x PP GPUs in all"),
@@ -31,9 +36,28 @@ FIELDS = (
 
 #: Fields with a few answers: what the cluster file holds -> the words for it.
 CHOICES = {
+    "path": {"bare-metal": "in a virtual environment", "docker": "in containers (Docker, podman)"},
+    "docker.ray": {
+        "ask": "ask me where the image has none",
+        "build": "add it to the image on every node",
+        "none": "go without Ray: vLLM's own launcher",
+        "image": "the image has it",
+    },
+    "docker.send_image": {
+        "false": "every node pulls it",
+        "true": "the head pulls it and sends it over the GPU network",
+    },
     "serve.api_key": {"false": "not asked for", "true": "clients must give one: you are asked for it"},
     "ray.auth": {"off": "left to Ray", "token": "one for all nodes, made by milepost"},
 }
+
+#: Fields that one path alone asks for.
+_ONLY = {"venv": "bare-metal", "docker": "docker"}
+
+
+def asked(where: str, path: str) -> bool:
+    """Whether the form shows a field on a path."""
+    return _ONLY.get(where, _ONLY.get(where.partition(".")[0], path)) == path
 
 
 @dataclass

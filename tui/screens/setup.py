@@ -12,7 +12,7 @@ from textual.events import DescendantFocus
 from textual.screen import Screen
 from textual.widgets import Button, Footer, Input, Label, Static
 
-from tui.app.form import CHOICES, FIELDS, Form, NodeForm, cluster_of, empty, form_of, save
+from tui.app.form import CHOICES, FIELDS, Form, NodeForm, asked, cluster_of, empty, form_of, save
 from tui.app.text import safe_block
 from tui.screens.leave import QuitScreen
 from tui.screens.setup_widgets import Choice, NodeRow, SplitLine
@@ -59,10 +59,11 @@ class SetupScreen(Screen[Cluster | None]):
                     yield NodeRow(node)
             yield Button("Add a machine", id="add", compact=True)
             for where, label, hint in FIELDS:
-                with Horizontal(classes="field"):
-                    yield Label(label, classes="label")
-                    yield _widget(where, form.values[where])
-                yield Label(hint, classes="hint")
+                with Vertical(classes="asked", id=f"asked{_id(where)[1:]}"):
+                    with Horizontal(classes="field"):
+                        yield Label(label, classes="label")
+                        yield _widget(where, form.values[where])
+                    yield Label(hint, classes="hint")
                 if where == "serve.pipeline_parallel":
                     yield SplitLine(id="split")
         yield Static(self._problem, id="setup-error", markup=False)
@@ -76,6 +77,7 @@ class SetupScreen(Screen[Cluster | None]):
         self._say(self._problem)
         self.query(".host").filter("Input").first(Input).focus()
         self._show_split()
+        self._show_path()
 
     def form(self) -> Form:
         """What the person has typed."""
@@ -95,6 +97,12 @@ class SetupScreen(Screen[Cluster | None]):
         if event.widget.id in (_id("serve.tensor_parallel"), _id("serve.pipeline_parallel")):
             self.query_one(SplitLine).scroll_visible(animate=False)
 
+    def _show_path(self) -> None:
+        """Only the fields of the path that is chosen."""
+        path = self._field("path").value
+        for where, _, _ in FIELDS:
+            self.query_one(f"#asked{_id(where)[1:]}").display = asked(where, path)
+
     def _show_split(self) -> None:
         self.query_one(SplitLine).show(self.form())
 
@@ -103,6 +111,7 @@ class SetupScreen(Screen[Cluster | None]):
         row = button.parent
         if isinstance(button, Choice):
             button.next()
+            self._show_path()
         elif button.id == "save":
             self.action_save()
         elif button.id == "leave":

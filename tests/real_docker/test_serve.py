@@ -20,17 +20,16 @@ HEAD = "milepost-real-hosts-node-a"
 TOKEN = "hf_" + "milepostmilepostmilepostmilepost01"
 
 
-@pytest.mark.parametrize("way", ["ray", "none"])
+@pytest.mark.parametrize("way", ["ray", "mp"])
 async def test_two_containers_serve_one_model(
     podman: Podman, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", TOKEN)
-    image, ray = (IMAGE, "ask") if way == "ray" else (WITHOUT_RAY, "none")
+    image = IMAGE if way == "ray" else WITHOUT_RAY
     file = podman.cluster_file(
         tmp_path / "milepost.toml",
         image,
-        serve={"pipeline_parallel": 2, "ready_timeout": 400},
-        ray=ray,
+        serve={"pipeline_parallel": 2, "ready_timeout": 400, "executor": way},
         gpus=1,
     )
     try:

@@ -10,8 +10,9 @@ from textual.widgets import Input
 
 from tests.helpers.tui_fakes import plain, toy_cluster, until
 from tui.app.app import MilepostApp
-from tui.app.form import NodeForm, cluster_of, form_of, save
+from tui.app.form import NodeForm, cluster_of, empty, form_of, save
 from tui.app.split import split_line
+from tui.screens.setup import SetupScreen
 from tui.screens.setup_widgets import Choice, NodeRow, SplitLine
 from wizard_steps.advisor.here import known
 from wizard_steps.advisor.plan import Box, Topology, placement
@@ -192,8 +193,7 @@ async def test_a_choice_is_changed_by_a_key(tmp_path: Path) -> None:
 
 
 async def test_the_path_decides_which_fields_are_asked(tmp_path: Path) -> None:
-    path = tmp_path / "milepost.toml"
-    app = MilepostApp(None, path, engine_factory=lambda *_: pytest.fail("no walk here"))
+    app = MilepostApp(None, tmp_path / "milepost.toml", engine_factory=lambda *_: pytest.fail("no walk here"))
     async with app.run_test(size=(80, 50)) as pilot:
         kind = app.screen.query_one("#f-path", Choice)
         assert "Environment" in plain(app)
@@ -207,7 +207,7 @@ async def test_the_path_decides_which_fields_are_asked(tmp_path: Path) -> None:
         app.screen.query_one("#f-docker-gpu-flags", Input).value = "--device nvidia.com/gpu=all"
         app.screen.set_focus(app.screen.query_one("#f-docker-send-image", Choice))
         await pilot.press("enter")
-        app.screen.action_save()  # type: ignore[attr-defined]
-        made = load(path)
+        assert isinstance(app.screen, SetupScreen)
+        made = cluster_of(app.screen.form(), empty())
         assert (made.path, made.docker.image, made.docker.send_image) == ("docker", "acme/vllm:1", True)
         assert made.docker.gpu_flags == ("--device", "nvidia.com/gpu=all")

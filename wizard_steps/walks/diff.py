@@ -6,16 +6,22 @@ whether it hit only the node that failed, whether nodes that were alike are not 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from wizard_steps.cluster.file import Cluster
+from wizard_steps.cluster.values import NodeEntry
+from wizard_steps.plan import PATHS
 from wizard_steps.recording.journal import Walk
 from wizard_steps.recording.state import fold
-from wizard_steps.walks.profile import FactKind, Key, Profile, node_names, profile
+from wizard_steps.walks.profile import FactKind, Key, Profile, node_names, profile, settings_of
+from wizard_steps.walks.renamed import in_todays_names
 
 #: How often a change of this sort breaks a cluster that worked, by rule of thumb.
 _WEIGHT: dict[FactKind, int] = {
@@ -31,6 +37,11 @@ _WEIGHT: dict[FactKind, int] = {
 _RARELY = {"kernel": 35, "os": 30}
 #: What gates call a setting.
 _SPOKEN = {"tensor_parallel": "TP", "pipeline_parallel": "PP"}
+#: What says which way a walk took, and the settings that only one of the ways has.
+_WAYS = {"path": ("venv", "docker."), "serve.executor": ("ray.", "serve.master_port")}
+#: Measured numbers that are this near to each other are the same.
+_NOISE = 0.25
+_DEFAULTS = dict(settings_of(msgspec.to_builtins(Cluster(nodes=(NodeEntry(host="", gpus=0),)))))
 #: A step counts as slower or faster from this factor and this many seconds on.
 _FACTOR, _SECONDS = 1.5, 2.0
 
@@ -70,11 +81,18 @@ class Difference(Struct, frozen=True):
 
 def diff(before: Walk, after: Walk) -> Difference:
     """What is different in ``after``. Nodes are paired by name, else by their place in the cluster file."""
+    before, after = _today(before), _today(after)
     old = profile(before)
     new = profile(after, _aliases(before, after))
     new = replace(new, facts=_in_old_words(old, new))
     changes = sorted(_changes(old, new), key=lambda c: (-c.score, c.kind, c.what, c.nodes))
     return Difference(tuple(changes), tuple(_verdicts(old, new)), tuple(_timings(old, new)))
+
+
+def _today(walk: Walk) -> Walk:
+    """With today's names of its steps: an older recording is compared with a new one."""
+    path = fold(walk.events).cluster.get("path", "bare-metal")
+    return in_todays_names(walk, [step() for step in PATHS.get(str(path), ())])
 
 
 def _aliases(before: Walk, after: Walk) -> dict[str, str]:
@@ -109,10 +127,14 @@ def _place(value: str) -> bool:
 
 def _changes(old: Profile, new: Profile) -> Iterable[Change]:
     groups: dict[tuple[FactKind, str, str, str], list[str]] = {}
+    ways = [way for way in _WAYS if _setting(old, way) != _setting(new, way)]
+    left_out = tuple(prefix for way in ways for prefix in _WAYS[way])
     for key in dict.fromkeys([*old.facts, *new.facts]):
         kind, what, node = key
         before, after = old.facts.get(key), new.facts.get(key)
-        if before == after or not _both(key, before, after, old, new):
+        if before == after or _near(before, after) or not _both(key, before, after, old, new):
+            continue
+        if (kind == "setting" and what.startswith(left_out)) or (kind == "command" and ways):
             continue
         groups.setdefault((kind, what, before or "", after or ""), []).append(node)
     changed: dict[tuple[FactKind, str], set[str]] = {}
@@ -129,11 +151,28 @@ def _both(key: Key, before: str | None, after: str | None, old: Profile, new: Pr
     """Whether both walks came as far as where this is seen: what was never looked at has not changed."""
     if before is not None and after is not None:
         return True
+    if key[0] == "setting" and (before or after) == _DEFAULTS.get(key[1]):
+        # A field that an older milepost did not write.
+        return False
     missing, there = (old, new) if before is None else (new, old)
     step = there.seen_at.get(key, "")
     if key[0] == "command":
         return False
     return not step or step in missing.verdicts
+
+
+def _setting(table: Profile, what: str) -> str:
+    return table.facts.get(("setting", what, ""), _DEFAULTS.get(what, ""))
+
+
+def _near(before: str | None, after: str | None) -> bool:
+    """Two measurements that differ by chance."""
+    try:
+        low, high = sorted((float(before or ""), float(after or "")))
+    except ValueError:
+        return False
+    measured = "." in f"{before}{after}" and 0 < low < high < math.inf
+    return measured and high - low <= _NOISE * high
 
 
 def _score(
@@ -149,6 +188,9 @@ def _score(
     score, why = _RARELY.get(what, _WEIGHT[kind]), []
     if kind == "setting" and _place(before) and _place(after):
         score = 20
+    if kind == "setting" and what in _WAYS:
+        others = ", ".join(f"{name}*" if name.endswith(".") else name for name in _WAYS[what])
+        score, why = 100, [f"the walks took two ways: commands, {others} are not compared"]
     bad = {c.node for c in new.verdicts[new.failed].failures if c.node} if new.failed else set()
     step = next((new.seen_at[k] for k in new.seen_at if k[:2] == (kind, what)), "")
     # What the failing step itself printed is always among its words.
@@ -163,7 +205,8 @@ def _score(
         if bad and bad <= set(nodes):
             score += 25
             why.append(f"{new.failed} failed there")
-    if nodes and _alike(old, kind, what) and not _alike(new, kind, what):
+    # Commands name their node: they are never alike.
+    if nodes and kind != "command" and _alike(old, kind, what) and not _alike(new, kind, what):
         score += 25
         why.append("the nodes were alike and are not any more")
     if new.failed and step and new.order.index(step) > new.order.index(new.failed):
@@ -222,8 +265,6 @@ def _timings(old: Profile, new: Profile) -> list[Slower]:
 
 
 def as_json(found: Difference) -> Mapping[str, Any]:
-    import msgspec
-
     plain: Mapping[str, Any] = {"schema": 1, **msgspec.to_builtins(found)}
     return plain
 

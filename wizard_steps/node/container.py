@@ -59,7 +59,9 @@ def launch(cluster: Cluster, node: Node, line: str, show: str) -> Cmd:
         f'echo "instance: {_instance(cluster, node)}"\n'
         f"{it} exec {name} /bin/sh -c {shlex.quote(look)} 2>/dev/null\nexit 0\n"
     )
-    return Cmd("launch", text, mutates=True, timeout=120, show=show)
+    # Docker makes a mounted folder that is missing as root, and podman refuses it.
+    made = f"mkdir -p {' '.join(folders)}\n{show}" if show else ""
+    return Cmd("launch", text, mutates=True, timeout=120, show=made)
 
 
 def _folders(cluster: Cluster, node: Node) -> str:

@@ -102,6 +102,12 @@ def log_folder(cluster: Cluster, node: Node) -> str:
     return f"{home.rstrip('/')}/{cluster.name}/{node.name}/container" if home else ""
 
 
+def log_on_node(cluster: Cluster, node: Node, role: str) -> str:
+    """As sh text: the log of a role on the node's disk; "" where it is not mounted."""
+    folder = log_folder(cluster, node)
+    return _on_node(f"{folder}/{role}.log") if folder else ""
+
+
 def log_inside(cluster: Cluster, node: Node) -> str:
     """The same folder as the container sees it."""
     return f"{HOME_IN_CONTAINER}/.milepost/{cluster.name}/{node.name}"

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import resource
 import shlex
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,8 @@ from tests.real_docker import rootfs
 SHIM = "/usr/bin/docker"
 CLIENT = "/usr/local/bin/docker"
 SETTINGS = "/opt/podman"
+#: Docker's own client on the hosts, where this machine has one; it finds no engine there.
+ENGINELESS = f"{SETTINGS}/docker-client"
 COMMAND = "docker"
 _WRAPPER = f"""#!/bin/sh
 export CONTAINERS_CONF={SETTINGS}/containers.conf CONTAINERS_STORAGE_CONF={SETTINGS}/storage.conf
@@ -103,16 +104,11 @@ class Podman:
         for file, text in _settings("/run/podman", graph).items():
             script = f"mkdir -p {SETTINGS} && printf %s {shlex.quote(text)} > {SETTINGS}/{file}"
             self.bed.run(name, script)
+        if Path(CLIENT).exists():
+            self.bed.run(name, f"touch {ENGINELESS} && mount --bind {CLIENT} {ENGINELESS}")
         for over in (SHIM, CLIENT):
             if Path(over).exists():
                 self.bed.mount_over(name, self.wrapper, over)
-
-    def client(self) -> Path | None:
-        """Docker's own client, which has no engine in the hosts; where this machine has it."""
-        mine = self.folder / "docker-client"
-        if not mine.exists() and Path(CLIENT).exists():
-            shutil.copy(CLIENT, mine)
-        return mine if mine.exists() else None
 
     def _archives(self) -> list[Path]:
         base = rootfs.build(self.folder / "base.tar")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.real_docker.podman import IMAGE, WITHOUT_RAY, Podman
+from tests.real_docker.podman import CLIENT, ENGINELESS, IMAGE, WITHOUT_RAY, Podman
 from tests.real_docker.walking import Walked, walk
 
 pytestmark = [pytest.mark.real_hosts, pytest.mark.timeout(180)]
@@ -23,13 +23,16 @@ async def ready(
     return await walk(file, tmp_path / "walk", ("docker_ready",), answers)
 
 
-def docker_client(podman: Podman) -> str:
+def docker_client() -> str:
     """Docker's own client, which has no engine in the hosts of the bed."""
-    found = str(podman.client() or "")
-    version = subprocess.run([found, "--version"], capture_output=True, text=True).stdout if found else ""
-    if not version.startswith("Docker version"):
+    done = (
+        subprocess.run([CLIENT, "--version"], capture_output=True, text=True)
+        if Path(CLIENT).exists()
+        else None
+    )
+    if done is None or not done.stdout.startswith("Docker version"):
         pytest.skip("no docker client of docker's own on this machine")
-    return found
+    return ENGINELESS
 
 
 async def test_one_image_on_both_hosts_with_its_limits_seen_inside(podman: Podman, tmp_path: Path) -> None:
@@ -51,7 +54,7 @@ async def test_no_docker(podman: Podman, tmp_path: Path) -> None:
 
 
 async def test_a_client_without_an_engine(podman: Podman, tmp_path: Path) -> None:
-    walked = await ready(podman, tmp_path, command=docker_client(podman))
+    walked = await ready(podman, tmp_path, command=docker_client())
     assert walked.failing("docker_ready") == {"docker@node-a", "docker@node-b"}
     assert "Cannot connect to the Docker daemon" in walked.told("docker_ready")
     assert "systemctl start docker" in walked.told("docker_ready")
@@ -59,7 +62,7 @@ async def test_a_client_without_an_engine(podman: Podman, tmp_path: Path) -> Non
 
 async def test_no_permission_on_the_socket(podman: Podman, tmp_path: Path) -> None:
     """A socket that only root may open, and a user who is not root: the client's own words."""
-    client = docker_client(podman)
+    client = docker_client()
     listener = (
         "import socket,os,time\ns=socket.socket(socket.AF_UNIX)\ns.bind('/run/engine.sock')\n"
         "os.chmod('/run/engine.sock', 0o600)\ns.listen()\ntime.sleep(120)\n"

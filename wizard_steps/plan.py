@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from importlib import import_module
 
 from wizard_steps.cluster.file import Cluster
@@ -41,15 +42,31 @@ PATHS: dict[str, tuple[type[Step], ...]] = {
 }
 
 
+#: Milestones that are walked when they are asked for (`milepost load`), in their order.
+OPTIONAL: tuple[type[Step], ...] = tuple(_step(name) for name in ("load",))
+
+
 def plan_for(cluster: Cluster) -> list[Step]:
     """The milestones for a cluster's path and executor."""
     path, without_ray = cluster.path, cluster.serve.executor == "mp"
     return [step() for step in PATHS[path] if not (without_ray and path in step.only_ray)]
 
 
+def optional(*names: str) -> list[Step]:
+    """Those of the optional milestones that are named."""
+    return [step() for step in OPTIONAL if step.id in names]
+
+
+def plan_like(cluster: Cluster, named: Collection[str]) -> list[Step]:
+    """Today's plan for a recording that names these milestones; optional ones may be all of them."""
+    extra = optional(*named)
+    alone = bool(extra) and {step.id for step in extra} >= set(named)
+    return extra if alone else [*plan_for(cluster), *extra]
+
+
 def milestone(step_id: str) -> Step | None:
     """The milestone of that id, or that once had it, on any path; None where there is none (any more)."""
-    steps = [step for steps in PATHS.values() for step in steps]
+    steps = [*(step for steps in PATHS.values() for step in steps), *OPTIONAL]
     return next((step() for step in steps if step.id == step_id), None) or next(
         (step() for step in steps if any(old == step_id for old, _ in step.formerly)), None
     )

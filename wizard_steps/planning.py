@@ -13,10 +13,10 @@ from msgspec import Struct
 
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.engine.step import ENDS, STARTS, Known, Step
-from wizard_steps.model import Cmd, Node, Question, Result, Results
+from wizard_steps.model import WIZARD, Cmd, Node, Question, Result, Results
 from wizard_steps.node.docker import image_of
 from wizard_steps.node.places import place_of
-from wizard_steps.plan import plan_for
+from wizard_steps.plan import optional, plan_for
 
 #: Rounds of questions and commands that a milestone gets at most.
 ROUNDS = 24
@@ -42,6 +42,11 @@ class Milestone(Struct, frozen=True):
     #: What a person would be asked, and the answer that the plan goes on with.
     questions: tuple[str, ...] = ()
 
+    @property
+    def changes(self) -> tuple[Command, ...]:
+        """Its commands that change something on a node."""
+        return tuple(one for one in self.commands if one.changes and one.node != WIZARD.name)
+
 
 class Port(Struct, frozen=True):
     """A port that has to be free on a node, and who must reach it."""
@@ -66,22 +71,23 @@ class Plan(Struct, frozen=True):
     simulated: bool = False
 
 
-def plan(cluster: Cluster) -> Plan:
-    """Pure: reads nothing but the cluster file's values."""
+def plan(cluster: Cluster, also: Sequence[str] = ()) -> Plan:
+    """Pure: reads nothing but the cluster file's values. ``also``: ids of optional milestones."""
     known = Known(cluster, {"fabric_ips": {node.name: address(node) for node in cluster.node_list}})
-    steps = plan_for(cluster)
+    steps = [*plan_for(cluster), *optional(*also)]
+    milestones = tuple(_milestone(step, known) for step in steps)
     running = dict.fromkeys(
-        f"{node.name}: {what}"
-        for step in steps
-        for node in known.nodes
-        if (what := step.leaves_running(known, node))
+        f"{command.node}: {command.changes.removeprefix('starts ')}"
+        for milestone in milestones
+        for command in milestone.commands
+        if command.key == STARTS
     )
     return Plan(
         name=cluster.name,
         path=cluster.path,
         executor="mp" if cluster.without_ray else "ray",
         nodes=cluster.node_list,
-        milestones=tuple(_milestone(step, known) for step in steps),
+        milestones=milestones,
         ports=tuple(ports(cluster)),
         downloads=tuple(downloads(cluster)),
         left_running=tuple(running),

@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 from collections import ChainMap
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from wizard_steps.cluster.file import Cluster
 from wizard_steps.engine.clock import RealClock
 from wizard_steps.engine.decide import Decider
 from wizard_steps.engine.engine import Engine, OnEvent
+from wizard_steps.engine.step import Step
 from wizard_steps.engine.transport import Transport
 from wizard_steps.errors import WalkError
 from wizard_steps.node import api_key
@@ -69,7 +71,7 @@ class LiveWalk:
     and is recorded only where ``folder`` is given.
 
     ``take_over`` takes the cluster's lock from a wizard that holds it. ``new``: record in a new folder beside
-    ``folder`` where that is there already.
+    ``folder`` where that is there already. ``steps``: other milestones than the cluster's own plan.
     """
 
     def __init__(
@@ -80,8 +82,10 @@ class LiveWalk:
         take_over: bool = False,
         new: bool = False,
         file: Path | None = None,
+        steps: Sequence[Step] = (),
     ) -> None:
         self.cluster = cluster
+        self._steps = tuple(steps)
         #: The cluster file, for commands that a person is told.
         self.file = str(file or "milepost.toml")
         self.dry = dry
@@ -127,7 +131,7 @@ class LiveWalk:
         self._locked = None if self.dry else Locked(cleaned, self.cluster, self.take_over)
         self._transport = self._locked or cleaned
         return Engine(
-            plan=plan_for(self.cluster),
+            plan=self._steps or plan_for(self.cluster),
             cluster=self.cluster,
             transport=Dry(self._transport) if self.dry else self._transport,
             decider=decider,
@@ -146,7 +150,9 @@ class LiveWalk:
 
     def again(self, cluster: Cluster, take_over: bool) -> LiveWalk:
         """Another walk of the cluster, recorded beside this one; secrets that were typed stay known."""
-        walk = LiveWalk(cluster, self.folder, self.dry, take_over, new=True, file=Path(self.file))
+        walk = LiveWalk(
+            cluster, self.folder, self.dry, take_over, new=True, file=Path(self.file), steps=self._steps
+        )
         walk.redactor, walk._typed = self.redactor, self._typed
         return walk
 

@@ -21,7 +21,7 @@ from wizard_steps.engine.expected import check, parse
 from wizard_steps.engine.step import Known
 from wizard_steps.errors import ExpectedTextError
 from wizard_steps.model import Node, Result, Results, Round
-from wizard_steps.plan import PATHS
+from wizard_steps.plan import OPTIONAL, PATHS
 from wizard_steps.recording import events as ev
 from wizard_steps.recording.journal import MemoryJournal
 from wizard_steps.walks.shipped import find
@@ -148,7 +148,7 @@ async def test_nothing_is_run_with_a_text_that_does_not_fit() -> None:
         await walked(block("ty"), Keyed)
 
 
-@pytest.mark.parametrize("step", {s.id: s for steps in PATHS.values() for s in steps}.values())
+@pytest.mark.parametrize("step", {s.id: s for steps in (*PATHS.values(), OPTIONAL) for s in steps}.values())
 def test_every_shipped_text_fits_its_milestone(step: type) -> None:
     made = step()
     assert made.keys

@@ -15,7 +15,7 @@ from wizard_steps.engine.clock import ZeroClock
 from wizard_steps.engine.decide import Answer
 from wizard_steps.engine.engine import Engine
 from wizard_steps.model import Chunk, Cmd, Exit, Node, Question, Verdict
-from wizard_steps.plan import plan_for
+from wizard_steps.plan import plan_like
 from wizard_steps.recording import events as ev
 from wizard_steps.recording.journal import MemoryJournal
 from wizard_steps.recording.state import fold
@@ -111,7 +111,7 @@ class Case:
         clock = ZeroClock()
         transport = CaseTransport(self.data.get("result", []), 1.0, clock)
         cluster = self.cluster
-        plan = [step for step in plan_for(cluster) if step.id == self.step]
+        plan = [step for step in plan_like(cluster, [self.step]) if step.id == self.step]
         journal = MemoryJournal()
         engine = Engine(plan, cluster, transport, CaseDecider(self.data.get("answers", {})), clock, journal)
         await engine.walk()

@@ -33,6 +33,7 @@ SAYS = {
     "port-taken": ("is taken by a process milepost did not start", "lab-head"),
     "wrong-model-name": ("another-name", "lab-head"),
     "worker-vanishes": ("HTTP 500", "lab-head"),
+    "idle-worker": ("this node did nothing", "lab-worker"),
     "key-and-invocations": ("answered without a key: /invocations, /tokenize", "lab-head"),
 }
 KEY = "a-key-for-the-test-0123456789"

@@ -65,8 +65,8 @@ def test_the_other_nvidia_smi_forms(capsys: pytest.CaptureFixture[str]) -> None:
     assert parse_compute_apps(capsys.readouterr().out) == []
     assert smi.main(["--query-gpu=index,pci.bus_id", "--format=csv,noheader"]) == 0
     assert capsys.readouterr().out.splitlines()[7] == "7, 00000000:48:00.0"
-    assert smi.main(["--query-gpu=index,clocks.sm", "--format=csv"]) == 2
-    assert 'Field "clocks.sm" is not a valid field' in capsys.readouterr().out
+    assert smi.main(["--query-gpu=index,clocks.mem", "--format=csv"]) == 2
+    assert 'Field "clocks.mem" is not a valid field' in capsys.readouterr().out
     assert smi.main(["--gpu-reset"]) == 2
     assert "SIMULATED" in capsys.readouterr().err
 

@@ -9,10 +9,10 @@ import pytest
 
 from tests.helpers.case_runner import Case
 from wizard_steps.engine.expected import load
-from wizard_steps.plan import PATHS
+from wizard_steps.plan import OPTIONAL, PATHS
 
 ROOT = Path(__file__).parents[1] / "cases"
-STEPS = sorted({step.id for steps in PATHS.values() for step in steps})
+STEPS = sorted({step.id for steps in (*PATHS.values(), OPTIONAL) for step in steps})
 CASES = [path for step in STEPS for path in sorted((ROOT / step).glob("*.toml"))]
 
 
@@ -63,6 +63,6 @@ async def test_every_expected_block_is_compared_in_some_case(step: str) -> None:
             keys |= transport.seen
     for block in load(step).blocks:
         assert fnmatch.filter(compared, block.key), f"{step}: no case compares {block.key}"
-    declared = next(s.keys for steps in PATHS.values() for s in steps if s.id == step)
+    declared = next(s.keys for steps in (*PATHS.values(), OPTIONAL) for s in steps if s.id == step)
     hidden = {key for key in keys if declared and not any(fnmatch.fnmatch(key, k) for k in declared)}
     assert hidden == set(), f"{step}: name them in keys, too"

@@ -23,10 +23,10 @@ from wizard_steps.cluster.file import Cluster, parse
 from wizard_steps.engine import expected
 from wizard_steps.engine.step import Known, Step
 from wizard_steps.model import WIZARD, Cmd, Reason, Result, Results, Round, Verdict
-from wizard_steps.plan import PATHS
+from wizard_steps.plan import OPTIONAL, PATHS
 
 ROOT = Path(__file__).parents[1] / "cases"
-STEPS: dict[str, type[Step]] = {kind.id: kind for steps in PATHS.values() for kind in steps}
+STEPS: dict[str, type[Step]] = {kind.id: kind for steps in (*PATHS.values(), OPTIONAL) for kind in steps}
 REASONS: Sequence[Reason] = get_args(Reason)
 
 

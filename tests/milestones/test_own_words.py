@@ -12,7 +12,7 @@ from tests.helpers.case_runner import CLUSTER
 from tests.helpers.walk_maker import record
 from tui.app import present
 from tui.app.phase import PhaseWatch
-from wizard_steps.plan import PATHS, milestone
+from wizard_steps.plan import OPTIONAL, PATHS, milestone
 from wizard_steps.recording.journal import Walk, load
 from wizard_steps.recording.spool import DiskSpool
 from wizard_steps.recording.state import fold
@@ -20,7 +20,7 @@ from wizard_steps.walks.bundle import pieces
 
 ROOT = Path(__file__).parents[2]
 WALKS = ROOT / "snapshots" / "walks"
-STEPS = {step.id: step for steps in PATHS.values() for step in steps}
+STEPS = {step.id: step for steps in (*PATHS.values(), OPTIONAL) for step in steps}
 WITHOUT_RAY = f'path = "docker"\n{CLUSTER}\n[docker]\nray = "none"\n'
 CASES = {
     "docker_ready": "no-ray-and-file-says-none",

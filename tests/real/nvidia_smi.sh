@@ -18,7 +18,7 @@ field() { # NAME INDEX
         driver_version) echo "$driver" ;;
         memory.total | memory.free) echo "$memory$mib" ;;
         memory.used) echo "0$mib" ;;
-        utilization.gpu) echo "0$percent" ;;
+        utilization.gpu) echo "[N/A]" ;;
         compute_cap) echo 9.0 ;;
         count) echo "$gpus" ;;
         pci.bus_id | gpu_bus_id) printf '00000000:%02X:00.0\n' "$2" ;;
@@ -40,14 +40,14 @@ table_one() {
     rule
 }
 
-mib=' MiB' percent=' %' header=yes fields="" list="" apps=""
+mib=' MiB' header=yes fields="" list="" apps=""
 for word in "$@"; do
     case $word in
         -L | --list-gpus) list=yes ;;
         --query-gpu=*) fields=${word#*=} ;;
         --query-compute-apps=*) apps=yes ;;
         --format=*)
-            case $word in *nounits*) mib="" percent="" ;; esac
+            case $word in *nounits*) mib="" ;; esac
             case $word in *noheader*) header=no ;; esac ;;
         topo | -m | -i | --id=* | -q) echo "SIMULATED nvidia-smi: '$word' is not offered here" >&2; exit 6 ;;
     esac

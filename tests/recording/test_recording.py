@@ -47,7 +47,7 @@ async def test_a_secret_reaches_neither_events_nor_recording(tmp_path: Path) -> 
 def only_reach(monkeypatch: pytest.MonkeyPatch) -> None:
     from wizard_steps.milestones.reach import Reach
 
-    monkeypatch.setattr("wizard_steps.walks.replay.plan_for", lambda cluster: [Reach()])
+    monkeypatch.setattr("wizard_steps.plan.plan_for", lambda cluster: [Reach()])
 
 
 @pytest.mark.usefixtures("only_reach")

@@ -232,7 +232,7 @@ def test_take_over_holds_for_a_walk_from_the_set_up(
     made: list[Any] = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(apps.MilepostApp, "start", lambda self: made.append(self) or 0)
-    args = Namespace(lab=False, cluster=None, walk=None, take_over=over)
+    args = Namespace(lab=False, cluster=None, walk=None, take_over=over, yes=False, load=False)
     assert interactive.run_interactive(args) == 0
     cluster = HeldWalk(tmp_path / "walk", [], Head(tmp_path)).cluster
     walk = made[0]._life._factory(cluster, tmp_path / "live")

@@ -26,7 +26,7 @@ from tui.app.text import is_rule
 from tui.widgets.log_view import LogView
 from tui.widgets.rows import INDENT, breaks
 from tui.widgets.step_list import StepList, StepRow
-from wizard_steps.plan import PATHS
+from wizard_steps.plan import OPTIONAL, PATHS
 
 __all__ = ["toy_expected"]
 TEXT = st.text(alphabet="ab 日é", max_size=200)
@@ -124,7 +124,7 @@ async def test_a_hit_deep_in_a_wrapped_log_is_on_the_screen(
 
 
 def test_in_a_narrow_list_every_milestone_has_a_name_that_fits() -> None:
-    steps = {step.id: step for path in PATHS.values() for step in path}
+    steps = {step.id: step for path in (*PATHS.values(), OPTIONAL) for step in path}
     assert all(0 < len(step.short) <= 14 for step in steps.values())
     view = StepList()
     for step in steps.values():

@@ -12,7 +12,8 @@ from tests.helpers.walk_maker import make, settled_plan
 from tui.cli.main import main
 from wizard_steps.recording import events as ev
 from wizard_steps.recording.journal import Walk, load
-from wizard_steps.walks.diff import Change, as_lines, diff
+from wizard_steps.walks.diff import Change, diff, near
+from wizard_steps.walks.diff_lines import as_lines
 from wizard_steps.walks.shipped import FOLDER
 
 __all__ = ["settled_plan"]
@@ -120,7 +121,7 @@ def test_a_walk_in_containers_and_one_without_differ_in_their_way_first() -> Non
     what = {change.what for change in found.changes}
     assert not any(name.startswith("docker.") or name == "venv" for name in what), what
     assert not any(change.kind == "command" for change in found.changes)
-    assert not {"fabric bus_gbytes", "date", "content-length", "serve.api_key"} & what
+    assert not {"date", "content-length", "serve.api_key", "nodes.docker_flags", "instance", "seconds"} & what
     assert {slow.step for slow in found.timings} & {"head", "serve", "curl", "probe", "ray_status"}
 
 
@@ -129,6 +130,13 @@ def test_a_flag_of_two_words_is_one_change() -> None:
     after = make(None, cluster='path = "docker"\n' + CLUSTER + '[docker]\nextra_flags = ["-v", "/b:/b"]\n')
     changes = [c for c in diff(before, after).changes if c.what.startswith("docker.extra_flags")]
     assert [(c.what, c.before, c.after) for c in changes] == [("docker.extra_flags -v", "/a:/a", "/b:/b")]
+
+
+def test_what_two_measurements_differ_by_is_chance() -> None:
+    assert near("0.94", "0.98")
+    assert not near("0.94", "0.31")
+    assert not near("8000", "8001"), "a port is no measurement"
+    assert not any(near(*pair) for pair in ((None, "1.0"), ("nan", "1.0"), ("1.0", "inf"), ("a.b", "1.0")))
 
 
 def test_times(yesterday: Walk) -> None:

@@ -27,12 +27,12 @@ RESULTS = [
 
 
 async def test_a_walk_with_the_switch_turned_replays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wizard_steps.walks.replay.plan_for", lambda cluster: [Smi(), Head()])
+    monkeypatch.setattr("wizard_steps.plan.plan_for", lambda cluster: [Smi(), Head()])
     folder = walks.WalkFolder(tmp_path / "w", walks.new_meta())
 
     def switch(event: ev.AnyEvent, state: object) -> None:
         if isinstance(event, ev.Judged) and event.step == "smi":
-            engine.edit("env.NCCL_DEBUG", "INFO")
+            engine.edit(("env.NCCL_DEBUG", "INFO"))
 
     plan = [Smi(), Head()]
     engine = Engine(

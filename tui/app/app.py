@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,7 +15,7 @@ from textual.screen import Screen
 
 from tui.app import present
 from tui.app.commands import walk_commands
-from tui.app.fixes import Offer
+from tui.app.fixes import FIRST_KEY, KEYS, Offer
 from tui.app.life import EngineFactory, LabStart, Life, live_walk
 from tui.app.session import DiagnoseHook, WalkSession
 from tui.app.source import WalkSource
@@ -62,14 +62,20 @@ class MilepostApp(TerminalApp[int]):
         engine_factory: EngineFactory = live_walk,
         diagnose: DiagnoseHook | None = None,
         linger: float = 0.8,
+        cluster: Cluster | None = None,
+        plan: bool = False,
+        also: Sequence[str] = (),
     ) -> None:
+        """``cluster``: walk it without the set-up form. ``plan``: show it before a walk.
+        ``also``: ids of optional milestones, for the plan."""
         super().__init__()
         self.session: WalkSession | None = None
         self.opening = "starting the embedded lab: SSH servers and Ray" if lab else "starting"
         self._path = cluster_path
         self._linger = linger
-        self._life = Life(self, walk, lab, folder, engine_factory, diagnose)
-        self._show_setup = walk is None and not lab
+        self._life = Life(self, walk, lab, folder, engine_factory, diagnose, plan, also)
+        self._cluster = cluster
+        self._show_setup = walk is None and not lab and cluster is None
         self._walk_screen = WalkScreen()
         self._room = asyncio.Event()
         self._room.set()
@@ -92,7 +98,7 @@ class MilepostApp(TerminalApp[int]):
         if self._show_setup:
             self.push_screen(SetupScreen(self._path or Path("milepost.toml")), self._begin_or_leave)
         else:
-            self._begin(None)
+            self._begin(self._cluster)
 
     def _own_themes(self) -> None:
         """Ours alone: what wizard.tcss makes of other themes' colours cannot always be read."""
@@ -196,6 +202,13 @@ class MilepostApp(TerminalApp[int]):
             await self.session.evidence.idle(3.0)
         await self._room.wait()
 
+    async def answer_of(self, screen: Screen[Any]) -> Any:
+        """What a screen answers that is shown before there is a walk."""
+        await self._room.wait()
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.push_screen(screen, lambda value: None if future.done() else future.set_result(value))
+        return await future
+
     def put_dialog(self, screen: Screen[Any], done: Callable[[Any], None]) -> None:
         self.push_screen(screen, done)
 
@@ -225,11 +238,24 @@ class MilepostApp(TerminalApp[int]):
             if offers := session.offers():
                 self.push_screen(FixScreen(offers), self._fix)
             return
+        if value.isdigit():
+            self._fix_number(session, int(value) - FIRST_KEY)
+            return
         if value != "edit":
             session.desk.answer_gate(Answer(value))
             return
         step = next(s for s in session.engine.plan if s.id == session.state.current)
         self.push_screen(EditScreen(session.engine.cluster, step.owns, session.state.facts), self._edited)
+
+    def _fix_number(self, session: WalkSession, number: int) -> None:
+        """A change of the cluster file is made at once; a command is shown and confirmed first."""
+        found = session.offers()
+        if not 0 <= number < min(len(found), KEYS):
+            return
+        if found[number].edits:
+            session.desk.answer_gate(found[number].answer)
+        else:
+            self.push_screen(FixScreen([found[number]]), self._fix)
 
     def _edited(self, edit: tuple[str, str] | None) -> None:
         if edit is not None and self.session is not None:
@@ -237,8 +263,9 @@ class MilepostApp(TerminalApp[int]):
 
     def _fix(self, offer: Offer | None) -> None:
         if offer is not None and self.session is not None:
-            self._walk_screen.show_view("log")
-            self.session.desk.answer_gate(Answer("fix", where=" ".join(offer.nodes), text=offer.command))
+            if not offer.edits:
+                self._walk_screen.show_view("log")
+            self.session.desk.answer_gate(offer.answer)
 
     def action_ask_quit(self) -> None:
         if isinstance(self.screen, QuitScreen):

@@ -29,6 +29,7 @@ def walk_commands(app: MilepostApp, screen: WalkScreen) -> Iterable[SystemComman
     yield command("Write a note", "Beside this step, for who watches the recording (m)", screen.action_note)
     yield command("Copy the command", "Or the selected text (c)", screen.action_copy)
     yield command("Copy the pane", "Everything in the view (y)", screen.action_copy_pane)
+    yield command("Step by step", "Pause before each milestone, on or off (s)", screen.action_steps)
     yield command("Debugging switches", "NCCL_DEBUG=INFO on or off (d)", app.action_debugging)
     yield command("Hide or show the steps", "More room for the lines (z)", screen.action_zoom)
     if app.gate_open:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tui.app import present
 from tui.app.desk import Desk
 from tui.app.lock import Lockable, ended, outcome_of
+from tui.app.pauses import Pauses
 from tui.app.session import DiagnoseHook, WalkSession
 from tui.app.source import WalkSource
 from tui.screens.leave import ErrorScreen, leave_text
 from tui.screens.lock import LockAnswer, LockScreen
+from tui.screens.plan import PlanAnswer, PlanScreen, first_change
+from tui.screens.setup import SetupScreen
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.errors import MilepostError
 from wizard_steps.node.lock import LockHeld
@@ -32,11 +35,19 @@ EngineFactory = Callable[[Cluster, Path | None], WalkSource]
 LabStart = Callable[[], contextlib.AbstractAsyncContextManager[Any]]
 
 
-def live_walk(cluster: Cluster, folder: Path | None, take_over: bool = False) -> WalkSource:
-    """A real walk over SSH."""
+def live_walk(
+    cluster: Cluster,
+    folder: Path | None,
+    take_over: bool = False,
+    also: Sequence[str] = (),
+    file: Path | None = None,
+) -> WalkSource:
+    """A real walk over SSH; ``also``: optional milestones after the cluster's own."""
+    from wizard_steps.plan import optional, plan_for
     from wizard_steps.session import LiveWalk
 
-    return LiveWalk(cluster, folder, take_over=take_over)
+    steps = [*plan_for(cluster), *optional(*also)] if also else []
+    return LiveWalk(cluster, folder, take_over=take_over, file=file, steps=steps)
 
 
 class Life:
@@ -50,12 +61,19 @@ class Life:
         folder: Path | None,
         factory: EngineFactory,
         diagnose: DiagnoseHook | None,
+        plan: bool = False,
+        also: Sequence[str] = (),
     ) -> None:
+        """``plan``: show what would be done, and begin when the person says so."""
         self.lab = bool(lab)
+        self.pauses = Pauses()
+        self._plan = plan
+        self._also = tuple(also)
         self._start_lab = lab
         self.code = 130
         self.leaving = asyncio.Event()
         self.note = ""
+        self._said = ""
         self._app = app
         self._source = given
         self._folder = folder
@@ -89,7 +107,10 @@ class Life:
         self, stack: contextlib.AsyncExitStack, cluster: Cluster | None, file: Path | None
     ) -> None:
         try:
-            source = await self._open(stack, cluster)
+            source = await self._open(stack, cluster, file)
+            if source is None:
+                self.leave()
+                return
             if (settle := getattr(source, "settle", None)) is not None:
                 await settle(Desk(self._app, source.redactor).api_key)
             again: WalkSource | None = source
@@ -108,7 +129,7 @@ class Life:
 
     async def _once(self, source: WalkSource, file: Path | None) -> WalkSource | None:
         """One walk; the next one, where the person takes the cluster from another wizard or tries again."""
-        session = WalkSession(source, self._app, file, self._diagnose)
+        session = WalkSession(source, self._app, file, self._diagnose, self.pauses)
         self._app.begin(session)
         self._task = asyncio.create_task(session.engine.walk())
         try:
@@ -145,7 +166,10 @@ class Life:
         finally:
             leaving.cancel()
 
-    async def _open(self, stack: contextlib.AsyncExitStack, cluster: Cluster | None) -> WalkSource:
+    async def _open(
+        self, stack: contextlib.AsyncExitStack, cluster: Cluster | None, file: Path | None
+    ) -> WalkSource | None:
+        """None when the person, shown the plan, does not begin."""
         if self._source is None and self.lab:
             from wizard_steps.lab import Lab
 
@@ -154,9 +178,28 @@ class Life:
             cluster = lab.cluster
         if self._source is None:
             assert cluster is not None
+            begun = await self._agreed(cluster, None if self.lab else file) if self._plan else cluster
+            if begun is None:
+                return None
+            cluster = begun
             self._source = self._factory(cluster, self._folder)
         stack.push_async_callback(self._close)
         return self._source
+
+    async def _agreed(self, cluster: Cluster, file: Path | None) -> Cluster | None:
+        """The cluster to walk, as it was edited before the person began; None when they leave."""
+        while True:
+            answer: PlanAnswer | None = await self._app.answer_of(PlanScreen(cluster, file, self._also))
+            if answer == "edit" and file is not None:
+                cluster = await self._app.answer_of(SetupScreen(file)) or cluster
+                continue
+            if answer in ("start", "step", "check"):
+                checking = answer == "check"
+                self.pauses = Pauses(answer == "step", {first_change(cluster)} if checking else ())
+                return cluster
+            if answer == "save":
+                self.code, self._said = 0, f"Saved: {file}. Nothing was run; `milepost {file}` goes on."
+            return None
 
     async def _close(self) -> None:
         if self._app.session is not None:
@@ -197,7 +240,7 @@ class Life:
     def _last_words(self) -> str:
         session = self._app.session
         if session is None:
-            return ""
+            return self._said
         running = present.left_running(session.state)
         words = leave_text(False, running, str(session.source.folder), self.lab).plain
         return f"{present.outcome_line(session.state)}\n{words}" if session.state.steps else words

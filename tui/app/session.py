@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 
 from tui.app.debug import debugging, explained, toggling
 from tui.app.desk import Desk, Front
 from tui.app.evidence import Evidence
-from tui.app.fixes import Offer, offers
+from tui.app.fixes import Offer, offers, remedy_offers
 from tui.app.log import LogStore
+from tui.app.pauses import Pauses
 from tui.app.phase import PhaseWatch
 from tui.app.source import WalkSource
 from wizard_steps.cluster.edit import with_value
 from wizard_steps.diagnose.model import Finding
 from wizard_steps.engine.engine import Engine
-from wizard_steps.engine.step import Known
+from wizard_steps.engine.step import Known, Step
 from wizard_steps.errors import MilepostError
 from wizard_steps.model import Question
 from wizard_steps.persist import Persist
+from wizard_steps.planning import plan
 from wizard_steps.recording import events as ev
 from wizard_steps.recording.state import State
 from wizard_steps.walks.handover import Handover, handover
@@ -32,7 +35,12 @@ class WalkSession:
     """Fed by the engine with events; read by the screen's timer."""
 
     def __init__(
-        self, source: WalkSource, front: Front, file: Path | None = None, diagnose: DiagnoseHook | None = None
+        self,
+        source: WalkSource,
+        front: Front,
+        file: Path | None = None,
+        diagnose: DiagnoseHook | None = None,
+        pauses: Pauses | None = None,
     ) -> None:
         self.source = source
         self._path = file
@@ -47,12 +55,25 @@ class WalkSession:
         self._explaining: set[asyncio.Task[None]] = set()
         self.notices: list[ev.AnyEvent] = []
         self.warnings: list[str] = []
+        self._offers: tuple[object, list[Offer]] | None = None
         #: A gate failed, or the walk is over: who looks elsewhere is called.
         self.rings = False
         keeps = file is not None and file.exists() and not source.cluster.simulated
         self._persist = Persist(file) if file is not None and keeps else None
         self._diagnose = diagnose
         self.engine: Engine = source.engine(self.desk, self.desk, self.on_event)
+        self.pauses = pauses or Pauses()
+        self.engine.pause = self._pausing
+
+    @cached_property
+    def changing(self) -> frozenset[str]:
+        """Ids of milestones that may change something on a machine."""
+        return frozenset(one.id for one in plan(self.source.cluster).milestones if one.changes)
+
+    async def _pausing(self, step: Step) -> None:
+        self.dirty = True
+        await self.pauses.wait(step)
+        self.dirty = True
 
     def on_event(self, event: ev.AnyEvent, state: State) -> None:
         """Cheap for output; the few events that change what is in front are kept for the timer."""
@@ -114,7 +135,8 @@ class WalkSession:
     @property
     def busy(self) -> bool:
         """Whether something goes on that time passes for."""
-        return self.state.outcome is None and self.state.question is None
+        waits = self.state.question is not None or self.pauses.next is not None
+        return self.state.outcome is None and not waits
 
     def badges(self) -> list[str]:
         """What must not be overlooked."""
@@ -141,13 +163,20 @@ class WalkSession:
 
     def offers(self) -> list[Offer]:
         """Fixes for the gate that is open now."""
+        verdict = self.state.step(self.state.current).verdict if self.gate_open else None
+        if verdict is None:
+            return []
         found = self.findings.get(self.state.current, ())
-        return offers(Known(self.engine.cluster, self.state.facts), found) if self.gate_open else []
+        key = (self.state.current, self.state.step(self.state.current).attempt, len(found))
+        if self._offers is None or self._offers[0] != key:
+            commands = offers(Known(self.engine.cluster, self.state.facts), found)
+            self._offers = (key, [*remedy_offers(self.engine, self.state, verdict, self._path), *commands])
+        return self._offers[1]
 
     def toggle_debugging(self) -> str:
         """Turn the debugging switches over; what is set from the next start on."""
         if self.state.outcome is not None or not self.state.steps:
             return "Nothing will be started any more in this walk."
         for where, value in toggling(self.engine.cluster).items():
-            self.engine.edit(where, value)
+            self.engine.edit((where, value))
         return explained(self.engine.cluster, self.state.facts)

@@ -45,14 +45,13 @@ def add(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from wizard_steps.engine import expected
-    from wizard_steps.plan import plan_for
     from wizard_steps.recording.journal import load
     from wizard_steps.recording.state import fold
     from wizard_steps.walks.renamed import in_todays_names
-    from wizard_steps.walks.replay import cluster_of
+    from wizard_steps.walks.replay import cluster_of, plan_of
 
     walk = load(args.walk)
-    walk = in_todays_names(walk, plan_for(cluster_of(walk)))
+    walk = in_todays_names(walk, plan_of(walk, cluster_of(walk)))
     state = fold(walk.events)
     folder = args.into or expected.SNAPSHOTS / "expected"
     judged = [step.id for step in state.steps if step.verdict is not None]
@@ -94,12 +93,11 @@ def _new_text(walk: Walk, state: State, step_id: str, path: Path, old: str) -> s
     from wizard_steps.engine import expected
     from wizard_steps.engine.step import Known
     from wizard_steps.model import WIZARD
-    from wizard_steps.plan import plan_for
     from wizard_steps.walks import accept
-    from wizard_steps.walks.replay import cluster_of
+    from wizard_steps.walks.replay import cluster_of, plan_of
 
     cluster = cluster_of(walk)
-    step = next((one for one in plan_for(cluster) if one.id == step_id), None)
+    step = next((one for one in plan_of(walk, cluster) if one.id == step_id), None)
     if step is None:
         return old
     verdict = state.step(step_id).verdict

@@ -6,13 +6,15 @@ import argparse
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from tui.cli.plain import PlainReport
 from wizard_steps.cluster.file import Cluster, load
 from wizard_steps.engine.decide import FileDecider
+from wizard_steps.engine.step import Step
 from wizard_steps.node import api_key
+from wizard_steps.plan import optional, plan_for
 from wizard_steps.recording import events as ev
 from wizard_steps.recording.state import State
 from wizard_steps.session import LiveWalk
@@ -33,7 +35,7 @@ async def _run(args: argparse.Namespace) -> int:
         loop.add_signal_handler(sign, task.cancel)
     try:
         async with cluster_of(args) as cluster:
-            return await _walk(cluster, args)
+            return await _walk(cluster, args, _steps(cluster, args))
     except asyncio.CancelledError:
         print("milepost: interrupted; what was started on the nodes keeps running (`milepost down` ends it)")
         return 130
@@ -48,15 +50,34 @@ async def cluster_of(args: argparse.Namespace) -> AsyncIterator[Cluster]:
         async with Lab.start(fault=args.fault, keep=args.keep) as lab:
             yield lab.cluster
     else:
-        yield load(args.cluster or Path("milepost.toml"))
+        cluster = load(args.cluster or Path("milepost.toml"))
+        yield args.change(cluster) if hasattr(args, "change") else cluster
 
 
-async def _walk(cluster: Cluster, args: argparse.Namespace) -> int:
+def also(args: argparse.Namespace) -> list[str]:
+    """The optional milestones that are asked for, or at which a fault of the lab is found."""
+    if args.lab and args.fault:
+        from wizard_steps.lab.faults import find
+
+        return ["load"] if args.load or find(args.fault).gate == "load" else []
+    return ["load"] if args.load else []
+
+
+def _steps(cluster: Cluster, args: argparse.Namespace) -> list[Step]:
+    """The milestones that the command line asks for; none where it is the cluster's own plan."""
+    alone: list[Step] = getattr(args, "steps", [])
+    more = optional(*also(args))
+    return alone or ([*plan_for(cluster), *more] if more else [])
+
+
+async def _walk(cluster: Cluster, args: argparse.Namespace, steps: Sequence[Step]) -> int:
     from wizard_steps.transport.ssh_ask import NoAsker
 
     if not args.dry_run:
         api_key.check(cluster)
-    walk = LiveWalk(cluster, args.walk, dry=args.dry_run, take_over=args.take_over, file=args.cluster)
+    walk = LiveWalk(
+        cluster, args.walk, dry=args.dry_run, take_over=args.take_over, file=args.cluster, steps=steps
+    )
     report = PlainReport(walk.journal.spool, verbose=not args.quiet)
     if args.dry_run and args.walk is None:
         print("dry run: nothing is written, here or on a node; --walk DIR keeps a recording", flush=True)

@@ -8,8 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tui.cli.headless import also
 from wizard_steps.cluster.file import load
-from wizard_steps.session import LiveWalk
+
+#: A cluster of more machines is not edited in a form: its plan comes at once.
+FORM_NODES = 32
 
 if TYPE_CHECKING:
     from tui.app.session import WalkSession
@@ -35,10 +38,30 @@ def run_interactive(args: argparse.Namespace) -> int:
         if args.fault:
             find(args.fault)
         lab = partial(Lab.start, fault=args.fault, keep=args.keep)
-        return MilepostApp(None, None, lab=lab, folder=args.walk, diagnose=why).start()
+        factory = partial(live_walk, also=also(args))
+        app = MilepostApp(
+            None,
+            None,
+            lab=lab,
+            folder=args.walk,
+            engine_factory=factory,
+            diagnose=why,
+            plan=not args.yes,
+            also=also(args),
+        )
+        return app.start()
     path = args.cluster or Path("milepost.toml")
-    if not path.exists():
-        factory = partial(live_walk, take_over=args.take_over)
-        return MilepostApp(None, path, folder=args.walk, engine_factory=factory, diagnose=why).start()
-    walk = LiveWalk(load(path), args.walk, take_over=args.take_over, file=path)
-    return MilepostApp(walk, path, diagnose=why).start()
+    # A file with a mistake is told before there is a screen, with its line.
+    cluster = load(path) if path.exists() else None
+    known = cluster is not None and (args.yes or len(cluster.nodes) > FORM_NODES)
+    factory = partial(live_walk, take_over=args.take_over, also=also(args), file=path)
+    return MilepostApp(
+        None,
+        path,
+        folder=args.walk,
+        engine_factory=factory,
+        diagnose=why,
+        cluster=cluster if known else None,
+        plan=not args.yes,
+        also=also(args),
+    ).start()

@@ -40,6 +40,8 @@ MODULES = (
     "tui.cli.check",
     "tui.cli.advise",
     "tui.cli.plan",
+    "tui.cli.load",
+    "tui.cli.top",
     "tui.cli.walks",
     "tui.cli.learn",
     "tui.cli.completion",
@@ -80,6 +82,10 @@ def walk_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--take-over", action="store_true", help="walk although another wizard holds this cluster"
     )
+    parser.add_argument(
+        "--yes", action="store_true", help="begin at once: without the form of an existing file and the plan"
+    )
+    parser.add_argument("--load", action="store_true", help="measure the server under load as well")
     parser.add_argument("--quiet", action="store_true", help="headless: verdicts and failures only")
     add_replay_options(parser)
 
@@ -179,6 +185,8 @@ def run_walk(args: argparse.Namespace) -> int:
         return 0
     if (args.fault or args.keep) and not args.lab:
         raise UsageError("--fault and --keep go with --lab")
+    if args.cluster is not None:
+        refuse_word(args.cluster)
     if args.lab and args.cluster:
         raise UsageError("--lab brings its own cluster file; leave the file out")
     if args.headless or args.dry_run:
@@ -193,6 +201,17 @@ def run_walk(args: argparse.Namespace) -> int:
     from tui.cli.interactive import run_interactive
 
     return run_interactive(args)
+
+
+def refuse_word(path: Path) -> None:
+    """Raises UsageError for a bare word that is neither a file nor named like one: mostly a typing error."""
+    if path.exists() or path.suffix == ".toml":
+        return
+    from difflib import get_close_matches
+
+    close = get_close_matches(str(path).lower(), build()[1], 1, 0.6)
+    hint = f"did you mean `milepost {close[0]}`?" if close else "`milepost --help` lists the commands."
+    raise UsageError(f"{path}: no such command, and no such file. {hint} A new cluster file ends in .toml.")
 
 
 def run_watch(name: str) -> int:

@@ -43,6 +43,7 @@ KEYS = (
         (
             ("c", "copy the selection, or else the command"),
             ("y", "copy the whole pane"),
+            ("s", "pause before each milestone, or no longer; Enter goes on"),
             ("h", "after the last gate: endpoint, commands to copy, what next"),
             ("m", "write a note beside the step; milepost --watch shows it"),
             ("d", "debugging switches (NCCL_DEBUG) on or off; with Ray, vllm serve must start anew"),
@@ -56,7 +57,9 @@ KEYS = (
         (
             ("r", "run the step again"),
             ("e", "edit an answer, then run again"),
-            ("a", "run a fix that a finding offers; shows the command first"),
+            ("4 to 9", "a fix: a change of the cluster file at once, a command when confirmed"),
+            ("a", "all fixes in a list"),
+            ("Enter", "to the line of the log that the gate failed at"),
             ("l", "look at the full log"),
             ("b", "back to the step before"),
             ("q", "stop here"),

@@ -14,12 +14,13 @@ from textual.widgets import ContentSwitcher, Footer
 from tui.app import present
 from tui.app.checks import checks_text
 from tui.app.compare import compare_lines
+from tui.app.jump import Place, place_of
 from tui.app.session import WalkSession
 from tui.widgets.bars import HeaderBar, HeadingBar, NodeBar, ProgressLine, ViewBar
 from tui.widgets.compare_view import CompareView
 from tui.widgets.find_bar import FindBar
 from tui.widgets.log_view import LogView
-from tui.widgets.panes import ChecksPane, GateBar, InfoPanel
+from tui.widgets.panes import ChecksPane, GateBar, InfoPanel, PauseBar
 from tui.widgets.step_list import StepList, step_rows
 from wizard_steps.recording import events as ev
 from wizard_steps.recording.state import State
@@ -67,6 +68,7 @@ class WalkView(Screen[None]):
                         yield FindBar(id="find")
                     yield ChecksPane(id="checks")
                 yield GateBar(id="gate")
+                yield PauseBar(id="pause")
             yield InfoPanel(id="info")
         yield ProgressLine(id="progress")
         yield Footer(compact=True)
@@ -121,6 +123,7 @@ class WalkView(Screen[None]):
         self.node = present.default_node(state, shown, self.node)
         self._bars(session, state, now, shown)
         self._gate(session, shown)
+        self._pause(session)
         self._panes(session, state, shown)
 
     def _notice(self, event: ev.AnyEvent) -> None:
@@ -157,7 +160,14 @@ class WalkView(Screen[None]):
         panel = self.query_one(GateBar)
         panel.display = session.gate_open and shown == session.state.current
         if panel.display and verdict is not None:
-            panel.show(len(verdict.failures), bool(session.offers()))
+            panel.show(len(verdict.failures), len(session.offers()))
+
+    def _pause(self, session: WalkSession) -> None:
+        """Between two milestones, when the person wants to look."""
+        bar, step = self.query_one(PauseBar), session.pauses.next
+        bar.display = step is not None
+        if step is not None:
+            bar.show(step.title, step.id in session.changing)
 
     def _panes(self, session: WalkSession, state: State, shown: str) -> None:
         if self._view == "compare":
@@ -205,10 +215,30 @@ class WalkView(Screen[None]):
         findings = session.findings.get(shown, ())
         pane = self.query_one(ChecksPane)
         width = pane.scrollable_content_region.width
-        key = (shown, step.attempt, step.verdict is not None, len(findings), self.app.theme, width)
+        offers = session.offers() if shown == state.current else []
+        key = (
+            shown,
+            step.attempt,
+            step.verdict is not None,
+            len(findings),
+            self.app.theme,
+            width,
+            len(offers),
+        )
         if key != self._checked:
             self._checked = key
-            pane.show_text(checks_text(step.verdict, findings, pane.styled.look, width))
+            place = self.place(session)
+            where = f"{place.run.node}: {place.run.key}" if place else ""
+            where += f", line {place.line}" if place and place.line else ""
+            pane.show_text(checks_text(step.verdict, findings, pane.styled.look, width, offers, where))
+
+    def place(self, session: WalkSession) -> Place | None:
+        """Where the log of a failed step on show is to be read."""
+        shown = self.shown
+        verdict = session.state.step(shown).verdict
+        if verdict is None or verdict.passed:
+            return None
+        return place_of(session.state, shown, verdict, session.findings.get(shown, ()))
 
     def show_view(self, name: str) -> None:
         self._switch(name)

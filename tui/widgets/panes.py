@@ -11,12 +11,14 @@ from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.widgets import Markdown, Static
 
+from tui.app.fixes import FIRST_KEY, KEYS
+from tui.app.text import cut
 from tui.widgets.bars import Bar
 
 _GATE_KEYS = (
+    ("fix", "a", "Fix"),
     ("retry", "r", "Retry"),
     ("edit", "e", "Edit"),
-    ("fix", "a", "Fix"),
     ("log", "l", "Log"),
     ("back", "b", "Back"),
     ("stop", "q", "Stop"),
@@ -80,7 +82,7 @@ class InfoPanel(VerticalScroll):
 class GateBar(Bar):
     """A gate that stays shut: what can be done. There is no way past it."""
 
-    def show(self, failures: int, fixes: bool) -> None:
+    def show(self, failures: int, fixes: int) -> None:
         if self.changed((failures, fixes)):
             self._failures, self._fixes = failures, fixes
 
@@ -91,7 +93,10 @@ class GateBar(Bar):
         text = Text()
         self.add(text, f"✗ The gate stays shut{count}", "bad").append("\n")
         entries = []
+        last = FIRST_KEY + min(self._fixes, KEYS) - 1
+        digits = f"{FIRST_KEY}-{last}" if self._fixes > 1 else str(FIRST_KEY)
         for value, key, label in _GATE_KEYS:
+            key = digits if value == "fix" else key
             if value == "fix" and not self._fixes:
                 continue
             entry = Text()
@@ -101,3 +106,30 @@ class GateBar(Bar):
         spare = self.size.width - sum(entry.cell_len for entry in entries)
         gap = max(1, min(3, spare // (len(entries) - 1)))
         return text.append_text(Text(" " * gap).join(entries))
+
+
+class PauseBar(Bar):
+    """Between two milestones: what comes next, and the keys that go on."""
+
+    def show(self, title: str, changes: bool) -> None:
+        if self.changed((title, changes)):
+            self._title, self._changes = title, changes
+
+    def render(self) -> Text:
+        if self._said is None:
+            return Text()
+        text = Text()
+        self.add(text, "❚❚ Paused before: ", "accent")
+        self.add(text, cut(self._title, max(8, self.size.width - 50)), "strong")
+        self.add(text, "  it changes the machines" if self._changes else "  it only reads", "quiet")
+        text.append("\n")
+        for key, label, action in (
+            ("Enter", "Go on", "go_on"),
+            ("s", "Step by step, on or off", "steps"),
+            ("q", "Stop", "gate('stop')"),
+        ):
+            entry = Text()
+            self.add(entry, key, "key")
+            entry.append(f" {label}   ").apply_meta({"@click": f"screen.{action}"})
+            text.append_text(entry)
+        return text

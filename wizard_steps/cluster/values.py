@@ -145,6 +145,26 @@ class Fabric(Struct, frozen=True, forbid_unknown_fields=True):
     fail_below: Annotated[float, Meta(ge=0, le=1)] = 0.25
 
 
+class Load(Struct, frozen=True, forbid_unknown_fields=True):
+    """`milepost load`: how much is asked, and what the server must reach. A limit of 0 is not judged.
+
+    tool         auto: `vllm bench serve` where the server's vLLM has it, else milepost's own client.
+    concurrency  requests at the same time, one run each.
+    soak         seconds of steady load after that, at the largest concurrency; 0: none.
+    max_ttft_ms, max_tpot_ms  milliseconds; the 99th percentile of each run is judged.
+    min_tokens_per_second     output tokens of all requests together, in the best run.
+    """
+
+    tool: Literal["auto", "own"] = "auto"
+    concurrency: Annotated[tuple[Annotated[int, Meta(ge=1, le=4096)], ...], Meta(min_length=1)] = (1, 8, 32)
+    input_tokens: Annotated[int, Meta(ge=1, le=1_000_000)] = 128
+    output_tokens: Annotated[int, Meta(ge=2, le=1_000_000)] = 128
+    soak: Annotated[int, Meta(ge=0, le=604_800)] = 0
+    max_ttft_ms: Annotated[float, Meta(ge=0)] = 0.0
+    max_tpot_ms: Annotated[float, Meta(ge=0)] = 0.0
+    min_tokens_per_second: Annotated[float, Meta(ge=0)] = 0.0
+
+
 class Cluster(Struct, frozen=True, dict=True, forbid_unknown_fields=True):
     nodes: Annotated[tuple[NodeEntry, ...], Meta(min_length=1)]
     name: Name = "milepost"
@@ -155,6 +175,7 @@ class Cluster(Struct, frozen=True, dict=True, forbid_unknown_fields=True):
     ssh: Ssh = field(default_factory=Ssh)
     docker: Docker = field(default_factory=Docker)
     fabric: Fabric = field(default_factory=Fabric)
+    load: Load = field(default_factory=Load)
     env: dict[EnvName, str] = field(default_factory=dict)
     #: Set by the embedded lab: every screen and recording of it says SIMULATED.
     simulated: bool = False

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 
-from wizard_steps.cluster.edit import with_value
+from wizard_steps.cluster.edit import with_values
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.engine import expected
 from wizard_steps.engine.clock import Clock
@@ -61,6 +61,8 @@ class Engine:
         self._limit = asyncio.Semaphore(cluster.ssh.limit)
         self._answers: dict[str, dict[str, str]] = {}
         self._dry = False
+        #: Awaited before the walk goes on from a passed step, with the next one: a person may want to look.
+        self.pause: Callable[[Step], Awaitable[None]] | None = None
 
     @property
     def cluster(self) -> Cluster:
@@ -105,6 +107,8 @@ class Engine:
             verdict = await self._attempt(step, gated)
             if verdict is None or verdict.passed or not gated:
                 at += 1
+                if self.pause is not None and at < len(self.plan):
+                    await self.pause(self.plan[at])
                 continue
             answer = await self._gate(step, verdict)
             if answer.value == "stop":
@@ -114,8 +118,10 @@ class Engine:
             if answer.value == "fix":
                 await self._fix(step, answer)
             if answer.value == "edit":
-                self.edit(answer.where, answer.text)
-                at = min(at, self._owner(answer.where, at))
+                self.edit(*answer.changes)
+                at = min(at, *(self._owner(where, at) for where, _ in answer.changes))
+            if answer.value == "restart":
+                at = await self._restart(at, answer.where.split())
             self._answers.pop(self.plan[at].id, None)
         return "passed" if gated else "listed"
 
@@ -123,7 +129,7 @@ class Engine:
         question = Question(id="gate", text=verdict.summary, kind="gate", options=GATE_OPTIONS)
         while True:
             answer = await self._ask(step, question)
-            if answer.value in ("retry", "edit", "fix", "back", "stop"):
+            if answer.value in ("retry", "edit", "fix", "restart", "back", "stop"):
                 return answer
 
     async def _fix(self, step: Step, answer: Answer) -> None:
@@ -132,14 +138,32 @@ class Engine:
         nodes = [n for n in (*self.cluster.node_list, WIZARD) if n.name in answer.where.split()]
         await self._work(step, [(node, cmd) for node in nodes])
 
-    def edit(self, where: str, text: str) -> None:
-        """Set a field of the cluster file, at a gate or at any time: the next step goes by it.
+    async def _restart(self, at: int, names: Sequence[str]) -> int:
+        """End what the steps before ``at`` started on these nodes; the place of the first of them."""
+        found = self.started(self.plan[at].id, names)
+        for step, work in found:
+            await self._work(step, work)
+        return min((self.plan.index(step) for step, _ in found), default=at)
 
-        Raises UsageError when it does not fit.
+    def started(self, before: str, names: Sequence[str]) -> list[tuple[Step, list[Work]]]:
+        """The steps before one that leave something running on these nodes, and what ends it; last first."""
+        known = Known(self.cluster, self.state.facts)
+        earlier = [step for step in self.plan[: self._place(before)] if self.state.step(step.id).attempt]
+        found = [(step, [w for w in step.undo(known) if w[0].name in names]) for step in reversed(earlier)]
+        return [(step, work) for step, work in found if work]
+
+    def _place(self, step_id: str) -> int:
+        return next((n for n, step in enumerate(self.plan) if step.id == step_id), 0)
+
+    def edit(self, *edits: tuple[str, str]) -> None:
+        """Set fields of the cluster file, at a gate or at any time: the next step goes by them.
+
+        Raises UsageError when they do not fit.
         """
-        self._cluster = with_value(self._cluster, where, text)
+        self._cluster = with_values(self._cluster, edits)
         plain = msgspec.to_builtins(self._cluster)
-        self.emit(ev.ClusterEdited(self._now(), where, text, plain))
+        for where, text in edits:
+            self.emit(ev.ClusterEdited(self._now(), where, text, plain))
 
     def _owner(self, where: str, default: int) -> int:
         """The place of the step that settles a field of the cluster file."""
@@ -183,7 +207,13 @@ class Engine:
         clean = self._redactor.text
         self.emit(
             ev.Answered(
-                self._now(), step.id, question.id, clean(answer.value), answer.where, clean(answer.text)
+                self._now(),
+                step.id,
+                question.id,
+                clean(answer.value),
+                answer.where,
+                clean(answer.text),
+                tuple((where, clean(text)) for where, text in answer.edits),
             )
         )
         return answer

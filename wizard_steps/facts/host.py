@@ -81,7 +81,9 @@ def parse_limits(section: Section) -> Limits:
         found = re.search(rf"^{name}\s+(\S+)", section.text, re.MULTILINE)
         if not found:
             return None
-        return UNLIMITED if found[1] == "unlimited" else int(found[1])
+        if found[1] == "unlimited":
+            return UNLIMITED
+        return int(found[1]) if re.fullmatch(r"[0-9]{1,20}", found[1]) else None
 
     return Limits(soft("Max locked memory"), soft("Max open files"))
 

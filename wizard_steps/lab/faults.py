@@ -88,6 +88,7 @@ FAULTS = (
         _serve(api_key=True),
         warns=True,
     ),
+    Fault("idle-worker", "a machine that takes no part in the work", "load"),
 )
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import combinations
 
 from wizard_steps.engine.step import Known
-from wizard_steps.milestones import fabric_links, raystart
+from wizard_steps.milestones import fabric_links, fabric_pairs, hang, raystart
 from wizard_steps.milestones.common import Placed, everywhere, failure, placed
 from wizard_steps.model import Check, Cmd, Node, Results, Round, Verdict, Work
 from wizard_steps.node import collective, mesh
@@ -19,8 +18,6 @@ from wizard_steps.node.remote import Look
 PORTS = (10002, 19999, collective.PORT, 45123)
 #: Each node tries this many neighbours on both sides, and the head.
 NEIGHBOURS = 8
-#: Pairs that are tried at the same time, and in all, after all nodes together have failed.
-AT_ONCE, MOST = 8, 64
 
 
 class Fabric(Placed):
@@ -193,33 +190,22 @@ def _failed(known: Known, done: Results) -> list[Node]:
     return [node for node in known.nodes if collective.told(done.get("allreduce", node)).problem]
 
 
-def _pairs(known: Known) -> list[tuple[int, int]]:
-    """Indexes into (head, workers...): the head with each, then workers, neighbours first."""
-    count = len(known.nodes)
-    others = sorted(combinations(range(1, count), 2), key=lambda pair: pair[1] - pair[0])
-    return [*((0, i) for i in range(1, count)), *others][:MOST]
-
-
-def _key(pair: tuple[int, int]) -> str:
-    return f"pair-{pair[0]}-{pair[1]}"
-
-
 def _next_pairs(known: Known, done: Results) -> Round | None:
     """After all together failed or were slow: the head with each worker; where those work, the workers."""
     if len(known.nodes) < 3 or not (_failed(known, done) or _slow(known, done)):
         return None
     nodes = (known.head, *known.workers)
-    tried = [pair for pair in _pairs(known) if done.has(_key(pair))]
+    tried = [pair for pair in fabric_pairs.pairs(known) if done.has(fabric_pairs.key(pair))]
     with_head = [pair for pair in tried if pair[0] == 0]
-    broken = [pair for pair in with_head if _problem(nodes, pair, done)]
-    left = [pair for pair in _pairs(known) if pair not in tried and (pair[0] == 0 or not broken)]
+    broken = [pair for pair in with_head if fabric_pairs.problem(nodes, pair, done)]
+    left = [pair for pair in fabric_pairs.pairs(known) if pair not in tried and (pair[0] == 0 or not broken)]
     # The head's own pairs first: they tell whether the others need a look at all.
-    batch = [pair for pair in left if (pair[0] == 0) == (left[0][0] == 0)][:AT_ONCE]
+    batch = [pair for pair in left if (pair[0] == 0) == (left[0][0] == 0)][: fabric_pairs.AT_ONCE]
     work: list[Work] = []
     for place, (a, b) in enumerate(batch):
         two = (nodes[a], nodes[b])
         backend = _backend(known, done) or "gloo"
-        work += _run(known, two, backend, _key((a, b)), collective.PORT + 1 + place)
+        work += _run(known, two, backend, fabric_pairs.key((a, b)), collective.PORT + 1 + place)
     return Round(work=tuple(work)) if work else None
 
 
@@ -232,28 +218,6 @@ def _speed(known: Known, done: Results) -> Check | None:
     found = fabric_links.all_links(known, done)
     gbytes = collective.told(done.get("allreduce", known.head)).gbytes
     return fabric_links.speed(known, done, found, gbytes) if _backend(known, done) == "nccl" else None
-
-
-def _slow_pair(known: Known, done: Results) -> list[Check]:
-    """Which two nodes are slow with each other, where one pair stands out."""
-    nodes = (known.head, *known.workers)
-    speeds = {
-        f"{nodes[a].name} - {nodes[b].name}": collective.told(done.get(_key((a, b)), nodes[a])).gbytes
-        for a, b in _pairs(known)
-        if done.has(_key((a, b)))
-    }
-    found = fabric_links.slow_pair({pair: value for pair, value in speeds.items() if value})
-    if found is None:
-        return []
-    pair, value, middle = found
-    text = f"{value:.2f} GB/s; the other pairs reach {middle:.2f} GB/s"
-    hint = "the link, cable, switch port or PCIe slot of these two: compare both with a third node"
-    return [Check(f"pair {pair}", True, text, "about as fast as the others", hint=hint, warning=True)]
-
-
-def _problem(nodes: tuple[Node, ...], pair: tuple[int, int], done: Results) -> str:
-    said = [collective.told(done.get(_key(pair), nodes[i])) for i in pair]
-    return next((one.problem for one in said if one.problem), "")
 
 
 def _proved(known: Known, done: Results) -> tuple[list[Check], dict[str, object]]:
@@ -273,7 +237,7 @@ def _proved(known: Known, done: Results) -> tuple[list[Check], dict[str, object]
     found = fabric_links.all_links(known, done)
     checks = [*fabric_links.transport(known, done, found)]
     if (speed := _speed(known, done)) is not None:
-        checks += [speed, *(_slow_pair(known, done) if speed.state != "ok" else [])]
+        checks += [speed, *(fabric_pairs.slow_pair(known, done) if speed.state != "ok" else [])]
     kind = "one process a node on CPU" if backend == "gloo" else "one process a GPU"
     checks.append(Check("all_reduce", True, f"{first.speed} ({kind})"))
     most, _ = fabric_links.rate(known, done, found)
@@ -283,10 +247,12 @@ def _proved(known: Known, done: Results) -> tuple[list[Check], dict[str, object]
 
 def _broken(known: Known, done: Results) -> list[Check]:
     nodes = (known.head, *known.workers)
+    said = {n.name: r.text for n in nodes if (r := done.get("allreduce", n))}
+    hangs = hang.checks(known, said, "the all_reduce")
     problems = {n.name: collective.told(done.get("allreduce", n)).problem for n in _failed(known, done)}
     where, what = next(iter(problems.items()))
-    tried = [pair for pair in _pairs(known) if done.has(_key(pair))]
-    pairs = [(pair, text) for pair in tried if (text := _problem(nodes, pair, done))]
+    tried = [pair for pair in fabric_pairs.pairs(known) if done.has(fabric_pairs.key(pair))]
+    pairs = [(pair, text) for pair in tried if (text := fabric_pairs.problem(nodes, pair, done))]
     checks = [
         Check(
             f"pair {nodes[a].name} - {nodes[b].name}",
@@ -299,9 +265,13 @@ def _broken(known: Known, done: Results) -> list[Check]:
         for (a, b), text in pairs
     ]
     if len(nodes) == 2:
-        return [Check(f"pair {nodes[0].name} - {nodes[1].name}", False, what, "", where, _hint(what))]
+        return [
+            *hangs,
+            Check(f"pair {nodes[0].name} - {nodes[1].name}", False, what, "", where, _hint(what)),
+        ]
     alone = "" if pairs or not tried else f"; {len(tried)} pairs work alone, only all together fail"
     return [
+        *hangs,
         Check("all_reduce", False, f"{what}{alone}", "the right sum on every rank", where, _hint(what)),
         *checks,
     ]

@@ -9,18 +9,15 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
 
-import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from wizard_steps.cluster.file import Cluster
-from wizard_steps.cluster.values import NodeEntry
+from wizard_steps.milestones.load_numbers import BETTER
 from wizard_steps.plan import PATHS
 from wizard_steps.recording.journal import Walk
 from wizard_steps.recording.state import fold
-from wizard_steps.walks.profile import FactKind, Key, Profile, node_names, profile, settings_of
+from wizard_steps.walks.profile import FactKind, Key, Profile, defaults, node_names, profile
 from wizard_steps.walks.renamed import in_todays_names
 
 #: How often a change of this sort breaks a cluster that worked, by rule of thumb.
@@ -41,9 +38,11 @@ _SPOKEN = {"tensor_parallel": "TP", "pipeline_parallel": "PP"}
 _WAYS = {"path": ("venv", "docker."), "serve.executor": ("ray.", "serve.master_port")}
 #: Measured numbers that are this near to each other are the same.
 _NOISE = 0.25
-_DEFAULTS = dict(settings_of(msgspec.to_builtins(Cluster(nodes=(NodeEntry(host="", gpus=0),)))))
+_DEFAULTS = dict(defaults())
 #: A step counts as slower or faster from this factor and this many seconds on.
 _FACTOR, _SECONDS = 1.5, 2.0
+#: Share by which two loads of the same server differ without a cause.
+_NOISE = 0.1
 
 
 class Change(Struct, frozen=True):
@@ -67,16 +66,27 @@ class Slower(Struct, frozen=True):
     after: float
 
 
+class Measured(Struct, frozen=True):
+    """A number of a load that changed: ``worse`` where the server became slower."""
+
+    what: str
+    concurrency: int
+    before: float
+    after: float
+    worse: bool
+
+
 class Difference(Struct, frozen=True):
-    """Two walks compared. ``timings``: what became slower or faster."""
+    """Two walks compared. ``timings``: steps that became slower or faster; ``load``: likewise the server."""
 
     changes: tuple[Change, ...]
     verdicts: tuple[str, ...]
     timings: tuple[Slower, ...]
+    load: tuple[Measured, ...] = ()
 
     @property
     def empty(self) -> bool:
-        return not (self.changes or self.verdicts or self.timings)
+        return not (self.changes or self.verdicts or self.timings or self.load)
 
 
 def diff(before: Walk, after: Walk) -> Difference:
@@ -86,7 +96,8 @@ def diff(before: Walk, after: Walk) -> Difference:
     new = profile(after, _aliases(before, after))
     new = replace(new, facts=_in_old_words(old, new))
     changes = sorted(_changes(old, new), key=lambda c: (-c.score, c.kind, c.what, c.nodes))
-    return Difference(tuple(changes), tuple(_verdicts(old, new)), tuple(_timings(old, new)))
+    found = tuple(_verdicts(old, new)), tuple(_timings(old, new)), tuple(_load(old, new))
+    return Difference(tuple(changes), *found)
 
 
 def _today(walk: Walk) -> Walk:
@@ -132,7 +143,7 @@ def _changes(old: Profile, new: Profile) -> Iterable[Change]:
     for key in dict.fromkeys([*old.facts, *new.facts]):
         kind, what, node = key
         before, after = old.facts.get(key), new.facts.get(key)
-        if before == after or _near(before, after) or not _both(key, before, after, old, new):
+        if before == after or near(before, after) or not _both(key, before, after, old, new):
             continue
         if (kind == "setting" and what.startswith(left_out)) or (kind == "command" and ways):
             continue
@@ -151,7 +162,7 @@ def _both(key: Key, before: str | None, after: str | None, old: Profile, new: Pr
     """Whether both walks came as far as where this is seen: what was never looked at has not changed."""
     if before is not None and after is not None:
         return True
-    if key[0] == "setting" and (before or after) == _DEFAULTS.get(key[1]):
+    if key[0] == "setting" and (before if before is not None else after) == _DEFAULTS.get(key[1]):
         # A field that an older milepost did not write.
         return False
     missing, there = (old, new) if before is None else (new, old)
@@ -165,7 +176,7 @@ def _setting(table: Profile, what: str) -> str:
     return table.facts.get(("setting", what, ""), _DEFAULTS.get(what, ""))
 
 
-def _near(before: str | None, after: str | None) -> bool:
+def near(before: str | None, after: str | None) -> bool:
     """Two measurements that differ by chance."""
     try:
         low, high = sorted((float(before or ""), float(after or "")))
@@ -264,38 +275,12 @@ def _timings(old: Profile, new: Profile) -> list[Slower]:
     return sorted(found, key=lambda s: -abs(s.after - s.before))
 
 
-def as_json(found: Difference) -> Mapping[str, Any]:
-    plain: Mapping[str, Any] = {"schema": 1, **msgspec.to_builtins(found)}
-    return plain
-
-
-def as_lines(found: Difference, most: int = 20) -> list[str]:
-    """For a person: what went differently, then the suspects, then times. ``most`` limits the suspects."""
-    if found.empty:
-        return ["nothing that was recorded differs"]
-    lines = list(found.verdicts)
-    if found.changes:
-        lines += ["", "What changed, the most likely culprit first:"]
-    for number, change in enumerate(found.changes[:most], 1):
-        where = f" on {', '.join(change.nodes)}" if change.nodes else ""
-        lines.append(f"{number:3}. {change.kind}: {change.what}{where}: {_short(change)}")
-        lines += [f"       {why}" for why in change.why]
-    if len(found.changes) > most:
-        lines.append(f"     and {len(found.changes) - most} more; --all shows them")
-    if found.timings:
-        lines += ["", "Times:"]
-    for slow in found.timings:
-        where = f" on {slow.node}" if slow.node else ""
-        lines.append(f"     {slow.step}{where}: {slow.before:.1f} s then, {slow.after:.1f} s now")
-    return lines
-
-
-def _short(change: Change) -> str:
-    """Old and new value; of long ones only what differs, with some text around it."""
-    before, after = change.before, change.after
-    if max(len(before), len(after)) <= 60 and "\n" not in before + after:
-        return f"{before} -> {after}"
-    same = next((n for n, (a, b) in enumerate(zip(before, after, strict=False)) if a != b), 0)
-    start = max(0, same - 20)
-    cut = [" ".join(text[start : start + 60].split()) for text in (before, after)]
-    return f"...{cut[0]}... -> ...{cut[1]}..."
+def _load(old: Profile, new: Profile) -> list[Measured]:
+    """What changed by more than two runs of the same server differ, the worst first."""
+    found = []
+    for key, before in old.measured.items():
+        after = new.measured.get(key)
+        if after is not None and abs(after - before) > _NOISE * max(before, after):
+            worse = (after < before) == BETTER[key[0]]
+            found.append(Measured(*key, before, after, worse))
+    return sorted(found, key=lambda m: (not m.worse, -abs(m.after - m.before) / max(m.after, m.before)))

@@ -12,6 +12,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from wizard_steps.milestones.load_numbers import LOAD
 from wizard_steps.model import Check
 from wizard_steps.recording.state import State
 
@@ -19,9 +20,16 @@ from wizard_steps.recording.state import State
 Read = Callable[[str, int, int], bytes]
 #: Port of the example tunnel on the reader's own machine.
 TUNNEL_PORT = 18000
+#: Port of the example Open WebUI there.
+WEBUI_PORT = 18080
 #: Bytes at the end of a log that are searched for vLLM's own figures.
 _TAIL = 1 << 20
 _KV_CACHE = re.compile(r"GPU KV cache size: ([\d,]{1,20}) tokens")
+_SHOWN = (
+    ("output_tokens_per_second", "tokens/s"),
+    ("median_ttft_ms", "ms to the first token"),
+    ("median_tpot_ms", "ms for each further one"),
+)
 _CONCURRENCY = re.compile(r"Maximum concurrency for ([\d,]{1,20}) tokens per request: ([\d.]{1,20})x")
 
 
@@ -117,8 +125,21 @@ def _facts(state: State, read: Read, folder: str) -> Iterator[Row]:
     yield Row("versions", f"vLLM {serve.get('vllm_version', '')}{with_ray}")
     if size := _kv_cache(state, read):
         yield Row("KV cache", size)
+    if load := _load(state):
+        yield Row("load", load)
     if folder:
         yield Row("recording", folder)
+
+
+def _load(state: State) -> str:
+    """One line for each number of requests at the same time, where the load was walked."""
+    found = state.facts.get(LOAD)
+    lines = []
+    for concurrency, values in found.items() if isinstance(found, Mapping) else ():
+        run = {str(k): v for k, v in values.items() if isinstance(v, int | float)}
+        parts = [f"{run[name]:.1f} {unit}" for name, unit in _SHOWN if name in run]
+        lines.append(f"{concurrency} at once: {', '.join(parts)}")
+    return "\n".join(lines)
 
 
 def _kv_cache(state: State, read: Read) -> str:
@@ -159,7 +180,17 @@ def _commands(state: State) -> Iterator[Command]:
         mine,
     )
     shown = '"$VLLM_API_KEY"' if key else "none"
-    yield Command("other tools", f"export OPENAI_BASE_URL={here} OPENAI_API_KEY={shown}", mine)
+    exported = f"export OPENAI_BASE_URL={here} OPENAI_API_BASE={here} OPENAI_API_KEY={shown}"
+    yield Command("other tools", exported, mine)
+    # Coding agents name the model by a variable of their own, or by a flag: aider reads OPENAI_API_BASE.
+    yield Command("aider", f"{exported}; aider --model {shlex.quote(f'openai/{model}')}", mine)
+    yield Command(
+        "Open WebUI",
+        f"docker run -d --network host -e PORT={WEBUI_PORT} -e OPENAI_API_BASE_URL={here} "
+        f"-e OPENAI_API_KEY={shown} -e ENABLE_OLLAMA_API=false -v open-webui:/app/backend/data "
+        "ghcr.io/open-webui/open-webui:main",
+        mine,
+    )
     yield Command("models", f"curl -s {shlex.quote(url)}/models{key}", net)
 
 
@@ -177,6 +208,10 @@ def _following(state: State, file: str, folder: str) -> Iterator[Command]:
     name = shlex.quote(file)
     if state.facts.get("ray_address") and not state.simulated:
         yield Command("dashboard", f"milepost dashboard {name}", "")
+    if not state.simulated:
+        yield Command("watch it", f"milepost top {name}", "")
+        if not state.facts.get(LOAD):
+            yield Command("measure it", f"milepost load {name}", "")
     if folder:
         yield Command("export", f"milepost export {shlex.quote(folder)} --to html -o walk.html", "")
         yield Command("bundle", f"milepost bundle {shlex.quote(folder)}", "")

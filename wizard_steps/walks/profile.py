@@ -6,9 +6,12 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
+import msgspec
 from msgspec import Struct, field
 
+from wizard_steps.cluster.values import Cluster, NodeEntry
 from wizard_steps.facts.gpu import parse_nvidia_smi
+from wizard_steps.milestones.load_numbers import LOAD, concurrency_of, numbers
 from wizard_steps.model import Verdict
 from wizard_steps.node.lines import fields
 from wizard_steps.node.spec import flags
@@ -29,7 +32,7 @@ _VERSIONS = re.compile(
 _IN_LOGS = (
     ("NCCL", re.compile(r"NCCL version ([\d.]+\S*)")),
     ("image digest", re.compile(r"(?:[Dd]igest: |@)(sha256:[0-9a-f]{12,64})")),
-    ("vLLM that started", re.compile(r"\bversion (\d+\.\d+\.\d+\S*)")),
+    ("vLLM that started", re.compile(r"\][^\n]*\bversion (\d+\.\d+\.\d+\S*)")),
     ("PyTorch CUDA", re.compile(r"\btorch[- ]\S*\+(cu\d+)")),
 )
 #: A line that speaks of trouble, and what follows it.
@@ -40,7 +43,7 @@ _TROUBLE = re.compile(
 _SHORT = 4000
 #: Set by hand and by chance, and no cause of anything.
 _IDLE = frozenset(
-    (
+    [
         "name",
         "simulated",
         "ours",
@@ -52,14 +55,18 @@ _IDLE = frozenset(
         "seconds",
         "netns",
         "all_reduce",
-    )
+        "instance",
+        "worker",
+        "workers",
+    ]
 )
 #: Facts of a gate that are another in every walk.
 _CHANCE = frozenset(("starts",))
 
 
 class Profile(Struct, frozen=True):
-    """``seconds`` is what (step, node) took in its latest attempt; of the whole step where node is empty."""
+    """``seconds`` is what (step, node) took in its latest attempt; of the whole step where node is empty.
+    ``measured`` is what a load gave: (quantity, requests at the same time)."""
 
     facts: Mapping[Key, str]
     seen_at: Mapping[Key, str]
@@ -69,6 +76,7 @@ class Profile(Struct, frozen=True):
     failed: str = ""
     outcome: str = ""
     told: str = ""
+    measured: Mapping[tuple[str, int], float] = field(default_factory=dict)
     nodes: tuple[str, ...] = field(default_factory=tuple)
 
 
@@ -88,6 +96,7 @@ def profile(walk: Walk, names: Mapping[str, str] | None = None) -> Profile:
         facts=facts,
         seen_at=seen,
         seconds={(s, alias.get(n, n)): t for (s, n), t in _seconds(state).items()},
+        measured=_measured(walk),
         verdicts={s.id: s.verdict for s in state.steps if s.verdict},
         order=tuple(s.id for s in state.steps),
         failed=failed,
@@ -119,6 +128,14 @@ def _cluster(state: State) -> Iterator[Found]:
         yield ("setting", what, ""), text, ""
 
 
+def defaults() -> Iterator[tuple[str, str]]:
+    """What a setting is where a cluster file does not say it, by the names of settings here."""
+    entry = NodeEntry(host="", gpus=0)
+    yield from settings_of(msgspec.to_builtins(Cluster(nodes=(entry,))))
+    for inner, value in msgspec.to_builtins(entry).items():
+        yield f"nodes.{inner}", _text(value)
+
+
 def settings_of(cluster: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The settings of a cluster file beside its nodes, by their names."""
     for key, value in cluster.items():
@@ -145,6 +162,8 @@ def _text(value: Any) -> str:
 def _printed(walk: Walk) -> Iterator[Found]:
     for started, data in outputs(walk):
         text = data.decode("utf-8", "replace")
+        if concurrency_of(started.key) is not None:
+            continue  # measured, not a fact
         for name, pattern in _IN_LOGS:
             if hit := pattern.search(text):
                 yield ("version", name, started.node), hit[1], started.step
@@ -185,12 +204,25 @@ def _facts(state: State) -> Iterator[Found]:
             continue
         names = set(node_names(state))
         for name, value in step.verdict.facts.items():
-            if not isinstance(value, Mapping) or name in _CHANCE:
+            if not isinstance(value, Mapping) or name in _CHANCE or name == LOAD:
                 continue
             for inner, text in value.items():
                 # By node, or a value with a name of its own.
                 what, node = (name.rstrip("s"), inner) if inner in names else (f"{name} {inner}", "")
-                yield ("network", what, node), _text(text), step.id
+                by_node = isinstance(text, Mapping) and set(text) <= names
+                for where, said in text.items() if by_node else ((node, text),):
+                    yield ("network", what, str(where)), _text(said), step.id
+
+
+def _measured(walk: Walk) -> dict[tuple[str, int], float]:
+    """From the outputs themselves: the facts of a gate that failed are not kept. The latest run counts."""
+    found: dict[tuple[str, int], float] = {}
+    for started, data in outputs(walk):
+        concurrency = concurrency_of(started.key)
+        run = numbers(data.decode("utf-8", "replace")) if concurrency is not None else None
+        if concurrency is not None and run is not None:
+            found.update({(name, concurrency): value for name, value in run.compared.items()})
+    return found
 
 
 def _seconds(state: State) -> dict[tuple[str, str], float]:

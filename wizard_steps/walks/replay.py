@@ -22,7 +22,7 @@ from wizard_steps.engine.clock import ZeroClock
 from wizard_steps.engine.engine import Engine, OnEvent
 from wizard_steps.engine.step import Step
 from wizard_steps.errors import DriftError, ExpectedTextError, MilepostError, WalkError
-from wizard_steps.plan import plan_for
+from wizard_steps.plan import plan_like
 from wizard_steps.recording import events as ev
 from wizard_steps.recording.journal import MemoryJournal, Walk
 from wizard_steps.recording.state import State
@@ -91,6 +91,12 @@ def _cluster(walk: Walk, plain: Mapping[str, object]) -> Cluster:
     return cluster
 
 
+def plan_of(walk: Walk, cluster: Cluster) -> list[Step]:
+    """Today's plan for a recording: the milestones of its cluster, and the optional ones it names."""
+    first = walk.events[0]
+    return plan_like(cluster, [name for name, _ in first.steps] if isinstance(first, ev.WalkStarted) else [])
+
+
 def recorded_plan(walk: Walk, today: Sequence[Step]) -> tuple[list[Step], list[Drift], list[Remark]]:
     """The steps that a recording names, as they are today; what became of the others."""
     first = walk.events[0]
@@ -120,7 +126,7 @@ def recorded_plan(walk: Walk, today: Sequence[Step]) -> tuple[list[Step], list[D
 async def replay(walk: Walk, on_event: OnEvent = lambda event, state: None) -> Replayed:
     """Never raises for a drift: it is in the answer. Raises WalkError for a damaged recording."""
     cluster = cluster_of(walk)
-    today = plan_for(cluster)
+    today = plan_of(walk, cluster)
     walk = in_todays_names(walk, today)
     plan, drifts, remarks = recorded_plan(walk, today)
     return await _Replaying(walk, cluster, plan, on_event).run(drifts, remarks)
@@ -185,7 +191,7 @@ class _Replaying:
         self._starts[event.step, event.attempt] = number = len(self._starts) + 1
         self._hosts.at(event.step, event.attempt)
         for where, value in self._switched.get(number, {}).items():
-            self._engine.edit(where, value)
+            self._engine.edit((where, value))
 
     def _judged(self, new: ev.Judged) -> bool:
         """Whether the verdict is the recorded one."""

@@ -17,7 +17,6 @@ from wizard_steps.cluster.file import Cluster
 from wizard_steps.engine.clock import ZeroClock
 from wizard_steps.engine.decide import Decider
 from wizard_steps.engine.engine import Engine, OnEvent
-from wizard_steps.plan import plan_for
 from wizard_steps.recording import events as ev
 from wizard_steps.recording.journal import MemoryJournal, Walk
 from wizard_steps.recording.notes import of_step
@@ -27,7 +26,7 @@ from wizard_steps.recording.state import State, apply
 from wizard_steps.transport.replay import RecordedDecider, Replay
 from wizard_steps.walks.player import PlayClock, Player, Timeline
 from wizard_steps.walks.renamed import in_todays_names
-from wizard_steps.walks.replay import cluster_of
+from wizard_steps.walks.replay import cluster_of, plan_of
 
 if TYPE_CHECKING:
     from wizard_steps.transport.ssh_ask import Asker
@@ -64,7 +63,7 @@ class Playback:
 
     def __init__(self, walk: Walk, player: Player | None = None) -> None:
         self.cluster: Cluster = cluster_of(walk)
-        self.walk = walk = in_todays_names(walk, plan_for(self.cluster))
+        self.walk = walk = in_todays_names(walk, plan_of(walk, self.cluster))
         self.folder: Path = walk.folder
         self.journal = _Journal(walk)
         self.redactor = Redactor()
@@ -127,7 +126,7 @@ class PlaybackEngine(Engine):
     def __init__(self, playback: Playback, on_event: OnEvent) -> None:
         walk = playback.walk
         super().__init__(
-            plan=plan_for(playback.cluster),
+            plan=plan_of(walk, playback.cluster),
             cluster=playback.cluster,
             transport=Replay((), walk.read, ZeroClock()),
             decider=RecordedDecider(()),

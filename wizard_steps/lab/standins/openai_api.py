@@ -1,4 +1,4 @@
-"""The stand-in's HTTP API: /health, /version, /v1/models and /v1/chat/completions in the OpenAI format;
+"""The stand-in's HTTP API: /health, /version, /metrics, /v1/models and /v1/chat/completions (also streamed);
 /invocations and /tokenize, which vLLM answers without a key."""
 
 from __future__ import annotations
@@ -8,16 +8,18 @@ import json
 import secrets
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from msgspec import Struct
 
 from wizard_steps.cluster import versions
+from wizard_steps.lab.standins.counters import Counters
 
 REPLY = "OK. (SIMULATED reply of the milepost lab: there is no model here.) You said: "
 _BODY_LIMIT = 4 * 1024 * 1024
+CHATS = (("POST", "/v1/chat/completions"), ("POST", "/invocations"))
 
 
 class Model(Struct, frozen=True):
@@ -42,6 +44,7 @@ class Server(ThreadingHTTPServer):
     model: Model
     api_key: str
     reachable: Callable[[], bool]
+    counters: Counters
 
 
 def make(
@@ -52,6 +55,7 @@ def make(
     server.socket.close()
     server.socket = sock
     server.model, server.api_key, server.reachable = model, api_key, reachable
+    server.counters = Counters(model.name)
     server.server_activate()
     return server
 
@@ -76,13 +80,13 @@ def chat(model: Model, request: Any) -> dict[str, Any]:
     name = request.get("model", model.name)
     if name != model.name:
         raise ApiError(404, "NotFoundError", f"The model `{name}` does not exist.", "model")
-    if request.get("stream"):
-        raise ApiError(400, "BadRequestError", "SIMULATED: the stand-in does not stream", "stream")
     limit = request.get("max_completion_tokens") or request.get("max_tokens") or model.length
     if not isinstance(limit, int) or limit < 1:
         raise ApiError(400, "BadRequestError", f"max_tokens must be at least 1, got {limit}.", "max_tokens")
     said = [str(m.get("content", "")) for m in request["messages"] if isinstance(m, dict)]
     words = (REPLY + (said[-1] if said else "")).split()
+    if request.get("ignore_eos"):
+        words = [words[n % len(words)] for n in range(limit + 1)]
     prompt = sum(len(text.split()) for text in said)
     return {
         "id": f"chatcmpl-{secrets.token_hex(8)}",
@@ -104,6 +108,19 @@ def chat(model: Model, request: Any) -> dict[str, Any]:
             "total_tokens": prompt + min(len(words), limit),
         },
     }
+
+
+def pieces(answer: dict[str, Any], usage: bool) -> Iterator[dict[str, Any]]:
+    """A reply as the stream that vLLM sends: a role, a word at a time, the reason, and the count."""
+    base = {**answer, "object": "chat.completion.chunk"}
+    choice, counts = base.pop("choices")[0], base.pop("usage")
+    words = choice["message"]["content"].split(" ")
+    for word in ("", *(word if n == 0 else f" {word}" for n, word in enumerate(words))):
+        delta = {"content": word} if word else {"role": "assistant", "content": ""}
+        yield {**base, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
+    yield {**base, "choices": [{"index": 0, "delta": {}, "finish_reason": choice["finish_reason"]}]}
+    if usage:
+        yield {**base, "choices": [], "usage": counts}
 
 
 def _json(body: bytes) -> dict[str, Any]:
@@ -133,7 +150,13 @@ class Handler(BaseHTTPRequestHandler):
         try:
             body = self._body()
             self._allow()
-            self._send(200, self._route(method, self.path.partition("?")[0], body))
+            path = self.path.partition("?")[0]
+            if (method, path) == ("GET", "/metrics"):
+                self._write(200, "text/plain; version=0.0.4", self.server.counters.page().encode())
+            elif (method, path) in CHATS:
+                self._chat(_json(body))
+            else:
+                self._send(200, self._route(method, path, body))
         except ApiError as error:
             self._send(error.status, error.body)
 
@@ -162,17 +185,51 @@ class Handler(BaseHTTPRequestHandler):
         if (method, path) == ("POST", "/tokenize"):
             words = str(_json(body).get("prompt", "")).split()
             return {"count": len(words), "max_model_len": model.length, "tokens": list(range(len(words)))}
-        if (method, path) in (("POST", "/v1/chat/completions"), ("POST", "/invocations")):
-            if not self.server.reachable():
-                # vLLM hangs here until its executor gives the worker up, then says this.
-                raise ApiError(500, "InternalServerError", "EngineCore encountered an issue. (SIMULATED)")
-            return chat(model, _json(body))
         raise ApiError(404, "NotFoundError", "Not Found")
 
+    def _chat(self, request: dict[str, Any]) -> None:
+        if not self.server.reachable():
+            # vLLM hangs here until its executor gives the worker up, then says this.
+            raise ApiError(500, "InternalServerError", "EngineCore encountered an issue. (SIMULATED)")
+        answer = chat(self.server.model, request)
+        counters, prompt = self.server.counters, answer["usage"]["prompt_tokens"]
+        counters.begin(prompt)
+        reason = "abort"
+        try:
+            if request.get("stream"):
+                usage = bool((request.get("stream_options") or {}).get("include_usage"))
+                self._stream(answer, usage)
+            else:
+                counters.first_token()
+                counters.tokens(answer["usage"]["completion_tokens"] - 1)
+                self._send(200, answer)
+            reason = answer["choices"][0]["finish_reason"]
+        finally:
+            counters.end(prompt, reason)
+
+    def _stream(self, answer: dict[str, Any], usage: bool) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.close_connection = True
+        words = 0
+        for piece in pieces(answer, usage):
+            if piece["choices"] and piece["choices"][0]["delta"].get("content"):
+                if words:
+                    self.server.counters.tokens(1)
+                else:
+                    self.server.counters.first_token()
+                words += 1
+            self.wfile.write(b"data: " + json.dumps(piece).encode() + b"\n\n")
+        self.wfile.write(b"data: [DONE]\n\n")
+
     def _send(self, status: int, answer: dict[str, Any] | None) -> None:
-        body = b"" if answer is None else json.dumps(answer).encode()
+        self._write(status, "application/json", b"" if answer is None else json.dumps(answer).encode())
+
+    def _write(self, status: int, kind: str, body: bytes) -> None:
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import re
 import sys
 import time
+import urllib.request
 import uuid
 from collections.abc import Sequence
 
@@ -14,7 +17,14 @@ NAME = "NVIDIA H100 80GB HBM3"
 DRIVER, CUDA, MEMORY_MIB = "580.159.04", "13.0", 81559
 WIDTH = 89
 
-_UNITS = {"memory.total": " MiB", "memory.used": " MiB", "memory.free": " MiB"}
+_UNITS = {
+    "memory.total": " MiB",
+    "memory.used": " MiB",
+    "memory.free": " MiB",
+    "utilization.gpu": " %",
+    "power.draw": " W",
+    "clocks.sm": " MHz",
+}
 
 
 def count() -> int:
@@ -30,6 +40,34 @@ def gpu_uuid(index: int) -> str:
     return f"GPU-{uuid.uuid5(uuid.NAMESPACE_OID, os.environ.get('LAB_NODE', 'lab') + str(index))}"
 
 
+def busy() -> bool:
+    """Whether the lab's server works on a request: it says so itself."""
+    if os.environ.get("LAB_FAULT") == "idle-worker" and os.environ.get("LAB_NODE") == "lab-worker":
+        return False
+    try:
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(f"http://{os.environ['LAB_SERVE']}/metrics", timeout=2) as page:
+            text = page.read(1 << 20).decode("utf-8", "replace")
+    except (OSError, KeyError, ValueError):
+        return False
+    running = re.findall(r"^vllm:num_requests_running\S* ([0-9.]+)$", text, re.MULTILINE)
+    return any(float(number) > 0 for number in running)
+
+
+@functools.cache
+def activity() -> tuple[int, int, int, int]:
+    """Use in per cent, watts, degrees, MHz. Invented, but for whether there is something to do."""
+    return (93, 520, 61, 1755) if busy() else (0, 70, 30, 345)
+
+
+def _live(name: str) -> dict[str, str]:
+    """What changes while the GPU works; the server is asked only for these."""
+    fields = ("utilization.gpu", "power.draw", "temperature.gpu", "clocks.sm")
+    if name in fields:
+        return {name: str(activity()[fields.index(name)])}
+    return {"clocks_event_reasons.active": "0x0000000000000000"}
+
+
 def value(name: str, index: int) -> str:
     """One cell of --query-gpu. Raises KeyError for a field the stand-in does not have."""
     return {
@@ -42,6 +80,7 @@ def value(name: str, index: int) -> str:
         "driver_version": DRIVER,
         "compute_cap": "9.0",
         "pci.bus_id": bus(index),
+        **_live(name),
     }[{"gpu_name": "name", "gpu_uuid": "uuid", "gpu_bus_id": "pci.bus_id"}.get(name, name)]
 
 

@@ -1,0 +1,186 @@
+#!/usr/bin/env python3
+"""A load generator for an OpenAI-compatible server: streams chats, and prints what they took.
+
+milepost runs it on the wizard's machine, through the SSH tunnel, where the nodes' vLLM has no `vllm bench`.
+Prints `name: value` lines; times in milliseconds. Needs: pip install openai. An API key, if the server wants
+one, is read from VLLM_API_KEY.
+"""
+
+import argparse
+import asyncio
+import os
+import random
+import sys
+import time
+
+#: Seconds without any token from any request that count as a stall.
+STALL = 10.0
+#: Seconds between two lines of progress.
+TELL = 5.0
+
+
+class Tally:
+    """What all requests together saw."""
+
+    def __init__(self) -> None:
+        self.first: list[float] = []
+        self.between: list[float] = []
+        self.per_token: list[float] = []
+        self.whole: list[float] = []
+        self.asked = self.done = self.tokens = self.stalls = 0
+        self.errors: dict[str, int] = {}
+        self.longest = 0.0
+        #: Words of a prompt, so that it has about as many tokens as are wanted.
+        self.words = 0
+        self.prompt_tokens = 0
+        self.cpu = time.process_time()
+        self.last = time.monotonic()
+
+    def token(self, now: float) -> None:
+        """A stall is told when it ends, or at the end of all."""
+        gap, self.last = now - self.last, now
+        self.longest = max(self.longest, gap)
+        if gap > STALL:
+            self.stalls += 1
+            print(f"stall: no token for {gap:.1f} s", flush=True)
+
+
+async def one(client, args: argparse.Namespace, tally: Tally, number: int) -> None:
+    words = random.Random(f"{args.seed} {number}").choices(WORDS, k=tally.words)
+    began = before = time.monotonic()
+    pieces = tokens = 0
+    tally.asked += 1
+    try:
+        stream = await client.chat.completions.create(
+            model=args.model,
+            messages=[{"role": "user", "content": f"{number} " + " ".join(words)}],
+            max_tokens=args.output_tokens,
+            stream=True,
+            stream_options={"include_usage": True},
+            extra_body={"ignore_eos": True},
+        )
+        async for chunk in stream:
+            now = time.monotonic()
+            if chunk.usage:
+                tokens = chunk.usage.completion_tokens or 0
+                tally.prompt_tokens += chunk.usage.prompt_tokens or 0
+            if not any(has_text(choice.delta) for choice in chunk.choices):
+                continue
+            (tally.between if pieces else tally.first).append(now - before)
+            before, pieces = now, pieces + 1
+            tally.token(now)
+    except OpenAIError as error:
+        name = f"{type(error).__name__}: {error}"[:160]
+        tally.errors[name] = tally.errors.get(name, 0) + 1
+        await asyncio.sleep(0.2)
+        return
+    tokens = tokens or pieces
+    if not tokens:
+        tally.errors["no token came"] = tally.errors.get("no token came", 0) + 1
+        return
+    tally.done += 1
+    tally.tokens += tokens
+    tally.whole.append(time.monotonic() - began)
+    if tokens > 1:
+        tally.per_token.append((before - began - tally.first[-1]) / (tokens - 1) if pieces > 1 else 0.0)
+
+
+def has_text(delta) -> bool:
+    """Content, or the reasoning of a model that thinks first, under either of vLLM's names."""
+    return bool(delta and (delta.content or getattr(delta, "reasoning", None)
+                           or getattr(delta, "reasoning_content", None)))  # fmt: skip
+
+
+async def run(args: argparse.Namespace) -> Tally:
+    from openai import AsyncOpenAI
+
+    key = os.environ.get("VLLM_API_KEY") or "EMPTY"
+    client = AsyncOpenAI(base_url=args.base_url, api_key=key, timeout=args.timeout, max_retries=0)
+    tally = Tally()
+    numbers = iter(range(10**9))
+
+    async def worker() -> None:
+        for number in numbers:
+            if time.monotonic() - began >= args.seconds if args.seconds else number >= args.requests:
+                return
+            await one(client, args, tally, number)
+
+    tally.words = await fitting(client, args)
+    began, tally.last, tally.cpu = time.monotonic(), time.monotonic(), time.process_time()
+    teller = asyncio.create_task(tell(tally, began))
+    try:
+        await asyncio.gather(*(worker() for _ in range(args.concurrency)))
+    finally:
+        teller.cancel()
+        await client.close()
+    report(tally, time.monotonic() - began)
+    return tally
+
+
+async def fitting(client, args: argparse.Namespace) -> int:
+    """How many words make the wanted number of tokens: the server counts a short prompt."""
+    few = min(12, args.input_tokens)
+    try:
+        reply = await client.chat.completions.create(
+            model=args.model, messages=[{"role": "user", "content": " ".join(WORDS[:few])}], max_tokens=1
+        )
+    except OpenAIError:
+        return args.input_tokens  # the requests themselves will say what is wrong
+    counted = reply.usage.prompt_tokens if reply.usage else 0
+    return max(1, int(args.input_tokens * few / counted)) if counted > few else args.input_tokens
+
+
+async def tell(tally: Tally, began: float) -> None:
+    last = 0
+    while True:
+        await asyncio.sleep(TELL)
+        silent = time.monotonic() - tally.last
+        rate, last = (tally.tokens - last) / TELL, tally.tokens
+        errors = sum(tally.errors.values())
+        print(
+            f"{time.monotonic() - began:.0f} s: {tally.done} requests, {errors} errors, "
+            f"{rate:.1f} tokens/s, last token {silent:.1f} s ago",
+            flush=True,
+        )
+
+
+def report(tally: Tally, took: float) -> None:
+    tally.longest = max(tally.longest, time.monotonic() - tally.last)
+    tally.stalls += time.monotonic() - tally.last > STALL
+    print("requests:", tally.done)
+    print("failed:", sum(tally.errors.values()))
+    print(f"seconds: {took:.2f}")
+    print("input_tokens:", tally.prompt_tokens)
+    print("output_tokens:", tally.tokens)
+    print(f"output_tokens_per_second: {tally.tokens / took if took else 0:.2f}")
+    for name, values in (("ttft", tally.first), ("tpot", tally.per_token), ("itl", tally.between),
+                         ("e2el", tally.whole)):  # fmt: skip
+        if values:
+            ordered = sorted(1000 * value for value in values)
+            print(f"median_{name}_ms: {ordered[len(ordered) // 2]:.2f}")
+            print(f"p99_{name}_ms: {ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]:.2f}")
+    print(f"client_cpu_percent: {100 * (time.process_time() - tally.cpu) / took if took else 0:.0f}")
+    print(f"longest_silence_seconds: {tally.longest:.1f}")
+    print("stalls:", tally.stalls)
+    for name, count in list(tally.errors.items())[:5]:
+        print(f"error: {count} times {' '.join(name.split())}")
+
+
+#: Common words of one token or two in most vocabularies.
+WORDS = ["time", "year", "people", "way", "day", "man", "thing", "woman", "life", "child", "world", "school"]
+
+if __name__ == "__main__":
+    from openai import OpenAIError
+
+    parser = argparse.ArgumentParser(description="Load an OpenAI-compatible server")
+    parser.add_argument("--base-url", required=True)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--concurrency", type=int, default=1)
+    parser.add_argument("--requests", type=int, default=8)
+    parser.add_argument("--seconds", type=float, default=0.0, help="for this long, instead of a number")
+    parser.add_argument("--input-tokens", type=int, default=128)
+    parser.add_argument("--output-tokens", type=int, default=128)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--timeout", type=float, default=300.0)
+    found = asyncio.run(run(parser.parse_args()))
+    sys.exit(0 if found.done else 1)

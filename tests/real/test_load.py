@@ -1,0 +1,84 @@
+"""`milepost load` against real vLLM over two hosts, on CPU: vLLM's own bench, and what /metrics counts.
+
+There are no GPUs here: their part must say "not proved".
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.real.hosts import Hosts
+from tests.real.walks import HeadlessWalk, down, environment, milepost
+from wizard_steps.recording.journal import load
+from wizard_steps.recording.state import fold
+
+pytestmark = [pytest.mark.real_vllm, pytest.mark.timeout(900)]
+SPLIT = {"tensor_parallel": 1, "pipeline_parallel": 2, "executor": "mp"}
+
+
+@pytest.fixture(scope="module")
+def served(possible: None) -> Iterator[tuple[Hosts, Path]]:
+    """Two hosts that serve a model."""
+    with Hosts(names=("a", "b")) as hosts:
+        file = hosts.cluster_file(serve=SPLIT)
+        with HeadlessWalk(file, hosts.folder / "walk", hosts.home) as walk:
+            assert walk.wait(500) == 0, walk.output[-6000:]
+        yield hosts, file
+        down(file, hosts.home)
+
+
+def loaded(served: tuple[Hosts, Path], folder: Path, *words: str) -> tuple[int, str]:
+    hosts, file = served
+    done = subprocess.run(
+        milepost("load", str(file), "--walk", str(folder), *words),
+        env=environment(hosts.home),
+        cwd=hosts.home,
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_vllms_own_bench_measures_and_what_has_no_gpu_is_not_proved(
+    served: tuple[Hosts, Path], tmp_path: Path
+) -> None:
+    code, said = loaded(served, tmp_path / "one", "--concurrency", "1,4")
+    print(said[-5000:])
+    assert code == 0, said[-6000:]
+    assert "measured by [node-a]: vllm bench serve" in said
+    assert "GPU use [node-b]: not proved" in said
+    verdict = fold(load(tmp_path / "one").events).step("load").verdict
+    assert verdict is not None
+    assert set(verdict.facts["load"]) == {"1", "4"}
+    engine = next(check for check in verdict.checks if check.name == "engine 0")
+    # 2 for the warm-up are before the samples; each run sends one request to try.
+    assert int(engine.found.split()[0]) >= (8 + 16) * 128
+    replayed = subprocess.run(
+        milepost("--replay", str(tmp_path / "one"), "--json"), capture_output=True, text=True, timeout=60
+    )
+    assert replayed.returncode == 0, replayed.stdout
+    assert json.loads(replayed.stdout)["walks"][0]["drifts"] == []
+    hosts, _ = served
+    for name in hosts.names:
+        assert not [line for line in hosts.processes(name).values() if "nvidia-smi" in line]
+
+
+def test_own_client_soak_and_a_limit_that_is_missed(served: tuple[Hosts, Path], tmp_path: Path) -> None:
+    _, file = served
+    text = file.read_text()
+    file.write_text(text + '\n[load]\ntool = "own"\nconcurrency = [2]\nmin_tokens_per_second = 1e6\n')
+    try:
+        code, said = loaded(served, tmp_path / "two", "--soak", "12s")
+    finally:
+        file.write_text(text)
+    print(said[-5000:])
+    assert code == 1, said[-6000:]
+    assert "FAIL tokens per second" in said
+    assert "stalls" in said
+    assert "ok   soak [node-a]" in said

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,6 +40,12 @@ def nothing(podman: Podman, walk: HeadlessWalk) -> None:
 def kill_head(podman: Podman, walk: HeadlessWalk) -> None:
     """While vLLM loads, the head's container is killed, as the kernel does it for memory."""
     walk.until_command("serve", "log", 600)
+    for _ in range(1200):
+        if b"Initializing a V1 LLM engine" in b"".join(
+            p.read_bytes() for p in walk.folder.glob("out/*serve.log*")
+        ):
+            break
+        time.sleep(0.5)
     podman.docker("a", "kill -s KILL milepost-real-hosts-node-a")
 
 

@@ -52,6 +52,9 @@ class WalkView(Screen[None]):
         self._compared_at = 0.0
         self._checked: object = None
         self._informed: object = None
+        self._suited: object = None
+        #: Whether the view is there because the step's own lines say little.
+        self._lent = False
 
     def compose(self) -> ComposeResult:
         yield HeaderBar(id="header")
@@ -121,10 +124,27 @@ class WalkView(Screen[None]):
         session.notices.clear()
         shown = self.shown
         self.node = present.default_node(state, shown, self.node)
+        self._suit(session, state, shown)
         self._bars(session, state, now, shown)
         self._gate(session, shown)
         self._pause(session)
         self._panes(session, state, shown)
+
+    def _suit(self, session: WalkSession, state: State, shown: str) -> None:
+        """A judged step whose lines are a protocol between machines opens in its checks, until a person
+        chooses another view."""
+        step = state.step(shown)
+        key = (shown, step.attempt, step.verdict is not None)
+        if key == self._suited:
+            return
+        self._suited = key
+        if self._view == "checks" and self._lent:
+            self._switch("compare")
+        if step.verdict is not None and self._view == "compare":
+            found = document(state, shown)
+            if found is not None and found.protocol:
+                self._switch("checks")
+                self._lent = True
 
     def _notice(self, event: ev.AnyEvent) -> None:
         """A gate that stays shut brings its failed checks to the front; a new attempt takes them away."""
@@ -245,6 +265,7 @@ class WalkView(Screen[None]):
         self.redraw()
 
     def _switch(self, name: str) -> None:
+        self._lent = False
         self._view = name
         self.query_one(ContentSwitcher).current = name
         self._compared = self._checked = None

@@ -13,7 +13,7 @@ import msgspec
 
 from wizard_steps.cluster.checks import problems
 from wizard_steps.cluster.toml_text import line_of, merge_nodes, merge_table, set_item
-from wizard_steps.cluster.values import Cluster, Docker, NodeEntry, Ray, Serve, Ssh
+from wizard_steps.cluster.values import Cluster, Docker, NodeEntry, Ray, Serve, Ssh, Weights
 from wizard_steps.cluster.words import own_words
 from wizard_steps.errors import UsageError
 
@@ -24,6 +24,7 @@ __all__ = [
     "Ray",
     "Serve",
     "Ssh",
+    "Weights",
     "dump",
     "load",
     "parse",

@@ -17,9 +17,22 @@ from wizard_steps.engine.expect import without_between
 from wizard_steps.engine.expected import Expected
 from wizard_steps.engine.runner import Runner
 from wizard_steps.engine.step import Known, Step
+from wizard_steps.engine.together import GroupEnd
 from wizard_steps.engine.transport import Transport
 from wizard_steps.errors import MilepostError
-from wizard_steps.model import WIZARD, Check, Cmd, Comparison, Question, Result, Results, Round, Verdict, Work
+from wizard_steps.model import (
+    WIZARD,
+    Check,
+    Cmd,
+    Comparison,
+    Question,
+    Result,
+    Results,
+    Round,
+    Together,
+    Verdict,
+    Work,
+)
 from wizard_steps.recording import events as ev
 from wizard_steps.recording.journal import Journal
 from wizard_steps.recording.redact import Redactor
@@ -191,7 +204,7 @@ class Engine:
             if wanted is None:
                 return done
             answers = await self._questions(step, wanted)
-            done = done.plus(await self._work(step, wanted.work), answers)
+            done = done.plus(await self._work(step, wanted.work, wanted.together), answers)
         raise MilepostError(f"{step.id}: asks for more than {MAX_ROUNDS} rounds; this is a bug in milepost")
 
     async def _questions(self, step: Step, wanted: Round) -> dict[str, str]:
@@ -218,18 +231,23 @@ class Engine:
         )
         return answer
 
-    async def _work(self, step: Step, work: Sequence[Work]) -> list[Result]:
-        """All of it at the same time; a slow or failing node never stops its siblings."""
+    async def _work(self, step: Step, work: Sequence[Work], together: Together | None = None) -> list[Result]:
+        """All of it at the same time; a slow or failing node never stops its siblings, but ``together``."""
+        group_end = GroupEnd(together, self._clock)
 
         async def one(item: Work) -> Result:
             async with self._limit:
-                return await self._runner.run(step.id, *item)
+                result = await self._runner.run(step.id, *item, halt=group_end.event)
+            group_end.seen(result)
+            return result
 
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(one(item)) for item in work]
         except BaseExceptionGroup as errors:
             raise _first(errors) from None
+        finally:
+            group_end.close()
         return [task.result() for task in tasks]
 
     def _judge(self, step: Step, known: Known, done: Results) -> Verdict:

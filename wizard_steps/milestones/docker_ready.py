@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from wizard_steps.cluster.checks import IMAGE_NAME
+from wizard_steps.cluster.replicas import deal
 from wizard_steps.engine.step import ABOUT_FACTS, FACTS, Bundled, Known, Step
 from wizard_steps.milestones import docker_judge as judged
 from wizard_steps.milestones import docker_probe as probe
@@ -95,7 +96,7 @@ class DockerReady(Step):
         looked = [node for node in known.nodes if _ok(done, f"image{suffix}", node)]
         if looked:
             checks.append(judged.image_check(done, looked, suffix))
-        checks += judged.version_checks(known, done, f"inside{suffix}")
+        checks += [*judged.version_checks(known, done, f"inside{suffix}"), *probe.older(known.cluster)]
         ok = all(check.ok for check in checks)
         image = _image(known, done)
         summary = f"{image} runs on {len(known.nodes)} nodes" + ("" if way == "ray" else ", without Ray")
@@ -209,16 +210,15 @@ def _executor(known: Known, done: Results) -> str:
 
 def _unfit(known: Known, done: Results) -> list[Check]:
     """What an answer asks for and cannot be; the cluster file's own values were checked when it was read."""
-    other, it, nodes = done.answers.get(OTHER, ""), known.cluster.serve, len(known.nodes)
+    other = done.answers.get(OTHER, "")
     checks = []
     if other and not IMAGE_NAME.fullmatch(other):
         checks.append(
             Check("image", False, f"{other!r}", "the name of an image", hint="name:tag, or name@digest")
         )
-    if _way(known, done) == "none" and it.world_size % nodes:
-        hint = "choose TP x PP so that every node runs the same number of ranks"
-        found = f"TP x PP = {it.world_size} ranks"
-        checks.append(Check("ranks", False, found, f"a multiple of {nodes} nodes", hint=hint))
+    if _way(known, done) == "none" and (wrong := deal(known.cluster, without_ray=True).problem):
+        hint = "choose other numbers: serve.tensor_parallel, pipeline_parallel, data_parallel"
+        checks.append(Check("ranks", False, wrong, "ranks that vLLM can deal out", hint=hint))
     return checks
 
 

@@ -11,8 +11,10 @@ KEY = "ranks"
 
 
 def rounds(known: Known, done: Results) -> Round | None:
-    """Counts vLLM's workers on each node with GPUs; nothing to count where there is one such node."""
-    if done.has(KEY) or len(_nodes(known)) < 2 or known.cluster.simulated:
+    """Counts vLLM's workers on each node with GPUs; nothing to count where there is one such node. Replicas
+    are proved by their tokens (see the probe), and an engine of one GPU has no worker beside it."""
+    it = known.cluster
+    if done.has(KEY) or len(_nodes(known)) < 2 or it.simulated or it.serve.data_parallel > 1:
         return None
     place = placed(known)
     role = SERVE if place.without_ray else RAY

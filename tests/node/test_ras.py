@@ -82,6 +82,44 @@ Errors
 """
 )
 
+#: As one H100 said it with NCCL 2.28.9: rank 1 had ended while rank 0 was in an all_reduce.
+REAL = """ras| NCCL version 2.28.9 compiled with CUDA 13.0
+ras| CUDA runtime version 13000, driver version 13000
+ras|
+ras| Job summary
+ras| ===========
+ras|
+ras|   Nodes  Processes         GPUs  Processes     GPUs
+ras| (total)   per node  per process    (total)  (total)
+ras|       1          2            1          2        2
+ras|
+ras| Communicators... (0.000s)
+ras| =============
+ras|
+ras| Group     Comms     Nodes     Ranks     Ranks     Ranks    Status  Errors
+ras|     #  in group  per comm  per node  per comm  in group
+ras|     0         1         1         1         2         1   RUNNING  INCOMPLETE,ERROR
+ras|
+ras| Errors
+ras| ======
+ras|
+ras| INCOMPLETE
+ras|   Missing communicator data from 1 job process
+ras|   Process 543 on node 127.0.0.1 managing GPU 0
+ras|
+ras| #0-0 (68a238d3a80bfb20) INCOMPLETE
+ras|   Missing communicator data from 1 rank
+ras|   Rank 1 -- GPU 0 managed by process 543 on node 127.0.0.1
+ras|
+ras| #0-0 (68a238d3a80bfb20) ERROR
+ras|   Asynchronous error on 1 rank
+ras|   Rank 0 reported Remote process error -- GPU 0 managed by process 541 on node 127.0.0.1
+ras|
+ras| Warnings
+ras| ========
+ras|
+"""
+
 
 def asked(answer: str) -> str:
     """As scripts/stall.py prints it."""
@@ -119,6 +157,18 @@ def test_a_rank_that_is_still_at_its_start_is_named() -> None:
 def test_an_error_that_a_rank_reports_is_named() -> None:
     (one,) = ras.report(asked(ERROR)).suspects
     assert (one.rank, one.gpu, one.why) == (4, "0 (NVML 2)", "reported unhandled system error")
+
+
+def test_a_real_answer_names_the_rank_that_is_gone_before_the_one_that_noticed() -> None:
+    one, other = ras.report(REAL).suspects
+    assert (one.rank, one.pid, one.why, one.sure) == (1, 543, "does not answer NCCL RAS", True)
+    assert (other.rank, other.why, other.sure) == (0, "reported Remote process error", False)
+    assert ras.report(REAL).said == "RUNNING INCOMPLETE,ERROR"
+
+
+def test_of_several_answers_the_last_counts() -> None:
+    text = REAL + asked("NCCL version 2.28.9 compiled with CUDA 13.0\n" + TABLE.format("OK"))
+    assert ras.report(text).suspects == ()
 
 
 def test_nobody_is_suspected_where_all_is_well() -> None:

@@ -12,7 +12,6 @@ from wizard_steps.milestones.common import failure, same_everywhere
 from wizard_steps.milestones.docker_probe import Image, Inside
 from wizard_steps.model import Check, Node, Results
 from wizard_steps.node import engine as engines
-from wizard_steps.node.docker_words import hint
 from wizard_steps.node.engine import Engine
 
 #: Open files a container must be allowed. Ray raises its own limit to the hard one.
@@ -38,7 +37,7 @@ def node_checks(known: Known, done: Results, node: Node, suffix: str, executor: 
         if result is not None and not result.ok and result.reason != "dry":
             name = key.removesuffix(suffix) if suffix else key
             said = failure(result, node).found
-            tip = _loaded(done, node) or advised(result.text) or hint(result.text)
+            tip = _loaded(done, node) or advised(result.text)
             return [Check(_NAMES.get(name, name), False, said, node=node.name, hint=tip)]
     result = done.get(f"inside{suffix}", node)
     if result is None:

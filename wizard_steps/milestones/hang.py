@@ -54,7 +54,7 @@ def _suspects(known: Known, reports: Mapping[str, Report], what: str, sure: bool
 def _named(one: Suspect, node: str, what: str) -> Check:
     found = f"{one.words(node or one.address or 'an unknown node')}; {what} waits for it"
     hint = (
-        "look at this process on its node: is it stopped (`ps -o stat,cmd -p PID`), out of memory, or is the "
+        "look at this process on its node: is it stopped (`grep State /proc/PID/status`), or is the "
         "network of its node gone?"
         if one.sure
         else "what does this process do instead? `py-spy dump --pid PID` on its node shows the line"
@@ -67,7 +67,7 @@ def _stopped(ranks: Mapping[str, list[Stall]], what: str) -> Iterator[Check]:
         for one in found:
             if one.gone:
                 text = f"rank {one.rank} on {node}: process {one.pid} {one.state}; {what} waits for it"
-                hint = f"who stopped it? `ps -o stat,cmd -p {one.pid}`; `kill -CONT {one.pid}` lets it go on"
+                hint = f"who stopped it? `kill -CONT {one.pid}` lets it go on"
                 hint = hint if "stopped" in one.state else "its own last lines say why; `dmesg` names a kill"
                 yield Check(f"rank {one.rank}", False, text, _WANTED, node, hint)
 

@@ -90,7 +90,7 @@ class Install(Step):
         for key in ("install", "versions"):
             result = done.get(key, node)
             if result is not None and not result.ok:
-                return [failure(result, node, _hint(result.text))]
+                return [failure(result, node)]
         found = _found(done, node)
         checks = []
         for name, wanted in _wanted(known).items():
@@ -130,13 +130,3 @@ def _right(known: Known, done: Results, node: Node) -> bool:
     return all(
         _same(found.get(name, ""), wanted, known.cluster.simulated) for name, wanted in _wanted(known).items()
     )
-
-
-def _hint(text: str) -> str:
-    if "Permission denied" in text:
-        return "the SSH user may not write there: choose a venv path under its home, or make the folder first"
-    if "ensurepip" in text or "python3-venv" in text:
-        return "as root: `sudo apt install python3-venv`; or make the environment with uv"
-    if "No space left" in text:
-        return "free some disk: vLLM and its CUDA libraries need about 12 GB"
-    return "read the end of the log; the node needs a way to PyPI or a mirror"

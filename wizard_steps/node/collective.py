@@ -104,7 +104,7 @@ def command(
     span = f"ranks {rank.first} to {rank.first + rank.procs - 1} of {world}"
     shown = f"(torch.distributed all_reduce: {backend}, {span})"
     text = f"exec env {remote.environment(own)} {python} -I -c {words}\n"
-    return Cmd(key, text, timeout=MEET + REDUCE[backend] + 40, show=shown)
+    return Cmd(key, text, timeout=MEET + REDUCE[backend] + 60, show=shown)
 
 
 def told(result: Result | None) -> Told:

@@ -160,8 +160,8 @@ class Place(ABC):
         """Why nothing may be started here, beside what listens on the port."""
         return None
 
-    def explain(self, check: Check, text: str) -> Check:
-        """A failed look or launch in the words of this place; ``text`` is what was printed."""
+    def named(self, check: Check) -> Check:
+        """A failed look or launch by the name it has in this place. What it means is for the diagnosis."""
         return check
 
     def by_hand(self, node: Node, env: Mapping[str, str], head_ip: str) -> str:

@@ -78,7 +78,10 @@ def status(python: str, processes: Mapping[str, int] | None = None, key: str = "
 def lines_of(text: str) -> list[str]:
     """RAS's own lines among those of ``scripts/stall.py``."""
     found = [line.strip() for line in text.splitlines()[:_LINES]]
-    return [plain(line[4:]).strip() for line in found if line.startswith("ras|")]
+    lines = [plain(line[4:]).strip() for line in found if line.startswith("ras|")]
+    starts = [index for index, line in enumerate(lines) if line.startswith("NCCL version")]
+    # It may have been asked several times: the last answer counts.
+    return lines[starts[-1] :] if starts else lines
 
 
 def report(text: str) -> Report:
@@ -116,7 +119,9 @@ def _suspects(lines: Sequence[str]) -> list[Suspect]:
         elif kind == "INCOMPLETE" and (row := _MISSING.match(line)):
             found = _with_ranks(found, row[1], why)
         elif kind == "ERROR" and (row := _RANK.match(line)):
-            found.append(_rank(row, (row["said"] or "reports an error").strip()))
+            said = (row["said"] or "reports an error").strip()
+            # "Remote process error": it is another rank that broke.
+            found.append(_rank(row, said, sure="emote process" not in said))
     return found
 
 

@@ -27,8 +27,10 @@ VIA = re.compile(r"\bvia (NET/[A-Za-z]+\S*|P2P\S*|SHM\S*)")
 NETWORK = re.compile(r"Using network (\S+)")
 DEVICES = re.compile(r"NET/(\w+) : Using (\[\d.{0,160})")
 DIRECT = re.compile(r"GPU Direct RDMA (Enabled|Disabled)")
-#: Seconds after which ranks that wait for others to come are asked: those may read torch from a slow disk.
-MEETING = 30
+#: Seconds in a stage after which its ranks are asked. Torch may come from a slow disk.
+PATIENCE = {"all_reduce": SPEC["ask"], "import torch": 45, "meet the other ranks": 30}
+#: Seconds until they are asked again.
+AGAIN = 20
 #: What scripts/stall.py says of a rank that will not come back.
 GONE = re.compile(r"process rank \d+: \d+ (?:is stopped|is gone|has ended)|ras\| (?:INCOMPLETE|DEAD)$")
 
@@ -212,20 +214,22 @@ def main() -> int:
 
 
 class Stall:
-    """Asks, once for each stage, who hangs: scripts/stall.py, while the ranks still stand."""
+    """Asks who hangs: scripts/stall.py, while the ranks still stand."""
 
     def __init__(self, processes: list[subprocess.Popen[bytes]], reader: Reader) -> None:
         self._processes, self._reader = processes, reader
-        self._asked: set[str] = set()
+        self._asked: dict[str, float] = {}
         self._thread: threading.Thread | None = None
         #: Whether a rank was named that will not come back.
         self.named = False
 
     def ask(self, stage: str, stages: dict[int, tuple[str, float]]) -> None:
-        if stage in self._asked or (self._thread and self._thread.is_alive()):
-            return
-        self._asked.add(stage)
+        """Not again within AGAIN seconds."""
         now = time.monotonic()
+        again = now - self._asked.get(stage, -AGAIN) >= AGAIN
+        if not again or (self._thread and self._thread.is_alive()):
+            return
+        self._asked[stage] = now
         with self._reader.lock:
             last = dict(self._reader.last)
         for rank, (name, since) in sorted(stages.items()):
@@ -248,7 +252,7 @@ class Stall:
 
     def end(self) -> None:
         if self._thread:
-            self._thread.join(15)
+            self._thread.join(20)
 
 
 def wait(processes: list[subprocess.Popen[bytes]], reader: Reader) -> str:
@@ -264,9 +268,10 @@ def wait(processes: list[subprocess.Popen[bytes]], reader: Reader) -> str:
         with reader.lock:
             stages = dict(reader.stages)
         for name, since in stages.values():
-            if name != "import torch" and now - since > (SPEC["ask"] if name == "all_reduce" else MEETING):
+            if now - since > PATIENCE.get(name, 30):
                 stall.ask(name, stages)
         if late := _late(stages, now, began, stall.named):
+            stall.ask(stages.get(FIRST, ("start", 0.0))[0], stages)
             stall.end()
             return late
     return ""

@@ -12,7 +12,7 @@ from wizard_steps.cluster.file import Cluster
 from wizard_steps.model import Check, Cmd, Node, Result
 from wizard_steps.node import container, docker, ray_token, remote
 from wizard_steps.node.docker import Given
-from wizard_steps.node.place import RAY, Place, Service, Stop
+from wizard_steps.node.place import RAY, SERVE, Place, Service, Stop
 from wizard_steps.node.remote import Look
 from wizard_steps.node.spec import Spec
 
@@ -62,8 +62,14 @@ class OnHost(Place):
             self.cluster, node, service.role, service.argv, service.env, setup=setup, of=service.of
         )
 
-    def follow(self, service: Service, key: str, timeout: float, stop: Stop, beside: str = "") -> Cmd:
-        return remote.follow(self.cluster, service.node, service.role, key, timeout, stop, beside)
+    def follow(
+        self, service: Service, key: str, timeout: float, stop: Stop, beside: str = "", quiet: bool = False
+    ) -> Cmd:
+        node, watch = service.node, self._watch(service) if quiet else ""
+        return remote.follow(self.cluster, node, service.role, key, timeout, stop, beside, watch)
+
+    def mine(self, node: Node) -> str:
+        return remote.mine(self.cluster, node, SERVE, RAY)
 
     def stop(self, node: Node, role: str, key: str = "stop", grace: int = 10) -> Cmd:
         return remote.stop(self.cluster, node, role, key, grace)
@@ -176,13 +182,19 @@ class InContainer(Place):
         start = remote.launch(self.cluster, node, role, service.argv, service.env, setup=logs, of=service.of)
         return container.inside(self.cluster, node, start)
 
-    def follow(self, service: Service, key: str, timeout: float, stop: Stop, beside: str = "") -> Cmd:
+    def follow(
+        self, service: Service, key: str, timeout: float, stop: Stop, beside: str = "", quiet: bool = False
+    ) -> Cmd:
         if service.role == RAY:
             return container.logs(self.cluster, service.node, key, timeout, stop)
-        node = service.node
-        follow = remote.follow(self.cluster, node, service.role, key, timeout, stop, beside)
+        node, watch = service.node, self._watch(service) if quiet else ""
+        cmd = remote.follow(self.cluster, node, service.role, key, timeout, stop, beside, watch)
         log = f"{docker.log_inside(self.cluster, node)}/{service.role}.log"
-        return self.run(node, replace(follow, show=f"tail -F {shlex.quote(log)}"))
+        return self.run(node, replace(cmd, show=f"tail -F {shlex.quote(log)}"))
+
+    def mine(self, node: Node) -> str:
+        # Everything in it is ours.
+        return "ours() { cd /proc && echo [0-9]*; }\n"
 
     def stop(self, node: Node, role: str, key: str = "stop", grace: int = 10) -> Cmd:
         if role == RAY:

@@ -84,7 +84,7 @@ def plan(cluster: Cluster, also: Sequence[str] = ()) -> Plan:
         f"{command.node}: {command.changes.removeprefix('starts ')}"
         for milestone in milestones
         for command in milestone.commands
-        if command.key == STARTS
+        if command.key == STARTS and command.changes.startswith("starts ")
     )
     return Plan(
         name=cluster.name,

@@ -237,6 +237,13 @@ class Hosts(WizardSide):
             os.kill(first, signal.SIGKILL)
         process.wait()
 
+    def reboot(self, name: str) -> None:
+        """Off and on again: processes and /tmp are gone, the home is kept, pids begin anew."""
+        self.vanish(name)
+        self.network.heal(name)
+        self._start(name)
+        self._await_ssh(name)
+
     def clear(self, name: str) -> None:
         """End every process that was started on the host, and forget Ray's sessions and milepost's logs."""
         for _ in range(50):

@@ -42,8 +42,8 @@ PATHS: dict[str, tuple[type[Step], ...]] = {
 }
 
 
-#: Milestones that are walked when they are asked for (`milepost load`), in their order.
-OPTIONAL: tuple[type[Step], ...] = tuple(_step(name) for name in ("load",))
+#: Milestones that are walked when they are asked for (`milepost load`, `milepost enable`), in their order.
+OPTIONAL: tuple[type[Step], ...] = tuple(_step(name) for name in ("load", "units", "reboot"))
 
 
 def plan_for(cluster: Cluster) -> list[Step]:

@@ -41,6 +41,7 @@ MODULES = (
     "tui.cli.advise",
     "tui.cli.plan",
     "tui.cli.load",
+    "tui.cli.enable",
     "tui.cli.top",
     "tui.cli.walks",
     "tui.cli.learn",

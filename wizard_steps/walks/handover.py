@@ -212,6 +212,8 @@ def _following(state: State, file: str, folder: str) -> Iterator[Command]:
         yield Command("watch it", f"milepost top {name}", "")
         if not state.facts.get(LOAD):
             yield Command("measure it", f"milepost load {name}", "")
+        if state.cluster.get("path") != "docker":
+            yield Command("keep it", f"milepost enable {name}", "")
     if folder:
         yield Command("export", f"milepost export {shlex.quote(folder)} --to html -o walk.html", "")
         yield Command("bundle", f"milepost bundle {shlex.quote(folder)}", "")

@@ -43,7 +43,8 @@ PATHS: dict[str, tuple[type[Step], ...]] = {
 
 
 #: Milestones that are walked when they are asked for (`milepost load`, `milepost enable`), in their order.
-OPTIONAL: tuple[type[Step], ...] = tuple(_step(name) for name in ("load", "units", "reboot"))
+_OPTIONAL: tuple[tuple[str, ...], ...] = (("load",), ("units",), ("reboot",), ("exposed",))
+OPTIONAL: tuple[type[Step], ...] = tuple(_step(name) for name, *_ in _OPTIONAL)
 
 
 def plan_for(cluster: Cluster) -> list[Step]:

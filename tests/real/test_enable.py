@@ -7,7 +7,6 @@ the same disk: the kernel below stays, so drivers, disks and network cards are n
 from __future__ import annotations
 
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +19,7 @@ from tests.real.walks import environment, milepost
 from wizard_steps.recording.journal import load
 from wizard_steps.recording.state import fold
 
-pytestmark = [pytest.mark.real_vllm, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.real_vllm, pytest.mark.timeout(2400)]
 KEY = "planted-key-of-the-enable-test-0123"
 
 
@@ -30,12 +29,21 @@ def pair(possible: None) -> Iterator[Hosts]:
         yield hosts
 
 
-def said(pair: Hosts, *words: str, limit: float = 1500) -> tuple[int, str]:
+def said(pair: Hosts, *words: str, rebooted: str = "", limit: float = 1700) -> tuple[int, str]:
+    """Runs milepost. Plays the hardware meanwhile: starts the host ``rebooted`` again when its systemd has ended
+    itself, in this very thread: the kernel ends a host with the thread that started it."""
     env = {**environment(pair.home), "VLLM_API_KEY": KEY}
-    done = subprocess.run(
-        milepost(*words), env=env, cwd=pair.home, capture_output=True, text=True, timeout=limit
-    )
-    return done.returncode, done.stdout + done.stderr
+    log = pair.folder / "milepost.log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(milepost(*words), env=env, cwd=pair.home, stdout=out, stderr=out)
+    end = time.monotonic() + limit
+    while process.poll() is None and time.monotonic() < end:
+        if rebooted and pair._init[rebooted].poll() is not None:
+            pair.reboot(rebooted)
+        time.sleep(0.2)
+    if process.poll() is None:
+        process.terminate()
+    return process.wait(60), log.read_text(errors="replace")
 
 
 def units(pair: Hosts, name: str) -> list[str]:
@@ -45,27 +53,13 @@ def units(pair: Hosts, name: str) -> list[str]:
     return [line.strip() for line in pair.run(name, listed, check=False).stdout.splitlines() if line.strip()]
 
 
-def rebooter(pair: Hosts, name: str) -> threading.Thread:
-    """Plays the hardware: starts the host again when its systemd has ended itself."""
-
-    def wait() -> None:
-        process = pair._init[name]
-        process.wait(900)
-        pair.reboot(name)
-
-    thread = threading.Thread(target=wait, daemon=True)
-    thread.start()
-    return thread
-
-
 def test_services_restarts_a_reboot_and_nothing_left(pair: Hosts, tmp_path: Path) -> None:
     file = pair.cluster_file(settle=2, serve={"pipeline_parallel": 2, "api_key": True, "ready_timeout": 400})
-    hardware = rebooter(pair, "b")
     began = time.monotonic()
-    code, text = said(pair, "enable", str(file), "--walk", str(tmp_path / "walk"), "--reboot-test", "node-b")
+    words = ("enable", str(file), "--walk", str(tmp_path / "walk"), "--reboot-test", "node-b")
+    code, text = said(pair, *words, rebooted="b")
     print(text[-9000:], f"\n{time.monotonic() - began:.0f} s")
     assert code == 0, text[-9000:]
-    hardware.join(1)
     state = fold(load(tmp_path / "walk").events)
     verdict = state.step("units").verdict
     assert verdict is not None

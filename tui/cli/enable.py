@@ -10,6 +10,7 @@ from typing import Any
 from wizard_steps.cluster.file import Cluster, load
 from wizard_steps.engine.decide import Answer, FileDecider
 from wizard_steps.errors import UsageError
+from wizard_steps.milestones.reboot import WHICH
 from wizard_steps.model import Question
 
 
@@ -54,14 +55,15 @@ class Told(FileDecider):
         self._reboot = reboot
 
     async def ask(self, step: str, question: Question) -> Answer:
-        if step == "reboot" and question.id == "node":
-            return Answer(self._reboot)
-        return await super().ask(step, question)
+        asked = question.id == WHICH and bool(self._reboot)
+        return Answer(self._reboot) if asked else await super().ask(step, question)
 
 
 def run(args: argparse.Namespace) -> int:
     from tui.cli.headless import run_headless
-    from wizard_steps.plan import optional, plan_for
+    from wizard_steps.milestones.reboot import Reboot
+    from wizard_steps.milestones.units import Units
+    from wizard_steps.plan import plan_for
 
     cluster = load(args.cluster or Path("milepost.toml"))
     if cluster.path != "bare-metal":
@@ -69,8 +71,7 @@ def run(args: argparse.Namespace) -> int:
     names = [node.name for node in cluster.node_list]
     if args.reboot_test and args.reboot_test not in names:
         raise UsageError(f"--reboot-test {args.reboot_test}: no such node; there are {', '.join(names)}")
-    also = ["units", "reboot"] if args.reboot_test else ["units"]
-    args.steps = [*plan_for(cluster), *optional(*also)]
+    args.steps = [*plan_for(cluster), Units(), *([Reboot()] if args.reboot_test else [])]
     args.decider = Told(args.reboot_test)
     code = run_headless(args)
     if code or args.dry_run:

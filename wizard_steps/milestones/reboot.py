@@ -15,7 +15,8 @@ from wizard_steps.node.lines import fields
 
 #: Seconds a machine gets to be reachable again; servers with much memory test it for minutes.
 _BOOT = 1800.0
-_ASK, _NONE = "node", "none"
+#: The question that names the node, and the answer that names none.
+WHICH, _NONE = "reboot-node", "none"
 _BOOT_ID = 'echo "boot: $(cat /proc/sys/kernel/random/boot_id 2>/dev/null; stat -c %Y /proc/1)"\n'
 #: In its own session and a moment later, so that the login ends first.
 _REBOOT = (
@@ -34,7 +35,7 @@ class Reboot(Step):
     effects: Mapping[str, str] = {"reboot": "reboots the machine"}
 
     def rounds(self, known: Known, done: Results) -> Round | None:
-        if _ASK not in done.answers:
+        if WHICH not in done.answers:
             return Round(questions=(_question(known),))
         node = _node(known, done)
         if node is None:
@@ -84,7 +85,7 @@ class Reboot(Step):
 def _question(known: Known) -> Question:
     names = [Option(node.name, node.name, node.host) for node in known.nodes]
     return Question(
-        id=_ASK,
+        id=WHICH,
         text="Which node is to be rebooted now?",
         kind="choice",
         options=(*names, Option(_NONE, "None", "nothing is rebooted")),
@@ -95,7 +96,7 @@ def _question(known: Known) -> Question:
 
 
 def _node(known: Known, done: Results) -> Node | None:
-    return next((node for node in known.nodes if node.name == done.answers.get(_ASK)), None)
+    return next((node for node in known.nodes if node.name == done.answers.get(WHICH)), None)
 
 
 def _before(known: Known) -> str:

@@ -55,8 +55,11 @@ def _of(known: Known, node: Node) -> list[Unit]:
 
 
 def _groups(known: Known) -> list[tuple[str, list[Unit]]]:
-    """What is restarted together, one after the other: the workers, the head, the server."""
+    """What is restarted together, one after the other: the workers, the head, the server. Without Ray all
+    ranks at once: they have to meet anew."""
     found = planned(known)
+    if placed(known).without_ray:
+        return [("server", found)]
     mine = [unit for unit in found if unit.role == SERVE and unit.node == known.server]
     first = [unit for unit in found if unit not in mine and unit.node.role == "head"]
     rest = [unit for unit in found if unit not in mine and unit.node.role != "head"]
@@ -122,8 +125,16 @@ class Units(Step):
             return Verdict(False, "services cannot be made", tuple(problems))
         if done.answers.get(_ASK, "yes") != "yes":
             return Verdict(False, "nothing was written", (Check("units", False, "declined", "written"),))
-        checks = [*_written(known, done), *_came_back(known, done)]
+        checks = list(_written(known, done))
+        if _all_good(done, "write"):
+            checks += _came_back(known, done)
         ok = all(check.ok for check in checks)
+        if ok and placed(known).without_ray:
+            said = "not proved: vLLM without Ray may go on answering /health while a rank has started anew"
+            hint = "after a rank has ended restart all of them: `systemctl restart` on each node"
+            checks.append(
+                Check("one rank alone", True, said, "the server comes back", hint=hint, warning=True)
+            )
         if ok:
             said = "not proved: a real reboot (`milepost enable --reboot-test NODE` reboots one)"
             checks.append(Check("reboot", True, said, "the server comes back", warning=True))

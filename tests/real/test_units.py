@@ -92,7 +92,7 @@ def services(pair: Bed, name: str) -> str:
 async def hardware(pair: Bed, name: str) -> None:
     """Starts the host again when its systemd has ended itself. In this very thread: the kernel ends a host
     with the thread that started it."""
-    while pair._init[name].poll() is None:
+    while pair._init[name].poll() is None:  # noqa: ASYNC110
         await asyncio.sleep(0.2)
     pair.reboot(name)
 

@@ -17,7 +17,8 @@ from wizard_steps.node.lines import fields
 _BOOT = 1800.0
 #: The question that names the node, and the answer that names none.
 WHICH, _NONE = "reboot-node", "none"
-_BOOT_ID = 'echo "boot: $(cat /proc/sys/kernel/random/boot_id 2>/dev/null; stat -c %Y /proc/1)"\n'
+#: The kernel's own id of a boot, and since when the first process runs: a container has its host's kernel.
+_BOOT_ID = 'echo "boot: $(cat /proc/sys/kernel/random/boot_id) $(stat -c %Y /proc/1)" 2>/dev/null\n'
 #: In its own session and a moment later, so that the login ends first.
 _REBOOT = (
     "command -v systemctl >/dev/null || { echo 'no systemctl'; exit 1; }\n"

@@ -8,6 +8,7 @@ the same disk; the kernel below stays, so drivers, disks and network cards are n
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +16,8 @@ from pathlib import Path
 import pytest
 
 from tests.real.hosts import Hosts
-from tests.real.walks import down
+from tests.real.walks import down, environment, milepost
 from tui.cli.enable import Told
-from tui.cli.main import main
 from wizard_steps.cluster.file import Cluster, load
 from wizard_steps.milestones.reboot import Reboot
 from wizard_steps.milestones.units import Units
@@ -89,6 +89,13 @@ def services(pair: Bed, name: str) -> str:
     return pair.run(name, listed, check=False).stdout
 
 
+def disabled(pair: Bed, file: Path) -> int:
+    words = milepost("disable", str(file))
+    done = subprocess.run(words, env=environment(pair.home), cwd=pair.home, capture_output=True, text=True)
+    print(done.stdout, done.stderr)
+    return done.returncode
+
+
 async def hardware(pair: Bed, name: str) -> None:
     """Starts the host again when its systemd has ended itself. In this very thread: the kernel ends a host
     with the thread that started it."""
@@ -98,7 +105,7 @@ async def hardware(pair: Bed, name: str) -> None:
 
 
 async def test_services_restarts_a_reboot_and_nothing_left(
-    pair: Bed, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    pair: Bed, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VLLM_API_KEY", KEY)
     monkeypatch.setenv("HOME", str(pair.home))
@@ -127,10 +134,8 @@ async def test_services_restarts_a_reboot_and_nothing_left(
         assert "running" not in services(pair, name)
         assert "milepost-real-hosts" in services(pair, name), "down stops them; they stay enabled"
 
-    monkeypatch.chdir(tmp_path)
     pair.run("b", "echo '# not ours' > /etc/systemd/system/milepost-real-hosts-node-b-ray.service")
-    assert main(["disable", str(file)]) == 0
-    print(capsys.readouterr().out)
+    assert disabled(pair, file) == 0
     assert services(pair, "a") == ""
     assert services(pair, "b").split() == ["milepost-real-hosts-node-b-ray.service"], "what is not ours stays"
     left = pair.run("a", "ls /root/.milepost/real-hosts/node-a").stdout.split()
@@ -156,7 +161,7 @@ async def test_a_model_that_cannot_start_does_not_keep_the_machine_busy(
     assert "Restart=on-failure" in shown
     assert "StartLimitBurst=6" in shown
     assert "NRestarts=0" not in shown
-    assert main(["disable", str(file)]) == 0
+    assert disabled(pair, file) == 0
 
 
 def _shown(pair: Bed) -> str:

@@ -27,7 +27,7 @@ from wizard_steps.recording.state import State
 from wizard_steps.session import LiveWalk
 from wizard_steps.transport.ssh_ask import NoAsker
 
-pytestmark = [pytest.mark.real_hosts, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real_hosts, pytest.mark.timeout(900)]
 ROOT = Path(__file__).parents[2]
 KEY = "planted-key-of-the-units-test-0123"
 VENV = "/opt/stand-in"
@@ -42,7 +42,8 @@ class Bed(Hosts):
         python = f"#!/bin/sh\nexport PYTHONPATH={ROOT}\nexec {sys.executable}"
         (folder / "bin" / "python").write_text(f'{python} "$@"\n')
         (folder / "bin" / "vllm").write_text(f'{python} -P -m wizard_steps.lab.standins.vllm "$@"\n')
-        for name in ("python", "vllm"):
+        (folder / "bin" / "ray").write_text(f'{python} {Path(sys.prefix, "bin", "ray")} "$@"\n')
+        for name in ("python", "vllm", "ray"):
             (folder / "bin" / name).chmod(0o755)
         here = [str(ROOT)] if str(ROOT).startswith(("/root/", "/home/", "/opt/", "/tmp/")) else []
         own = [path for path in (sys.base_prefix,) if path.startswith(("/root/", "/home/", "/opt/", "/tmp/"))]
@@ -89,6 +90,15 @@ def services(pair: Bed, name: str) -> str:
     return pair.run(name, listed, check=False).stdout
 
 
+def exposed(pair: Bed, file: Path) -> str:
+    """From the wizard's machine, which has a cable of its own to the hosts."""
+    words = milepost("exposed", str(file), "--walk", str(pair.folder / "exposed"))
+    done = subprocess.run(words, env=environment(pair.home), cwd=pair.home, capture_output=True, text=True)
+    print(done.stdout, done.stderr)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
 def disabled(pair: Bed, file: Path) -> int:
     words = milepost("disable", str(file))
     done = subprocess.run(words, env=environment(pair.home), cwd=pair.home, capture_output=True, text=True)
@@ -129,6 +139,9 @@ async def test_services_restarts_a_reboot_and_nothing_left(
         path.read_text(errors="replace") for path in (tmp_path / "walk").rglob("*.jsonl")
     )
 
+    seen = exposed(pair, file)
+    assert "POST /invocations" in seen, "the key guards /v1 alone"
+    assert "port 29501 [node-a]" in seen
     down(file, pair.home)
     for name in pair.names:
         assert "running" not in services(pair, name)
@@ -141,6 +154,24 @@ async def test_services_restarts_a_reboot_and_nothing_left(
     left = pair.run("a", "ls /root/.milepost/real-hosts/node-a").stdout.split()
     assert not {"secrets", "serve.unit.sh", "mtu"} & set(left)
     assert "serve.log" in left
+
+
+async def test_with_real_ray_each_service_comes_back_and_the_server_after_it(
+    pair: Bed, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A raylet that is restarted takes the server with it: both come back, in order, without anybody."""
+    pytest.importorskip("ray")
+    path = pair.cluster_file(serve={"pipeline_parallel": 2, "extra_flags": []}, path=pair.folder / "ray.toml")
+    path.write_text(path.read_text().replace('venv = "/opt/vllm-venv"', f'venv = "{VENV}"'))
+    found = await walked(load(path), tmp_path / "walk")
+    for check in found["units"].checks:
+        print(check.name, check.node, check.found)
+    assert found["units"].passed, found["units"].checks
+    names = [check.name for check in found["units"].checks]
+    assert names == ["units", "units", "start", "workers", "head", "server", "reboot"]
+    assert services(pair, "a").count("running") == 2
+    assert disabled(pair, path) == 0
+    assert services(pair, "a") == ""
 
 
 async def test_a_model_that_cannot_start_does_not_keep_the_machine_busy(

@@ -22,6 +22,7 @@ from msgspec.structs import replace  # noqa: E402
 from tui.cli.plain import PlainReport  # noqa: E402
 from wizard_steps.engine.decide import FileDecider  # noqa: E402
 from wizard_steps.lab import Lab, faults  # noqa: E402
+from wizard_steps.lab.layout import Executor  # noqa: E402
 from wizard_steps.recording import events as ev  # noqa: E402
 from wizard_steps.recording import notes  # noqa: E402
 from wizard_steps.recording.journal import Walk, load  # noqa: E402
@@ -41,6 +42,8 @@ class Lesson:
     name: str
     title: str
     about: str
+    executor: Executor = "ray"
+    replicas: int = 1
 
     @property
     def fault(self) -> str:
@@ -55,6 +58,24 @@ class Lesson:
 
 LESSONS = (
     Lesson("healthy-bare-metal", "Healthy: two machines, 16 GPUs", "How it looks when every gate opens."),
+    Lesson(
+        "healthy-without-ray",
+        "Healthy without Ray: a rank on each of two machines",
+        "vLLM's own launcher: no head, no workers, no ray status.",
+        executor="mp",
+    ),
+    Lesson(
+        "healthy-replicas",
+        "Healthy: two replicas behind one API, without Ray",
+        "A whole copy of the model on each machine; vLLM's counters prove that both make tokens.",
+        executor="mp",
+        replicas=2,
+    ),
+    Lesson(
+        "rank-killed",
+        "Without Ray: one rank is killed while it loads",
+        "The head's log says nothing of it. Which machine was it?",
+    ),
     Lesson(
         "ssh-refused",
         "One machine does not answer over SSH",
@@ -114,7 +135,9 @@ LESSONS = (
 
 
 async def record(lesson: Lesson, folder: Path) -> None:
-    async with Lab.start(real_vllm=False, fault=lesson.fault) as lab:
+    async with Lab.start(
+        real_vllm=False, fault=lesson.fault, executor=lesson.executor, replicas=lesson.replicas
+    ) as lab:
         walk = LiveWalk(lab.cluster, folder)
         report = PlainReport(walk.journal.spool, verbose=False)
         try:

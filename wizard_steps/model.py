@@ -175,11 +175,26 @@ class Question(Struct, frozen=True):
     unattended: str = ""
 
 
+class Together(Struct, frozen=True):
+    """When the commands of a round end each other (reason "cancelled"): at once when that of ``lead`` (a
+    node's name, "" for none) has ended and not failed; ``grace`` seconds after the first of which ``failed``
+    says so, the time that the others have to tell of their own trouble."""
+
+    failed: Callable[[Result], bool]
+    lead: str = ""
+    grace: float = 10.0
+
+
 class Round(Struct, frozen=True):
-    """What a step wants next: questions first, then commands, all of them at the same time."""
+    """What a step wants next: questions first, then commands, all of them at the same time.
+
+    together  for commands that belong to one thing, such as the logs of its ranks: None lets each run to its
+              own end.
+    """
 
     work: tuple[Work, ...] = ()
     questions: tuple[Question, ...] = ()
+    together: Together | None = None
 
 
 #: Line states of a comparison. ``between`` lines were passed over by a "..." of the expected text.

@@ -6,7 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from wizard_steps.cluster.edit import with_value
+from wizard_steps.cluster.edit import with_values
 from wizard_steps.cluster.file import Cluster, dump, load
 from wizard_steps.errors import UsageError
 from wizard_steps.recording import events as ev
@@ -29,16 +29,16 @@ class Persist:
             case ev.Asked() if event.question.field:
                 self._asked[event.question.id] = event.question.field
             case ev.Answered() if event.question in self._asked:
-                self._set(self._asked[event.question], event.value)
+                self._set((self._asked[event.question], event.value))
             case ev.Answered(value="edit"):
-                self._set(event.where, event.text)
+                self._set(*(event.edits or ((event.where, event.text),)))
             case ev.ClusterEdited() if event.where.startswith("env."):
-                self._set(event.where, event.value)
+                self._set((event.where, event.value))
             case _:
                 pass
 
-    def _set(self, where: str, text: str) -> None:
-        write(self.path, with_value(load(self.path), where, text))
+    def _set(self, *edits: tuple[str, str]) -> None:
+        write(self.path, with_values(load(self.path), edits))
 
 
 def write(path: Path, cluster: Cluster) -> None:

@@ -21,6 +21,7 @@ _ORDER: tuple[tuple[str, ...], ...] = (
     ("head",),
     ("workers",),
     ("ray_status",),
+    ("weights",),
     ("serve",),
     ("curl",),
     ("probe",),

@@ -11,7 +11,9 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
+from wizard_steps.advisor.effect import picture_of
 from wizard_steps.cluster.file import Cluster
+from wizard_steps.cluster.replicas import deal
 from wizard_steps.engine.step import ENDS, STARTS, Known, Step
 from wizard_steps.model import WIZARD, Cmd, Node, Question, Result, Results
 from wizard_steps.node.docker import image_of
@@ -68,6 +70,8 @@ class Plan(Struct, frozen=True):
     left_running: tuple[str, ...]
     #: What is not known before a node was asked.
     assumed: tuple[str, ...]
+    #: Machines, ranks, stages and replicas, as text.
+    picture: tuple[str, ...] = ()
     simulated: bool = False
 
 
@@ -92,6 +96,7 @@ def plan(cluster: Cluster, also: Sequence[str] = ()) -> Plan:
         downloads=tuple(downloads(cluster)),
         left_running=tuple(running),
         assumed=tuple(_assumed(cluster)),
+        picture=tuple(picture_of(cluster)),
         simulated=cluster.simulated,
     )
 
@@ -139,13 +144,16 @@ def _command(step: Step, known: Known, node: Node, cmd: Cmd) -> Command:
 def ports(cluster: Cluster) -> Iterator[Port]:
     """Fixed ports and ranges. Source for Ray's: its port list, `ray start --help`; vLLM: --master-port."""
     head, others = cluster.head.name, "the other nodes"
-    if cluster.without_ray:
+    if cluster.without_ray and deal(cluster).kind != "inside":
         yield Port(head, str(cluster.master_port), "where vLLM's ranks meet (--master-port)", others)
-    else:
+    elif not cluster.without_ray:
         yield Port(head, str(cluster.ray.port), "Ray's head (GCS)", others)
         yield Port(head, str(cluster.ray.dashboard_port), "Ray's dashboard", cluster.ray.dashboard_host)
         for node in cluster.node_list:
             yield Port(node.name, "10002-19999", "Ray's worker processes", others)
+    if cluster.serve.data_parallel > 1:
+        port = str(cluster.serve.data_parallel_port)
+        yield Port(cluster.server.name, port, "where the replicas meet (--data-parallel-rpc-port)", others)
     for node in cluster.node_list if len(cluster.nodes) > 1 else ():
         yield Port(node.name, "random, above 1023", "NCCL and Gloo between the GPUs", others)
     yield Port(cluster.server.name, str(cluster.serve.port), "vLLM's API", f"clients ({cluster.serve.host})")

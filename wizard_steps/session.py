@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import secrets
 from collections import ChainMap
 from collections.abc import Sequence
 from datetime import datetime
@@ -20,6 +21,7 @@ from wizard_steps.engine.transport import Transport
 from wizard_steps.errors import WalkError
 from wizard_steps.node import api_key
 from wizard_steps.node.lock import LockHeld
+from wizard_steps.node.remote import COPY_TOKEN
 from wizard_steps.plan import plan_for
 from wizard_steps.recording import events as ev
 from wizard_steps.recording.journal import MemoryJournal, Meta, WalkFolder, WalkTaken, new_meta
@@ -108,8 +110,9 @@ class LiveWalk:
         self.folder = self.journal.folder if isinstance(self.journal, WalkFolder) else Path()
         self._transport: Transport | None = None
         self._locked: Locked | None = None
-        #: Secrets that a person typed, by the name of the environment variable: in memory only.
-        self._typed: dict[str, str] = {}
+        #: Secrets that a person typed or this walk made, by name of the environment variable: in memory only.
+        self._typed: dict[str, str] = {COPY_TOKEN: secrets.token_hex(32)}
+        self.redactor.add(self._typed[COPY_TOKEN])
 
     async def settle(self, ask: api_key.Ask) -> None:
         """Before the walk: the API key, asked for where one is wanted and the environment has none.

@@ -8,6 +8,7 @@ import argparse
 import os
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 
 def main() -> int:
@@ -16,6 +17,7 @@ def main() -> int:
     parser.add_argument("--model", default="", help="default: the first model the server lists")
     parser.add_argument("--prompt", default="Explain Ray in one short paragraph.")
     parser.add_argument("--max-tokens", type=int, default=128)
+    parser.add_argument("--requests", type=int, default=1, help="ask that many times, all at once")
     args = parser.parse_args()
     from openai import OpenAI, OpenAIError
 
@@ -26,16 +28,24 @@ def main() -> int:
         models = [model.id for model in client.models.list()]
         print("models:", ", ".join(models))
         began = time.monotonic()
-        reply = client.chat.completions.create(
-            model=args.model or models[0],
-            messages=[{"role": "user", "content": args.prompt}],
-            max_tokens=args.max_tokens,
-        )
+
+        def ask(number):
+            return client.chat.completions.create(
+                model=args.model or models[0],
+                messages=[{"role": "user", "content": args.prompt}],
+                max_tokens=args.max_tokens,
+            )
+
+        with ThreadPoolExecutor(max_workers=min(args.requests, 64)) as pool:
+            replies = list(pool.map(ask, range(args.requests)))
+        reply = replies[0]
     except (OpenAIError, IndexError) as error:
         print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
         return 1
     seconds = time.monotonic() - began
-    tokens = reply.usage.completion_tokens if reply.usage else 0
+    tokens = sum(reply.usage.completion_tokens for reply in replies if reply.usage)
+    if args.requests > 1:
+        print("requests answered:", len(replies))
     print("model:", reply.model)
     print("completion_tokens:", tokens)
     print(f"seconds: {seconds:.2f}")

@@ -42,11 +42,17 @@ def test_every_command_that_starts_something_is_in_it(way: str) -> None:
     assert (
         starts
         == {
-            "bare-metal ray": ["gpu-a head", "gpu-b workers", "gpu-a serve"],
-            "bare-metal mp": ["gpu-a serve", "gpu-b serve"],
-            "docker ray": ["gpu-a head", "gpu-b workers", "gpu-a serve"],
-            "docker mp": ["gpu-a head", "gpu-b workers", "gpu-a serve", "gpu-b serve"],
-            "docker old spelling": ["gpu-a head", "gpu-b workers", "gpu-a serve", "gpu-b serve"],
+            "bare-metal ray": ["gpu-a head", "gpu-b workers", "gpu-a weights", "gpu-a serve"],
+            "bare-metal mp": ["gpu-a weights", "gpu-a serve", "gpu-b serve"],
+            "docker ray": ["gpu-a head", "gpu-b workers", "gpu-a weights", "gpu-a serve"],
+            "docker mp": ["gpu-a head", "gpu-b workers", "gpu-a weights", "gpu-a serve", "gpu-b serve"],
+            "docker old spelling": [
+                "gpu-a head",
+                "gpu-b workers",
+                "gpu-a weights",
+                "gpu-a serve",
+                "gpu-b serve",
+            ],
         }[way]
     )
     gets = "install" if way.startswith("bare") else "pull"
@@ -70,7 +76,7 @@ def test_without_ray_there_is_no_word_of_it_in_a_command(way: str) -> None:
 
 def test_questions_ports_downloads_and_what_is_assumed_are_said() -> None:
     it = planned("docker ray")
-    (question,) = [q for m in it.milestones for q in m.questions]
+    (question,) = [q for m in it.milestones for q in m.questions if m.id != "weights"]
     assert "has no Ray" in question
     assert {(p.node, p.port) for p in it.ports} >= {
         ("gpu-a", "6379"),

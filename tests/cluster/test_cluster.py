@@ -42,7 +42,7 @@ def test_reads_names_roles_and_defaults() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ("gpus = 8\n", 'gpus = "x"\n', ":13: nodes[1].gpus: Expected `int`"),
+        ("gpus = 8\n", 'gpus = "x"\n', ":13: nodes[1].gpus: must be a whole number, 0 to 1024"),
         ("gpus = 8\n", "", ":12: nodes[1]: Object missing required field `gpus`"),
         ('role = "head"\n', "", "no node has role"),
         ('host = "gpu-b"', 'host = "gpu-b"\nrole = "head"', ":13: nodes[1].role: a second node"),

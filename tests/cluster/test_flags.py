@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wizard_steps.cluster.file import parse as parse_file
-from wizard_steps.cluster.flags import Flag, parse
+from wizard_steps.cluster.flags import Flag, parse, without
 from wizard_steps.errors import UsageError
 
 CLUSTER = (
@@ -82,16 +82,19 @@ def test_dots_json_switches_and_stray_words() -> None:
         (["--node_rank=1"], "its own rank"),
         (["--headless"], "without an API server"),
         (["--master-addr", "10.0.0.1"], "fabric_ip of the head"),
-        (["--data-parallel-size=2"], "vllm#44878"),
+        (["--data-parallel-size=2"], "serve.data_parallel"),
+        (["-dp", "2"], "serve.data_parallel"),
         (["-dpl", "1"], "--data-parallel-size-local"),
+        (["--enable-expert-parallel"], "serve.expert_parallel"),
+        (["-ep"], "serve.expert_parallel"),
+        (["-dcp", "2"], "serve.decode_context_parallel"),
         (["--config", "flags.yaml"], "cannot see what that file says"),
         (["--uds=/tmp/s"], "Unix socket"),
         (["--ssl-certfile=x"], "plain HTTP"),
         (["-pcp", "2"], "TP x PP"),
         (["stray"], "one model"),
         (["--max-model-len 4096"], "as two words"),
-        (["-dcp", "3"], "must be divisible by 3"),
-        (["--enable-eplb"], "--enable-expert-parallel"),
+        (["--enable-eplb"], "serve.expert_parallel = true"),
         (["--enable-return-routed-experts"], "pipeline parallelism (serve.pipeline_parallel = 2)"),
     ],
 )
@@ -124,8 +127,8 @@ def test_secrets_are_refused_by_any_spelling_and_never_repeated(words: list[str]
     [
         ["--max-model-len", "4096", "--gpu-memory-utilization=0.9", "--enforce-eager", "--seed", "-1"],
         ["--max-num-batched-tokens=8192", "--return-tokens-as-token-ids", "--tokens-only"],
-        ["--hf-overrides", '{"eos_token": "</s>", "bos_token_id": 1}', "--data-parallel-size", "1"],
-        ["--enable-expert-parallel", "--enable-eplb", "-dcp", "2", "--no-enable-eplb"],
+        ["--hf-overrides", '{"eos_token": "</s>", "bos_token_id": 1}'],
+        ["--enable-eplb", "--no-enable-eplb"],
         ["--compilation-config.mode", "3", "-O2", "--lora-modules", "a=/x", "b=/y"],
         ["--a-flag-of-a-newer-vllm", "with", "--and-another=1"],
     ],
@@ -142,3 +145,9 @@ def test_any_words_are_parsed(words: list[str]) -> None:
     assert sum(1 for flag in flags if flag.place < len(words)) == len(flags)
     for flag in flags:
         assert flag.tree is not None or flag.value in ("null", "")
+
+
+def test_a_flag_is_taken_out_with_its_values_however_it_is_spelt() -> None:
+    assert without([], "--seed") == []
+    words = ["--seed", "1", "-asc", "2", "--api_server_count=3", "--api-server-c", "4", "--enforce-eager"]
+    assert without(words, "--api-server-count") == ["--seed", "1", "--enforce-eager"]

@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,7 @@ SAYS = {
     "hidden-gpus": ("12", ""),
     "worker-twice": ("2x", "lab-worker"),
     "raylet-killed": ("0x", "lab-worker"),
+    "rank-killed": ("its process ended after it had joined", "lab-worker"),
     "port-taken": ("is taken by a process milepost did not start", "lab-head"),
     "wrong-model-name": ("another-name", "lab-head"),
     "worker-vanishes": ("HTTP 500", "lab-head"),
@@ -95,18 +98,19 @@ def test_faults_are_listed_and_unknown_ones_named(capsys: pytest.CaptureFixture[
     assert "go with --lab" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("request_", "status"),
-    [
-        (b"HEAD /x HTTP/1.1\r\nHost: a\r\n\r\n", b"401"),
-        (b"HEAD /x HTTP/1.1\r\nAuthorization: Bearer x\r\n\r\n", b"403"),
-        (b"", b"401"),
-    ],
-)
-def test_the_hub_answers_as_for_a_gated_model(request_: bytes, status: bytes) -> None:
-    answer = hub.answer(request_)
-    assert answer.startswith(b"HTTP/1.1 " + status)
-    assert b"X-Error-Code: GatedRepo" in answer
+@pytest.mark.parametrize(("token", "status"), [("", 401), ("hf_x", 403)])
+def test_the_hub_answers_as_for_a_gated_model(tmp_path: Path, token: str, status: int) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    served = hub.Hub(tmp_path, "org/m", trouble=hub.Trouble(gated=True))
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    request = urllib.request.Request(f"{served.url}/org/m/resolve/main/config.json", headers=headers)
+    try:
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(request, timeout=10)
+    finally:
+        served.close()
+    assert refused.value.code == status
+    assert refused.value.headers["X-Error-Code"] == "GatedRepo"
 
 
 def test_a_full_disk_has_nothing_left_and_memory_keeps_its_numbers() -> None:

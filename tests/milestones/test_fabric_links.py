@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.helpers.network_help import cluster
 from wizard_steps.engine.step import Known
-from wizard_steps.milestones import fabric_links
+from wizard_steps.milestones import fabric_facts, fabric_links
 from wizard_steps.milestones.fabric import Fabric
 from wizard_steps.model import Result, Results
 
@@ -31,7 +31,7 @@ def results(of: Known, **texts: str) -> Results:
 
 
 def test_a_port_its_gids_and_what_may_be_opened_are_read() -> None:
-    found = fabric_links.links(Result(known().head, "links", LINKS, 0))
+    found = fabric_facts.links(Result(known().head, "links", LINKS, 0))
     assert found is not None
     assert [(port.device, port.rate, port.active) for port in found.rdma] == [("mlx5_0", 100.0, True)]
     assert found.gids == (("mlx5_0", 3),)
@@ -71,7 +71,7 @@ def test_without_ping_nothing_is_claimed() -> None:
 def test_tcp_is_measured_against_the_interface() -> None:
     of = known()
     done = results(of, links=LINKS, allreduce="NCCL network: Socket\nNCCL channels: 2 x NET/Socket\n")
-    found = fabric_links.all_links(of, done)
+    found = fabric_facts.all_links(of, done)
     assert fabric_links.rate(of, done, found) == (12.5, "eth0 100 Gbit/s / 8")
     check = fabric_links.speed(of, done, found, 5.0)
     assert check is not None
@@ -81,7 +81,7 @@ def test_tcp_is_measured_against_the_interface() -> None:
 def test_what_the_links_do_not_say_is_not_judged() -> None:
     of = known()
     done = results(of, allreduce="NCCL network: IB\n")
-    assert fabric_links.speed(of, done, fabric_links.all_links(of, done), 1.0) is None
+    assert fabric_links.speed(of, done, fabric_facts.all_links(of, done), 1.0) is None
 
 
 @pytest.mark.parametrize("speeds", [{}, {"a - b": 1.0}, {"a - b": 9.0, "a - c": 8.0, "b - c": 8.5}])

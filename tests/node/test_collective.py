@@ -12,6 +12,8 @@ import pytest
 
 from tests.helpers.network_help import cluster
 from wizard_steps.cluster.file import parse
+from wizard_steps.engine.step import Known
+from wizard_steps.milestones import hang
 from wizard_steps.model import Result
 from wizard_steps.node import collective
 
@@ -49,6 +51,8 @@ def all_reduce(x, op=None):
     global uses
     if op: return
     if fake == "hang" and me: time.sleep(600)
+    if fake == "stop" and me == 1: os.kill(os.getpid(), 19)
+    if fake == "stop" and not me: time.sleep(600)
     x.value, uses = (world if uses else world * (world + 1) / 2), uses + 1
 def destroy_process_group(): pass
 """
@@ -65,13 +69,14 @@ def venv(tmp_path: Path) -> Path:
     return tmp_path
 
 
-async def reduce(venv: Path, fake: str, limit: int = 2) -> Result:
+async def reduce(venv: Path, fake: str, limit: int = 2, ask: int = 10) -> Result:
     one = parse(f'venv = "{venv}"\n[[nodes]]\nhost = "a"\nrole = "head"\ngpus = 3\n')
     rank = collective.Rank(one.head, 0, 3)
     cmd = collective.command(
         str(venv / "bin/python"), rank, 3, "127.0.0.1", "gloo", {"FAKE": fake}, "allreduce"
     )
     text = cmd.text.replace('"start":90', f'"start":{limit}').replace('"limit":20', f'"limit":{limit}')
+    text = text.replace('"ask":10', f'"ask":{ask}')
     process = await asyncio.create_subprocess_exec(
         "sh", "-c", text, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
@@ -119,6 +124,15 @@ async def test_a_failure_is_named_and_nothing_is_left(venv: Path, fake: str, cod
     assert result.code == code, result.text
     assert words in collective.told(result).problem
     assert "and more" not in result.text
+
+
+async def test_a_stopped_rank_is_named_long_before_the_limit(venv: Path) -> None:
+    result = await reduce(venv, "stop", limit=300, ask=1)
+    assert result.code == 3, result.text
+    of = Known(cluster("a"))
+    (check, *_) = hang.checks(of, {"a": result.text}, "the all_reduce")
+    assert (check.name, check.node, check.ok) == ("rank 1", "a", False)
+    assert "is stopped; the all_reduce waits for it" in check.found
 
 
 async def test_the_ranks_end_with_a_killed_parent(venv: Path) -> None:

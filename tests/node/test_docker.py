@@ -155,11 +155,12 @@ def test_down_goes_by_label_and_through_exec_alone() -> None:
     it = cluster()
     known = Known(it)
     work = [(node.name, cmd.text) for step in reversed(plan_for(it)) for node, cmd in step.undo(known)]
-    assert [node for node, _ in work] == ["gpu-a", "gpu-b", "gpu-b", "gpu-a"]
-    for _, text in work[:2]:
+    # vLLM on both, what fetches and copies the model on both, then the containers.
+    assert [node for node, _ in work] == ["gpu-a", "gpu-b", *2 * ["gpu-a"], *2 * ["gpu-b"], "gpu-b", "gpu-a"]
+    for _, text in work[:6]:
         assert "exec -i milepost-prod-gpu-" in text
         assert "nothing of ours runs" in text
-    for _, text in work[2:]:
+    for _, text in work[6:]:
         assert "--filter label=milepost.cluster=prod" in text
         assert " prune" not in text
 

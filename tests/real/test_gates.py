@@ -180,3 +180,23 @@ def test_large_packets_lost_between_two_workers(clean: Hosts, monkeypatch: pytes
     done = walk(clean, monkeypatch, load(clean.cluster_file()), "ip", "fabric")
     assert done.failing("fabric") == {"all_reduce@node-a", "pair node-b - node-c@node-c"}
     print(f"large packets lost between two workers: {done.seconds['fabric']:.1f} s")
+
+
+#: On a host: stops the first rank of an all_reduce that takes part, as a debugger or a cgroup freezer would.
+_STOP_A_RANK = (
+    "for i in $(seq 1200); do for p in $(pgrep -f 'start.:90'); do "
+    "grep -qa libtorch /proc/$p/maps && kill -STOP $p && exit 0; done; sleep 0.05; done; exit 1"
+)
+
+
+def test_a_stopped_rank_is_named_with_its_node(clean: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything is open and fast; one process hangs. Without NCCL nobody but its own node knows."""
+    clean.run("b", f"setsid sh -c {shlex.quote(_STOP_A_RANK)} >/dev/null 2>&1 </dev/null &")
+    try:
+        done = walk(clean, monkeypatch, load(clean.cluster_file()), "ip", "fabric")
+    finally:
+        clean.kill("b", "libtorch /proc")
+    assert "rank 1@node-b" in done.failing("fabric")
+    named = next(check for check in done.verdicts["fabric"].failures if check.name == "rank 1")
+    assert "is stopped; the all_reduce waits for it" in named.found
+    print(f"a stopped rank: {done.seconds['fabric']:.1f} s; {named.found}; {named.hint}")

@@ -1,4 +1,5 @@
-"""Real vLLM without Ray: `serve.executor = "mp"`, a rank of `vllm serve --nnodes 2` on each of two hosts, on CPU."""
+"""Real vLLM without Ray: `serve.executor = "mp"` on two hosts, on CPU: a rank of `vllm serve --nnodes 2` on each,
+or a replica of `--data-parallel-size 2` on each."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ import pytest
 from tests.real.hosts import Hosts
 from tests.real.test_vllm import servers, vllm_processes
 from tests.real.walks import HeadlessWalk, down, told
+from tests.real.wizard_side import SERVE
 
 pytestmark = [pytest.mark.real_vllm, pytest.mark.timeout(900)]
 
@@ -43,5 +45,24 @@ def test_the_walk_without_ray_to_the_probe_twice_and_down(pair: Hosts, tmp_path:
     assert code == 0, output[-6000:]
     assert [v["step"] for v in again][-1] == "probe"
     assert vllm_processes(pair) == before, "nothing may be started twice"
+    down(file, pair.home)
+    assert vllm_processes(pair) == []
+
+
+def test_two_replicas_behind_one_api_each_on_its_own_host(pair: Hosts, tmp_path: Path) -> None:
+    replicas = {"data_parallel": 2, "tensor_parallel": 1, "pipeline_parallel": 1, "executor": "mp"}
+    # One process for the API instead of one for each replica: two cores serve all of this.
+    file = pair.cluster_file(
+        serve={**replicas, "extra_flags": [*SERVE["extra_flags"], "--api-server-count=1"]}
+    )
+    verdicts, code, output = walked(pair, file, tmp_path / "replicas", limit=800)
+    for verdict in verdicts:
+        print(f"{verdict['t']:6.1f} s  {verdict['step']}: {told(verdict)}")
+    assert code == 0, output[-6000:]
+    engines = next(c for c in verdicts[-1]["verdict"]["checks"] if c["name"] == "engines")
+    assert engines["ok"]
+    assert "engine 0: " in engines["found"]
+    assert "engine 1: " in engines["found"]
+    assert len(servers(pair)) == 2
     down(file, pair.home)
     assert vllm_processes(pair) == []

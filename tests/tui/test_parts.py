@@ -190,11 +190,11 @@ def test_the_form_is_written_and_read_back_with_its_comments(tmp_path: Path) -> 
     ("where", "value", "words"),
     [
         ("serve.port", "many", "serve.port: 'many' is not a whole number"),
-        ("serve.port", "70000", "serve.port: Expected `int` <= 65535"),
+        ("serve.port", "70000", "serve.port: must be a whole number, 1 to 65535"),
         ("venv", "here", "venv: must be an absolute path"),
         ("serve.tensor_parallel", "99", "serve.tensor_parallel: TP x PP"),
         ("serve.extra_flags", "'open", "serve.extra_flags: No closing quotation"),
-        ("path", "cloud", "path: Invalid enum value"),
+        ("path", "cloud", 'path: must be "bare-metal" or "docker"'),
     ],
 )
 def test_a_wrong_form_says_which_field(where: str, value: str, words: str) -> None:

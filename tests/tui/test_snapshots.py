@@ -80,7 +80,7 @@ def test_screen(
 def test_the_pictures_are_pictures() -> None:
     """An app that answers something else when it is photographed would be compared with that for ever."""
     pictures = list(Path(__file__).with_name("__snapshots__").rglob("*.svg"))
-    assert len(pictures) == len(SIZES) * 4 + 1
+    assert len(pictures) == len(SIZES) * 10 + 1
     assert all(picture.read_text(encoding="utf-8").startswith("<svg") for picture in pictures)
 
 

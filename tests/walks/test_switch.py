@@ -32,7 +32,7 @@ async def test_a_walk_with_the_switch_turned_replays(tmp_path: Path, monkeypatch
 
     def switch(event: ev.AnyEvent, state: object) -> None:
         if isinstance(event, ev.Judged) and event.step == "smi":
-            engine.edit("env.NCCL_DEBUG", "INFO")
+            engine.edit(("env.NCCL_DEBUG", "INFO"))
 
     plan = [Smi(), Head()]
     engine = Engine(

@@ -15,7 +15,7 @@ from textual.screen import Screen
 
 from tui.app import present
 from tui.app.commands import walk_commands
-from tui.app.fixes import Offer
+from tui.app.fixes import FIRST_KEY, KEYS, Offer
 from tui.app.life import EngineFactory, LabStart, Life, live_walk
 from tui.app.session import DiagnoseHook, WalkSession
 from tui.app.source import WalkSource
@@ -238,11 +238,24 @@ class MilepostApp(TerminalApp[int]):
             if offers := session.offers():
                 self.push_screen(FixScreen(offers), self._fix)
             return
+        if value.isdigit():
+            self._fix_number(session, int(value) - FIRST_KEY)
+            return
         if value != "edit":
             session.desk.answer_gate(Answer(value))
             return
         step = next(s for s in session.engine.plan if s.id == session.state.current)
         self.push_screen(EditScreen(session.engine.cluster, step.owns, session.state.facts), self._edited)
+
+    def _fix_number(self, session: WalkSession, number: int) -> None:
+        """A change of the cluster file is made at once; a command is shown and confirmed first."""
+        found = session.offers()
+        if not 0 <= number < min(len(found), KEYS):
+            return
+        if found[number].edits:
+            session.desk.answer_gate(found[number].answer)
+        else:
+            self.push_screen(FixScreen([found[number]]), self._fix)
 
     def _edited(self, edit: tuple[str, str] | None) -> None:
         if edit is not None and self.session is not None:
@@ -250,8 +263,9 @@ class MilepostApp(TerminalApp[int]):
 
     def _fix(self, offer: Offer | None) -> None:
         if offer is not None and self.session is not None:
-            self._walk_screen.show_view("log")
-            self.session.desk.answer_gate(Answer("fix", where=" ".join(offer.nodes), text=offer.command))
+            if not offer.edits:
+                self._walk_screen.show_view("log")
+            self.session.desk.answer_gate(offer.answer)
 
     def action_ask_quit(self) -> None:
         if isinstance(self.screen, QuitScreen):

@@ -8,7 +8,7 @@ from difflib import SequenceMatcher
 from rich.style import Style
 from rich.text import Text
 
-from tui.app.fixes import likely
+from tui.app.fixes import FIRST_KEY, KEYS, Offer, likely
 from tui.app.text import cut, safe, wrapped
 from wizard_steps.diagnose.model import Finding
 from wizard_steps.model import Check, Verdict
@@ -24,8 +24,16 @@ _SURE = 0.9
 _WORDS, _ALIKE = 40, 0.4
 
 
-def checks_text(verdict: Verdict | None, findings: Sequence[Finding], look: Look, width: int) -> Text:
-    """What the checks view says, in ``width`` columns. ``look`` gives the style of a name."""
+def checks_text(
+    verdict: Verdict | None,
+    findings: Sequence[Finding],
+    look: Look,
+    width: int,
+    offers: Sequence[Offer] = (),
+    place: str = "",
+) -> Text:
+    """What the checks view says, in ``width`` columns. ``look`` gives the style of a name. ``offers``: what
+    can be done with one key. ``place``: where Enter leads in the log."""
     page = _Page(look, max(20, width))
     if verdict is None:
         page.add("The facts this gate rests on stand here once the step has been judged.", "quiet")
@@ -38,6 +46,10 @@ def checks_text(verdict: Verdict | None, findings: Sequence[Finding], look: Look
     for finding in told:
         if not is_guess(finding):
             _finding(page, finding)
+    if place:
+        page.labelled("Enter", f"opens the log at {place}", "accent", "quiet")
+        page.add("\n")
+    _offered(page, offers)
     for name, checks in _groups(verdict.warnings):
         _warned(page, name, checks)
     for name, checks in _groups([check for check in verdict.checks if check.state == "ok"]):
@@ -113,6 +125,18 @@ def unlike(wanted: str, found: str) -> tuple[str, ...]:
         return ()
     changed = [block for block in match.get_opcodes() if block[0] == "replace"]
     return tuple(word for _, _, _, first, last in changed for word in here[first:last])
+
+
+def _offered(page: _Page, offers: Sequence[Offer]) -> None:
+    """Each with its key, and as the command or the change of the file that it is."""
+    for number, offer in enumerate(offers[:KEYS], FIRST_KEY):
+        page.add(f"{number} fix  ", "accent")
+        page.add(safe(offer.text), "strong")
+        page.add(f"  on {safe(', '.join(offer.nodes))}\n" if offer.nodes else "\n", "quiet")
+        for line in offer.lines:
+            page.labelled("", line, "quiet", "quiet")
+    if offers:
+        page.add("\n")
 
 
 def is_guess(finding: Finding) -> bool:

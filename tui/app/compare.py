@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from tui.app.pattern import human, near
 from tui.app.text import safe
 from wizard_steps.engine.engine import Engine
 from wizard_steps.engine.expect import with_between
@@ -20,11 +21,14 @@ from wizard_steps.walks.known import document
 _LIVE_BYTES = 48 * 1024
 #: Runs of lines nobody has to compare are folded from this many on.
 _FOLD = 6
+#: A near miss is looked for among this many lines.
+_STRETCH = 60
 
 
 @dataclass(frozen=True, slots=True)
 class CompareLine:
-    """``state`` is a row state, or command, fold or note for lines that stand across both columns."""
+    """``state`` is a row state; near: an expected line and the real one that is nearly it; titles: over the
+    columns; or command, fold or note for lines that stand across both columns."""
 
     state: str
     left: str = ""
@@ -50,6 +54,7 @@ def compare_lines(
         if run is not None:
             lines.append(CompareLine("command", command_line(run)))
             comparison = _whole(comparison, run, spool) if judged is not None else comparison
+        lines.append(CompareLine("titles", "expected", f"{safe(node_name)} says"))
         lines += _rows(comparison.rows, awaited=judged is None, folded=folded)
     return lines or [CompareLine("note", _nothing(judged is not None, bool(runs)))]
 
@@ -109,13 +114,46 @@ def _so_far(run: Run | None, node: Node, key: str, spool: Spool) -> Result:
     return Result(node=node, key=key, text=text, code=0)
 
 
+def _paired(rows: Sequence[Row]) -> list[Row | tuple[Row, Row]]:
+    """A missing line together with the real one that is nearly it, between two matched ones."""
+    found: list[Row | tuple[Row, Row]] = []
+    stretch: list[Row] = []
+    for row in (*rows, None):
+        if row is not None and row.state in ("missing", "unexpected", "between") and len(stretch) < _STRETCH:
+            stretch.append(row)
+            continue
+        found += _pairs(stretch)
+        stretch = []
+        found += [row] if row is not None else []
+    return found
+
+
+def _pairs(stretch: Sequence[Row]) -> list[Row | tuple[Row, Row]]:
+    reals = [row for row in stretch if row.state != "missing"]
+    pairs: dict[int, Row] = {}
+    for row in stretch:
+        if row.state == "missing" and reals:
+            at = near(human(row.expected, row.kind), [real.real for real in reals])
+            if at is not None:
+                pairs[id(reals.pop(at))] = row
+    taken = {id(row) for row in pairs.values()}
+    return [(pairs[id(row)], row) if id(row) in pairs else row for row in stretch if id(row) not in taken]
+
+
 def _rows(rows: Sequence[Row], awaited: bool, folded: bool) -> list[CompareLine]:
     lines: list[CompareLine] = []
     loose: list[CompareLine] = []
-    for row in rows:
+    for item in _paired(rows):
+        if isinstance(item, tuple):
+            wanted, real = item
+            shown = human(safe(wanted.expected), wanted.kind)
+            lines += [*_fold(loose, folded), CompareLine("near", shown, safe(real.real), wanted.kind)]
+            loose = []
+            continue
+        row = item
         state = "awaited" if awaited and row.state == "missing" else row.state
         state = "between" if awaited and state == "unexpected" else state
-        line = CompareLine(state, safe(row.expected), safe(row.real), row.kind)
+        line = CompareLine(state, human(safe(row.expected), row.kind), safe(row.real), row.kind)
         if state == "between":
             loose.append(line)
             continue

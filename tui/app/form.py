@@ -12,6 +12,7 @@ import msgspec
 from tui.app.fields import as_text
 from wizard_steps.cluster.edit import like
 from wizard_steps.cluster.file import Cluster, NodeEntry, dump, load, problems
+from wizard_steps.cluster.words import own_words
 from wizard_steps.errors import UsageError
 from wizard_steps.plan import PATHS
 
@@ -88,8 +89,9 @@ def cluster_of(form: Form, base: Cluster) -> Cluster:
     try:
         cluster = msgspec.convert(plain, Cluster)
     except msgspec.ValidationError as error:
-        message, _, where = str(error).partition(" - at `$.")
-        raise UsageError(f"{where.rstrip('`') or 'nodes'}: {message}") from None
+        message, _, path = str(error).partition(" - at `$.")
+        where = path.rstrip("`") or "nodes"
+        raise UsageError(f"{where}: {own_words(where, message)}") from None
     for where, message in problems(cluster):
         raise UsageError(f"{where}: {message}")
     return cluster

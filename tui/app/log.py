@@ -127,6 +127,23 @@ class LogDoc:
             at += 1
         return found
 
+    def line_of(self, run: int, line: int, text: str) -> int | None:
+        """The place (from 0) of the ``line``-th line that ``run`` printed; of its last one where that is 0.
+
+        Where ``text`` is not in that line, it is looked for: a diagnosis may have read the end alone.
+        """
+        for start, section in zip(self._starts, self.sections, strict=False):
+            if section.run.number != run or not section.body:
+                continue
+            at = section.body if not 1 <= line <= section.body else line
+            place = start + len(section.head) + at - 1
+            shown = self.lines(place, 1)
+            if line and text and not (shown and text[:60] in shown[0].text):
+                end = start + len(section)
+                return next((hit for hit in self.search(text[:60], start, end) if hit is not None), place)
+            return place
+        return None
+
     def search(self, text: str, first: int, before: int | None = None) -> Iterator[int | None]:
         """Yields None after every stretch that was looked at, then the number of the first line in
         [first, before) that holds ``text`` (any case); nothing more when there is none."""

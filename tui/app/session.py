@@ -10,7 +10,7 @@ from pathlib import Path
 from tui.app.debug import debugging, explained, toggling
 from tui.app.desk import Desk, Front
 from tui.app.evidence import Evidence
-from tui.app.fixes import Offer, offers
+from tui.app.fixes import Offer, offers, remedy_offers
 from tui.app.log import LogStore
 from tui.app.pauses import Pauses
 from tui.app.phase import PhaseWatch
@@ -55,6 +55,7 @@ class WalkSession:
         self._explaining: set[asyncio.Task[None]] = set()
         self.notices: list[ev.AnyEvent] = []
         self.warnings: list[str] = []
+        self._offers: tuple[object, list[Offer]] | None = None
         #: A gate failed, or the walk is over: who looks elsewhere is called.
         self.rings = False
         keeps = file is not None and file.exists() and not source.cluster.simulated
@@ -162,13 +163,20 @@ class WalkSession:
 
     def offers(self) -> list[Offer]:
         """Fixes for the gate that is open now."""
+        verdict = self.state.step(self.state.current).verdict if self.gate_open else None
+        if verdict is None:
+            return []
         found = self.findings.get(self.state.current, ())
-        return offers(Known(self.engine.cluster, self.state.facts), found) if self.gate_open else []
+        key = (self.state.current, self.state.step(self.state.current).attempt, len(found))
+        if self._offers is None or self._offers[0] != key:
+            commands = offers(Known(self.engine.cluster, self.state.facts), found)
+            self._offers = (key, [*remedy_offers(self.engine, self.state, verdict, self._path), *commands])
+        return self._offers[1]
 
     def toggle_debugging(self) -> str:
         """Turn the debugging switches over; what is set from the next start on."""
         if self.state.outcome is not None or not self.state.steps:
             return "Nothing will be started any more in this walk."
         for where, value in toggling(self.engine.cluster).items():
-            self.engine.edit(where, value)
+            self.engine.edit((where, value))
         return explained(self.engine.cluster, self.state.facts)

@@ -24,6 +24,7 @@ ROW_STATES: dict[str, tuple[str, str, str]] = {
     "unexpected": ("+", "unexpected", "warning"),
     "between": ("·", "between", "quiet"),
     "optional": ("?", "optional", "quiet"),
+    "near": ("✗", "differs", "bad"),
     "awaited": ("…", "awaited", "accent"),
 }
 #: Of a longer line only this much is wrapped (characters).

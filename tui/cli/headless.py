@@ -47,7 +47,9 @@ async def cluster_of(args: argparse.Namespace) -> AsyncIterator[Cluster]:
     if args.lab:
         from wizard_steps.lab import Lab
 
-        async with Lab.start(fault=args.fault, keep=args.keep) as lab:
+        async with Lab.start(
+            fault=args.fault, keep=args.keep, executor=args.executor, replicas=args.replicas
+        ) as lab:
             yield lab.cluster
     else:
         cluster = load(args.cluster or Path("milepost.toml"))

@@ -37,7 +37,9 @@ def run_interactive(args: argparse.Namespace) -> int:
 
         if args.fault:
             find(args.fault)
-        lab = partial(Lab.start, fault=args.fault, keep=args.keep)
+        lab = partial(
+            Lab.start, fault=args.fault, keep=args.keep, executor=args.executor, replicas=args.replicas
+        )
         factory = partial(live_walk, also=also(args))
         app = MilepostApp(
             None,

@@ -55,6 +55,12 @@ DEFAULT_FILE = "milepost.toml"
 def walk_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lab", action="store_true", help="use the embedded lab on this machine")
     parser.add_argument("--fault", metavar="NAME", default="", help="with --lab: something is wrong; find it")
+    parser.add_argument(
+        "--executor", choices=("ray", "mp"), default="ray", help="with --lab: mp is without Ray"
+    )
+    parser.add_argument(
+        "--replicas", type=int, choices=(1, 2), default=1, help="with --lab: 2 is one on each machine"
+    )
     parser.add_argument("--list-faults", action="store_true", help="list the faults of the lab")
     parser.add_argument(
         "--keep",
@@ -185,8 +191,8 @@ def run_walk(args: argparse.Namespace) -> int:
 
         print(listing())
         return 0
-    if (args.fault or args.keep) and not args.lab:
-        raise UsageError("--fault and --keep go with --lab")
+    if (args.fault or args.keep or args.executor != "ray" or args.replicas > 1) and not args.lab:
+        raise UsageError("--fault, --keep, --executor and --replicas go with --lab")
     if args.cluster is not None:
         refuse_word(args.cluster)
     if args.lab and args.cluster:

@@ -13,7 +13,9 @@ import msgspec
 
 from wizard_steps.cluster.file import load
 from wizard_steps.errors import UsageError
-from wizard_steps.planning import Plan, plan, script
+from wizard_steps.load_balancer import KINDS
+from wizard_steps.load_balancer import lines as balanced
+from wizard_steps.planning import Plan, address, plan, script
 
 
 def add(subparsers: Any) -> None:
@@ -30,11 +32,19 @@ def add(subparsers: Any) -> None:
     parser.add_argument(
         "--scripts", type=Path, metavar="DIR", help="write a shell script for each node into this folder"
     )
+    parser.add_argument(
+        "--load-balancer", choices=sorted(KINDS), metavar="|".join(sorted(KINDS)),
+        help="instead of one API for all replicas: a server on each node, and the proxy's configuration",
+    )  # fmt: skip
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    planned = plan(load(Path(args.cluster)))
+    cluster = load(Path(args.cluster))
+    if args.load_balancer:
+        print("\n".join(balanced(cluster, args.load_balancer, address)))
+        return 0
+    planned = plan(cluster)
     if args.scripts is not None:
         _write(planned, args.scripts)
         return 0
@@ -64,6 +74,8 @@ def as_text(planned: Plan) -> Iterator[str]:
     yield f"{planned.name}: path {planned.path}, {how}, {len(planned.nodes)} nodes. No machine was asked."
     if planned.simulated:
         yield "SIMULATED lab"
+    yield ""
+    yield from (f"   {line}".rstrip() for line in planned.picture)
     for number, milestone in enumerate(planned.milestones, start=1):
         yield ""
         yield f"{number}. {milestone.title}"

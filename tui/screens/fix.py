@@ -1,4 +1,4 @@
-"""What a finding offers to run: the whole command and where, before anything happens."""
+"""A fix before it is done: the command and its nodes, or the change of the cluster file, and a question."""
 
 from __future__ import annotations
 
@@ -24,15 +24,9 @@ class FixScreen(Dialog[Offer]):
         self._offers = offers
 
     def body(self) -> ComposeResult:
-        words = "The step runs again afterwards. Read the command: it is run as it stands here."
+        words = "Read it: it is done as it stands here. The step runs again afterwards."
         yield Static(words, id="dialog-text", markup=False)
-        options = [Option(Text("Run nothing"))]
-        for offer in self._offers:
-            text = Text(safe(offer.text))
-            text.append(f"\n  on {safe(', '.join(offer.nodes))}\n", "dim")
-            text.append("  $ " + safe_block(offer.command), "bold")
-            options.append(Option(text))
-        yield OptionList(*options, id="choices", compact=True)
+        yield OptionList(Option(Text("Do nothing")), *map(_option, self._offers), id="choices", compact=True)
         yield Static("Up and Down choose, Enter confirms; Esc goes back", id="dialog-hint", markup=False)
 
     def on_mount(self) -> None:
@@ -42,3 +36,11 @@ class FixScreen(Dialog[Offer]):
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         self.dismiss(self._offers[event.option_index - 1] if event.option_index else None)
+
+
+def _option(offer: Offer) -> Option:
+    text = Text(safe(offer.text))
+    where = f"on {safe(', '.join(offer.nodes))}" if offer.nodes else "in the cluster file"
+    text.append(f"\n  {where}\n", "dim")
+    lines = "\n".join(f"  {safe_block(line)}" for line in offer.lines)
+    return Option(text.append(lines, "bold"))

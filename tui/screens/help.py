@@ -57,7 +57,9 @@ KEYS = (
         (
             ("r", "run the step again"),
             ("e", "edit an answer, then run again"),
-            ("a", "run a fix that a finding offers; shows the command first"),
+            ("4 to 9", "a fix: a change of the cluster file at once, a command when confirmed"),
+            ("a", "all fixes in a list"),
+            ("Enter", "to the line of the log that the gate failed at"),
             ("l", "look at the full log"),
             ("b", "back to the step before"),
             ("q", "stop here"),

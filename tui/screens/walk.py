@@ -10,7 +10,10 @@ from textual.widgets import Input, Static
 
 from tui.app import present
 from tui.app.compare import command_line
+from tui.app.fixes import FIRST_KEY, KEYS
+from tui.app.jump import Place
 from tui.app.note import earlier, keep, recorder
+from tui.app.session import WalkSession
 from tui.screens.nodes import NodesScreen
 from tui.screens.note import NoteScreen
 from tui.screens.walk_view import WalkView
@@ -34,6 +37,7 @@ class WalkScreen(WalkView):
         Binding("e", "gate('edit')", "Edit", show=False),
         Binding("a", "gate('fix')", "Run a fix", show=False),
         Binding("b", "gate('back')", "Back", show=False),
+        *(Binding(str(n), f"gate('{n}')", "Fix", show=False) for n in range(FIRST_KEY, FIRST_KEY + KEYS)),
         Binding("1", "view('compare')", "Compare", show=False),
         Binding("2,l", "view('log')", "Log", show=False),
         Binding("3", "view('checks')", "Checks", show=False),
@@ -107,10 +111,29 @@ class WalkScreen(WalkView):
             self.redraw()
 
     def action_go_on(self) -> None:
-        """With the milestone that waits for it."""
+        """With the milestone that waits for it; at a failed gate, to the line of the log it rests on."""
         session = self.app.session
         if session is not None and session.pauses.next is not None:
             session.pauses.go()
+        elif session is not None and (place := self.place(session)) is not None:
+            self._jump(session, place)
+
+    def _jump(self, session: WalkSession, place: Place) -> None:
+        """To the line of the log that a failed gate rests on."""
+        self.node = place.run.node
+        self.show_view("log")
+        view = self.query_one(LogView)
+        view.following = False
+
+        def there() -> None:
+            doc = session.logs.doc(self.shown, place.run.node)
+            while doc.catch_up():
+                pass
+            line = doc.line_of(place.run.number, place.line, place.text)
+            if line is not None:
+                view.go_to(line)
+
+        self.call_after_refresh(there)
 
     def action_steps(self) -> None:
         """Pause before every milestone from now on, or no longer."""

@@ -14,6 +14,7 @@ from textual.widgets import ContentSwitcher, Footer
 from tui.app import present
 from tui.app.checks import checks_text
 from tui.app.compare import compare_lines
+from tui.app.jump import Place, place_of
 from tui.app.session import WalkSession
 from tui.widgets.bars import HeaderBar, HeadingBar, NodeBar, ProgressLine, ViewBar
 from tui.widgets.compare_view import CompareView
@@ -51,6 +52,9 @@ class WalkView(Screen[None]):
         self._compared_at = 0.0
         self._checked: object = None
         self._informed: object = None
+        self._suited: object = None
+        #: Whether the view is there because the step's own lines say little.
+        self._lent = False
 
     def compose(self) -> ComposeResult:
         yield HeaderBar(id="header")
@@ -120,10 +124,27 @@ class WalkView(Screen[None]):
         session.notices.clear()
         shown = self.shown
         self.node = present.default_node(state, shown, self.node)
+        self._suit(session, state, shown)
         self._bars(session, state, now, shown)
         self._gate(session, shown)
         self._pause(session)
         self._panes(session, state, shown)
+
+    def _suit(self, session: WalkSession, state: State, shown: str) -> None:
+        """A judged step whose lines are a protocol between machines opens in its checks, until a person
+        chooses another view."""
+        step = state.step(shown)
+        key = (shown, step.attempt, step.verdict is not None)
+        if key == self._suited:
+            return
+        self._suited = key
+        if self._view == "checks" and self._lent:
+            self._switch("compare")
+        if step.verdict is not None and self._view == "compare":
+            found = document(state, shown)
+            if found is not None and found.protocol:
+                self._switch("checks")
+                self._lent = True
 
     def _notice(self, event: ev.AnyEvent) -> None:
         """A gate that stays shut brings its failed checks to the front; a new attempt takes them away."""
@@ -159,7 +180,7 @@ class WalkView(Screen[None]):
         panel = self.query_one(GateBar)
         panel.display = session.gate_open and shown == session.state.current
         if panel.display and verdict is not None:
-            panel.show(len(verdict.failures), bool(session.offers()))
+            panel.show(len(verdict.failures), len(session.offers()))
 
     def _pause(self, session: WalkSession) -> None:
         """Between two milestones, when the person wants to look."""
@@ -214,16 +235,37 @@ class WalkView(Screen[None]):
         findings = session.findings.get(shown, ())
         pane = self.query_one(ChecksPane)
         width = pane.scrollable_content_region.width
-        key = (shown, step.attempt, step.verdict is not None, len(findings), self.app.theme, width)
+        offers = session.offers() if shown == state.current else []
+        key = (
+            shown,
+            step.attempt,
+            step.verdict is not None,
+            len(findings),
+            self.app.theme,
+            width,
+            len(offers),
+        )
         if key != self._checked:
             self._checked = key
-            pane.show_text(checks_text(step.verdict, findings, pane.styled.look, width))
+            place = self.place(session)
+            where = f"{place.run.node}: {place.run.key}" if place else ""
+            where += f", line {place.line}" if place and place.line else ""
+            pane.show_text(checks_text(step.verdict, findings, pane.styled.look, width, offers, where))
+
+    def place(self, session: WalkSession) -> Place | None:
+        """Where the log of a failed step on show is to be read."""
+        shown = self.shown
+        verdict = session.state.step(shown).verdict
+        if verdict is None or verdict.passed:
+            return None
+        return place_of(session.state, shown, verdict, session.findings.get(shown, ()))
 
     def show_view(self, name: str) -> None:
         self._switch(name)
         self.redraw()
 
     def _switch(self, name: str) -> None:
+        self._lent = False
         self._view = name
         self.query_one(ContentSwitcher).current = name
         self._compared = self._checked = None

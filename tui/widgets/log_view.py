@@ -92,7 +92,8 @@ class LogView(LineView):
                 end = at + len(self.wanted)
                 style = _STYLES[line.kind]
                 return [(line.text[:at], style), (line.text[at:end], "hit"), (line.text[end:], style)]
-        return [(line.text, _STYLES[line.kind])]
+        marked = y == self._hit and not self.wanted
+        return [(line.text, "hit" if marked else _STYLES[line.kind])]
 
     def _line(self, y: int) -> LogLine:
         if y not in self._page and self._doc is not None:

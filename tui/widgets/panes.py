@@ -11,13 +11,14 @@ from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.widgets import Markdown, Static
 
+from tui.app.fixes import FIRST_KEY, KEYS
 from tui.app.text import cut
 from tui.widgets.bars import Bar
 
 _GATE_KEYS = (
+    ("fix", "a", "Fix"),
     ("retry", "r", "Retry"),
     ("edit", "e", "Edit"),
-    ("fix", "a", "Fix"),
     ("log", "l", "Log"),
     ("back", "b", "Back"),
     ("stop", "q", "Stop"),
@@ -81,7 +82,7 @@ class InfoPanel(VerticalScroll):
 class GateBar(Bar):
     """A gate that stays shut: what can be done. There is no way past it."""
 
-    def show(self, failures: int, fixes: bool) -> None:
+    def show(self, failures: int, fixes: int) -> None:
         if self.changed((failures, fixes)):
             self._failures, self._fixes = failures, fixes
 
@@ -92,7 +93,10 @@ class GateBar(Bar):
         text = Text()
         self.add(text, f"✗ The gate stays shut{count}", "bad").append("\n")
         entries = []
+        last = FIRST_KEY + min(self._fixes, KEYS) - 1
+        digits = f"{FIRST_KEY}-{last}" if self._fixes > 1 else str(FIRST_KEY)
         for value, key, label in _GATE_KEYS:
+            key = digits if value == "fix" else key
             if value == "fix" and not self._fixes:
                 continue
             entry = Text()

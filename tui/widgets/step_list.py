@@ -17,6 +17,9 @@ from tui.app.text import STEP_STATES, cut, duration, safe
 from tui.widgets.line_view import LineView
 from wizard_steps.recording.state import StepState
 
+#: The longest end of a step's line: ``running 59m59s``.
+_TAIL = 14
+
 
 @dataclass(frozen=True, slots=True)
 class StepRow:
@@ -95,7 +98,8 @@ class StepList(LineView):
             if len(row.short) + len(tail) + 5 > width and row.time:
                 tail = row.time
             room = width - len(tail) - 5
-            title = row.title if len(row.title) <= room else row.short
+            # One name for all of its life: what is to come leaves the title less room than "to do" does.
+            title = row.title if len(row.title) <= width - _TAIL - 5 else row.short
             return [(f" {symbol} ", style), (f"{cut(title, room):<{room}} ", ""), (f"{tail} ", style)]
         if part == 0:
             return [(f" {symbol} ", style), (cut(row.title, width - 4), "")]

@@ -16,6 +16,7 @@ from wizard_steps.advisor.render import split_text
 from wizard_steps.advisor.shape import parse_config
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.cluster.flags import Flag, parse
+from wizard_steps.cluster.replicas import deal
 from wizard_steps.errors import UsageError
 
 
@@ -30,17 +31,39 @@ def effect_of(cluster: Cluster, facts: Mapping[str, Any]) -> list[str]:
     machines: Mapping[str, Any] = seen if isinstance(seen, Mapping) else {}
     topology = topology_of(cluster, machines)
     tp, pp = cluster.serve.tensor_parallel, cluster.serve.pipeline_parallel
-    head = ["SIMULATED GPUs"] if cluster.simulated or "SIMULATED" in topology.gpu_name else []
+    replicas, problem = _dealt(cluster, topology)
+    head = _wrap(f"DP {cluster.serve.data_parallel}: {problem}") if problem else []
+    head += ["SIMULATED GPUs"] if cluster.simulated or "SIMULATED" in topology.gpu_name else []
     shape, why = _shape(machines)
     if shape is None:
-        title = f"TP {tp} x PP {pp} = {tp * pp} of {topology.total} GPUs"
-        return [*head, title, "", *picture(topology, tp, pp), "", *_wrap(why)]
+        title = f"{cluster.serve.split} = {cluster.serve.total_ranks} of {topology.total} GPUs"
+        return [*head, title, "", *picture(topology, tp, pp, replicas=replicas), "", *_wrap(why)]
     if topology.gpu_bytes:
-        return head + split_text(shape, topology, consider(shape, topology, tp, pp, wanted_of(cluster)))
+        split = consider(shape, topology, tp, pp, wanted_of(cluster))
+        return head + split_text(shape, topology, split, replicas)
     against = [reason.text for reason in illegal(shape, topology.total, tp, pp)]
-    title = f"TP {tp} x PP {pp} = {tp * pp} GPUs: {against[0] if against else 'legal for this model'}"
+    verdict = against[0] if against else "legal for this model"
+    title = f"{cluster.serve.split} = {cluster.serve.total_ranks} GPUs: {verdict}"
     why = "How much memory a GPU has is not known yet: nvidia-smi of the nodes tells it."
-    return [*head, *_wrap(title), "", *picture(topology, tp, pp, shape.layers), "", *_wrap(why)]
+    return [*head, *_wrap(title), "", *picture(topology, tp, pp, shape.layers, replicas), "", *_wrap(why)]
+
+
+def _dealt(cluster: Cluster, topology: Topology) -> tuple[list[int], str]:
+    """Replicas in each box, [] for one replica or for those that span boxes; and why it cannot be."""
+    plan = deal(cluster)
+    if plan.kind != "inside" or plan.problem:
+        return [], plan.problem
+    counts = {share.node.name: share.count for share in plan.shares}
+    return [counts.get(box.name, 0) for box in topology.boxes], ""
+
+
+def picture_of(cluster: Cluster) -> list[str]:
+    """Machines, ranks, stages and replicas of a cluster file, before anything is known of a model."""
+    topology = topology_of(cluster, {})
+    replicas, problem = _dealt(cluster, topology)
+    serve = cluster.serve
+    drawn = picture(topology, serve.tensor_parallel, serve.pipeline_parallel, replicas=replicas)
+    return [*_wrap(problem), *drawn] if problem else drawn
 
 
 def topology_of(cluster: Cluster, machines: Mapping[str, Any]) -> Topology:
@@ -72,14 +95,13 @@ def _shape(machines: Mapping[str, Any]) -> tuple[ModelShape | None, str]:
 def wanted_of(cluster: Cluster) -> Wanted:
     """Those of vLLM's own flags that change the arithmetic."""
     flags = parse(cluster.serve.extra_flags)
-    experts = [flag for flag in flags if flag.name == "--enable-expert-parallel"]
     length, share = _flag(flags, "--max-model-len"), _flag(flags, "--gpu-memory-utilization")
     return Wanted(
         max_len=int(length) if length.isdigit() else 0,
         utilisation=_share(share),
         kv_dtype_bytes=1.0 if _flag(flags, "--kv-cache-dtype").startswith("fp8") else 0.0,
         card=_card(_flag(flags, "--max-num-batched-tokens"), _flag(flags, "--max-num-seqs")),
-        expert_parallel=bool(experts) and not experts[-1].off,
+        expert_parallel=cluster.serve.expert_parallel,
     )
 
 

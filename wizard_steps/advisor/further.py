@@ -9,9 +9,6 @@ from msgspec import Struct
 from wizard_steps.advisor.families import without_pipeline
 from wizard_steps.advisor.model import ModelShape
 
-#: The port that the data-parallel engines meet on, as in vLLM's documentation.
-_RPC_PORT = 13345
-
 
 class Spread(Struct, frozen=True):
     """The recommended pair (0 where there is none) with the machines it takes, and GPUs of each machine."""
@@ -49,35 +46,39 @@ def further(shape: ModelShape, at: Spread) -> Iterator[str]:
         yield "vLLM 0.33 has no pipeline parallelism for this model: PP 1 only"
 
 
+def replicas(at: Spread) -> int:
+    """How many whole replicas of the recommended pair the machines hold, each inside one; 0 where the pair
+    itself takes several machines."""
+    if not at.tp or at.boxes != 1:
+        return 0
+    return sum(count // (at.tp * at.pp) for count in at.gpus)
+
+
 def _replicas(at: Spread) -> Iterator[str]:
     """A model that fits one machine is better served once on each than split over the network."""
-    if not at.tp or at.boxes != 1:
-        return
-    each = [count // (at.tp * at.pp) for count in at.gpus]
-    total = sum(each)
+    total = replicas(at)
     if total < 2:
         return
-    if sum(1 for count in each if count) == 1:
+    if sum(1 for count in at.gpus if count >= at.tp * at.pp) == 1:
         yield (
-            f"data parallel: --data-parallel-size {total} serves {total} replicas in one machine behind one "
-            "address; it holds that many more requests"
+            f"data parallel: serve.data_parallel = {total} in the cluster file serves {total} replicas in "
+            "one machine behind one address; it holds that many more requests"
         )
         return
-    local = next(count for count in each if count)
     yield (
-        f"data parallel: one replica in a machine beats a split over the network. {total} "
-        f"replicas behind one "
-        f"address: on the first machine --data-parallel-size {total} --data-parallel-size-local {local} "
-        f"--data-parallel-address HEAD --data-parallel-rpc-port {_RPC_PORT}, on the others the same with "
-        "--headless --data-parallel-start-rank N (replicas before it). Or a server on each, behind a proxy"
+        f"data parallel: one replica in a machine beats a split over the network. "
+        f"serve.data_parallel = {total} starts {total} "
+        "replicas behind one address, with executor "
+        '"mp" or "ray". '
+        "Or a server on each machine, behind a proxy: `milepost plan FILE --load-balancer nginx`"
     )
 
 
 def _experts(shape: ModelShape, at: Spread) -> Iterator[str]:
     if shape.experts and at.tp * at.pp > 1:
         yield (
-            "expert parallel: --enable-expert-parallel deals out whole experts instead of cutting each; with "
-            "data parallel attention it scales over machines with a fast network"
+            "expert parallel: serve.expert_parallel = true deals out whole experts instead of cutting each; "
+            "with data parallel attention it scales over machines with a fast network"
         )
 
 
@@ -91,4 +92,4 @@ def _context(shape: ModelShape, at: Spread) -> Iterator[str]:
             if shape.mla_dim
             else "KV heads are kept several times"
         )
-        yield f"{kept}: --decode-context-parallel-size {most} deals it out instead"
+        yield f"{kept}: serve.decode_context_parallel = {most} deals it out instead"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from wizard_steps.advisor.memory import stage_layers
 from wizard_steps.advisor.plan import Topology, placement
 
@@ -10,26 +12,51 @@ WIDTH = 76
 MAX_BOXES, MAX_ROWS, MAX_CELLS = 4, 8, 8
 
 
-def picture(topology: Topology, tp: int, pp: int, layers: int = 0) -> list[str]:
+def picture(topology: Topology, tp: int, pp: int, layers: int = 0, replicas: Sequence[int] = ()) -> list[str]:
     """One frame a machine, one row a stage in it, one cell a GPU. ``layers`` adds each stage's layers.
 
     GPUs that the pair leaves idle are shown as dots; ranks without a GPU are said in a last line.
+    ``replicas``: how many whole ones each box holds, for more than one.
     """
-    stages = placement(topology, max(1, tp), max(1, pp))
-    ranges = _ranges(layers, max(1, pp))
-    frames = [_frame(topology, stages, ranges, index) for index in range(len(topology.boxes))]
+    stages, ranges, count = placement(topology, max(1, tp), max(1, pp)), _ranges(layers, max(1, pp)), 1
+    if sum(replicas) > 1:
+        stages, count = _inside(topology, max(1, tp), max(1, pp), replicas), sum(replicas)
+    names = _names(ranges, count)
+    frames = [_frame(topology, stages, names, index) for index in range(len(topology.boxes))]
     lines: list[str] = []
     for index, frame in _shown(len(frames)):
         if frame:
             lines.append(f"  ... {frame} more machines ...".center(WIDTH).rstrip())
             continue
         if lines:
-            lines.append(_link(stages, index))
+            lines.append(_link(stages, index) if count == 1 else "")
         lines += frames[index]
-    missing = tp * pp - topology.total
+    missing = tp * pp * count - topology.total
     if missing > 0:
-        lines.append(f"! {missing} GPU(s) missing: TP {tp} x PP {pp} = {tp * pp}, there are {topology.total}")
+        split = f"TP {tp} x PP {pp}{f' x DP {count}' if count > 1 else ''}"
+        wanted = tp * pp * count
+        lines.append(f"! {missing} GPU(s) missing: {split} = {wanted}, there are {topology.total}")
     return lines
+
+
+def _inside(topology: Topology, tp: int, pp: int, replicas: Sequence[int]) -> list[list[tuple[int, int]]]:
+    """(box, gpu) of each rank, replica by replica and stage by stage, each replica inside its box."""
+    stages = []
+    for box, count in enumerate(replicas):
+        slots = [(box, gpu) for gpu in range(topology.boxes[box].gpus)]
+        stages += [slots[stage * tp : (stage + 1) * tp] for stage in range(pp * count)]
+    return stages
+
+
+def _names(ranges: list[str], count: int) -> list[str]:
+    """What each stage of each replica is called."""
+    if count == 1:
+        return [f"stage {number}  {part}" for number, part in enumerate(ranges, 1)]
+    if len(ranges) == 1:
+        return [f"replica {number}" for number in range(count)]
+    return [
+        f"replica {number} stage {stage}" for number in range(count) for stage in range(1, len(ranges) + 1)
+    ]
 
 
 def _shown(count: int) -> list[tuple[int, int]]:
@@ -50,7 +77,7 @@ def _ranges(layers: int, pp: int) -> list[str]:
 
 
 def _frame(
-    topology: Topology, stages: list[list[tuple[int, int]]], ranges: list[str], index: int
+    topology: Topology, stages: list[list[tuple[int, int]]], names: list[str], index: int
 ) -> list[str]:
     box = topology.boxes[index]
     rows: list[tuple[str, list[int]]] = []
@@ -60,7 +87,7 @@ def _frame(
         used.update(here)
         if here:
             part = f" ({len(here)} of {len(stage)})" if len(here) < len(stage) else ""
-            rows.append((f"stage {number + 1}  {ranges[number]}{part}".strip(), here))
+            rows.append((f"{names[number]}{part}".strip(), here))
     idle = [gpu for gpu in range(box.gpus) if gpu not in used]
     body = [_row(label, cells, "[{}]") for label, cells in rows]
     if len(body) > MAX_ROWS:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import msgspec
 
 from wizard_steps.advisor import reasons
-from wizard_steps.advisor.further import Spread, further
+from wizard_steps.advisor.further import Spread, further, replicas
 from wizard_steps.advisor.memory import Memory, fit, stage_layers
 from wizard_steps.advisor.model import ModelShape
 from wizard_steps.advisor.overhead import card
@@ -97,6 +97,7 @@ def advise(shape: ModelShape, topology: Topology, wanted: Wanted | None = None) 
         splits=tuple(legal),
         recommended=best,
         whole=whole,
+        replicas=replicas(_spread(topology, best)),
         further=tuple(further(shape, _spread(topology, best))),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -27,6 +28,10 @@ def as_text(advice: Advice, limit: int = 10) -> list[str]:
     if whole and best and whole.gpus != best.gpus:
         lines += ["", *_wrap(f"To use all {whole.gpus} GPUs for one server: TP {whole.tp} x PP {whole.pp} "
                              f"({whole.headline}).")]  # fmt: skip
+    if advice.replicas > 1 and best:
+        gpus = advice.replicas * best.gpus
+        lines += ["", *_wrap(f"For more requests at once: serve.data_parallel = {advice.replicas}, "
+                             f"{advice.replicas} replicas of it on {gpus} GPUs behind one API.")]  # fmt: skip
     if advice.further:
         lines += ["", "Also worth weighing:"]
         for text in advice.further:
@@ -37,12 +42,15 @@ def as_text(advice: Advice, limit: int = 10) -> list[str]:
     return lines
 
 
-def split_text(shape: ModelShape, topology: Topology, split: Split) -> list[str]:
+def split_text(
+    shape: ModelShape, topology: Topology, split: Split, replicas: Sequence[int] = ()
+) -> list[str]:
     """One pair: what a screen shows while a person edits TP and PP."""
     unsure = split.grade == "tight" and split.memory is not None and split.memory.requests_low < 1
     grade = "tight, rehearse it" if unsure else split.grade
-    lines = _wrap(f"TP {split.tp} x PP {split.pp} = {split.gpus} GPUs: {grade}, {split.headline}")
-    lines += ["", *picture(topology, split.tp, split.pp, shape.layers), ""]
+    each = " for each replica" if sum(replicas) > 1 else ""
+    lines = _wrap(f"TP {split.tp} x PP {split.pp} = {split.gpus} GPUs{each}: {grade}, {split.headline}")
+    lines += ["", *picture(topology, split.tp, split.pp, shape.layers, replicas), ""]
     if split.legal:
         return lines + memory_lines(split) + reason_lines(split)
     # The first reason is the headline already.

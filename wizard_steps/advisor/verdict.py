@@ -92,5 +92,7 @@ class Advice(Struct, frozen=True):
     splits: tuple[Split, ...] = ()
     recommended: Split | None = None
     whole: Split | None = None
+    #: serve.data_parallel that fills the machines with the recommended pair, each inside one; 0: none.
+    replicas: int = 0
     #: What else is worth weighing, in sentences.
     further: tuple[str, ...] = ()

@@ -13,6 +13,7 @@ import msgspec
 from wizard_steps.cluster.address import address
 from wizard_steps.cluster.devices import VISIBLE, environment, named
 from wizard_steps.cluster.flag_checks import flag_problems
+from wizard_steps.cluster.replicas import deal
 from wizard_steps.cluster.values import Cluster, NodeEntry
 
 #: The name of a container image: registry, path, tag or digest.
@@ -38,8 +39,8 @@ def problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
     yield from _node_problems(cluster)
     yield from _serve_problems(cluster)
     yield from _docker_problems(cluster)
-    if cluster.without_ray:
-        yield from _equal_ranks(cluster)
+    if (node := cluster.weights.node) and node not in (names := [n.name for n in cluster.node_list]):
+        yield "weights.node", f"{node!r} is no node of this file; it has {', '.join(names)}"
     tables = {"env": cluster.env, **{f"nodes[{i}].env": entry.env for i, entry in enumerate(cluster.nodes)}}
     for table, env in tables.items():
         for key in env:
@@ -130,6 +131,8 @@ def _serve_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
             f"TP x PP = {serve.tensor_parallel} x {serve.pipeline_parallel} = {serve.world_size} GPUs, "
             f"but the nodes promise {total}. Lower TP or PP, or add GPUs",
         )
+    elif total and (problem := deal(cluster).problem):
+        yield "serve.data_parallel" if serve.data_parallel > 1 else "serve.tensor_parallel", problem
     if not cluster.venv.startswith("/"):
         yield "venv", "must be an absolute path: the same on every node"
     # Secrets first: other messages repeat the flag.
@@ -191,19 +194,3 @@ def _docker_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
         yield "docker.ray", f'is {docker.ray!r}, but serve.executor = "mp" runs without Ray: leave it out'
     if cluster.path == "docker" and cluster.serve.model.startswith("/") and ":" in cluster.serve.model:
         yield "serve.model", "a path with a colon cannot be mounted into a container: rename the folder"
-
-
-def _equal_ranks(cluster: Cluster) -> Iterator[tuple[str, str]]:
-    """vLLM's --nnodes gives every node world size / nodes ranks, each on a GPU of its own."""
-    world, count = cluster.serve.world_size, len(cluster.nodes)
-    what = f"without Ray every node runs the same number of ranks: TP x PP = {world}"
-    if world % count:
-        yield "serve.tensor_parallel", f"{what} is no multiple of {count} nodes"
-        return
-    for entry, node in zip(cluster.nodes, cluster.node_list, strict=True):
-        if entry.gpus < world // count:
-            yield (
-                "serve.tensor_parallel",
-                f"{what} on {count} nodes is {world // count} a node, "
-                f"but {node.name} has gpus = {entry.gpus}",
-            )

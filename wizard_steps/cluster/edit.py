@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from wizard_steps.cluster.file import Cluster, problems
+from wizard_steps.cluster.words import own_words
 from wizard_steps.errors import UsageError
 
 
@@ -19,7 +21,26 @@ def with_value(cluster: Cluster, where: str, text: str) -> Cluster:
     Numbers and lists are read as such (a list as shell words). ``env.NAME`` need not be there yet; an empty
     text takes it away. Raises UsageError when it does not fit.
     """
+    return with_values(cluster, ((where, text),))
+
+
+def with_values(cluster: Cluster, edits: Sequence[tuple[str, str]]) -> Cluster:
+    """The same for several fields at once: only what comes of all of them has to fit."""
     plain: Any = msgspec.to_builtins(cluster)
+    for where, text in edits:
+        _put(plain, where, text)
+    try:
+        changed = msgspec.convert(plain, Cluster)
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at `$.")
+        field = path.rstrip("`") or edits[0][0]
+        raise UsageError(f"{field}: {own_words(field, message)}") from None
+    for field, message in problems(changed):
+        raise UsageError(f"{field}: {message}")
+    return changed
+
+
+def _put(plain: Any, where: str, text: str) -> None:
     target: Any = plain
     keys: list[str | int] = [int(k) if k.isdigit() else k for k in re.findall(r"[^.\[\]]+", where)]
     try:
@@ -32,13 +53,6 @@ def with_value(cluster: Cluster, where: str, text: str) -> Cluster:
             target[keys[-1]] = like(target[keys[-1]], text, where)
     except (KeyError, IndexError, TypeError):
         raise UsageError(f"{where}: no such field in the cluster file") from None
-    try:
-        changed = msgspec.convert(plain, Cluster)
-    except msgspec.ValidationError as error:
-        raise UsageError(f"{where}: {error}") from None
-    for field, message in problems(changed):
-        raise UsageError(f"{field}: {message}")
-    return changed
 
 
 def like(old: Any, text: str, where: str) -> Any:

@@ -13,7 +13,8 @@ import msgspec
 
 from wizard_steps.cluster.checks import problems
 from wizard_steps.cluster.toml_text import line_of, merge_nodes, merge_table, set_item
-from wizard_steps.cluster.values import Cluster, Docker, NodeEntry, Ray, Serve, Ssh
+from wizard_steps.cluster.values import Cluster, Docker, NodeEntry, Ray, Serve, Ssh, Weights
+from wizard_steps.cluster.words import own_words
 from wizard_steps.errors import UsageError
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Ray",
     "Serve",
     "Ssh",
+    "Weights",
     "dump",
     "load",
     "parse",
@@ -55,7 +57,7 @@ def parse(text: str, source: str = "milepost.toml") -> Cluster:
         message, where = _split(str(error))
         raise UsageError(_locate(text, source, where, message)) from None
     for where, message in problems(cluster):
-        raise UsageError(_locate(text, source, where, message))
+        raise UsageError(f"{_place(text, source, where)}: {where or 'file'}: {message}")
     return cluster
 
 
@@ -84,9 +86,14 @@ def _locate(text: str, source: str, where: str, message: str) -> str:
         message = _unknown(where)
     if where == "serve.api_key":
         message = "is true or false, never the key itself: that is asked for, or set in VLLM_API_KEY"
+    elif not unknown:
+        message = own_words(where, message)
+    return f"{_place(text, source, where)}: {where or 'file'}: {message}"
+
+
+def _place(text: str, source: str, where: str) -> str:
     line = line_of(text, where)
-    place = f"{source}:{line}" if line else source
-    return f"{place}: {where or 'file'}: {message}"
+    return f"{source}:{line}" if line else source
 
 
 def _unknown(where: str) -> str:

@@ -18,7 +18,12 @@ FIELDS = {
     "--served-model-name": "serve.served_model_name",
     "--host": "serve.host",
     "--port": "serve.port",
+    "--data-parallel-size": "serve.data_parallel",
+    "--enable-expert-parallel": "serve.expert_parallel",
+    "--decode-context-parallel-size": "serve.decode_context_parallel",
+    "--data-parallel-rpc-port": "serve.data_parallel_port",
     "--distributed-executor-backend": "serve.executor",
+    "--data-parallel-backend": "serve.executor",
     "--master-port": "serve.master_port",
 }
 
@@ -80,12 +85,10 @@ def _problem(flag: Flag) -> str:
         return f"{_called(flag)} is the field {FIELDS[flag.name]}: set it there"
     if flag.name in REFUSED:
         return f"{_called(flag)} is not possible here: {REFUSED[flag.name]}"
-    if flag.name == "--data-parallel-size" and flag.number == 1:
-        return ""
     if flag.name.startswith("--data-parallel"):
         return (
-            f"{_called(flag)}: milepost starts one replica and counts its GPUs as TP x PP; data "
-            "parallelism over Ray can wait for ever (vllm#44878)"
+            f"{_called(flag)} is not possible here: milepost deals the replicas out over the nodes itself "
+            "(serve.data_parallel)"
         )
     if flag.name == "--prefill-context-parallel-size" and flag.number != 1:
         return f"{_called(flag)}: it multiplies the GPUs of a replica, which milepost counts as TP x PP"
@@ -107,15 +110,15 @@ def _together(cluster: Cluster, flags: dict[str, Flag]) -> Iterator[tuple[str, s
     def on(name: str) -> bool:
         return name in flags and not flags[name].off
 
-    dcp = "--decode-context-parallel-size"
-    if dcp in flags and (size := flags[dcp].number) and serve.tensor_parallel % size:
+    size = serve.decode_context_parallel
+    if serve.tensor_parallel % size:
         yield (
-            at(dcp),
-            f"{serve.tensor_parallel} (serve.tensor_parallel) must be divisible by {size}: vLLM 0.32 refuses "
-            "other sizes of decode context parallelism",
+            "serve.decode_context_parallel",
+            f"{serve.tensor_parallel} (serve.tensor_parallel) must be divisible by {size}: vLLM 0.33 refuses "
+            "other sizes",
         )
-    if on("--enable-eplb") and not on("--enable-expert-parallel"):
-        yield at("--enable-eplb"), "needs --enable-expert-parallel: vLLM 0.32 refuses it alone"
+    if on("--enable-eplb") and not serve.expert_parallel:
+        yield at("--enable-eplb"), "needs serve.expert_parallel = true: vLLM 0.32 refuses it alone"
     for name in ("--enable-elastic-ep", "--enable-return-routed-experts"):
         if on(name) and serve.pipeline_parallel > 1:
             yield (

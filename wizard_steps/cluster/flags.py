@@ -144,3 +144,16 @@ def _following(words: Sequence[str], kind: Kind) -> tuple[str, ...]:
             break
         taken.append(word)
     return tuple(taken)
+
+
+def without(words: Sequence[str], name: str) -> list[str]:
+    """The words less one flag and its values, however it is spelt."""
+    flags = parse(words)
+    ends = [*(flag.place for flag in flags), len(words)][1:]
+    gone = {
+        place
+        for flag, end in zip(flags, ends, strict=True)
+        if flag.name == name
+        for place in range(flag.place, end)
+    }
+    return [word for place, word in enumerate(words) if place not in gone]

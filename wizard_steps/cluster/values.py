@@ -15,8 +15,9 @@ Port = Annotated[int, Meta(ge=1, le=65535)]
 Count = Annotated[int, Meta(ge=1, le=4096)]
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")]
 EnvName = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*\Z")]
-#: vLLM's own default for --master-port.
+#: vLLM's own defaults for --master-port and --data-parallel-rpc-port.
 MASTER_PORT = 29501
+RPC_PORT = 29550
 Path_ = Literal["bare-metal", "docker"]
 
 
@@ -48,15 +49,20 @@ class Serve(Struct, frozen=True, forbid_unknown_fields=True):
     ``api_key``: clients must give a key. The key itself is never in the file: VLLM_API_KEY of the wizard's
     environment, else the person is asked. Without it vLLM takes VLLM_API_KEY where that is set.
     ``executor``: "mp" is vLLM's own launcher, a rank on every node (``--nnodes``), without Ray; the ranks
-    meet at ``master_port`` of the head.
+    meet at ``master_port`` of the head. ``data_parallel``: that many replicas behind one API, dealt out over
+    the nodes by replicas.py; their engines meet at ``data_parallel_port`` of the server.
     """
 
     model: Annotated[str, Meta(min_length=1)] = "meta-llama/Llama-3.2-1B-Instruct"
     served_model_name: str = ""
     tensor_parallel: Count = 1
     pipeline_parallel: Count = 1
+    data_parallel: Count = 1
+    expert_parallel: bool = False
+    decode_context_parallel: Count = 1
     executor: Literal["ray", "mp"] = "ray"
     master_port: Port = MASTER_PORT
+    data_parallel_port: Port = RPC_PORT
     host: str = "0.0.0.0"
     port: Port = 8000
     api_key: bool = False
@@ -73,6 +79,17 @@ class Serve(Struct, frozen=True, forbid_unknown_fields=True):
     def world_size(self) -> int:
         """GPUs for one replica: TP x PP."""
         return self.tensor_parallel * self.pipeline_parallel
+
+    @property
+    def total_ranks(self) -> int:
+        """GPUs for all replicas."""
+        return self.world_size * self.data_parallel
+
+    @property
+    def split(self) -> str:
+        """In words: ``TP 8 x PP 2``, with DP where there is more than one replica."""
+        replicas = f" x DP {self.data_parallel}" if self.data_parallel > 1 else ""
+        return f"TP {self.tensor_parallel} x PP {self.pipeline_parallel}{replicas}"
 
 
 class Ray(Struct, frozen=True, forbid_unknown_fields=True):
@@ -134,6 +151,20 @@ class Fabric(Struct, frozen=True, forbid_unknown_fields=True):
     fail_below: Annotated[float, Meta(ge=0, le=1)] = 0.25
 
 
+class Weights(Struct, frozen=True, forbid_unknown_fields=True):
+    """How the model comes onto the nodes before vLLM starts.
+
+    fetch  ask: one node fetches it and the others copy it from there, after the plan was shown; once: the
+           same without a question; each: vLLM downloads on every node.
+    node   the node that fetches; empty: the one that has most of it, else the one where vLLM's API will be.
+    port   where a node hands files to the next one, on the GPU network, while they are copied.
+    """
+
+    fetch: Literal["ask", "once", "each"] = "ask"
+    node: str = ""
+    port: Port = 29540
+
+
 class Load(Struct, frozen=True, forbid_unknown_fields=True):
     """`milepost load`: how much is asked, and what the server must reach. A limit of 0 is not judged.
 
@@ -164,6 +195,7 @@ class Cluster(Struct, frozen=True, dict=True, forbid_unknown_fields=True):
     ssh: Ssh = field(default_factory=Ssh)
     docker: Docker = field(default_factory=Docker)
     fabric: Fabric = field(default_factory=Fabric)
+    weights: Weights = field(default_factory=Weights)
     load: Load = field(default_factory=Load)
     env: dict[EnvName, str] = field(default_factory=dict)
     #: Set by the embedded lab: every screen and recording of it says SIMULATED.
@@ -208,7 +240,9 @@ class Cluster(Struct, frozen=True, dict=True, forbid_unknown_fields=True):
     @property
     def meeting_port(self) -> int:
         """Where the other nodes find the head. (docker.ray leaves the executor open until later.)"""
-        return self.master_port if self.serve.executor == "mp" else self.ray.port
+        if self.serve.executor == "ray":
+            return self.ray.port
+        return self.serve.data_parallel_port if self.serve.data_parallel > 1 else self.master_port
 
     @property
     def total_gpus(self) -> int:

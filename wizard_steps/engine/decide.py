@@ -13,11 +13,18 @@ from wizard_steps.model import Option, Question
 
 class Answer(Struct, frozen=True):
     """``value`` is the answer. At a failed gate it is retry, back, stop; edit with a field in ``where`` and
-    its value in ``text``; or fix with node names in ``where`` (blanks between) and a command in ``text``."""
+    its value in ``text``, or several in ``edits``; fix with node names in ``where`` (blanks between) and a
+    command in ``text``; or restart with node names in ``where``."""
 
     value: str
     where: str = ""
     text: str = ""
+    edits: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def changes(self) -> tuple[tuple[str, str], ...]:
+        """The fields of an edit and their new values."""
+        return self.edits or ((self.where, self.text),)
 
 
 class Decider(Protocol):

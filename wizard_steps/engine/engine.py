@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 
-from wizard_steps.cluster.edit import with_value
+from wizard_steps.cluster.edit import with_values
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.engine import expected
 from wizard_steps.engine.clock import Clock
@@ -17,9 +17,22 @@ from wizard_steps.engine.expect import without_between
 from wizard_steps.engine.expected import Expected
 from wizard_steps.engine.runner import Runner
 from wizard_steps.engine.step import Known, Step
+from wizard_steps.engine.together import GroupEnd
 from wizard_steps.engine.transport import Transport
 from wizard_steps.errors import MilepostError
-from wizard_steps.model import WIZARD, Check, Cmd, Comparison, Question, Result, Results, Round, Verdict, Work
+from wizard_steps.model import (
+    WIZARD,
+    Check,
+    Cmd,
+    Comparison,
+    Question,
+    Result,
+    Results,
+    Round,
+    Together,
+    Verdict,
+    Work,
+)
 from wizard_steps.recording import events as ev
 from wizard_steps.recording.journal import Journal
 from wizard_steps.recording.redact import Redactor
@@ -118,8 +131,10 @@ class Engine:
             if answer.value == "fix":
                 await self._fix(step, answer)
             if answer.value == "edit":
-                self.edit(answer.where, answer.text)
-                at = min(at, self._owner(answer.where, at))
+                self.edit(*answer.changes)
+                at = min(at, *(self._owner(where, at) for where, _ in answer.changes))
+            if answer.value == "restart":
+                at = await self._restart(at, answer.where.split())
             self._answers.pop(self.plan[at].id, None)
         return "passed" if gated else "listed"
 
@@ -127,7 +142,7 @@ class Engine:
         question = Question(id="gate", text=verdict.summary, kind="gate", options=GATE_OPTIONS)
         while True:
             answer = await self._ask(step, question)
-            if answer.value in ("retry", "edit", "fix", "back", "stop"):
+            if answer.value in ("retry", "edit", "fix", "restart", "back", "stop"):
                 return answer
 
     async def _fix(self, step: Step, answer: Answer) -> None:
@@ -136,14 +151,32 @@ class Engine:
         nodes = [n for n in (*self.cluster.node_list, WIZARD) if n.name in answer.where.split()]
         await self._work(step, [(node, cmd) for node in nodes])
 
-    def edit(self, where: str, text: str) -> None:
-        """Set a field of the cluster file, at a gate or at any time: the next step goes by it.
+    async def _restart(self, at: int, names: Sequence[str]) -> int:
+        """End what the steps before ``at`` started on these nodes; the place of the first of them."""
+        found = self.started(self.plan[at].id, names)
+        for step, work in found:
+            await self._work(step, work)
+        return min((self.plan.index(step) for step, _ in found), default=at)
 
-        Raises UsageError when it does not fit.
+    def started(self, before: str, names: Sequence[str]) -> list[tuple[Step, list[Work]]]:
+        """The steps before one that leave something running on these nodes, and what ends it; last first."""
+        known = Known(self.cluster, self.state.facts)
+        earlier = [step for step in self.plan[: self._place(before)] if self.state.step(step.id).attempt]
+        found = [(step, [w for w in step.undo(known) if w[0].name in names]) for step in reversed(earlier)]
+        return [(step, work) for step, work in found if work]
+
+    def _place(self, step_id: str) -> int:
+        return next((n for n, step in enumerate(self.plan) if step.id == step_id), 0)
+
+    def edit(self, *edits: tuple[str, str]) -> None:
+        """Set fields of the cluster file, at a gate or at any time: the next step goes by them.
+
+        Raises UsageError when they do not fit.
         """
-        self._cluster = with_value(self._cluster, where, text)
+        self._cluster = with_values(self._cluster, edits)
         plain = msgspec.to_builtins(self._cluster)
-        self.emit(ev.ClusterEdited(self._now(), where, text, plain))
+        for where, text in edits:
+            self.emit(ev.ClusterEdited(self._now(), where, text, plain))
 
     def _owner(self, where: str, default: int) -> int:
         """The place of the step that settles a field of the cluster file."""
@@ -171,7 +204,7 @@ class Engine:
             if wanted is None:
                 return done
             answers = await self._questions(step, wanted)
-            done = done.plus(await self._work(step, wanted.work), answers)
+            done = done.plus(await self._work(step, wanted.work, wanted.together), answers)
         raise MilepostError(f"{step.id}: asks for more than {MAX_ROUNDS} rounds; this is a bug in milepost")
 
     async def _questions(self, step: Step, wanted: Round) -> dict[str, str]:
@@ -187,23 +220,34 @@ class Engine:
         clean = self._redactor.text
         self.emit(
             ev.Answered(
-                self._now(), step.id, question.id, clean(answer.value), answer.where, clean(answer.text)
+                self._now(),
+                step.id,
+                question.id,
+                clean(answer.value),
+                answer.where,
+                clean(answer.text),
+                tuple((where, clean(text)) for where, text in answer.edits),
             )
         )
         return answer
 
-    async def _work(self, step: Step, work: Sequence[Work]) -> list[Result]:
-        """All of it at the same time; a slow or failing node never stops its siblings."""
+    async def _work(self, step: Step, work: Sequence[Work], together: Together | None = None) -> list[Result]:
+        """All of it at the same time; a slow or failing node never stops its siblings, but ``together``."""
+        group_end = GroupEnd(together, self._clock)
 
         async def one(item: Work) -> Result:
             async with self._limit:
-                return await self._runner.run(step.id, *item)
+                result = await self._runner.run(step.id, *item, halt=group_end.event)
+            group_end.seen(result)
+            return result
 
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(one(item)) for item in work]
         except BaseExceptionGroup as errors:
             raise _first(errors) from None
+        finally:
+            group_end.close()
         return [task.result() for task in tasks]
 
     def _judge(self, step: Step, known: Known, done: Results) -> Verdict:

@@ -44,7 +44,7 @@ _HEADING = re.compile(r"^## (?P<name>[^\[]*)(?P<ways>\[.*\])?\s*$")
 #: The checks that say what of the expected text is missing.
 EXPECTED = ("expected line", "expected output")
 #: What a heading or a block may depend on: where Ray and vLLM run, and whether vLLM uses Ray.
-WAYS = ("host", "docker", "ray", "without-ray")
+WAYS = ("host", "docker", "ray", "without-ray", "one-replica", "replicas")
 
 
 _HOW = "not read as a block; write ```expect KEY, then head or worker, (optional), [ways] where needed"
@@ -103,6 +103,12 @@ class Expected(Struct, frozen=True):
         for part in self.parts:
             found.setdefault(part.name, []).append(part.text)
         return {name: "\n\n".join(texts) for name, texts in found.items()}
+
+    @property
+    def protocol(self) -> bool:
+        """Whether its lines are only marks between programs (``@@…``), which say nothing to a person."""
+        lines = [line for block in self.blocks for line in block.lines if not line.gap]
+        return bool(lines) and all(line.text.startswith("@@") for line in lines)
 
     def block(self, key: str, node: Node) -> Block | None:
         """The block for a command on a node; the one that says most about where it holds comes first."""

@@ -10,6 +10,7 @@ from contextlib import aclosing
 from msgspec.structs import replace
 
 from wizard_steps.engine.clock import Clock
+from wizard_steps.engine.together import unless
 from wizard_steps.engine.transport import Transport
 from wizard_steps.model import Chunk, Cmd, Exit, Node, Reason, Result
 from wizard_steps.recording import events as ev
@@ -68,9 +69,10 @@ class Runner:
         self._uses: Counter[tuple[str, str]] = Counter()
         self._runs = 0
 
-    async def run(self, step: str, node: Node, cmd: Cmd) -> Result:
-        """Until ``cmd`` is done or its time is up. Never raises for what a host does."""
-        first = await self._once(step, node, cmd, cmd.timeout)
+    async def run(self, step: str, node: Node, cmd: Cmd, halt: asyncio.Event | None = None) -> Result:
+        """Until ``cmd`` is done, its time is up, or ``halt`` is set (polls go on). Never raises for what a
+        host does."""
+        first = await self._once(step, node, cmd, cmd.timeout, halt)
         if cmd.until is None or first.reason in ("dry", "unrecorded"):
             return first
         return await self._poll(step, node, cmd, first)
@@ -104,7 +106,9 @@ class Runner:
         stable = f"holds; stable for {result.ended - since:.0f} of {cmd.settle:.0f} s" if since else "waiting"
         return ev.Waiting(self._clock.now(), step, node.name, cmd.key, stable, deadline)
 
-    async def _once(self, step: str, node: Node, cmd: Cmd, limit: float) -> Result:
+    async def _once(
+        self, step: str, node: Node, cmd: Cmd, limit: float, halt: asyncio.Event | None = None
+    ) -> Result:
         run = self._runs = self._runs + 1
         text = self._redactor.text(cmd.text)
         use = self._uses[node.name, text]
@@ -131,7 +135,7 @@ class Runner:
         end = Exit(code=-1, reason="cancelled")
         try:
             async with asyncio.timeout(limit):
-                end = await self._stream(run, node, cmd, tail, spool)
+                end = await unless(halt, self._stream(run, node, cmd, tail, spool))
         except TimeoutError:
             end = Exit(code=-1, reason="timeout", detail=f"ended after its limit of {limit:.0f} s")
         finally:

@@ -151,6 +151,8 @@ def standard_variables(known: Known, node: Node) -> dict[str, str]:
         "port": str(cluster.serve.port),
         "master_port": str(cluster.master_port),
         "meeting_port": str(cluster.meeting_port),
+        "dp": str(cluster.serve.data_parallel),
+        "dp_port": str(cluster.serve.data_parallel_port),
         "tp": str(cluster.serve.tensor_parallel),
         "pp": str(cluster.serve.pipeline_parallel),
         "world": str(cluster.serve.tensor_parallel * cluster.serve.pipeline_parallel),

@@ -11,6 +11,7 @@ from wizard_steps.advisor.effect import wanted_of
 from wizard_steps.advisor.plan import Topology, consider, placement
 from wizard_steps.advisor.shape import parse_config
 from wizard_steps.cluster.file import Cluster
+from wizard_steps.cluster.replicas import deal
 from wizard_steps.errors import UsageError
 from wizard_steps.facts import compare, rules_gpu, rules_machine, rules_network, rules_software
 from wizard_steps.facts.boxes import topology_of
@@ -137,7 +138,10 @@ def _split(cluster: Cluster, facts: Mapping[str, NodeFacts]) -> list[Finding]:
     """Whether the cluster file's TP keeps inside the boxes; `milepost advise` tells more."""
     tp, pp = cluster.serve.tensor_parallel, cluster.serve.pipeline_parallel
     topology = topology_of(cluster, facts)
-    found = f"{tp} x {pp} on {' + '.join(str(box.gpus) for box in topology.boxes) or 'no'} GPUs"
+    replicas = f" x {cluster.serve.data_parallel} replicas" if cluster.serve.data_parallel > 1 else ""
+    found = f"{tp} x {pp}{replicas} on {' + '.join(str(box.gpus) for box in topology.boxes) or 'no'} GPUs"
+    if problem := deal(cluster).problem:
+        return [Finding("TP x PP", "", "fail", found, problem, "serve.data_parallel in the cluster file")]
     if tp * pp > topology.total:
         message = f"needs {tp * pp} GPUs; vLLM would wait for a placement group that never comes"
         return [Finding("TP x PP", "", "fail", found, message, "lower TP or PP, or add GPUs")]

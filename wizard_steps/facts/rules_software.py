@@ -138,8 +138,10 @@ def _ports(node: Node, facts: NodeFacts, cluster: Cluster) -> Finding:
         cluster.ray.dashboard_port: "Ray dashboard",
         _client_port(cluster): "Ray client",
     }
-    ranks = {cluster.master_port: "vLLM's ranks"}
+    ranks = {cluster.meeting_port: "vLLM's ranks"}
     mine = {cluster.serve.port: "vLLM", **(ranks if cluster.without_ray else rays)}
+    if cluster.serve.data_parallel > 1:
+        mine[cluster.serve.data_parallel_port] = "vLLM's replicas"
     held = bool(facts.docker and facts.docker.ours and not facts.ours.sockets)
     others = [one for one in facts.listeners if one.inode not in facts.ours.sockets and not held]
     taken = [one for one in others if node.role == "head" and one.port in mine]

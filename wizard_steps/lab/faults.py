@@ -73,6 +73,7 @@ FAULTS = (
     Fault("hidden-gpus", "Ray is given fewer GPUs than there are", "ray_status", _hidden),
     Fault("worker-twice", "a worker was started twice", "ray_status"),
     Fault("raylet-killed", "a worker's raylet is killed after it joined", "ray_status", _settle(40)),
+    Fault("rank-killed", "without Ray, a rank is killed while it loads", "serve", _serve(executor="mp")),
     Fault("port-taken", "something else listens on the server's port", "serve"),
     Fault(
         "wrong-model-name",

@@ -20,11 +20,11 @@ from typing import Any, Self
 import msgspec
 
 from wizard_steps.cluster import file as clusters
-from wizard_steps.cluster.file import Cluster, NodeEntry, Ray, Serve, Ssh
+from wizard_steps.cluster.file import Cluster, NodeEntry, Ray, Serve, Ssh, Weights
 from wizard_steps.errors import MilepostError
 from wizard_steps.lab import faults, reaper
 from wizard_steps.lab import layout as layouts
-from wizard_steps.lab.layout import ROOT, Layout
+from wizard_steps.lab.layout import ROOT, Executor, Layout
 
 #: Seconds for the servers to listen; generous, for a machine that is busy.
 START_LIMIT = 60.0
@@ -55,12 +55,20 @@ class Lab:
     @classmethod
     @contextlib.asynccontextmanager
     async def start(
-        cls, *, real_vllm: bool | None = None, fault: str = "", keep: Path | None = None
+        cls,
+        *,
+        real_vllm: bool | None = None,
+        fault: str = "",
+        keep: Path | None = None,
+        executor: Executor = "ray",
+        replicas: int = 1,
     ) -> AsyncIterator[Self]:
         """``async with Lab.start() as lab``. Raises UsageError without Ray, LabError if it does not start.
 
         real_vllm: True or False to force it; None takes real vLLM when this Python has it.
-        fault: one of faults.FAULTS. keep: where to leave the cluster file, for commands beside the wizard.
+        executor, replicas: as in the cluster file, replicas 1 (over both nodes) or 2 (one on each); a fault
+        may set its own. fault: one of faults.FAULTS. keep: where to leave the cluster file, for commands
+        beside the wizard.
         """
         if fault:
             faults.find(fault)
@@ -68,7 +76,9 @@ class Lab:
         folder = private_folder()
         try:
             lab_id = f"lab-{secrets.token_hex(4)}"
-            layout = layouts.plan(folder, lab_id, real_vllm=real_vllm, fault=fault)
+            layout = layouts.plan(
+                folder, lab_id, real_vllm=real_vllm, fault=fault, executor=executor, replicas=replicas
+            )
             process = await _spawn(layout)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
@@ -177,11 +187,17 @@ def make_cluster(layout: Layout, ports: dict[str, int]) -> Cluster:
         venv=str(layout.venv),
         serve=Serve(
             tensor_parallel=layouts.GPUS,
-            pipeline_parallel=len(layout.nodes),
+            pipeline_parallel=len(layout.nodes) // layout.replicas,
+            data_parallel=layout.replicas,
+            executor=layout.executor,
+            master_port=layout.master_port,
+            data_parallel_port=layout.data_parallel_port,
             host=head.ip,
             port=layout.serve_port,
             vllm_version=layout.vllm_version,
         ),
+        weights=Weights(port=layout.copy_port),
+        env={"HF_ENDPOINT": f"http://127.0.0.1:{layout.hub_port}"} if layouts.has_hub_client() else {},
         ray=Ray(
             port=layout.ray_port,
             dashboard_port=layout.dashboard_port,

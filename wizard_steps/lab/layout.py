@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import importlib.metadata
+import importlib.util
 import os
 import random
 import secrets
@@ -11,18 +12,23 @@ import shlex
 import socket
 import sys
 from pathlib import Path
+from typing import Literal
 
 from msgspec import Struct
 
 from wizard_steps.cluster import versions
 from wizard_steps.errors import UsageError
+from wizard_steps.lab import tiny
 from wizard_steps.lab.reaper import MARKER
 
 GPUS = 8
+Executor = Literal["ray", "mp"]
 #: Below the ephemeral ports, above Ray's worker ports (10002-19999), so that nothing takes them meanwhile.
 PORTS = range(20000, 32768)
 #: Ray's least; twice this is what the lab needs of /dev/shm.
 OBJECT_STORE = 78643200
+#: What the lab's hub has, and the bytes per second that one of its answers gives: a fetch can be watched.
+MODEL, HUB_RATE = "meta-llama/Llama-3.2-1B-Instruct", 4_000_000
 #: Unix sockets have at most 107 characters, and Ray needs about 80 of them below its folder.
 LONGEST = 30
 
@@ -49,8 +55,15 @@ class Layout(Struct, frozen=True):
     vllm_version: str
     real_vllm: bool
     hub_port: int = 0
+    copy_port: int = 0
     #: What is wrong with the lab's machines, see faults.py; empty: nothing.
     fault: str = ""
+    #: serve.executor, and how many replicas: one over both nodes, or one on each.
+    executor: Executor = "ray"
+    replicas: int = 1
+    #: Where the ranks, and the replicas, meet.
+    master_port: int = 0
+    data_parallel_port: int = 0
 
     @property
     def path(self) -> Path:
@@ -59,6 +72,11 @@ class Layout(Struct, frozen=True):
     @property
     def venv(self) -> Path:
         return self.path / "venv"
+
+    @property
+    def model(self) -> Path:
+        """The files of the lab's hub."""
+        return self.path / "model"
 
     @property
     def identity(self) -> Path:
@@ -104,7 +122,15 @@ class Layout(Struct, frozen=True):
         }
 
 
-def plan(folder: Path, lab_id: str, *, real_vllm: bool | None = None, fault: str = "") -> Layout:
+def plan(
+    folder: Path,
+    lab_id: str,
+    *,
+    real_vllm: bool | None = None,
+    fault: str = "",
+    executor: Executor = "ray",
+    replicas: int = 1,
+) -> Layout:
     """Choose addresses and ports nobody uses. ``real_vllm`` None: real vLLM if this Python has it.
 
     Each lab has its own 127.x.y.0/24. (127.0.0.1 itself will not do: Ray replaces it by the address of the
@@ -114,7 +140,7 @@ def plan(folder: Path, lab_id: str, *, real_vllm: bool | None = None, fault: str
     found = _version("vllm")
     real = bool(found) if real_vllm is None else real_vllm
     net = f"127.{random.randint(16, 250)}.{random.randint(1, 250)}"
-    ports = free_ports(5)
+    ports = free_ports(8)
     return Layout(
         id=lab_id,
         folder=str(folder),
@@ -127,7 +153,12 @@ def plan(folder: Path, lab_id: str, *, real_vllm: bool | None = None, fault: str
         vllm_version=found if real else versions.VLLM,
         real_vllm=real,
         hub_port=ports[4],
+        copy_port=ports[5],
         fault=fault,
+        executor=executor,
+        replicas=replicas,
+        master_port=ports[6],
+        data_parallel_port=ports[7],
     )
 
 
@@ -143,6 +174,11 @@ def require_ray() -> Path:
     if version != versions.RAY:
         raise UsageError(f"the embedded lab needs Ray {versions.RAY}, but {sys.prefix} has {version}. {how}")
     return ray
+
+
+def has_hub_client() -> bool:
+    """Whether the Python of the lab's nodes can fetch a model."""
+    return importlib.util.find_spec("huggingface_hub") is not None
 
 
 def free_ports(count: int) -> list[int]:
@@ -167,6 +203,7 @@ def build(layout: Layout) -> None:
     (path / "t").mkdir()
     layout.ssh_config.write_text("# The lab's own, so that yours does not meddle.\n")
     _venv(layout)
+    tiny.write(layout.model)
     token = secrets.token_hex(32)
     for node in layout.nodes:
         home = layout.home(node)

@@ -21,6 +21,7 @@ import asyncssh
 import msgspec
 
 from wizard_steps.lab import hub, reaper
+from wizard_steps.lab import layout as layouts
 from wizard_steps.lab.layout import LabNode, Layout, build
 from wizard_steps.lab.session import CommandSession
 
@@ -102,8 +103,8 @@ async def _server(
 async def run(layout: Layout) -> None:
     build(layout)
     servers = await listen(layout)
-    # Only a cluster file that names it ever asks it.
-    await hub.listen(layout.hub_port)
+    trouble = hub.Trouble(gated=layout.fault == "gated-model", rate=layouts.HUB_RATE)
+    hub.Hub(layout.model, layouts.MODEL, layout.hub_port, trouble)
     ports = {name: server.get_port() for name, server in servers.items()}
     print(json.dumps({"ports": ports}), flush=True)
     stop: asyncio.Future[bool] = asyncio.get_running_loop().create_future()

@@ -112,7 +112,7 @@ class Curl(Step):
 
 def _status(name: str, result: Result | None, known: Known) -> Check:
     if result is None or not result.ok:
-        return failure(result, known.server, _hint(result))
+        return failure(result, known.server)
     reply = Reply(result.text)
     good = reply.status == 200 and not reply.html
     found = f"HTTP {reply.status}" if reply.status else "no HTTP answer"
@@ -159,7 +159,7 @@ def _chat(result: Result | None, known: Known) -> Check:
 
 def _refused(result: Result | None, known: Known) -> Check:
     if result is None or not result.ok:
-        return failure(result, known.server, _hint(result))
+        return failure(result, known.server)
     status = Reply(result.text).status
     hint = "" if status == 401 else "vLLM was started without a key: `milepost down`, then walk again"
     return Check("without a key", status == 401, f"HTTP {status}", "HTTP 401", known.server.name, hint)
@@ -206,11 +206,3 @@ def _http(reply: Reply, known: Known) -> str:
     if not reply.status:
         return "what answers does not speak HTTP (or speaks HTTPS): another server is on this port"
     return reply.said
-
-
-def _hint(result: Result | None) -> str:
-    if result is not None and result.code == 127:
-        return "install curl on the head"
-    if result is not None and result.code == 7:
-        return "nothing listens there: vLLM has ended since; go back to serve"
-    return "is vLLM still running? go back to serve"

@@ -6,7 +6,8 @@ import re
 import shlex
 
 from wizard_steps.cluster.file import Cluster
-from wizard_steps.model import Cmd, Node, Result
+from wizard_steps.cluster.values import MASTER_PORT
+from wizard_steps.model import Check, Cmd, Node, Result
 from wizard_steps.node import docker
 from wizard_steps.node.lines import fields
 
@@ -121,6 +122,17 @@ def inside_command(cluster: Cluster, node: Node, image: str, key: str) -> Cmd:
     )
     shown = f"{it} {words} -c 'ray --version; df /dev/shm; ulimit -a; nvidia-smi -L'"
     return Cmd(key, text, timeout=240, show=shown)
+
+
+def older(cluster: Cluster) -> list[Check]:
+    """A note for the spelling of before ``serve.executor`` was there; it keeps working."""
+    if cluster.docker.ray != "none":
+        return []
+    port = (
+        f" and serve.master_port = {cluster.master_port}" if cluster.docker.master_port != MASTER_PORT else ""
+    )
+    hint = f'write serve.executor = "mp"{port}, and leave the older fields of [docker] out'
+    return [Check("docker.ray", True, 'is "none", the older way to say "without Ray"', hint=hint)]
 
 
 class Image:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from wizard_steps.cluster.checks import IMAGE_NAME
+from wizard_steps.cluster.replicas import deal
 from wizard_steps.diagnose.explain import advised
 from wizard_steps.engine.step import ABOUT_FACTS, FACTS, Bundled, Known, Step
 from wizard_steps.milestones import docker_probe as probe
@@ -17,7 +18,6 @@ from wizard_steps.milestones.common import everywhere, failure, same_everywhere
 from wizard_steps.milestones.docker_probe import Image, Inside
 from wizard_steps.model import Check, Node, Option, Question, Results, Round, Verdict
 from wizard_steps.node import docker
-from wizard_steps.node.docker_words import hint
 
 #: Open files a container must be allowed. Ray raises its own limit to the hard one.
 MIN_FILES = 16384
@@ -88,7 +88,7 @@ class DockerReady(Step):
             digests = {node.name: Image(done.get(f"image{suffix}", node)).digest for node in looked}
             hint = "docker pull on the odd one, or name the image by digest (IMAGE@sha256:…) in docker.image"
             checks.append(same_everywhere("image", digests, hint))
-        checks += _versions(known, done, f"inside{suffix}")
+        checks += [*_versions(known, done, f"inside{suffix}"), *probe.older(known.cluster)]
         ok = all(check.ok for check in checks)
         image, way = _image(known, done), _executor(known, done)
         summary = f"{image} runs on {len(known.nodes)} nodes" + ("" if way == "ray" else ", without Ray")
@@ -168,16 +168,15 @@ def _executor(known: Known, done: Results) -> str:
 
 def _unfit(known: Known, done: Results) -> list[Check]:
     """What an answer asks for and cannot be; the cluster file's own values were checked when it was read."""
-    other, it, nodes = done.answers.get(OTHER, ""), known.cluster.serve, len(known.nodes)
+    other = done.answers.get(OTHER, "")
     checks = []
     if other and not IMAGE_NAME.fullmatch(other):
         checks.append(
             Check("image", False, f"{other!r}", "the name of an image", hint="name:tag, or name@digest")
         )
-    if _way(known, done) == "none" and it.world_size % nodes:
-        hint = "choose TP x PP so that every node runs the same number of ranks"
-        found = f"TP x PP = {it.world_size} ranks"
-        checks.append(Check("ranks", False, found, f"a multiple of {nodes} nodes", hint=hint))
+    if _way(known, done) == "none" and (wrong := deal(known.cluster, without_ray=True).problem):
+        hint = "choose other numbers: serve.tensor_parallel, pipeline_parallel, data_parallel"
+        checks.append(Check("ranks", False, wrong, "ranks that vLLM can deal out", hint=hint))
     return checks
 
 
@@ -215,11 +214,7 @@ def _node(known: Known, done: Results, node: Node) -> list[Check]:
         if result is not None and not result.ok and result.reason != "dry":
             name = {"engine": "docker", "inside": "container"}.get(key.split("-")[0], key.split("-")[0])
             check = failure(result, node)
-            return [
-                Check(
-                    name, False, check.found, node=node.name, hint=advised(result.text) or hint(result.text)
-                )
-            ]
+            return [Check(name, False, check.found, node=node.name, hint=advised(result.text))]
     result = done.get(f"inside{suffix}", node)
     if result is None:
         return [Check("container", False, "was not run", node=node.name)]

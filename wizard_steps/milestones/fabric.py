@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import combinations
 
 from wizard_steps.engine.step import Known
-from wizard_steps.milestones import fabric_links, raystart
-from wizard_steps.milestones.common import Placed, everywhere, failure, placed
+from wizard_steps.milestones import (
+    fabric_facts,
+    fabric_links,
+    fabric_mesh,
+    fabric_pairs,
+    fabric_rdma,
+    fabric_tools,
+    hang,
+    raystart,
+)
+from wizard_steps.milestones.common import Placed, everywhere, placed
 from wizard_steps.model import Check, Cmd, Node, Results, Round, Verdict, Work
-from wizard_steps.node import collective, mesh
+from wizard_steps.node import collective
 from wizard_steps.node.lines import fields
 from wizard_steps.node.place import RAY, SERVE, Service
 from wizard_steps.node.remote import Look
-
-#: One port for each kind a firewall may forget: Ray's workers (both ends of their range), where the ranks
-#: meet, and one of the high ports that Ray's node managers, NCCL and Gloo take at random.
-PORTS = (10002, 19999, collective.PORT, 45123)
-#: Each node tries this many neighbours on both sides, and the head.
-NEIGHBOURS = 8
-#: Pairs that are tried at the same time, and in all, after all nodes together have failed.
-AT_ONCE, MOST = 8, 64
 
 
 class Fabric(Placed):
@@ -28,7 +28,7 @@ class Fabric(Placed):
     bare: Mapping[str, str] = {"torch": "torch: planned\ncuda: 1\ngpus: 1"}
     title = "Prove the GPU network"
     short = "GPU network"
-    keys = ("mesh", "allreduce", "pair-*")
+    keys = ("mesh", "allreduce", "pair-*", "perf-*", "nccltests")
     formerly = (("docker_fabric", {}),)
 
     def rounds(self, known: Known, done: Results) -> Round | None:
@@ -39,13 +39,13 @@ class Fabric(Placed):
             looks = everywhere(known.nodes, lambda n: place.look(Service(n, role, port)))
             torch = collective.look(place.python, place.kind)
             trials = everywhere(known.nodes, lambda n: place.trial(n, torch)).work
-            ways = everywhere(known.nodes, lambda n: place.trial(n, fabric_links.LINKS)).work
+            ways = everywhere(known.nodes, lambda n: place.trial(n, fabric_facts.LINKS)).work
             return Round(work=looks.work + trials + ways)
         if _all_run(known, done):
             return None
         if len(known.nodes) > 1 and not done.has("mesh"):
-            return Round(work=tuple(_mesh(known)))
-        if not all(check.ok for check in _tcp(known, done)):
+            return Round(work=tuple(fabric_mesh.work(known)))
+        if not all(check.ok for check in fabric_mesh.checks(known, done)):
             return None
         if not done.has("jumbo") and (large := _jumbo(known, done)):
             return Round(work=tuple(large))
@@ -53,14 +53,19 @@ class Fabric(Placed):
             return None
         if not done.has("allreduce"):
             return Round(work=tuple(_all(known, done)))
+        if _backend(known, done) == "nccl":
+            found = fabric_facts.all_links(known, done)
+            if (more := fabric_tools.rounds(known, done, found)) is not None:
+                return more
         return _next_pairs(known, done)
 
     def judge(self, known: Known, done: Results) -> Verdict:
         running = _running(known, done)
         if _all_run(known, done):
             found = "not proved again: " + placed(known).in_use.format(", ".join(running))
-            return Verdict(True, found, (Check("all_reduce", True, found, warning=True),))
-        checks = [*_tcp(known, done), *fabric_links.jumbo_checks(known, done)]
+            check = Check("all_reduce", True, found, warning=True)
+            return Verdict(True, found, (check,), _told_nccl(known, done))
+        checks = [*fabric_mesh.checks(known, done), *fabric_links.jumbo_checks(known, done)]
         facts: dict[str, object] = {}
         if all(check.ok for check in checks):
             missing = _missing_torch(known, done)
@@ -71,7 +76,8 @@ class Fabric(Placed):
             names = list(dict.fromkeys(check.name for check in failed))
             few = ", ".join(names[:4]) + (" ..." if len(names) > 4 else "")
             return Verdict(False, f"the nodes cannot work together yet: {few}", tuple(checks))
-        return Verdict(True, checks[-1].found, tuple(checks), {"fabric": facts} if facts else {})
+        said = {"fabric": facts} if facts else {}
+        return Verdict(True, checks[-1].found, tuple(checks), {**said, **_told_nccl(known, done)})
 
 
 def _missing_torch(known: Known, done: Results) -> Check | None:
@@ -93,54 +99,6 @@ def _all_run(known: Known, done: Results) -> bool:
 
 def _running(known: Known, done: Results) -> list[str]:
     return [n.name for n in known.nodes if (r := done.get("look", n)) and r.ok and Look(r.text).ours]
-
-
-# ---- TCP
-
-
-def _peers(nodes: tuple[Node, ...], place: int) -> list[Node]:
-    """The head and the nearest neighbours on both sides, the same seen from either end."""
-    count = len(nodes)
-    near = {(place + step) % count for step in range(-NEIGHBOURS, NEIGHBOURS + 1)}
-    wanted = set(range(count)) if place == 0 else near | {0}
-    return [nodes[i] for i in sorted(wanted - {place})]
-
-
-def _mesh(known: Known) -> list[Work]:
-    nodes = tuple(sorted(known.nodes, key=lambda node: node.role != "head"))
-    work = []
-    for place, node in enumerate(nodes):
-        mine, peers = known.ip(node), _peers(nodes, place)
-        listen = [(mine, port, len(peers)) for port in PORTS]
-        to = [(peer.name, mine, known.ip(peer), port, 0) for peer in peers for port in PORTS]
-        shown = f"(connect to {len(peers)} other node(s) on ports {', '.join(map(str, PORTS))})"
-        cmd = mesh.command(known.cluster, "mesh", listen, to, shown)
-        work.append((node, placed(known).trial(node, cmd)))
-    return work
-
-
-def _tcp(known: Known, done: Results) -> list[Check]:
-    if len(known.nodes) == 1:
-        return [Check("TCP", True, "one node: nothing leaves it")]
-    bad, count, slowest = [], 0, 0.0
-    for node in known.nodes:
-        result = done.get("mesh", node)
-        found = mesh.ways(result)
-        if result is None or not result.ok or not found:
-            bad.append(failure(result, node))
-            continue
-        count += len(found)
-        slowest = max([slowest, *(way.ms for way in found)])
-        for name in dict.fromkeys(way.name for way in found if not way.open):
-            closed = [way for way in found if way.name == name and not way.open]
-            ports = ", ".join(str(way.port) for way in closed)
-            hint = f"open all TCP from {node.name} to {name} on this network (ufw, nft, security group)"
-            found_ = f"port {ports}: {closed[0].why}"
-            bad.append(Check(f"{node.name} reaches {name}", False, found_, "open", node.name, hint))
-    if bad:
-        return bad
-    text = f"{count} connections among {len(known.nodes)} nodes open, the slowest took {slowest:.1f} ms"
-    return [Check("TCP", True, text)]
 
 
 def _jumbo(known: Known, done: Results) -> list[Work]:
@@ -171,13 +129,29 @@ def _backend(known: Known, done: Results) -> str | None:
     return backend if world > 1 else None
 
 
-def _run(known: Known, nodes: tuple[Node, ...], backend: str, key: str, port: int) -> list[Work]:
+def _settings(known: Known, done: Results) -> dict[str, dict[str, str]]:
+    """What NCCL has to be told, by node; nothing where the nodes have no GPUs."""
+    torch = _torch(known, done)
+    versions = {name: said.get("torch", "") for name, said in torch.items() if said.get("cuda", "0") != "0"}
+    found = fabric_facts.all_links(known, done)
+    return fabric_rdma.settings(known, found, versions) if versions and len(known.nodes) > 1 else {}
+
+
+def _told_nccl(known: Known, done: Results) -> dict[str, object]:
+    made = _settings(known, done)
+    return {"nccl_env": made} if made else {}
+
+
+def _run(
+    known: Known, done: Results, nodes: tuple[Node, ...], backend: str, key: str, port: int
+) -> list[Work]:
     ranks = collective.ranks(nodes, backend)
     world = sum(rank.procs for rank in ranks)
-    master = known.ip(nodes[0])
+    master, made = known.ip(nodes[0]), _settings(known, done)
 
     def one(rank: collective.Rank) -> Cmd:
-        env, place = raystart.environment(known, rank.node), placed(known)
+        place = placed(known)
+        env = {**made.get(rank.node.name, {}), **raystart.environment(known, rank.node)}
         cmd = collective.command(place.python, rank, world, master, backend, env, key, port)
         return place.trial(rank.node, cmd)
 
@@ -186,22 +160,12 @@ def _run(known: Known, nodes: tuple[Node, ...], backend: str, key: str, port: in
 
 def _all(known: Known, done: Results) -> list[Work]:
     nodes = (known.head, *known.workers)
-    return _run(known, nodes, _backend(known, done) or "gloo", "allreduce", collective.PORT)
+    backend = _backend(known, done) or "gloo"
+    return _run(known, done, nodes, backend, "allreduce", collective.PORT)
 
 
 def _failed(known: Known, done: Results) -> list[Node]:
     return [node for node in known.nodes if collective.told(done.get("allreduce", node)).problem]
-
-
-def _pairs(known: Known) -> list[tuple[int, int]]:
-    """Indexes into (head, workers...): the head with each, then workers, neighbours first."""
-    count = len(known.nodes)
-    others = sorted(combinations(range(1, count), 2), key=lambda pair: pair[1] - pair[0])
-    return [*((0, i) for i in range(1, count)), *others][:MOST]
-
-
-def _key(pair: tuple[int, int]) -> str:
-    return f"pair-{pair[0]}-{pair[1]}"
 
 
 def _next_pairs(known: Known, done: Results) -> Round | None:
@@ -209,17 +173,17 @@ def _next_pairs(known: Known, done: Results) -> Round | None:
     if len(known.nodes) < 3 or not (_failed(known, done) or _slow(known, done)):
         return None
     nodes = (known.head, *known.workers)
-    tried = [pair for pair in _pairs(known) if done.has(_key(pair))]
+    tried = [pair for pair in fabric_pairs.pairs(known) if done.has(fabric_pairs.key(pair))]
     with_head = [pair for pair in tried if pair[0] == 0]
-    broken = [pair for pair in with_head if _problem(nodes, pair, done)]
-    left = [pair for pair in _pairs(known) if pair not in tried and (pair[0] == 0 or not broken)]
+    broken = [pair for pair in with_head if fabric_pairs.problem(nodes, pair, done)]
+    left = [pair for pair in fabric_pairs.pairs(known) if pair not in tried and (pair[0] == 0 or not broken)]
     # The head's own pairs first: they tell whether the others need a look at all.
-    batch = [pair for pair in left if (pair[0] == 0) == (left[0][0] == 0)][:AT_ONCE]
+    batch = [pair for pair in left if (pair[0] == 0) == (left[0][0] == 0)][: fabric_pairs.AT_ONCE]
     work: list[Work] = []
     for place, (a, b) in enumerate(batch):
         two = (nodes[a], nodes[b])
         backend = _backend(known, done) or "gloo"
-        work += _run(known, two, backend, _key((a, b)), collective.PORT + 1 + place)
+        work += _run(known, done, two, backend, fabric_pairs.key((a, b)), collective.PORT + 1 + place)
     return Round(work=tuple(work)) if work else None
 
 
@@ -229,31 +193,9 @@ def _slow(known: Known, done: Results) -> bool:
 
 
 def _speed(known: Known, done: Results) -> Check | None:
-    found = fabric_links.all_links(known, done)
+    found = fabric_facts.all_links(known, done)
     gbytes = collective.told(done.get("allreduce", known.head)).gbytes
     return fabric_links.speed(known, done, found, gbytes) if _backend(known, done) == "nccl" else None
-
-
-def _slow_pair(known: Known, done: Results) -> list[Check]:
-    """Which two nodes are slow with each other, where one pair stands out."""
-    nodes = (known.head, *known.workers)
-    speeds = {
-        f"{nodes[a].name} - {nodes[b].name}": collective.told(done.get(_key((a, b)), nodes[a])).gbytes
-        for a, b in _pairs(known)
-        if done.has(_key((a, b)))
-    }
-    found = fabric_links.slow_pair({pair: value for pair, value in speeds.items() if value})
-    if found is None:
-        return []
-    pair, value, middle = found
-    text = f"{value:.2f} GB/s; the other pairs reach {middle:.2f} GB/s"
-    hint = "the link, cable, switch port or PCIe slot of these two: compare both with a third node"
-    return [Check(f"pair {pair}", True, text, "about as fast as the others", hint=hint, warning=True)]
-
-
-def _problem(nodes: tuple[Node, ...], pair: tuple[int, int], done: Results) -> str:
-    said = [collective.told(done.get(_key(pair), nodes[i])) for i in pair]
-    return next((one.problem for one in said if one.problem), "")
 
 
 def _proved(known: Known, done: Results) -> tuple[list[Check], dict[str, object]]:
@@ -270,10 +212,13 @@ def _proved(known: Known, done: Results) -> tuple[list[Check], dict[str, object]
     if _failed(known, done):
         return _broken(known, done), {}
     first = collective.told(done.get("allreduce", known.head))
-    found = fabric_links.all_links(known, done)
+    found = fabric_facts.all_links(known, done)
     checks = [*fabric_links.transport(known, done, found)]
+    if backend == "nccl":
+        checks += fabric_rdma.checks(known, found, _settings(known, done))
+        checks += fabric_tools.checks(known, done, found)
     if (speed := _speed(known, done)) is not None:
-        checks += [speed, *(_slow_pair(known, done) if speed.state != "ok" else [])]
+        checks += [speed, *(fabric_pairs.slow_pair(known, done) if speed.state != "ok" else [])]
     kind = "one process a node on CPU" if backend == "gloo" else "one process a GPU"
     checks.append(Check("all_reduce", True, f"{first.speed} ({kind})"))
     most, _ = fabric_links.rate(known, done, found)
@@ -283,10 +228,12 @@ def _proved(known: Known, done: Results) -> tuple[list[Check], dict[str, object]
 
 def _broken(known: Known, done: Results) -> list[Check]:
     nodes = (known.head, *known.workers)
+    said = {n.name: r.text for n in nodes if (r := done.get("allreduce", n))}
+    hangs = hang.checks(known, said, "the all_reduce")
     problems = {n.name: collective.told(done.get("allreduce", n)).problem for n in _failed(known, done)}
     where, what = next(iter(problems.items()))
-    tried = [pair for pair in _pairs(known) if done.has(_key(pair))]
-    pairs = [(pair, text) for pair in tried if (text := _problem(nodes, pair, done))]
+    tried = [pair for pair in fabric_pairs.pairs(known) if done.has(fabric_pairs.key(pair))]
+    pairs = [(pair, text) for pair in tried if (text := fabric_pairs.problem(nodes, pair, done))]
     checks = [
         Check(
             f"pair {nodes[a].name} - {nodes[b].name}",
@@ -294,29 +241,17 @@ def _broken(known: Known, done: Results) -> list[Check]:
             text,
             "an all_reduce of these two",
             nodes[b].name,
-            _hint(text),
         )
         for (a, b), text in pairs
     ]
     if len(nodes) == 2:
-        return [Check(f"pair {nodes[0].name} - {nodes[1].name}", False, what, "", where, _hint(what))]
+        return [
+            *hangs,
+            Check(f"pair {nodes[0].name} - {nodes[1].name}", False, what, "", where),
+        ]
     alone = "" if pairs or not tried else f"; {len(tried)} pairs work alone, only all together fail"
     return [
-        Check("all_reduce", False, f"{what}{alone}", "the right sum on every rank", where, _hint(what)),
+        *hangs,
+        Check("all_reduce", False, f"{what}{alone}", "the right sum on every rank", where),
         *checks,
     ]
-
-
-def _hint(text: str) -> str:
-    if "out of memory" in text.lower():
-        return "somebody uses these GPUs: see nvidia-smi"
-    if "address" in text.lower() and "use" in text.lower():
-        return f"a port from {collective.PORT} on is taken on the head"
-    if "no end of all_reduce" in text or "imed out" in text or "timeout" in text.lower():
-        return (
-            "small packets pass and large ones do not, or a firewall drops random ports: compare the MTU of "
-            "both interfaces (`ip link`), try `ping -M do -s 8972`, open all TCP between the nodes"
-        )
-    if "no end of meet" in text:
-        return "a rank has not come: look at its node's output"
-    return "read this node's output; NCCL_SOCKET_IFNAME and GLOO_SOCKET_IFNAME name the interface it took"

@@ -5,74 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from msgspec import Struct
-
+from wizard_steps.cluster import devices
 from wizard_steps.engine.step import Known
-from wizard_steps.facts.netstate import Rdma, parse_mtus, parse_rdma, parse_speeds
-from wizard_steps.facts.sections import Section
 from wizard_steps.milestones.common import placed
-from wizard_steps.model import Check, Cmd, Node, Result, Results
+from wizard_steps.milestones.fabric_facts import Links, links
+from wizard_steps.model import Check, Cmd, Node, Results
 from wizard_steps.node.collective import Told, told
-from wizard_steps.node.program import program
 
-#: Where Ray will run (in the container, where there is one): links, RDMA ports, GIDs, what may be opened.
-LINKS = Cmd(
-    "links",
-    program("links.sh"),
-    timeout=30,
-    quiet=True,
-    show="cat /sys/class/net/*/speed /sys/class/infiniband/*/ports/*/rate; ls /dev/infiniband",
-)
-_GID = re.compile(r"(\S+) port (\d+) gid (\d+) ([0-9a-f:]{8,45}) (RoCE v2|IB/RoCE v1)")
-_IPV4 = re.compile(r"(?:0000:){5}ffff:")
 _DEVICE = re.compile(r"\[\d+\](\w+):\d+")
 #: Bytes of headers around the data of an IPv4 ping.
 _PING = 28
 #: A pair with less than this share of the others' median is the slow one.
 _SLOW_PAIR = 0.6
-
-
-class Links(Struct, frozen=True):
-    """``speeds``: Mbit/s by network device, ``mtus`` in bytes. ``verbs``: RDMA devices that may be opened.
-
-    ``gids``: (device, index) of the RoCE v2 entries with an IPv4 address.
-    """
-
-    rdma: tuple[Rdma, ...] = ()
-    speeds: Mapping[str, int] = {}
-    mtus: Mapping[str, int] = {}
-    gids: tuple[tuple[str, int], ...] = ()
-    verbs: int = 0
-    peermem: bool = False
-
-    @property
-    def active(self) -> tuple[Rdma, ...]:
-        return tuple(port for port in self.rdma if port.active)
-
-
-def links(result: Result | None) -> Links | None:
-    """None where it was not asked, or could not be."""
-    if result is None or not result.ok:
-        return None
-    section = Section(result.text, result.code or 0)
-    gids = [_GID.match(line.strip()) for line in result.lines]
-    verbs = next(
-        (line.rpartition(":")[2].strip() for line in result.lines if line.startswith("verbs: ")), "0"
-    )
-    return Links(
-        tuple(parse_rdma(section)),
-        parse_speeds(section),
-        parse_mtus(section),
-        tuple((m[1], int(m[3])) for m in gids if m and m[5] == "RoCE v2" and _IPV4.match(m[4])),
-        int(verbs) if re.fullmatch(r"[0-9]{1,4}", verbs) else 0,
-        "peermem: loaded" in result.text,
-    )
-
-
-def all_links(known: Known, done: Results) -> dict[str, Links]:
-    """By node; empty unless every node was asked."""
-    found = {node.name: links(done.get("links", node)) for node in known.nodes}
-    return {} if None in found.values() else {name: one for name, one in found.items() if one is not None}
 
 
 # ---- jumbo frames
@@ -163,10 +107,11 @@ def _socket(known: Known, found: Mapping[str, Links], said: str) -> Check:
 
 
 def _why_socket(known: Known, found: Mapping[str, Links]) -> str:
-    settings = {**known.cluster.env}
-    for name in ("NCCL_IB_DISABLE", "NCCL_NET", "NCCL_IB_HCA"):
-        if settings.get(name, "0") not in ("0", ""):
-            return f"{name}={settings[name]} is set in the cluster file: take it out"
+    for node in known.nodes:
+        settings = devices.environment(known.cluster, node)
+        for name in ("NCCL_IB_DISABLE", "NCCL_NET", "NCCL_IB_HCA"):
+            if settings.get(name, "0") not in ("0", ""):
+                return f"{name}={settings[name]} is set in the cluster file for {node.name}: take it out"
     closed = [name for name, one in found.items() if not one.verbs]
     if closed and placed(known).contained:
         return (
@@ -206,11 +151,11 @@ def _direct(known: Known, done: Results, found: Mapping[str, Links]) -> Iterator
 
 def _gid_index(known: Known, found: Mapping[str, Links]) -> Iterator[Check]:
     """NCCL_IB_GID_INDEX for all nodes is right only where each has a RoCE v2 address at that index."""
-    wanted = known.cluster.env.get("NCCL_IB_GID_INDEX", "")
-    if not re.fullmatch(r"[0-9]{1,3}", wanted):
-        return
     for node in known.nodes:
         here = found.get(node.name)
+        wanted = devices.environment(known.cluster, node).get("NCCL_IB_GID_INDEX", "")
+        if not re.fullmatch(r"[0-9]{1,3}", wanted):
+            continue
         if here is None or not here.gids or any(index == int(wanted) for _, index in here.gids):
             continue
         right = ", ".join(f"{device} index {index}" for device, index in here.gids[:4])

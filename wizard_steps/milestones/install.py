@@ -15,7 +15,7 @@ from wizard_steps.node.program import program
 _RAYS_PYTHON = "Ray refuses a worker whose Python differs, patch too"
 
 
-def versions_command(venv: str, key: str = "versions") -> Cmd:
+def versions_command(venv: str, key: str = "versions", without_ray: bool = False) -> Cmd:
     bin_, code = f"{shlex.quote(venv)}/bin", shlex.quote(program("versions.py"))
     text = (
         f"if [ ! -x {bin_}/python ]; then echo 'venv: missing'; exit 0; fi\n"
@@ -26,9 +26,8 @@ def versions_command(venv: str, key: str = "versions") -> Cmd:
         f'echo "vllm: $({bin_}/vllm --version 2>/dev/null | tail -n 1)"; fi;; esac\n'
         'echo "$out"\n'
     )
-    show = (
-        f'{venv}/bin/python -c \'import importlib.metadata as m; print(m.version("vllm"), m.version("ray"))\''
-    )
+    ray = "" if without_ray else ', m.version("ray")'
+    show = f"{venv}/bin/python -c 'import importlib.metadata as m; print(m.version(\"vllm\"){ray})'"
     return Cmd(key=key, text=text, timeout=90, show=show)
 
 
@@ -50,7 +49,7 @@ def install_command(known: Known) -> Cmd:
 
 class Install(Step):
     id = "install"
-    title = "Install vLLM and Ray"
+    title = "Install vLLM"
     short = "install"
     effects: Mapping[str, str] = {"install": "makes the environment and installs the packages into it"}
     keys = ("versions", "install")
@@ -58,7 +57,7 @@ class Install(Step):
     owns = ("venv", r"serve\.vllm_version", r"ray\.version")
 
     def rounds(self, known: Known, done: Results) -> Round | None:
-        look = versions_command(known.cluster.venv)
+        look = versions_command(known.cluster.venv, without_ray=known.cluster.without_ray)
         if not done.has("versions"):
             return everywhere(known.nodes, look)
         todo = [node for node in known.nodes if _reachable(done, node) and not _right(known, done, node)]
@@ -91,7 +90,7 @@ class Install(Step):
         for key in ("install", "versions"):
             result = done.get(key, node)
             if result is not None and not result.ok:
-                return [failure(result, node, _hint(result.text))]
+                return [failure(result, node)]
         found = _found(done, node)
         checks = []
         for name, wanted in _wanted(known).items():
@@ -131,13 +130,3 @@ def _right(known: Known, done: Results, node: Node) -> bool:
     return all(
         _same(found.get(name, ""), wanted, known.cluster.simulated) for name, wanted in _wanted(known).items()
     )
-
-
-def _hint(text: str) -> str:
-    if "Permission denied" in text:
-        return "the SSH user may not write there: choose a venv path under its home, or make the folder first"
-    if "ensurepip" in text or "python3-venv" in text:
-        return "as root: `sudo apt install python3-venv`; or make the environment with uv"
-    if "No space left" in text:
-        return "free some disk: vLLM and its CUDA libraries need about 12 GB"
-    return "read the end of the log; the node needs a way to PyPI or a mirror"

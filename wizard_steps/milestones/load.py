@@ -299,6 +299,7 @@ def _soak(known: Known, done: Results, samples: Mapping[str, Sequence[sample.Sam
     good = not run.failed and not run.stalls
     hint = "" if good else "the server's log from that time on says what it met"
     yield Check("soak", good, said + error, "no error and no stall", known.server.name, hint)
+    names = {known.ip(node): node.name for node in known.nodes}
     for node, answer in done.of("ras").items():
-        yield ras.check(node, answer.text)
+        yield ras.check(node, answer.text, names)
     yield from load_use.growth(samples)

@@ -1,22 +1,24 @@
-"""vLLM without Ray: `vllm serve --nnodes N --node-rank R --master-addr HEAD` on every node, `--headless` on
-all but the head. The ranks of all nodes have to come up together; the first that fails is named.
+"""vLLM without Ray: `vllm serve` on every node, `--headless` on all but the head. One replica (or each that
+spans nodes) has a rank of --nnodes on every node; replicas that fit a node run there whole, as engines that
+meet at the head. All have to come up together: the log of each node is read, and the first to fail is named.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from wizard_steps.engine.step import Known
 from wizard_steps.milestones import alive, model, running, vllm
 from wizard_steps.milestones.common import failure, placed
-from wizard_steps.model import Check, Node, Result, Results, Round, Verdict
-from wizard_steps.node.place import SERVE
+from wizard_steps.model import Check, Node, Result, Results, Round, Together, Verdict
+from wizard_steps.node.place import SERVE, Service
 from wizard_steps.node.remote import Look
 
 #: Every rank prints this once all of them have met.
 _JOINED = re.compile(r"rank \d+ in world size \d+")
-#: Seconds for all ranks to meet. Weights are loaded later; only imports and the configuration come before.
-JOIN_LIMIT = 300.0
+#: Seconds for all ranks to meet, before weights are loaded: imports from a slow disk, and the configuration.
+JOIN_LIMIT = 900.0
 
 
 def joined(line: str) -> bool:
@@ -46,12 +48,24 @@ def rounds(known: Known, done: Results) -> Round | None:
         return _stop(known)
     if not done.has("joined"):
         meet = min(JOIN_LIMIT, limit)
-        return Round(work=tuple((s.node, place.follow(s, "joined", meet, joined)) for s in services))
+        follow = tuple((s.node, place.follow(s, "joined", meet, joined)) for s in services)
+        return Round(follow, together=Together(lambda result: not _joined_by(result)))
     if not done.has("mp-log") and all(_has_joined(done, node) for node in known.nodes):
-        head = vllm.service(known, known.head)
-        return Round(work=((known.head, place.follow(head, "mp-log", limit, vllm.over, vllm.health(known))),))
+        return _until_ready(known, services, limit)
     log = done.get("mp-log", known.head)
     return None if vllm.ready(log) or (log is not None and log.reason == "lost") else _stop(known)
+
+
+def _until_ready(known: Known, services: Sequence[Service], limit: float) -> Round:
+    """The head's log until it is ready; those of the others until the head's is done or they end."""
+    place, beside = placed(known), vllm.health(known)
+    head = next(s for s in services if s.node == known.server)
+    others = tuple(
+        (s.node, place.follow(s, "mp-log", limit, vllm.broken)) for s in services if s.node != known.server
+    )
+    work = ((head.node, place.follow(head, "mp-log", limit, vllm.over, beside)), *others)
+    failed = lambda result: not vllm.ready(result) and result.reason != "cancelled"  # noqa: E731
+    return Round(work, together=Together(failed, lead=known.server.name))
 
 
 def _stop(known: Known) -> Round:
@@ -66,7 +80,11 @@ def _look(done: Results, node: Node) -> Look:
 
 def _has_joined(done: Results, node: Node) -> bool:
     result = done.get("joined", node)
-    return result is not None and result.reason == "stopped" and bool(_JOINED.search(result.text))
+    return result is not None and _joined_by(result)
+
+
+def _joined_by(result: Result) -> bool:
+    return result.reason == "stopped" and bool(_JOINED.search(result.text))
 
 
 def _blocked(known: Known, done: Results) -> list[Check]:
@@ -94,35 +112,82 @@ def judge(known: Known, done: Results) -> Verdict:
     launches = [failure(r, r.node) for r in done.of("launch").values() if not r.ok]
     if launches:
         return Verdict(False, "vllm serve could not be started", tuple(launches))
-    checks = [*alive.dead(known, done), *(_rank_check(known, done, node) for node in known.nodes)]
-    log = done.get("mp-log", known.head)
-    it = known.cluster.serve
+    log, it = done.get("mp-log", known.server), known.cluster.serve
     if vllm.ready(log):
-        url = f"http://{known.head_ip}:{it.port}/v1"
+        url = f"http://{known.ip(known.server)}:{it.port}/v1"
+        checks = [_rank_check(known, done, node) for node in known.nodes]
         same = [running.check(known, done, s, "vLLM") for s in services] if not done.has("launch") else []
         found = [check for check in same if check is not None]
-        checks += found or [Check("vLLM", True, "started", vllm.READY, known.head.name)]
+        checks += found or [Check("vLLM", True, "started", vllm.READY, known.server.name)]
         return Verdict(True, f"vLLM serves {it.name} at {url}, without Ray", tuple(checks), {"url": url})
-    if log is not None:
-        checks.append(_why(log, known.head, vllm.READY))
-    return Verdict(False, "vLLM did not become ready", tuple(checks))
+    first = _first(known, done)
+    ordered = sorted(known.nodes, key=lambda node: node != first)
+    checks = [*alive.dead(known, done), *(_rank_check(known, done, node, first) for node in ordered)]
+    summary = (
+        f"vLLM did not become ready: {first.name} failed first" if first else "vLLM did not become ready"
+    )
+    return Verdict(False, summary, tuple(checks))
 
 
-def _rank_check(known: Known, done: Results, node: Node) -> Check:
-    wanted = f"in a world of {known.cluster.serve.world_size} ranks"
-    if _has_joined(done, node):
-        return Check("rank", True, f"node rank {vllm.rank(known, node)} has joined", wanted, node.name)
-    check = _why(done.get("joined", node), node, wanted)
-    return Check("rank", False, check.found, wanted, node.name, check.hint)
+def _first(known: Known, done: Results) -> Node | None:
+    """Whose log ended first without what was waited for; None where none did before the limit, or where only
+    the line to it broke."""
+    ends = [
+        (result.ended, node)
+        for node in known.nodes
+        if (result := _last(done, node)) is not None and _failed(known, node, result)
+    ]
+    return min(ends, key=lambda end: end[0], default=(0.0, None))[1]
 
 
-def _why(result: Result | None, node: Node, wanted: str) -> Check:
+def _last(done: Results, node: Node) -> Result | None:
+    return done.get("mp-log", node) or done.get("joined", node)
+
+
+def _failed(known: Known, node: Node, result: Result) -> bool:
+    if result.reason not in ("exit", "stopped"):
+        return False
+    return not (_joined_by(result) if result.key == "joined" else vllm.ready(result))
+
+
+def _rank_check(known: Known, done: Results, node: Node, first: Node | None = None) -> Check:
+    share, rank = vllm.dealt(known).of(node), vllm.rank(known, node)
+    inside = vllm.dealt(known).kind == "inside" and share is not None
+    it = known.cluster.serve
+    what = f"node rank {rank}"
+    wanted = f"in a world of {it.world_size} ranks"
+    if inside and share is not None:
+        what = _numbers(share.first, share.count)
+        wanted = f"started, of {it.data_parallel} replicas"
+    result = _last(done, node)
     if result is None:
         return failure(result, node)
-    first = vllm.first_error(result)
-    found = f"first error: {first}" if first else failure(result, node).found
+    if _has_joined(done, node) and not _failed(known, node, result):
+        also = " and waits; ended with the others" if first is not None else ""
+        return Check(
+            "rank", True, f"{what} {'has started' if inside else 'has joined'}{also}", wanted, node.name
+        )
+    return _why(known, result, node, what, wanted, first)
+
+
+def _numbers(first: int, count: int) -> str:
+    return f"replica {first}" if count == 1 else f"replicas {first} to {first + count - 1}"
+
+
+def _why(known: Known, result: Result, node: Node, what: str, wanted: str, first: Node | None) -> Check:
+    """The first to fail with its own first error; of the others, what they were doing."""
+    error = vllm.first_error(result)
+    found = f"first error: {error}" if error else failure(result, node).found
+    if node == first:
+        if result.key == "mp-log" and node != known.server and not error:
+            last = result.lines[-1] if result.lines else ""
+            found = f"its process ended after it had joined; last line: {last}"
+        hint = f"this one failed first; its whole log: {placed(known).log_of(node, SERVE)}"
+        return Check("rank", False, f"{what}: {found}", wanted, node.name, hint)
+    if first is not None:
+        return Check("rank", False, f"{what}: ended after {first.name} had failed", wanted, node.name)
     hint = (
-        "a rank that only waits is not the cause: look at the node that has an error of its own; "
-        "if none has, the ranks cannot reach each other (serve.master_port, NCCL and Gloo interface)"
+        "no rank has failed by itself, so they cannot reach each other: the port where they meet "
+        f"({known.cluster.meeting_port}), then random ports; NCCL and Gloo interface"
     )
-    return Check("vLLM", False, found, wanted, node.name, hint)
+    return Check("rank", False, f"{what}: {found}", wanted, node.name, hint)

@@ -148,7 +148,7 @@ def _in_use(known: Known, totals: Totals) -> list[Check]:
     checks = []
     if totals.used and not known.facts.get("serving"):
         found = f"{totals.used:g} of {totals.gpus:g} GPUs are in use"
-        needs = f"{known.cluster.serve.world_size} free GPUs"
+        needs = f"{known.cluster.serve.total_ranks} free GPUs"
         hint = (
             "unless this cluster's own vLLM runs already, another job of this Ray holds them: "
             "`ray list actors`"

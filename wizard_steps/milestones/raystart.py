@@ -65,8 +65,15 @@ def environment(known: Known, node: Node) -> dict[str, str]:
         "VLLM_HOST_IP": known.ip(node),
         **ray,
         **names,
+        **made(known, node),
         **devices.settings(known.cluster, node, known.devices(node)),
     }
+
+
+def made(known: Known, node: Node) -> dict[str, str]:
+    """What NCCL has to be told on this node, as the gate of the GPU network found."""
+    found = known.facts.get("nccl_env", {}).get(node.name, {})
+    return {str(name): str(value) for name, value in found.items()}
 
 
 def service(known: Known, node: Node, argv: Sequence[str]) -> Service:
@@ -175,7 +182,7 @@ def blocked(known: Known, done: Results, service: Service) -> Check | None:
     node, place = service.node, placed(known)
     result = done.get("look", node)
     if result is None or not result.ok:
-        return place.explain(failure(result, node), result.text if result else "")
+        return place.named(failure(result, node))
     obstacle = place.obstacle(service, result)
     if obstacle is not None or place.without_ray:
         return obstacle
@@ -212,7 +219,7 @@ def _one(known: Known, done: Results, service: Service) -> Check:
     if not has_token(known, done, node):
         return failure(done.get("token", node), node)
     if launch is not None and not launch.ok:
-        return place.explain(failure(launch, node), launch.text)
+        return place.named(failure(launch, node))
     check = _up(known, done, node) if place.without_ray else _started(known, done, node)
     same = running.check(known, done, service, check.name) if check.ok else None
     return same or check

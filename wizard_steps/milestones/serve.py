@@ -151,6 +151,8 @@ def _free_gpus(known: Known, waiting: str) -> str:
     serve = known.cluster.serve
     asked = waiting.count("'GPU':") or serve.world_size
     if asked == serve.world_size:
+        if serve.data_parallel > 1:
+            return f"{serve.split} = {serve.total_ranks} free GPUs"
         return f"TP x PP = {serve.tensor_parallel} x {serve.pipeline_parallel} = {asked} free GPUs"
     return f"{asked} free GPUs; the cluster has {known.cluster.total_gpus}"
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import shlex
 
+from wizard_steps.cluster.flags import without
+from wizard_steps.cluster.replicas import Dealt, deal
 from wizard_steps.engine.step import Known
 from wizard_steps.milestones import raystart
 from wizard_steps.milestones.common import placed
@@ -38,8 +40,13 @@ def phase_of(line: str) -> str | None:
     return next((name for name, pattern in _PHASES if pattern.search(line)), None)
 
 
+def broken(line: str) -> bool:
+    """Whether the process can only hang or wind down after this line."""
+    return bool(_FATAL.search(line))
+
+
 def over(line: str) -> bool:
-    return READY in line or ANSWERS in line or bool(_FATAL.search(line))
+    return READY in line or ANSWERS in line or broken(line)
 
 
 def ready(log: Result | None) -> bool:
@@ -60,28 +67,65 @@ def health(known: Known) -> str:
 
 
 def argv(known: Known, node: Node) -> list[str]:
-    """Over Ray on the head alone; without Ray on every node, where only the rank and the API differ."""
+    """Over Ray on the head alone; without Ray on every node, where only the ranks and the API differ."""
     serve, mp = known.cluster.serve, placed(known).without_ray
     words = [placed(known).program("vllm"), "serve", serve.model]
+    extra = list(serve.extra_flags)
     if node == known.server:
         words += [f"--host={serve.host}", f"--port={serve.port}"]
     else:
         words.append("--headless")
+        extra = without(extra, "--api-server-count")  # vLLM refuses it where there is no API
     words += [
         f"--tensor-parallel-size={serve.tensor_parallel}",
         f"--pipeline-parallel-size={serve.pipeline_parallel}",
         f"--distributed-executor-backend={'mp' if mp else 'ray'}",
     ]
-    if mp:
-        words += [
-            f"--nnodes={len(known.nodes)}",
-            f"--node-rank={rank(known, node)}",
-            f"--master-addr={known.head_ip}",
-            f"--master-port={known.cluster.master_port}",
-        ]
+    words += _meeting(known, node) if mp else []
+    words += _replicas(known, node, mp) if serve.data_parallel > 1 else []
+    if serve.expert_parallel:
+        words.append("--enable-expert-parallel")
+    if serve.decode_context_parallel > 1:
+        words.append(f"--decode-context-parallel-size={serve.decode_context_parallel}")
     if serve.served_model_name:
         words.append(f"--served-model-name={serve.served_model_name}")
-    return [*words, *serve.extra_flags]
+    return [*words, *extra]
+
+
+def dealt(known: Known) -> Dealt:
+    """Which node runs which replica."""
+    return deal(known.cluster, placed(known).without_ray)
+
+
+def _meeting(known: Known, node: Node) -> list[str]:
+    """Where the ranks of a replica over several nodes meet; inside a node they need no such place."""
+    if dealt(known).kind == "inside":
+        return []
+    return [
+        f"--nnodes={len(known.nodes)}",
+        f"--node-rank={rank(known, node)}",
+        f"--master-addr={known.head_ip}",
+        f"--master-port={known.cluster.master_port}",
+    ]
+
+
+def _replicas(known: Known, node: Node, mp: bool) -> list[str]:
+    """With --nnodes vLLM finds its own number of the rank; a start rank on the server would be read as
+    another way to balance the load (vllm 0.33, engine/arg_utils.py)."""
+    serve, plan = known.cluster.serve, dealt(known)
+    words = [
+        f"--data-parallel-size={serve.data_parallel}",
+        f"--data-parallel-address={known.ip(known.server)}",
+        f"--data-parallel-rpc-port={serve.data_parallel_port}",
+    ]
+    share = plan.of(node)
+    if not mp:
+        words.append("--data-parallel-backend=ray")
+    if plan.kind == "inside" and share is not None:
+        words.append(f"--data-parallel-size-local={share.count}")
+        if mp and node != known.server:
+            words.append(f"--data-parallel-start-rank={share.first}")
+    return words
 
 
 def rank(known: Known, node: Node) -> int:
@@ -93,12 +137,16 @@ def environment(known: Known, node: Node) -> dict[str, str]:
     """What Ray is started with, and over Ray where it is."""
     address = f"{known.head_ip}:{known.cluster.ray.port}"
     ray = {} if placed(known).without_ray else {"RAY_ADDRESS": address}
-    return {**ray, **raystart.environment(known, node)}
+    # Replicas larger than a node: vLLM looks for room inside nodes only, unless it is told.
+    span = {"VLLM_RAY_DP_PACK_STRATEGY": "span"} if ray and dealt(known).kind == "across" else {}
+    return {**ray, **span, **raystart.environment(known, node)}
 
 
 def service(known: Known, node: Node) -> Service:
     """What runs on a node, and the port to look at: the API's where it is, elsewhere where ranks meet."""
-    port = known.cluster.serve.port if node == known.server else known.cluster.master_port
+    serve = known.cluster.serve
+    meeting = serve.data_parallel_port if serve.data_parallel > 1 else known.cluster.master_port
+    port = serve.port if node == known.server else meeting
     return Service(node, SERVE, port, tuple(argv(known, node)), environment(known, node), _of(known))
 
 

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 
 from wizard_steps.model import Cmd, Node, Result
-from wizard_steps.node import remote
+from wizard_steps.node import ras, remote
 from wizard_steps.node.program import program
 
 #: Where the ranks meet, on the head; pairs take the ports after it. Below Linux's ephemeral ports.
@@ -25,7 +25,9 @@ PORT = 29512
 SIZES: dict[str, tuple[int, ...]] = {"gloo": (16,), "nccl": (64, 512)}
 #: Seconds until all ranks have met (importing torch from a slow disk counts), and for the reduction itself
 #: (NCCL joins the ranks of many nodes in its first one).
-MEET, REDUCE = 90, {"gloo": 20, "nccl": 60}
+MEET, REDUCE = 90, {"gloo": 20, "nccl": 50}
+#: Seconds in one stage after which a node asks who hangs: the ranks still stand, and NCCL still answers.
+ASK = {"gloo": 10, "nccl": 25}
 
 
 class Rank(Struct, frozen=True):
@@ -93,13 +95,16 @@ def command(
         "mib": SIZES[backend],
         "start": MEET,
         "limit": REDUCE[backend],
+        "ask": ASK[backend],
+        "ras": ras.PORT,
+        "stall": program("stall.py"),
     }
     own = {"NCCL_DEBUG": "INFO", "NCCL_DEBUG_SUBSYS": "INIT,NET", **env, "PYTHONUNBUFFERED": "1"}
     words = f"{shlex.quote(program('all_reduce.py'))} {shlex.quote(json.dumps(spec, separators=(',', ':')))}"
     span = f"ranks {rank.first} to {rank.first + rank.procs - 1} of {world}"
     shown = f"(torch.distributed all_reduce: {backend}, {span})"
     text = f"exec env {remote.environment(own)} {python} -I -c {words}\n"
-    return Cmd(key, text, timeout=MEET + REDUCE[backend] + 30, show=shown)
+    return Cmd(key, text, timeout=MEET + REDUCE[backend] + 60, show=shown)
 
 
 def told(result: Result | None) -> Told:

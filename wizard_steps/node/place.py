@@ -21,6 +21,8 @@ from wizard_steps.node.spec import Spec
 
 #: The roles of what is started on a node: Ray (or the container that waits for vLLM), and vLLM.
 RAY, SERVE = "ray", "serve"
+#: Those of the weights: what fetches the model, and what hands it from node to node.
+FETCH, SHARE = "fetch", "share"
 Stop = Callable[[str], bool]
 
 
@@ -59,7 +61,11 @@ class Place(ABC):
     @property
     def ways(self) -> Collection[str]:
         """For the expected files, see ``expected.WAYS``."""
-        return ("docker" if self.contained else "host", "without-ray" if self.without_ray else "ray")
+        return (
+            "docker" if self.contained else "host",
+            "without-ray" if self.without_ray else "ray",
+            "replicas" if self.cluster.serve.data_parallel > 1 else "one-replica",
+        )
 
     @property
     def wants_token(self) -> bool:
@@ -84,6 +90,11 @@ class Place(ABC):
     @abstractmethod
     def model_home(self) -> str:
         """As sh text: the hub's cache on a node."""
+
+    @property
+    def may_copy(self) -> bool:
+        """Whether a model that is a folder may be written where ``run`` runs."""
+        return not self.contained
 
     @abstractmethod
     def program(self, name: str) -> str:
@@ -145,8 +156,8 @@ class Place(ABC):
         """Why nothing may be started here, beside what listens on the port."""
         return None
 
-    def explain(self, check: Check, text: str) -> Check:
-        """A failed look or launch in the words of this place; ``text`` is what was printed."""
+    def named(self, check: Check) -> Check:
+        """A failed look or launch by the name it has in this place. What it means is for the diagnosis."""
         return check
 
     def by_hand(self, node: Node, ip: str, head_ip: str) -> str:

@@ -11,7 +11,6 @@ from msgspec.structs import replace
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.model import Check, Cmd, Node, Result
 from wizard_steps.node import container, docker, ray_token, remote
-from wizard_steps.node.docker_words import hint
 from wizard_steps.node.place import RAY, Place, Service, Stop
 from wizard_steps.node.remote import Look
 from wizard_steps.node.spec import Spec
@@ -196,9 +195,9 @@ class InContainer(Place):
     def holder(self, node: Node) -> str:
         return f"container {docker.container(self.cluster, node)}"
 
-    def explain(self, check: Check, text: str) -> Check:
+    def named(self, check: Check) -> Check:
         name = {"look": "docker", "launch": "container"}.get(check.name, check.name)
-        return replace(check, name=name, hint=hint(text) or check.hint)
+        return replace(check, name=name)
 
 
 def place_of(cluster: Cluster, facts: Mapping[str, Any] | None = None) -> Place:

@@ -15,8 +15,12 @@ def program(name: str) -> str:
 
 def run_python(venv: str, name: str, *words: str) -> str:
     """sh text that runs ``scripts/name`` with the node's ``python3``, else with that of the ``venv``."""
-    arguments = " ".join(shlex.quote(word) for word in words)
     return (
         f"p=$(command -v python3 || echo {shlex.quote(venv)}/bin/python)\n"
-        f'exec "$p" -I -c {shlex.quote(program(name))} {arguments}\n'
+        f'exec "$p" -I -c {sh_words(program(name), *words)}\n'
     )
+
+
+def sh_words(*words: str) -> str:
+    """``words`` for sh, each quoted."""
+    return " ".join(shlex.quote(word) for word in words)

@@ -24,6 +24,12 @@ from wizard_steps.node.spec import Spec
 
 #: Secrets a launched server may need; handed over on standard input.
 SERVER_SECRETS = ("HF_TOKEN", "VLLM_API_KEY")
+#: The word without which no node is given a model by another; new for every walk.
+COPY_TOKEN = "MILEPOST_COPY_TOKEN"
+#: Secrets that a role is given; every other role gets SERVER_SECRETS. Everything that anybody runs on Ray
+#: inherits its environment, and vLLM hands its own workers what they need (vllm/ray/ray_env.py: all of HF_
+#: and VLLM_).
+_SECRETS: Mapping[str, tuple[str, ...]] = {"ray": (), "fetch": ("HF_TOKEN",), "share": (COPY_TOKEN,)}
 
 #: What ``follow`` prints when what it tries beside the log has succeeded.
 ANSWERS = "milepost: /health answers with 200"
@@ -90,9 +96,7 @@ def launch(
         f"run() {{\n{setup}\n{exports}exec setsid nohup {command(argv)}\n}}\n"
         f"{program('launch.sh')}"
     )
-    # Everything that anybody runs on this Ray inherits its environment. vLLM hands its own workers what they
-    # need (vllm/ray/ray_env.py: all of HF_ and VLLM_).
-    secrets = () if role == "ray" else SERVER_SECRETS
+    secrets = _SECRETS.get(role, SERVER_SECRETS)
     return Cmd(key=key, text=text, mutates=True, timeout=30, show=shown, quiet=True, secrets=secrets)
 
 

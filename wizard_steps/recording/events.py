@@ -50,13 +50,15 @@ class Asked(Event, frozen=True, tag="asked"):
 
 
 class Answered(Event, frozen=True, tag="answered"):
-    """``where`` and ``text`` say which field of the cluster file was edited at a gate, and to what."""
+    """``where`` and ``text`` say which field of the cluster file was edited at a gate, and to what; several
+    are in ``edits``."""
 
     step: str
     question: str
     value: str
     where: str = ""
     text: str = ""
+    edits: tuple[tuple[str, str], ...] = ()
 
 
 class CommandStarted(Event, frozen=True, tag="command-started"):

@@ -163,7 +163,7 @@ class RecordedDecider:
         self._answers: dict[tuple[str, str], deque[Answer]] = defaultdict(deque)
         for event in events:
             if isinstance(event, ev.Answered):
-                answer = Answer(event.value, event.where, event.text)
+                answer = Answer(event.value, event.where, event.text, event.edits)
                 self._answers[event.step, event.question].append(answer)
 
     async def ask(self, step: str, question: Question) -> Answer:

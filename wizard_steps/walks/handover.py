@@ -118,7 +118,10 @@ def _facts(state: State, read: Read, folder: str) -> Iterator[Row]:
     serve, nodes = _serve(state), state.cluster.get("nodes") or []
     tp, pp = int(serve.get("tensor_parallel", 1)), int(serve.get("pipeline_parallel", 1))
     yield Row("endpoint", str(state.facts["url"]))
-    split = f"TP {tp} x PP {pp} = {_count(tp * pp, 'GPU')}, cluster of {_count(len(nodes), 'machine')}"
+    dp = int(serve.get("data_parallel", 1))
+    replicas = f" x DP {dp}" if dp > 1 else ""
+    total = _count(tp * pp * dp, "GPU")
+    split = f"TP {tp} x PP {pp}{replicas} = {total}, cluster of {_count(len(nodes), 'machine')}"
     yield Row("split", split)
     ray = (state.cluster.get("ray") or {}).get("version", "")
     with_ray = f", Ray {ray}" if state.facts.get("ray_address") else ", without Ray"

@@ -191,7 +191,7 @@ class _Replaying:
         self._starts[event.step, event.attempt] = number = len(self._starts) + 1
         self._hosts.at(event.step, event.attempt)
         for where, value in self._switched.get(number, {}).items():
-            self._engine.edit(where, value)
+            self._engine.edit((where, value))
 
     def _judged(self, new: ev.Judged) -> bool:
         """Whether the verdict is the recorded one."""

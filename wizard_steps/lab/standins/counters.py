@@ -14,9 +14,10 @@ ROOM = 200_000
 
 
 class Counters:
-    """Safe for the server's threads."""
+    """Of one engine; safe for the server's threads."""
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, engine: int = 0) -> None:
+        self._engine = engine
         self._lock = threading.Lock()
         self._model = model.replace("\\", "\\\\").replace('"', '\\"')
         self._running = self._held = 0
@@ -67,13 +68,13 @@ class Counters:
                 "num_requests_waiting": 0.0,
                 "kv_cache_usage_perc": min(1.0, self._held / ROOM),
             }
-            labels = f'engine="0",model_name="{self._model}"'
+            labels = f'engine="{self._engine}",model_name="{self._model}"'
             lines = ["# SIMULATED by the milepost lab: no model, no GPU"]
             lines += [
                 f"vllm:{name}{{{labels}}} {value}" for name, value in {**gauges, **self._values}.items()
             ]
             lines += [
-                f'vllm:request_success_total{{engine="0",finished_reason="{reason}",'
+                f'vllm:request_success_total{{engine="{self._engine}",finished_reason="{reason}",'
                 f'model_name="{self._model}"}} {float(count)}'
                 for reason, count in self._finished.items()
             ]

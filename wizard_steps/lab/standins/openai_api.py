@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import cycle
 from typing import Any
 
 from msgspec import Struct
@@ -23,11 +24,12 @@ CHATS = (("POST", "/v1/chat/completions"), ("POST", "/invocations"))
 
 
 class Model(Struct, frozen=True):
-    """``length`` is the context in tokens."""
+    """``length`` is the context in tokens; ``engines``: replicas that take the requests in turn."""
 
     name: str
     root: str
     length: int
+    engines: int = 1
 
 
 class ApiError(Exception):
@@ -44,7 +46,9 @@ class Server(ThreadingHTTPServer):
     model: Model
     api_key: str
     reachable: Callable[[], bool]
-    counters: Counters
+    #: One for each engine; requests go to them in turn.
+    counters: list[Counters]
+    turns: Iterator[Counters]
 
 
 def make(
@@ -55,7 +59,8 @@ def make(
     server.socket.close()
     server.socket = sock
     server.model, server.api_key, server.reachable = model, api_key, reachable
-    server.counters = Counters(model.name)
+    server.counters = [Counters(model.name, engine) for engine in range(model.engines)]
+    server.turns = cycle(server.counters)
     server.server_activate()
     return server
 
@@ -152,7 +157,11 @@ class Handler(BaseHTTPRequestHandler):
             self._allow()
             path = self.path.partition("?")[0]
             if (method, path) == ("GET", "/metrics"):
-                self._write(200, "text/plain; version=0.0.4", self.server.counters.page().encode())
+                self._write(
+                    200,
+                    "text/plain; version=0.0.4",
+                    "".join(one.page() for one in self.server.counters).encode(),
+                )
             elif (method, path) in CHATS:
                 self._chat(_json(body))
             else:
@@ -192,13 +201,13 @@ class Handler(BaseHTTPRequestHandler):
             # vLLM hangs here until its executor gives the worker up, then says this.
             raise ApiError(500, "InternalServerError", "EngineCore encountered an issue. (SIMULATED)")
         answer = chat(self.server.model, request)
-        counters, prompt = self.server.counters, answer["usage"]["prompt_tokens"]
+        counters, prompt = next(self.server.turns), answer["usage"]["prompt_tokens"]
         counters.begin(prompt)
         reason = "abort"
         try:
             if request.get("stream"):
                 usage = bool((request.get("stream_options") or {}).get("include_usage"))
-                self._stream(answer, usage)
+                self._stream(answer, usage, counters)
             else:
                 counters.first_token()
                 counters.tokens(answer["usage"]["completion_tokens"] - 1)
@@ -207,7 +216,7 @@ class Handler(BaseHTTPRequestHandler):
         finally:
             counters.end(prompt, reason)
 
-    def _stream(self, answer: dict[str, Any], usage: bool) -> None:
+    def _stream(self, answer: dict[str, Any], usage: bool, counters: Counters) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Connection", "close")
@@ -217,9 +226,9 @@ class Handler(BaseHTTPRequestHandler):
         for piece in pieces(answer, usage):
             if piece["choices"] and piece["choices"][0]["delta"].get("content"):
                 if words:
-                    self.server.counters.tokens(1)
+                    counters.tokens(1)
                 else:
-                    self.server.counters.first_token()
+                    counters.first_token()
                 words += 1
             self.wfile.write(b"data: " + json.dumps(piece).encode() + b"\n\n")
         self.wfile.write(b"data: [DONE]\n\n")

@@ -1,5 +1,6 @@
 """``vllm`` of a lab node without vLLM. SIMULATED: there is no model. Real are the Ray connection, the
-TP x PP placement group with vLLM's own bundles and strategy, and the HTTP API in the OpenAI format.
+TP x PP placement group with vLLM's own bundles and strategy, or without Ray the meeting of the ranks over
+sockets, and the HTTP API in the OpenAI format.
 
 The log has vLLM's words where they are true, so that a reader of real logs can read this one.
 """
@@ -16,6 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from wizard_steps.cluster import versions
+from wizard_steps.lab.standins.ranks import Ranks
 
 SIMULATED = f"SIMULATED vLLM stand-in for {versions.VLLM} (milepost lab)"
 #: Seconds each simulated stage of loading takes, long enough to be seen on a screen.
@@ -39,6 +41,13 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument("--tensor-parallel-size", "-tp", type=int, default=1)
     serve.add_argument("--pipeline-parallel-size", "-pp", type=int, default=1)
     serve.add_argument("--distributed-executor-backend", default="mp")
+    for name, default in (("nnodes", 1), ("node-rank", 0), ("master-port", 29501), ("data-parallel-size", 1),
+                          ("data-parallel-size-local", 0), ("data-parallel-start-rank", 0),
+                          ("data-parallel-rpc-port", 29550)):  # fmt: skip
+        serve.add_argument(f"--{name}", type=int, default=default)
+    serve.add_argument("--master-addr", default="127.0.0.1")
+    serve.add_argument("--data-parallel-address", default="127.0.0.1")
+    serve.add_argument("--headless", action="store_true")
     serve.add_argument("--served-model-name", default="")
     serve.add_argument("--max-model-len", type=int, default=8192)
     serve.add_argument("--api-key", default=os.environ.get("VLLM_API_KEY", ""))
@@ -63,15 +72,15 @@ def serve(options: argparse.Namespace, unknown: Sequence[str]) -> None:
     """Runs until SIGTERM or SIGINT. Raises OSError, ConnectionError or ValueError where vLLM would."""
     world = options.tensor_parallel_size * options.pipeline_parallel_size
     log(f"{SIMULATED}: no model, no GPU; Ray and the API are real")
-    log(f"model {options.model}, TP {options.tensor_parallel_size}, PP {options.pipeline_parallel_size}")
+    replicas = f", DP {options.data_parallel_size}" if options.data_parallel_size > 1 else ""
+    sizes = f"TP {options.tensor_parallel_size}, PP {options.pipeline_parallel_size}{replicas}"
+    log(f"model {options.model}, {sizes}")
     if unknown:
         log(f"accepted and passed over: {flags(unknown)}", "WARNING")
-    sock = bind(options.host, options.port)
     if options.distributed_executor_backend != "ray":
-        _fits_one_node(world)
-        leave_on_signal()
-        _run(options, sock, lambda: True, lambda: True)
+        _without_ray(options)
         return
+    sock = bind(options.host, options.port)
     from wizard_steps.lab.standins import placement
 
     placement.connect()
@@ -90,13 +99,17 @@ def leave_on_signal() -> None:
         signal.signal(number, lambda *_: sys.exit(0))
 
 
-def _fits_one_node(world: int) -> None:
-    available = int(os.environ.get("LAB_GPUS", "8"))
-    if world > available:
-        raise ValueError(
-            f"World size ({world}) is larger than the number of available GPUs ({available}) in this node. "
-            "If this is intentional and you are using: - ray, set '--distributed-executor-backend ray'."
-        )
+def _without_ray(options: argparse.Namespace) -> None:
+    """Ranks on every node; the one that is not headless has the API."""
+    leave_on_signal()
+    ranks = Ranks(options, int(os.environ.get("LAB_GPUS", "8")))
+    sock = None if options.headless else bind(options.host, options.port)
+    ranks.meet(log)
+    if sock is None:
+        log("Loading weights (none: simulated)")
+        ranks.hold()
+        return
+    _run(options, sock, ranks.intact, ranks.intact)
 
 
 def _run(
@@ -111,8 +124,11 @@ def _run(
     for stage in ("Loading weights (none: simulated)", "torch.compile (nothing to compile: simulated)"):
         time.sleep(STAGE)
         log(stage)
+        while not intact():
+            time.sleep(STAGE)  # vLLM waits for a rank that is gone, and says nothing for a long time
     name = options.served_model_name or options.model
-    model = openai_api.Model(name, options.model, options.max_model_len)
+    replicas = max(1, options.data_parallel_size)
+    model = openai_api.Model(name, options.model, options.max_model_len, replicas)
     server = openai_api.make(sock, model, options.api_key, reachable)
     host = f"[{options.host}]" if ":" in options.host else options.host
     log(f"Starting vLLM server on http://{host}:{options.port}")
@@ -124,7 +140,7 @@ def _run(
     finally:
         log("Shutting down")
         server.shutdown()
-    raise RuntimeError("EngineDeadError: a node of the placement group is gone (real Ray says so)")
+    raise RuntimeError("EngineDeadError: a node that this server needs is gone")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -27,6 +27,12 @@ VIA = re.compile(r"\bvia (NET/[A-Za-z]+\S*|P2P\S*|SHM\S*)")
 NETWORK = re.compile(r"Using network (\S+)")
 DEVICES = re.compile(r"NET/(\w+) : Using (\[\d.{0,160})")
 DIRECT = re.compile(r"GPU Direct RDMA (Enabled|Disabled)")
+#: Seconds in a stage after which its ranks are asked. Torch may come from a slow disk.
+PATIENCE = {"all_reduce": SPEC["ask"], "import torch": 45, "meet the other ranks": 30}
+#: Seconds until they are asked again.
+AGAIN = 20
+#: What scripts/stall.py says of a rank that will not come back.
+GONE = re.compile(r"process rank \d+: \d+ (?:is stopped|is gone|has ended)|ras\| (?:INCOMPLETE|DEAD)$")
 
 
 def say(text: str) -> None:
@@ -116,17 +122,21 @@ class Reader:
 
     def __init__(self) -> None:
         self.stages: dict[int, tuple[str, float]] = {}
+        self.last: dict[int, str] = {}
         self.lock = threading.Lock()
         self.vias: collections.Counter[str] = collections.Counter()
         self.networks: set[str] = set()
         self.direct: set[str] = set()
         self._shown: collections.Counter[str] = collections.Counter()
 
-    def read(self, process: subprocess.Popen[bytes]) -> None:
+    def read(self, rank: int, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None
         for raw in process.stdout:
+            line = raw.decode("utf-8", "replace").rstrip()
             with self.lock:
-                self._line(raw.decode("utf-8", "replace").rstrip())
+                if line and not line.startswith("@stage"):
+                    self.last[rank] = line
+                self._line(line)
 
     def _line(self, line: str) -> None:
         stage = re.match(r"@stage (\d+) (.*)", line)
@@ -183,7 +193,10 @@ def main() -> int:
     }
     processes = [subprocess.Popen([*argv, str(i)], **pipes) for i in range(SPEC["procs"])]
     reader = Reader()
-    threads = [threading.Thread(target=reader.read, args=(p,), daemon=True) for p in processes]
+    threads = [
+        threading.Thread(target=reader.read, args=(FIRST + i, p), daemon=True)
+        for i, p in enumerate(processes)
+    ]
     for thread in threads:
         thread.start()
     late = wait(processes, reader)
@@ -200,22 +213,77 @@ def main() -> int:
     return 3 if late else max(abs(process.returncode) for process in processes)
 
 
+class Stall:
+    """Asks who hangs: scripts/stall.py, while the ranks still stand."""
+
+    def __init__(self, processes: list[subprocess.Popen[bytes]], reader: Reader) -> None:
+        self._processes, self._reader = processes, reader
+        self._asked: dict[str, float] = {}
+        self._thread: threading.Thread | None = None
+        #: Whether a rank was named that will not come back.
+        self.named = False
+
+    def ask(self, stage: str, stages: dict[int, tuple[str, float]]) -> None:
+        """Not again within AGAIN seconds."""
+        now = time.monotonic()
+        again = now - self._asked.get(stage, -AGAIN) >= AGAIN
+        if not again or (self._thread and self._thread.is_alive()):
+            return
+        self._asked[stage] = now
+        with self._reader.lock:
+            last = dict(self._reader.last)
+        for rank, (name, since) in sorted(stages.items()):
+            say(f"rank {rank}: at {name} for {now - since:.0f} s")
+            if rank in last:
+                say(f"last of rank {rank}: {last[rank][:200]}")
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+
+    def _look(self) -> None:
+        living = [(i, p) for i, p in enumerate(self._processes) if p.poll() is None]
+        named = [f"rank {FIRST + i}={p.pid}" for i, p in living]
+        argv = [sys.executable, "-I", "-c", SPEC["stall"], str(SPEC["ras"]), *named]
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as asked:
+            assert asked.stdout is not None
+            for raw in asked.stdout:
+                line = raw.decode("utf-8", "replace").rstrip()
+                print(line, flush=True)
+                self.named = self.named or bool(GONE.match(line))
+
+    def end(self) -> None:
+        if self._thread:
+            self._thread.join(20)
+
+
 def wait(processes: list[subprocess.Popen[bytes]], reader: Reader) -> str:
     """Until all ranks have ended or one has failed; else the stage that took too long."""
-    began = time.monotonic()
+    began, stall = time.monotonic(), Stall(processes, reader)
     while any(p.poll() is None for p in processes):
         time.sleep(0.1)
         if any(p.poll() for p in processes):
             time.sleep(1)  # one rank that failed is enough: the others would only wait for it
+            stall.end()
             return ""
         now = time.monotonic()
         with reader.lock:
             stages = dict(reader.stages)
-        for rank, (name, since) in stages.items():
-            if name == "all_reduce" and now - since > SPEC["limit"]:
-                return f"rank {rank}: no end of {name} within {SPEC['limit']} s"
-        if now - began > SPEC["start"] and any(name != "all_reduce" for name, _ in stages.values()):
-            return f"rank {FIRST}: no end of {stages.get(FIRST, ('start', 0))[0]} within {SPEC['start']} s"
+        for name, since in stages.values():
+            if now - since > PATIENCE.get(name, 30):
+                stall.ask(name, stages)
+        if late := _late(stages, now, began, stall.named):
+            stall.ask(stages.get(FIRST, ("start", 0.0))[0], stages)
+            stall.end()
+            return late
+    return ""
+
+
+def _late(stages: dict[int, tuple[str, float]], now: float, began: float, named: bool) -> str:
+    """What took too long; where a rank was named that does not come back, what is waited for."""
+    for rank, (name, since) in stages.items():
+        if name == "all_reduce" and (now - since > SPEC["limit"] or named):
+            return f"rank {rank}: no end of {name} within {now - since:.0f} s"
+    if (now - began > SPEC["start"] or named) and any(name != "all_reduce" for name, _ in stages.values()):
+        return f"rank {FIRST}: no end of {stages.get(FIRST, ('start', 0))[0]} within {now - began:.0f} s"
     return ""
 
 

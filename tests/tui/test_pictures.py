@@ -1,0 +1,121 @@
+"""Pictures of the screens a person meets: plan, failure, compare, matrix, ending, lesson; 80x24 and 120x40.
+
+Failure, compare, matrix and ending show shipped recordings, drawn by the real screens. After a change that is
+meant: pytest tests/tui/test_pictures.py --snapshot-update, and look at them.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.app import App
+from textual.pilot import Pilot
+
+from tests.helpers.tui_fakes import until
+from tests.tui.test_snapshots import SIZES, colours
+from tui.app.learn_app import LearnApp
+from tui.app.themes import DARK
+from tui.app.watch_app import WatchApp
+from tui.screens.handover import HandoverScreen
+from tui.screens.nodes import NodesScreen
+from tui.screens.plan import PlanScreen
+from wizard_steps.cluster.file import parse
+from wizard_steps.learn.lessons import course
+from wizard_steps.learn.progress import Progress
+from wizard_steps.recording import journal
+from wizard_steps.recording.journal import Walk
+from wizard_steps.recording.state import State, fold
+from wizard_steps.walks.handover import handover
+from wizard_steps.walks.shipped import find
+from wizard_steps.walks.watching import Playback
+
+__all__ = ["colours"]
+CLUSTER = """name = "two-boxes"
+[[nodes]]
+host = "root@gpu-a:2222"
+name = "gpu-a"
+role = "head"
+gpus = 8
+[[nodes]]
+host = "gpu-b"
+gpus = 8
+[serve]
+model = "meta-llama/Llama-3.1-70B-Instruct"
+tensor_parallel = 8
+pipeline_parallel = 2
+"""
+
+
+class Shown(App[None]):
+    """One screen in milepost's own theme and style."""
+
+    CSS_PATH = str(Path(__file__).parents[2] / "tui" / "app" / "wizard.tcss")
+
+    def __init__(self, screen: Any) -> None:
+        super().__init__()
+        self._wanted = screen
+
+    def on_mount(self) -> None:
+        self.register_theme(DARK)
+        self.theme = DARK.name
+        self.push_screen(self._wanted)
+
+    def action_ask_quit(self) -> None: ...
+
+
+@lru_cache(maxsize=4)
+def walk(name: str) -> tuple[Walk, State]:
+    found = journal.load(find(Path(name)))
+    return found, fold(found.events)
+
+
+def plan_() -> App[None]:
+    return Shown(PlanScreen(parse(CLUSTER), Path("milepost.toml")))
+
+
+def matrix() -> App[None]:
+    return Shown(NodesScreen(lambda: walk("hidden-gpus")[1]))
+
+
+def ending() -> App[None]:
+    found, state = walk("h100x2-hosts-tp2")
+    made = handover(state, found.read, "milepost-walks/two-boxes", "milepost.toml")
+    assert made is not None
+    return Shown(HandoverScreen(made))
+
+
+def lesson(tmp_path: Path) -> App[None]:
+    lessons = course()
+    return LearnApp(lessons, Progress(tmp_path / "learn.json"), lessons[6])
+
+
+@pytest.mark.parametrize("size", SIZES, ids=["80x24", "120x40"])
+@pytest.mark.parametrize("name", ["plan", "matrix", "ending", "lesson"])
+def test_picture(snap_compare: Any, tmp_path: Path, name: str, size: tuple[int, int]) -> None:
+    made = {"plan": plan_, "matrix": matrix, "ending": ending}
+    app = lesson(tmp_path) if name == "lesson" else made[name]()
+
+    async def settle(pilot: Pilot[Any]) -> None:
+        await pilot.pause(0.5)
+
+    assert snap_compare(app, terminal_size=size, run_before=settle)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=["80x24", "120x40"])
+@pytest.mark.parametrize(("key", "view"), [("1", "compare"), ("3", "failure")])
+def test_walk_screen(snap_compare: Any, key: str, view: str, size: tuple[int, int]) -> None:
+    """The recorded walk at its end: half the GPUs of a machine are missing."""
+    playback = Playback(journal.load(find(Path("hidden-gpus"))))
+
+    async def to_the_end(pilot: Pilot[Any]) -> None:
+        app: Any = pilot.app
+        await until(pilot, lambda: app.session is not None)
+        playback.player.seek(len(playback.walk.events))
+        await until(pilot, lambda: app.session.state.outcome is not None)
+        await pilot.press(key)
+        await pilot.pause(0.5)
+
+    assert snap_compare(WatchApp(playback), terminal_size=size, run_before=to_the_end)

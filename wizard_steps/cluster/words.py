@@ -1,0 +1,32 @@
+"""What is wrong with a value of the cluster file, in our own words: the parser's are about its types."""
+
+from __future__ import annotations
+
+import re
+
+
+def own_words(where: str, message: str) -> str:
+    """``message`` of msgspec about the field ``where``, without its place; itself where nothing is known."""
+    from wizard_steps.cluster.reference import fields
+
+    path = re.sub(r"\[\d+\]", "[]", where)
+    doc = next((doc for doc in fields() if doc.path == path), None)
+    if doc is None or "unknown field" in message:
+        return message
+    if "length >= 1" in message:
+        return "must not be empty"
+    if "length <=" in message:
+        return f"is too long: at most {message.rpartition(' ')[2]} characters"
+    if "regex" in message:
+        return _form(doc.type, doc.example)
+    if doc.type.startswith(("integer", "number")):
+        kind, _, limits = doc.type.partition(", ")
+        said = "a whole number" if kind == "integer" else "a number"
+        return f"must be {said}, {limits}" if limits else f"must be {said}"
+    return f"must be {doc.type}"
+
+
+def _form(kind: str, example: str) -> str:
+    if not example:
+        return "may hold letters, digits, dots, dashes and underscores, 63 characters at most"
+    return f"does not have the form of {example}" if example != '""' else f"is no valid {kind}"

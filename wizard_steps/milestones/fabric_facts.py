@@ -1,0 +1,159 @@
+"""What a node says of its links: RDMA ports, GIDs, addresses, flow control, NVLink, tools. Pure parsing."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from msgspec import Struct
+
+from wizard_steps.engine.step import Known
+from wizard_steps.facts.netstate import Rdma, parse_mtus, parse_rdma, parse_speeds
+from wizard_steps.facts.sections import Section
+from wizard_steps.model import Cmd, Result, Results
+from wizard_steps.node.program import program
+
+#: Where Ray will run (in the container, where there is one): links, RDMA ports, GIDs, what may be opened.
+LINKS = Cmd(
+    "links",
+    program("links.sh"),
+    timeout=30,
+    quiet=True,
+    show="cat /sys/class/net/*/speed /sys/class/infiniband/*/ports/*/rate; ls /dev/infiniband",
+)
+_GID = re.compile(r"(\S+) port (\d+) gid (\d+) ([0-9a-f:]{8,45}) (RoCE v2|IB/RoCE v1)")
+_IPV4 = re.compile(r"(?:0000:){5}ffff:")
+_ADDR = re.compile(r"addr (\S{1,64}) ([0-9.]{7,15}/\d{1,2})")
+_TOOL = re.compile(r"tool (\w{1,32}) (/\S{1,200})")
+_ECN = re.compile(r"ecn (\S{1,64}) ([01]{1,16})")
+_PFC = re.compile(r"pfc (\S{1,64}) prio-pfc ((?:\d:(?:on|off) ?){1,16})")
+_NVLINK = re.compile(r"nvlink (gpu|rate) ([0-9.]{1,8})")
+#: Lines that are read.
+_MOST = 5000
+
+
+class Links(Struct, frozen=True):
+    """``speeds``: Mbit/s by network device, ``mtus`` in bytes. ``verbs``: RDMA devices that may be opened.
+
+    ``gids``: (device, index) of the RoCE v2 entries with an IPv4 address. ``addresses``: IPv4 with prefix, by
+    network device; None where the node has no `ip`. ``pfc``: priorities with flow control by network device,
+    ``ecn``: priorities with ECN; only what could be read. ``nvlink``: GB/s in one direction of all NVLinks of
+    the GPU with the least, 0.0 without. ``tools``: paths.
+    """
+
+    rdma: tuple[Rdma, ...] = ()
+    speeds: Mapping[str, int] = {}
+    mtus: Mapping[str, int] = {}
+    gids: tuple[tuple[str, int], ...] = ()
+    verbs: int = 0
+    peermem: bool = False
+    addresses: Mapping[str, tuple[str, ...]] | None = None
+    pfc: Mapping[str, str] = {}
+    ecn: Mapping[str, str] = {}
+    nvlink: float = 0.0
+    tools: Mapping[str, str] = {}
+
+    @property
+    def active(self) -> tuple[Rdma, ...]:
+        return tuple(port for port in self.rdma if port.active)
+
+    @property
+    def usable(self) -> tuple[Rdma, ...]:
+        """Active ports over which NCCL can talk: RoCE needs a GID with an address."""
+        named = {device for device, _ in self.gids}
+        return tuple(port for port in self.active if port.layer != "Ethernet" or port.device in named)
+
+    def gid(self, device: str) -> int:
+        """The index of its RoCE v2 GID with an IPv4 address; -1 without."""
+        return next((index for name, index in self.gids if name == device), -1)
+
+    def of(self, port: Rdma) -> tuple[str, ...]:
+        """IPv4 addresses with prefix of an RDMA port's network devices."""
+        known = self.addresses or {}
+        return tuple(address for name in port.interfaces for address in known.get(name, ()))
+
+
+def links(result: Result | None) -> Links | None:
+    """None where it was not asked, or could not be."""
+    if result is None or not result.ok:
+        return None
+    section = Section(result.text, result.code or 0)
+    lines = [line.strip() for line in result.lines[:_MOST]]
+    gids = [_GID.match(line) for line in lines]
+    verbs = next((line.rpartition(":")[2].strip() for line in lines if line.startswith("verbs: ")), "0")
+    return Links(
+        tuple(parse_rdma(section)),
+        parse_speeds(section),
+        parse_mtus(section),
+        tuple((m[1], int(m[3])) for m in gids if m and m[5] == "RoCE v2" and _IPV4.match(m[4])),
+        int(verbs) if re.fullmatch(r"[0-9]{1,4}", verbs) else 0,
+        "peermem: loaded" in result.text,
+        _addresses(lines),
+        {m[1]: _on(m[2]) for m in map(_PFC.match, lines) if m},
+        {m[1]: _bits(m[2]) for m in map(_ECN.match, lines) if m},
+        _nvlink(lines),
+        {m[1]: m[2] for m in map(_TOOL.fullmatch, lines) if m},
+    )
+
+
+def _addresses(lines: Sequence[str]) -> dict[str, tuple[str, ...]] | None:
+    """A node with `ip` has lo at least."""
+    found: dict[str, tuple[str, ...]] = {}
+    for row in filter(None, map(_ADDR.fullmatch, lines)):
+        found[row[1]] = (*found.get(row[1], ()), row[2])
+    return found or None
+
+
+def _on(states: str) -> str:
+    """``0:off 3:on`` -> ``3``."""
+    return "".join(word.partition(":")[0] for word in states.split() if word.endswith(":on"))
+
+
+def _bits(states: str) -> str:
+    """``00010000`` -> ``3``."""
+    return "".join(str(i) for i, state in enumerate(states) if state == "1")
+
+
+def _nvlink(lines: Sequence[str]) -> float:
+    sums: list[float] = []
+    for row in filter(None, map(_NVLINK.fullmatch, lines)):
+        if row[1] == "gpu":
+            sums.append(0.0)
+        elif sums:
+            sums[-1] += _float(row[2])
+    return min(sums, default=0.0)
+
+
+def _float(text: str) -> float:
+    return float(text) if re.fullmatch(r"\d{1,5}(?:\.\d{1,6})?", text) else 0.0
+
+
+def all_links(known: Known, done: Results) -> dict[str, Links]:
+    """By node; empty unless every node was asked."""
+    found = {node.name: links(done.get("links", node)) for node in known.nodes}
+    return {} if None in found.values() else {name: one for name, one in found.items() if one is not None}
+
+
+def pairs_of(a: Links, b: Links) -> Iterator[tuple[Rdma, Rdma]]:
+    """The ports of two nodes that belong together: in one network if that is known, else in their order."""
+    left, right = list(a.usable), list(b.usable)
+    for port in left:
+        same = [other for other in right if _meet(a.of(port), b.of(other))]
+        known = bool(a.of(port)) and any(b.of(other) for other in right)
+        other = same[0] if same else (right[0] if right and not known else None)
+        if other is not None and other.layer == port.layer:
+            right.remove(other)
+            yield port, other
+
+
+def _meet(some: Sequence[str], others: Sequence[str]) -> bool:
+    return bool({net(one) for one in some} & {net(one) for one in others})
+
+
+def net(address: str) -> str:
+    """The network of ``10.0.0.1/24``; the address itself where it cannot be read."""
+    try:
+        return str(ipaddress.ip_interface(address).network)
+    except ValueError:
+        return address

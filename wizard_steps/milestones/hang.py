@@ -1,0 +1,106 @@
+"""Who hangs: the rank, its node and what the others wait for, from what all nodes said while it hung."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from wizard_steps.engine.step import Known
+from wizard_steps.model import Check
+from wizard_steps.node import ras, stalls
+from wizard_steps.node.ras import Report, Suspect
+from wizard_steps.node.stalls import Stall
+
+#: Ranks that are named.
+_MOST = 4
+_WANTED = "every rank takes part"
+
+
+def checks(known: Known, said: Mapping[str, str], what: str) -> list[Check]:
+    """``said``: what each node printed; ``what`` the others wait for, such as "the all_reduce".
+
+    Empty where no node was asked. The surest answer alone counts: a rank that NCCL does not reach, a process
+    that is stopped, a rank that is behind in operations, then one in an earlier stage.
+    """
+    reports = {name: ras.report(text) for name, text in said.items()}
+    ranks = {name: stalls.read(text) for name, text in said.items()}
+    if not any(ranks.values()) and not any(one.answered for one in reports.values()):
+        return []
+    for found in (
+        _suspects(known, reports, what, sure=True),
+        _stopped(ranks, what),
+        _silent(ranks, what),
+        _suspects(known, reports, what, sure=False),
+        _earlier(ranks, what),
+    ):
+        if named := list(found)[:_MOST]:
+            return named
+    return _nobody(ranks, reports, what)
+
+
+def _suspects(known: Known, reports: Mapping[str, Report], what: str, sure: bool) -> Iterator[Check]:
+    nodes = {known.ip(node): node.name for node in known.nodes}
+    found = dict.fromkeys(one for report in reports.values() for one in report.suspects if one.sure is sure)
+    ranks = {one.rank for one in found if one.rank >= 0}
+    told: set[tuple[int, int, str]] = set()
+    for one in found:
+        # Ranks of several communicators: the same process once.
+        key = (one.pid, -1, one.address) if one.pid else (0, one.rank, one.address)
+        if key in told or (one.rank < 0 and not one.pid and ranks):
+            continue
+        told.add(key)
+        yield _named(one, nodes.get(one.address, ""), what)
+
+
+def _named(one: Suspect, node: str, what: str) -> Check:
+    found = f"{one.words(node or one.address or 'an unknown node')}; {what} waits for it"
+    hint = (
+        "look at this process on its node: is it stopped (`grep State /proc/PID/status`), or is the "
+        "network of its node gone?"
+        if one.sure
+        else "what does this process do instead? `py-spy dump --pid PID` on its node shows the line"
+    )
+    return Check(one.name, False, found, _WANTED, node, hint.replace("PID", str(one.pid or "PID")))
+
+
+def _stopped(ranks: Mapping[str, list[Stall]], what: str) -> Iterator[Check]:
+    for node, found in ranks.items():
+        for one in found:
+            if one.gone:
+                text = f"rank {one.rank} on {node}: process {one.pid} {one.state}; {what} waits for it"
+                hint = f"who stopped it? `kill -CONT {one.pid}` lets it go on"
+                hint = hint if "stopped" in one.state else "its own last lines say why; `dmesg` names a kill"
+                yield Check(f"rank {one.rank}", False, text, _WANTED, node, hint)
+
+
+def _silent(ranks: Mapping[str, list[Stall]], what: str) -> Iterator[Check]:
+    """A node that did not even say where its ranks are, while others did."""
+    if not any(ranks.values()):
+        return
+    for node, found in ranks.items():
+        if not found:
+            text = f"{node} said nothing of its ranks, the other nodes wait for them in {what}"
+            hint = "is the node itself well? log in, look at `dmesg` and at the load"
+            yield Check(f"ranks of {node}", False, text, _WANTED, node, hint)
+
+
+def _earlier(ranks: Mapping[str, list[Stall]], what: str) -> Iterator[Check]:
+    most = max((one.far for found in ranks.values() for one in found), default=0)
+    for node, found in ranks.items():
+        for one in found:
+            if one.far < most:
+                last = f" ({one.frame or one.last})" if one.frame or one.last else ""
+                text = f"rank {one.rank} on {node} is still at: {one.stage}{last}; the others wait in {what}"
+                hint = "its node is the slow one: a slow disk or home, or a GPU that does not answer"
+                yield Check(f"rank {one.rank}", False, text, _WANTED, node, hint)
+
+
+def _nobody(ranks: Mapping[str, list[Stall]], reports: Mapping[str, Report], what: str) -> list[Check]:
+    """All ranks stand at the same place: it is the way between them."""
+    count = sum(len(found) for found in ranks.values())
+    answers = [report.said for report in reports.values() if report.answered]
+    heard = f"; NCCL RAS says {answers[0]}" if answers else ""
+    first = next((one for found in ranks.values() for one in found), None)
+    at = f", at {first.frame}" if first is not None and first.frame else ""
+    text = f"no rank is missing: all {count} wait in {what}{at}{heard}"
+    hint = "then the way between the nodes is blocked: the MTU, a firewall, or the RDMA cards"
+    return [Check("ranks", True, text, _WANTED, hint=hint, warning=True)] if count else []

@@ -1,0 +1,242 @@
+"""weights: the model on every node before vLLM starts: fetched once, handed from node to node over the GPU
+network, every file verified. What is there is left alone.
+
+The fetch and the copies are processes of their own on the nodes: they go on without the wizard, and the next
+walk finds them. `milepost down` ends them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from msgspec.structs import replace
+
+from wizard_steps.engine.step import Known
+from wizard_steps.milestones import weights_need as need
+from wizard_steps.milestones.common import Placed, failure, placed
+from wizard_steps.milestones.weights_words import ask, fetch_failure, hub_failure, verdict_of
+from wizard_steps.model import Check, Cmd, Node, Results, Round, Verdict, Work
+from wizard_steps.node import weights
+from wizard_steps.node.place import FETCH, SHARE, Service
+from wizard_steps.node.remote import Look
+
+_KEYS = {FETCH: "fetching", SHARE: "copying"}
+_BARE = (
+    'weights-json: {"folder":"","commit":"","files":{},"free":1000000000000000,"inodes":-1,"fs":"",'
+    '"source":"","at":"","writable":true,"parts":0,"orphans":0}'
+)
+
+
+class Weights(Placed):
+    id = "weights"
+    title = "The model on every node"
+    short = "weights"
+    keys = ("disk", "hub", "fetch", "copy")
+    owns = (r"weights\..*",)
+    phases = ("fetching", "complete")
+    effects: Mapping[str, str] = {
+        "launch": "fetches the model, once, and verifies it",
+        "share": "takes the model from the node before and hands it on",
+    }
+    bare: Mapping[str, str] = {
+        "disk": _BARE,
+        "hub": 'weights-json: {"commit":"","files":{"MODEL":1},"rate":0,"endpoint":"the hub"}',
+    }
+
+    def rounds(self, known: Known, done: Results) -> Round | None:
+        if need.skipped(known):
+            return None
+        if not done.has("disk"):
+            return _look(known, done)
+        if need.unread(known, done):
+            return None
+        first = need.origin(known, done)
+        if need.source(known, done).repo and not done.has("hub"):
+            cmd = weights.resolve(known.cluster, placed(known), first, need.source(known, done))
+            return Round(work=((first, cmd),))
+        if not _started(done):
+            if hub_failure(known, done) or _settled(known, done) or _stopped(known, done):
+                return None
+            if need.blocked(known, done) or _ports(known, done):
+                return None
+            if question := ask(known, done):
+                return Round(questions=(question,))
+            if done.answers.get("fetch") in ("each", "stop"):
+                return None
+        return _run(known, done)
+
+    def judge(self, known: Known, done: Results) -> Verdict:
+        if reason := need.skipped(known):
+            return Verdict(True, f"left to vLLM: {reason}", (Check("weights", True, reason),))
+        if checks := need.unread(known, done):
+            return Verdict(False, "the nodes could not be looked at", tuple(checks))
+        if checks := hub_failure(known, done):
+            return Verdict(False, "the model cannot be fetched", tuple(checks))
+        failures = _failures(known, done)
+        if failures:
+            return Verdict(False, "the model is not on every node", tuple(failures))
+        if not done.has("fetch") and not _settled(known, done):
+            checks = [*need.blocked(known, done), *_ports(known, done)]
+            if checks:
+                return Verdict(False, "nothing was fetched", tuple(checks))
+        return verdict_of(known, done, _settled(known, done))
+
+    def phase_of(self, line: str) -> str | None:
+        if not line.startswith("weights: "):
+            return None
+        return "complete" if weights.over(line) else "fetching"
+
+    def undo(self, known: Known) -> Sequence[Work]:
+        place = placed(known)
+        return [(n, place.stop(n, role, grace=5)) for n in known.nodes for role in (SHARE, FETCH)]
+
+
+def _look(known: Known, done: Results) -> Round:
+    place, source = placed(known), need.source(known, done)
+    work: list[Work] = []
+    for node in need.loading(known):
+        work.append((node, weights.look(known.cluster, place, node, source)))
+        if not done.has("disk"):
+            work += [
+                (node, place.look(Service(node, role, _port(known, role)), key))
+                for role, key in _KEYS.items()
+            ]
+    return Round(work=tuple(work))
+
+
+def _run(known: Known, done: Results) -> Round | None:
+    """Launch what does not run, follow it, end what is left of it, look again."""
+    place, first, others = placed(known), _first(known, done), _others(known, done)
+    left = [n for n in need.loading(known) if _ours(done, SHARE, n)]
+    running = bool(others) and set(left) >= {first, *others}
+    if left and not running and not done.has("clear"):
+        return Round(work=tuple((n, place.stop(n, SHARE, key="clear", grace=2)) for n in left))
+    if not _ours(done, FETCH, first) and not done.has("launch"):
+        shown = f"(fetch {_what(known, done)} with huggingface_hub, and verify it)"
+        return Round(work=((first, replace(place.launch(_fetch(known, done)), show=shown)),))
+    if _bad(done, "launch"):
+        return None
+    if others and not running and not done.has("share"):
+        return Round(work=tuple((n, _share(known, done, n)) for n in (first, *others)))
+    if _bad(done, "share"):
+        return _stop(known, done)
+    if not done.has("fetch"):
+        limit, over = weights.LONGEST, weights.over
+        work = [(first, place.follow(_fetch(known, done), "fetch", limit, over))]
+        work += [(n, place.follow(Service(n, SHARE, 0), "copy", limit, over)) for n in others]
+        return Round(work=tuple(work))
+    if any(r.reason in ("lost", "cancelled") for key in ("fetch", "copy") for r in done.of(key).values()):
+        return None  # only the line to it broke; the next walk finds what goes on there
+    return _stop(known, done) or (None if _again(known, done) else _look(known, done))
+
+
+def _bad(done: Results, key: str) -> list[Check]:
+    """The starts that failed."""
+    return [failure(r, r.node) for r in done.of(key).values() if not r.ok and r.reason != "dry"]
+
+
+def _stop(known: Known, done: Results) -> Round | None:
+    others = _others(known, done)
+    if not others or done.has("stop"):
+        return None
+    nodes = (_first(known, done), *others)
+    return Round(work=tuple((n, placed(known).stop(n, SHARE, grace=2)) for n in nodes))
+
+
+def _again(known: Known, done: Results) -> bool:
+    return len([r for r in done.items if r.key == "disk"]) > len(need.loading(known))
+
+
+def _before(known: Known, done: Results) -> Results:
+    """As it was at the first look: what was decided then holds to the end."""
+    count, items = len(need.loading(known)), []
+    for result in done.items:
+        count -= result.key == "disk"
+        if result.key != "disk" or count >= 0:
+            items.append(result)
+    return Results(items, done.answers)
+
+
+def _first(known: Known, done: Results) -> Node:
+    running = next((n for n in need.loading(known) if _ours(done, FETCH, n)), None)
+    return running or need.origin(known, _before(known, done))
+
+
+def _others(known: Known, done: Results) -> list[Node]:
+    first = _first(known, done)
+    return [node for node in need.targets(known, _before(known, done)) if node != first]
+
+
+def _port(known: Known, role: str) -> int:
+    return known.cluster.weights.port if role == SHARE else 0
+
+
+def _ours(done: Results, role: str, node: Node) -> bool:
+    result = done.get(_KEYS[role], node)
+    return bool(result and Look(result.text).leader)
+
+
+def _started(done: Results) -> bool:
+    """A fetch runs already, or was launched in this attempt."""
+    found = done.of(_KEYS[FETCH]).values()
+    return done.has("launch") or any(Look(r.text).leader for r in found)
+
+
+def _fetch(known: Known, done: Results) -> Service:
+    first, source = _first(known, done), need.source(known, done)
+    return weights.service(known.cluster, placed(known), first, FETCH, source, {})
+
+
+def _share(known: Known, done: Results, node: Node) -> Cmd:
+    chain = [_first(known, done), *_others(known, done)]
+    at, port = chain.index(node), known.cluster.weights.port
+    # Where the node before is gone, the one that has fetched it all.
+    asked = [chain[at - 1], chain[0]] if at > 1 else chain[:at]
+    more: dict[str, Any] = {
+        "ip": known.ip(node),
+        "port": port,
+        "sources": [[known.ip(one), port] for one in asked],
+        "followers": int(at + 1 < len(chain)),
+    }
+    place, source = placed(known), need.source(known, done)
+    cmd = place.launch(weights.service(known.cluster, place, node, SHARE, source, more))
+    what = (
+        f"take {_what(known, done)} from {asked[0].name}, verify it" if asked else "hand it to the next node"
+    )
+    return replace(cmd, key="share", show=f"({what})")
+
+
+def _what(known: Known, done: Results) -> str:
+    source = need.source(known, done)
+    return source.folder or f"{source.repo} at {source.revision}"
+
+
+def _settled(known: Known, done: Results) -> bool:
+    return all(need.right(known, done, node) for node in need.loading(known))
+
+
+def _stopped(known: Known, done: Results) -> bool:
+    return known.cluster.weights.fetch == "each"
+
+
+def _ports(known: Known, done: Results) -> list[Check]:
+    """The port where files are handed on is somebody else's."""
+    port, found = known.cluster.weights.port, []
+    others = need.targets(known, done)
+    for node in (need.origin(known, done), *others) if others else ():
+        result = done.get(_KEYS[SHARE], node)
+        look = Look(result.text if result else "")
+        if look.listening and not look.ours:
+            text = f"port {port} is taken by a process milepost did not start"
+            hint = "end it, or edit weights.port"
+            found.append(Check("port", False, text, "a free port", node.name, hint))
+    return found
+
+
+def _failures(known: Known, done: Results) -> list[Check]:
+    """What a launch, the fetch or a copy has failed of."""
+    found = [*_bad(done, "launch"), *_bad(done, "share")]
+    for key in ("fetch", "copy"):
+        found += [fetch_failure(r) for r in done.of(key).values() if not weights.complete(r)]
+    return found

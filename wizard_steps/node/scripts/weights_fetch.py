@@ -1,0 +1,215 @@
+"""A model onto this node, once: from the hub (or the mirror in HF_ENDPOINT) with huggingface_hub, every file
+verified.
+
+Runs in the node's state folder with SPEC, JSON: that of weights_hub.py, or ``folder``, ``local``
+(nothing is fetched: what is here is verified). The token is HF_TOKEN of the environment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from wizard_steps.node.scripts.weights_files import (
+    STATE,
+    cache,
+    commit_of,
+    folder_of,
+    hashes,
+    progress,
+    read,
+    record_of,
+    remember,
+    say,
+    snapshot_of,
+    verified,
+    walk,
+    write,
+)
+from wizard_steps.node.scripts.weights_hub import Corrupt, listing, why
+
+#: Seconds between lines of progress; tries without one new byte before it gives up.
+EVERY, TRIES = 2.0, 5
+
+
+class Fetch:
+    """The model on this node. ``done``: the names of the files that are here and verified."""
+
+    def __init__(self, spec: dict[str, Any]) -> None:
+        self.spec, self.commit = spec, str(spec.get("revision") or "")
+        self.done, self.files = set[str](), list[dict[str, Any]]()
+        self.known = read(record_of(spec))
+        self.seen, self.began, self.start = 0, time.monotonic(), -1
+        self.save("waiting")
+
+    @property
+    def snapshot(self) -> str:
+        return snapshot_of(self.spec, self.commit)
+
+    def save(self, state: str) -> None:
+        files = [{**one, "done": one["name"] in self.done} for one in self.files]
+        data = {"commit": self.commit, "snapshot": self.snapshot, "state": state, "files": files}
+        write(STATE, json.dumps(data))
+
+    def local(self) -> None:
+        """What is here, where the hub is not asked. A blob of the hub's cache is named after its hash."""
+        self.commit = commit_of(self.spec)
+        for name in walk(self.snapshot):
+            path = os.path.join(self.snapshot, name)
+            blob = os.path.basename(os.readlink(path)) if os.path.islink(path) else ""
+            sha, git = (blob if len(blob) == length else "" for length in (64, 40))
+            size = os.stat(path).st_size
+            self.files.append({"name": name, "size": size, "sha256": sha, "git": git, "blob": blob})
+        for one in self.files:
+            if problem := self.verify(one):
+                raise Corrupt(f"{problem}: {os.path.join(self.snapshot, one['name'])}")
+            self.tell()
+
+    def verify(self, one: dict[str, Any]) -> str:
+        """What is wrong with a file; "" where it is right, and then its SHA-256 is known and remembered."""
+        path = os.path.join(self.snapshot, one["name"])
+        size = os.stat(path).st_size
+        if size != one["size"]:
+            return f"{size} bytes in place of {one['size']}"
+        sha = verified(self.known, path)
+        if not sha:
+            sha, git = hashes(path)
+            if (one["git"] and git and git != one["git"]) or (one["sha256"] and sha != one["sha256"]):
+                return "the content differs from its hash"
+            remember(self.known, path, sha)
+            write(record_of(self.spec), json.dumps(self.known))
+        elif one["sha256"] and sha != one["sha256"]:
+            return "the content differs from its hash"
+        one["sha256"] = sha
+        self.done.add(one["name"])
+        self.save("fetching")
+        return ""
+
+    def check(self) -> bool:
+        """Verify one file that has come; whether there was one. A wrong one is removed, to come again."""
+        for one in self.files:
+            path = os.path.join(self.snapshot, one["name"])
+            if one["name"] in self.done or not os.path.exists(path):
+                continue
+            if problem := self.verify(one):
+                say(f"weights: removed, {problem}: {path}")
+                for gone in (os.path.realpath(path), path):
+                    with contextlib.suppress(OSError):
+                        os.unlink(gone)
+            return True
+        return False
+
+    def tell(self) -> None:
+        total = sum(int(f["size"]) for f in self.files)
+        got = sum(int(f["size"]) for f in self.files if f["name"] in self.done)
+        got += sum(os.fstat(fd).st_size for fd, _ in self.unfinished())
+        self.start = got if self.start < 0 else self.start
+        if got != self.seen:
+            say(progress(got, total, (got - self.start) / max(time.monotonic() - self.began, 0.1)))
+        self.seen = max(self.seen, got)
+
+    def watch(self, over: threading.Event) -> None:
+        """Verifies what is complete at once, so that others may have it, and tells how far it is."""
+        worked = True
+        while worked or not over.is_set():
+            if not worked:
+                over.wait(EVERY)
+            worked = self.check()
+            self.tell()
+
+    def unfinished(self) -> Iterator[tuple[int, str]]:
+        """The open files of downloads of this very process."""
+        inside = os.path.realpath(folder_of(self.spec))
+        for fd in os.listdir("/proc/self/fd"):
+            with contextlib.suppress(OSError, ValueError):
+                path = os.readlink(f"/proc/self/fd/{fd}")
+                if path.startswith(inside) and path.endswith(".incomplete"):
+                    yield int(fd), path
+
+    def download(self) -> None:
+        """Until all is here. A cut line is tried again as long as something comes; raises what ends it."""
+        tries, last = 0, -1
+        while True:
+            failed = self.once()
+            missing = [f["name"] for f in self.files if f["name"] not in self.done]
+            if failed is None and not missing:
+                return
+            kind = why(failed) if failed is not None else f"corrupt: {missing[0]} is not as the hub has it"
+            tries, last = (tries + 1 if self.seen <= last else 1), max(last, self.seen)
+            if tries >= TRIES or kind.partition(":")[0] not in ("hub", "busy", "corrupt"):
+                raise failed or Corrupt(kind.partition(": ")[2])
+            say(f"weights: tried again in {3 * tries} s: {kind}")
+            time.sleep(3 * tries)
+
+    def once(self) -> Exception | None:
+        from huggingface_hub import snapshot_download
+
+        over = threading.Event()
+        watch = threading.Thread(target=self.watch, args=(over,))
+        watch.start()
+        try:
+            snapshot_download(
+                self.spec["repo"],
+                revision=self.spec["revision"],
+                cache_dir=cache(),
+                allow_patterns=[literal(f["name"]) for f in self.files],
+                token=os.environ.get("HF_TOKEN") or None,
+            )
+        except Exception as error:
+            return error
+        finally:
+            over.set()
+            watch.join()
+        return None
+
+
+def literal(name: str) -> str:
+    """A name as a pattern that means itself alone."""
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
+
+
+def fetch(spec: dict[str, Any]) -> None:
+    one, began = Fetch(spec), time.monotonic()
+
+    def leave(*_: object) -> None:
+        # huggingface_hub cannot go on from a part of a file: none is left behind.
+        for _fd, path in list(one.unfinished()):
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+        os._exit(143)
+
+    signal.signal(signal.SIGTERM, leave)
+    try:
+        if spec.get("local"):
+            one.local()
+        else:
+            one.commit, one.files = listing(spec, os.environ.get("HF_TOKEN", ""))
+            one.save("fetching")
+            one.download()
+    except BaseException:
+        one.save("failed")
+        raise
+    one.save("complete")
+    size, took = sum(int(f["size"]) for f in one.files), time.monotonic() - began
+    say(f"weights: complete: {len(one.files)} files, {size / 1e9:.3f} GB, verified, {took:.0f} s")
+
+
+def run(words: list[str]) -> int:
+    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    try:
+        fetch(json.loads(words[0]))
+    except Exception as error:
+        say(f"weights: failed: {why(error)}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:]))

@@ -151,6 +151,7 @@ async def test_services_restarts_a_reboot_and_nothing_left(
     assert disabled(pair, file) == 0
     assert services(pair, "a") == ""
     assert services(pair, "b").split() == ["milepost-real-hosts-node-b-ray.service"], "what is not ours stays"
+    pair.run("b", "rm /etc/systemd/system/milepost-real-hosts-node-b-ray.service")
     left = pair.run("a", "ls /root/.milepost/real-hosts/node-a").stdout.split()
     assert not {"secrets", "serve.unit.sh", "mtu"} & set(left)
     assert "serve.log" in left

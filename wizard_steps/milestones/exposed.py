@@ -48,7 +48,11 @@ def ports(known: Known, node: Node) -> list[Port]:
     if placed(known).without_ray:
         return [
             *found,
-            *([Port(known.cluster.master_port, "vLLM's ranks", shell)] if node == known.head else []),
+            *(
+                [Port(known.cluster.master_port, "vLLM's ranks", "disturb the ranks, or run code on them")]
+                if node == known.head
+                else []
+            ),
         ]
     if node == known.head:
         found += [

@@ -251,8 +251,8 @@ def stop_all(cluster: Cluster, node: Node) -> Cmd:
 def remove(cluster: Cluster, node: Node) -> Cmd:
     """Stops, disables and removes what ``write`` wrote, and nothing else."""
     each = (
-        'systemctl $m disable --now "$b" 2>&1; rm -f "$f" && echo "removed $f"; '
-        'systemctl $m reset-failed "$b" 2>/dev/null'
+        'systemctl $m disable --now "$b" 2>&1; systemctl $m reset-failed "$b" 2>/dev/null; '
+        'rm -f "$f" && echo "removed $f"'
     )
     tidy = (
         f"cd {state_dir(cluster, node)} 2>/dev/null && rm -f secrets mtu *.unit.sh *.tries\n"

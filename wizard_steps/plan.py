@@ -21,6 +21,7 @@ _ORDER: tuple[tuple[str, ...], ...] = (
     ("head",),
     ("workers",),
     ("ray_status",),
+    ("rehearse",),
     ("weights",),
     ("serve",),
     ("curl",),
@@ -51,7 +52,9 @@ OPTIONAL: tuple[type[Step], ...] = tuple(_step(name) for name, *_ in _OPTIONAL)
 def plan_for(cluster: Cluster) -> list[Step]:
     """The milestones for a cluster's path and executor."""
     path, without_ray = cluster.path, cluster.serve.executor == "mp"
-    return [step() for step in PATHS[path] if not (without_ray and path in step.only_ray)]
+    left_out = {"rehearse"} if cluster.serve.rehearse == "no" else set()
+    steps = [step for step in PATHS[path] if step.id not in left_out]
+    return [step() for step in steps if not (without_ray and path in step.only_ray)]
 
 
 def optional(*names: str) -> list[Step]:

@@ -66,3 +66,22 @@ def test_two_replicas_behind_one_api_each_on_its_own_host(pair: Hosts, tmp_path:
     assert len(servers(pair)) == 2
     down(file, pair.home)
     assert vllm_processes(pair) == []
+
+
+def test_a_rehearsal_with_dummy_weights_measures_and_ends_before_the_real_start(
+    pair: Hosts, tmp_path: Path
+) -> None:
+    file = pair.cluster_file(serve={**SPLIT, "rehearse": "yes"})
+    verdicts, code, output = walked(pair, file, tmp_path / "rehearsed", limit=800)
+    for verdict in verdicts:
+        print(f"{verdict['t']:6.1f} s  {verdict['step']}: {told(verdict)}")
+        if verdict["step"] == "rehearse":
+            print(verdict["verdict"]["facts"], verdict["verdict"]["checks"])
+    assert code == 0, output[-6000:]
+    steps = [verdict["step"] for verdict in verdicts]
+    assert steps.index("rehearse") == steps.index("serve") - 1
+    told_by_vllm = verdicts[steps.index("rehearse")]["verdict"]["facts"]["rehearsed"]
+    assert told_by_vllm["tokens"] > 0
+    assert len(servers(pair)) == 2, "the real one runs, and the rehearsal does not"
+    down(file, pair.home)
+    assert vllm_processes(pair) == []

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from wizard_steps.advisor.cards import card_named, known_names
+from wizard_steps.advisor.cards import ASSUMED, card_named, known_names
 from wizard_steps.advisor.memory import GIB, UTILISATION
 from wizard_steps.advisor.model import ModelShape
 from wizard_steps.advisor.plan import Box, Topology, Wanted, advise, consider
@@ -17,9 +17,6 @@ from wizard_steps.advisor.render import as_json, as_text, split_text
 from wizard_steps.advisor.sources import find_model
 from wizard_steps.cluster.file import load
 from wizard_steps.errors import UsageError
-
-#: Memory of one GPU in GiB when nobody says: an 80 GB card, as nvidia-smi counts it.
-DEFAULT_GPU_GIB = 79.6
 
 #: The start of vLLM is some 100 KB; a log that goes on for days is not needed (bytes).
 _LARGEST_LOG = 64 << 20
@@ -44,7 +41,7 @@ def add(subparsers: Any) -> None:
     parser.add_argument("--cluster", metavar="FILE", help="take the machines from this cluster file")
     parser.add_argument("--gpus", metavar="8x2", help="GPUs per machine x machines; also 8+8+4")
     parser.add_argument(
-        "--gpu-memory", type=float, default=0.0, metavar="GIB", help=f"of one GPU ({DEFAULT_GPU_GIB})"
+        "--gpu-memory", type=float, default=0.0, metavar="GIB", help=f"of one GPU ({ASSUMED})"
     )
     parser.add_argument(
         "--gpu", metavar="NAME", default="", help="its kind: h100, h200, a100, l40s, 4090 ..."
@@ -126,7 +123,7 @@ def _text(file: Path) -> str:
 
 
 def _topology(args: argparse.Namespace) -> Topology:
-    gib, told = DEFAULT_GPU_GIB, "assumed: an 80 GB card; give --gpu or --gpu-memory"
+    gib, told = ASSUMED, "assumed: an 80 GB card; give --gpu or --gpu-memory"
     if args.gpu:
         found = card_named(args.gpu)
         if not found:

@@ -9,6 +9,7 @@ import signal
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
+from tui.cli.lab import lab_of
 from tui.cli.plain import PlainReport
 from wizard_steps.cluster.file import Cluster, load
 from wizard_steps.engine.decide import FileDecider
@@ -45,11 +46,7 @@ async def _run(args: argparse.Namespace) -> int:
 async def cluster_of(args: argparse.Namespace) -> AsyncIterator[Cluster]:
     """The cluster the command line asks for: the embedded lab for its lifetime, or a file."""
     if args.lab:
-        from wizard_steps.lab import Lab
-
-        async with Lab.start(
-            fault=args.fault, keep=args.keep, executor=args.executor, replicas=args.replicas
-        ) as lab:
+        async with lab_of(args)() as lab:
             yield lab.cluster
     else:
         cluster = load(args.cluster or Path("milepost.toml"))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tui.cli.headless import also
+from tui.cli.lab import lab_of
 from wizard_steps.cluster.file import load
 
 #: A cluster of more machines is not edited in a form: its plan comes at once.
@@ -32,14 +33,11 @@ def run_interactive(args: argparse.Namespace) -> int:
     from tui.app.life import live_walk
 
     if args.lab:
-        from wizard_steps.lab import Lab
         from wizard_steps.lab.faults import find
 
         if args.fault:
             find(args.fault)
-        lab = partial(
-            Lab.start, fault=args.fault, keep=args.keep, executor=args.executor, replicas=args.replicas
-        )
+        lab = lab_of(args)
         factory = partial(live_walk, also=also(args))
         app = MilepostApp(
             None,

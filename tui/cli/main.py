@@ -11,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 
 from tui.cli.door import guarded
+from tui.cli.lab import add_lab_options, refuse_without_lab
 from tui.cli.replay_options import add_replay_options
 from wizard_steps.errors import MilepostError, UsageError
 
@@ -55,12 +56,7 @@ DEFAULT_FILE = "milepost.toml"
 def walk_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lab", action="store_true", help="use the embedded lab on this machine")
     parser.add_argument("--fault", metavar="NAME", default="", help="with --lab: something is wrong; find it")
-    parser.add_argument(
-        "--executor", choices=("ray", "mp"), default="ray", help="with --lab: mp is without Ray"
-    )
-    parser.add_argument(
-        "--replicas", type=int, choices=(1, 2), default=1, help="with --lab: 2 is one on each machine"
-    )
+    add_lab_options(parser)
     parser.add_argument("--list-faults", action="store_true", help="list the faults of the lab")
     parser.add_argument(
         "--keep",
@@ -191,8 +187,7 @@ def run_walk(args: argparse.Namespace) -> int:
 
         print(listing())
         return 0
-    if (args.fault or args.keep or args.executor != "ray" or args.replicas > 1) and not args.lab:
-        raise UsageError("--fault, --keep, --executor and --replicas go with --lab")
+    refuse_without_lab(args)
     if args.cluster is not None:
         refuse_word(args.cluster)
     if args.lab and args.cluster:

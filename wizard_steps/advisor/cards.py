@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+#: GiB of one GPU when nobody says: an 80 GB card.
+ASSUMED = 79.6
 _GIB = {
     "h100": 79.6, "h100nvl": 93.6, "h200": 140.4, "h20": 95.6, "h800": 79.6, "gh200": 95.6, "b200": 179.1,
     "b300": 268.6,

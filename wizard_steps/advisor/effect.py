@@ -12,12 +12,16 @@ from wizard_steps.advisor.overhead import Card
 from wizard_steps.advisor.picture import WIDTH, picture
 from wizard_steps.advisor.plan import Box, Topology, Wanted, consider
 from wizard_steps.advisor.reasons import illegal
+from wizard_steps.advisor.rehearsed import Said, applied
 from wizard_steps.advisor.render import split_text
 from wizard_steps.advisor.shape import parse_config
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.cluster.flags import Flag, parse
 from wizard_steps.cluster.replicas import deal
 from wizard_steps.errors import UsageError
+
+#: The name of the fact that holds what vLLM said in a rehearsal.
+REHEARSED = "rehearsed"
 
 
 def effect_of(cluster: Cluster, facts: Mapping[str, Any]) -> list[str]:
@@ -34,7 +38,7 @@ def effect_of(cluster: Cluster, facts: Mapping[str, Any]) -> list[str]:
     replicas, problem = _dealt(cluster, topology)
     head = _wrap(f"DP {cluster.serve.data_parallel}: {problem}") if problem else []
     head += ["SIMULATED GPUs"] if cluster.simulated or "SIMULATED" in topology.gpu_name else []
-    shape, why = _shape(machines)
+    shape, why = shape_of(facts, cluster.serve.model)
     if shape is None:
         title = f"{cluster.serve.split} = {cluster.serve.total_ranks} of {topology.total} GPUs"
         return [*head, title, "", *picture(topology, tp, pp, replicas=replicas), "", *_wrap(why)]
@@ -76,6 +80,21 @@ def topology_of(cluster: Cluster, machines: Mapping[str, Any]) -> Topology:
         gpu_name=name if isinstance(name, str) else "",
         nvlink=nvlink if isinstance(nvlink, bool) else None,
     )
+
+
+def shape_of(
+    facts: Mapping[str, Any], model: str, *, rehearsed: bool = True
+) -> tuple[ModelShape | None, str]:
+    """The model as the gates have seen it, or why it is not known. What vLLM said when ``model`` was
+    rehearsed goes before all estimates."""
+    seen = facts.get("machines")
+    shape, why = _shape(seen if isinstance(seen, Mapping) else {})
+    told = facts.get(REHEARSED)
+    if shape is None or not rehearsed or not isinstance(told, Mapping) or told.get("model") != model:
+        return shape, why
+    numbers = {name: told.get(name, 0) for name in ("weights", "room", "tokens", "longest", "workers")}
+    whole = {name: value if isinstance(value, int) and value > 0 else 0 for name, value in numbers.items()}
+    return applied(shape, Said(**whole), "the rehearsal"), ""
 
 
 def _shape(machines: Mapping[str, Any]) -> tuple[ModelShape | None, str]:

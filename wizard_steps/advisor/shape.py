@@ -17,6 +17,7 @@ from wizard_steps.advisor.families import FAMILIES, stack_of
 from wizard_steps.advisor.mistral import translated
 from wizard_steps.advisor.model import Held, ModelShape, token_bytes, with_weights
 from wizard_steps.advisor.quant import Quantisation, part_bytes, quantisation
+from wizard_steps.advisor.removed import remark
 from wizard_steps.advisor.stack import Layer, Stack, expert_count
 from wizard_steps.advisor.towers import MULTIMODAL, towers
 
@@ -56,6 +57,8 @@ def parse_config(
         shape = msgspec.structs.replace(plain, unknown=str(reason), kv_bytes_per_token=0)
     if weight_bytes:
         shape = with_weights(shape, weight_bytes, weights_from)
+    if gone := remark(shape.architecture):
+        shape = msgspec.structs.replace(shape, notes=(gone, *shape.notes))
     return shape
 
 

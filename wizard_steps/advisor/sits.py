@@ -1,4 +1,8 @@
-"""How TP x PP sits on machines, in sentences, before anything is known of their GPUs."""
+"""How TP x PP sits on machines, in sentences, before anything is known of their GPUs.
+
+A model whose config.json is here is judged by ``plan.consider``, as at a gate, in `check` and in `advise`, on
+the GPU that `advise` assumes too. Without one only the size of its weights, by its name, is known.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,11 @@ from typing import Literal
 
 from msgspec import Struct
 
+from wizard_steps.advisor.cards import ASSUMED
 from wizard_steps.advisor.here import Known
+from wizard_steps.advisor.memory import GIB
 from wizard_steps.advisor.model import ModelShape
-from wizard_steps.advisor.plan import Box, Topology, placement
+from wizard_steps.advisor.plan import Box, Split, Topology, Wanted, advise, consider, judged, placement
 from wizard_steps.advisor.reasons import illegal
 
 #: Bytes of weights that a GPU of 80 GB holds with room for requests beside them.
@@ -25,8 +31,11 @@ class Sits(Struct, frozen=True):
     text: str
 
 
-def sits(boxes: Sequence[Box], tp: int, pp: int, model: Known | None = None) -> Sits:
-    """Judge a pair. ``boxes`` are the machines in rank order, the head first; names are shown as they are."""
+def sits(
+    boxes: Sequence[Box], tp: int, pp: int, model: Known | None = None, wanted: Wanted | None = None
+) -> Sits:
+    """Judge a pair. ``boxes`` are the machines in rank order, the head first; names are shown as they are.
+    ``wanted``: what the flags of the cluster file ask for."""
     model = model or Known()
     total = sum(box.gpus for box in boxes)
     against = _against(boxes, tp, pp, model.shape)
@@ -35,12 +44,32 @@ def sits(boxes: Sequence[Box], tp: int, pp: int, model: Known | None = None) -> 
         try_ = f" Try {_pair(better)}: {_of(better, total)}." if better and better != (tp, pp) else ""
         return Sits("bad", f"{against}.{try_}")
     said = f"{_where(boxes, tp, pp)}: {_of((tp, pp), total)}."
-    if doubt := _doubt(boxes, tp, pp, model):
+    if model.shape is not None and judged(model.shape):
+        if sure := _by_the_advisor(
+            boxes, model.shape, consider(model.shape, _assumed(boxes), tp, pp, wanted)
+        ):
+            return Sits("doubt", f"{said} {sure}")
+    elif doubt := _doubt(boxes, tp, pp, model):
         return Sits("doubt", f"{said} {doubt}")
     if better and better[0] >= tp and better[0] * better[1] > tp * pp:
         enough = "there" if tp * pp > 1 else "one GPU"
         said += f" Enough when the model fits {enough}; {_pair(better)} takes {better[0] * better[1]}."
     return Sits("good", f"{said} {_weights(model, tp * pp)}".strip())
+
+
+def _assumed(boxes: Sequence[Box]) -> Topology:
+    return Topology(tuple(boxes), int(ASSUMED * GIB))
+
+
+def _by_the_advisor(boxes: Sequence[Box], shape: ModelShape, split: Split) -> str:
+    """What speaks against a legal pair on GPUs of 80 GB; "" where it fits."""
+    if split.grade in ("good", "works"):
+        return ""
+    best = advise(shape, _assumed(boxes)).recommended
+    unsure = "It is tight" if split.grade == "tight" else "It does not fit"
+    other = best is not None and (best.tp, best.pp) != (split.tp, split.pp) and best.grade != "tight"
+    on = f" `milepost advise` recommends {_pair((best.tp, best.pp))}." if best is not None and other else ""
+    return f"{unsure} on GPUs of 80 GB: {split.headline}.{on}"
 
 
 def whole(boxes: Sequence[Box], shape: ModelShape | None = None) -> Pair | None:

@@ -63,6 +63,7 @@ class Serve(Struct, frozen=True, forbid_unknown_fields=True):
     executor: Literal["ray", "mp"] = "ray"
     master_port: Port = MASTER_PORT
     data_parallel_port: Port = RPC_PORT
+    rehearse: Literal["no", "ask", "yes"] = "no"
     host: str = "0.0.0.0"
     port: Port = 8000
     api_key: bool = False

@@ -153,7 +153,10 @@ def _split(cluster: Cluster, facts: Mapping[str, NodeFacts]) -> list[Finding]:
         ]
     against = _against(facts.get(cluster.head.name), topology, cluster)
     if against:
-        return [Finding("TP x PP", "", "warn", found, against, "`milepost advise` lists the pairs that fit")]
+        hint = "`milepost advise` lists the pairs that fit"
+        if against.startswith("tight") and cluster.serve.rehearse == "no":
+            hint += '; serve.rehearse = "yes" starts vLLM with dummy weights first, and measures'
+        return [Finding("TP x PP", "", "warn", found, against, hint)]
     return [Finding("TP x PP", "", "ok", found)]
 
 

@@ -44,19 +44,21 @@ class Hub:
     """Serves ``folder`` as the model ``repo`` until ``close``. ``asked``: "METHOD path" of every request,
     with " token" where one was given; ``sent``: bytes of files."""
 
-    def __init__(self, folder: Path, repo: str, port: int = 0, trouble: Trouble | None = None) -> None:
+    def __init__(
+        self, folder: Path, repo: str, port: int = 0, trouble: Trouble | None = None, host: str = LISTEN
+    ) -> None:
         self.folder, self.repo, self.trouble = folder, repo, trouble or Trouble()
         self.asked: list[str] = []
         self.sent = 0
         self.lock = threading.Lock()
         handler = type("Handler", (_Handler,), {"hub": self})
-        self._server = http.server.ThreadingHTTPServer((LISTEN, port), handler)
+        self._server = http.server.ThreadingHTTPServer((host, port), handler)
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     @property
     def url(self) -> str:
-        return f"http://{LISTEN}:{self._server.server_port}"
+        return "http://{}:{}".format(*self._server.server_address[:2])
 
     def close(self) -> None:
         self._server.shutdown()

@@ -62,6 +62,7 @@ class Lab:
         keep: Path | None = None,
         executor: Executor = "ray",
         replicas: int = 1,
+        rehearse: bool = False,
     ) -> AsyncIterator[Self]:
         """``async with Lab.start() as lab``. Raises UsageError without Ray, LabError if it does not start.
 
@@ -77,7 +78,13 @@ class Lab:
         try:
             lab_id = f"lab-{secrets.token_hex(4)}"
             layout = layouts.plan(
-                folder, lab_id, real_vllm=real_vllm, fault=fault, executor=executor, replicas=replicas
+                folder,
+                lab_id,
+                real_vllm=real_vllm,
+                fault=fault,
+                executor=executor,
+                replicas=replicas,
+                rehearse=rehearse,
             )
             process = await _spawn(layout)
         except BaseException:
@@ -190,6 +197,7 @@ def make_cluster(layout: Layout, ports: dict[str, int]) -> Cluster:
             pipeline_parallel=len(layout.nodes) // layout.replicas,
             data_parallel=layout.replicas,
             executor=layout.executor,
+            rehearse="yes" if layout.rehearse else "no",
             master_port=layout.master_port,
             data_parallel_port=layout.data_parallel_port,
             host=head.ip,

@@ -61,6 +61,7 @@ class Layout(Struct, frozen=True):
     #: serve.executor, and how many replicas: one over both nodes, or one on each.
     executor: Executor = "ray"
     replicas: int = 1
+    rehearse: bool = False
     #: Where the ranks, and the replicas, meet.
     master_port: int = 0
     data_parallel_port: int = 0
@@ -130,6 +131,7 @@ def plan(
     fault: str = "",
     executor: Executor = "ray",
     replicas: int = 1,
+    rehearse: bool = False,
 ) -> Layout:
     """Choose addresses and ports nobody uses. ``real_vllm`` None: real vLLM if this Python has it.
 
@@ -157,6 +159,7 @@ def plan(
         fault=fault,
         executor=executor,
         replicas=replicas,
+        rehearse=rehearse,
         master_port=ports[6],
         data_parallel_port=ports[7],
     )

@@ -51,9 +51,7 @@ def ask(known: Known, done: Results) -> Question | None:
     if known.cluster.weights.fetch != "ask" or "fetch" in done.answers or not text:
         return None
     why = "Every node needs the whole model: each loads its own part from its own disk."
-    return Question(
-        "fetch", text, "choice", _CHOICES, "once", field="weights.fetch", why=why, unattended="once"
-    )
+    return Question("fetch", text, "choice", _CHOICES, "once", why=why, unattended="once")
 
 
 def plan(known: Known, done: Results) -> str:

@@ -49,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument("--data-parallel-address", default="127.0.0.1")
     serve.add_argument("--headless", action="store_true")
     serve.add_argument("--served-model-name", default="")
+    serve.add_argument("--load-format", default="auto")
     serve.add_argument("--max-model-len", type=int, default=8192)
     serve.add_argument("--api-key", default=os.environ.get("VLLM_API_KEY", ""))
     return parser
@@ -112,6 +113,16 @@ def _without_ray(options: argparse.Namespace) -> None:
     _run(options, sock, ranks.intact, ranks.intact)
 
 
+def _sizes(options: argparse.Namespace) -> None:
+    """Made-up numbers in vLLM's words, as of a model of 2 GiB; one line for each worker."""
+    world = options.tensor_parallel_size * options.pipeline_parallel_size
+    for _ in range(world * max(1, options.data_parallel_size)):
+        log(f"Model loading took {2 / world:.2f} GiB memory and 0.1 seconds")
+    log("GPU KV cache size: 1,000,000 tokens")
+    each = options.max_model_len
+    log(f"Maximum concurrency for {each:,} tokens per request: {1_000_000 / each:.2f}x")
+
+
 def _run(
     options: argparse.Namespace,
     sock: socket.socket,
@@ -121,6 +132,8 @@ def _run(
     """``reachable``: asked before each chat, which needs all nodes; /health does not ask."""
     from wizard_steps.lab.standins import openai_api
 
+    if options.load_format == "dummy":
+        _sizes(options)
     for stage in ("Loading weights (none: simulated)", "torch.compile (nothing to compile: simulated)"):
         time.sleep(STAGE)
         log(stage)

@@ -193,8 +193,11 @@ def fetch(spec: dict[str, Any]) -> None:
             one.commit, one.files = listing(spec, os.environ.get("HF_TOKEN", ""))
             one.save("fetching")
             one.download()
-    except BaseException:
-        one.save("failed")
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            one.save("failed")
+        if isinstance(error, OSError) and error.errno and not error.filename:
+            error.filename = folder_of(spec)
         raise
     one.save("complete")
     size, took = sum(int(f["size"]) for f in one.files), time.monotonic() - began

@@ -243,8 +243,11 @@ def share(spec: dict[str, Any]) -> None:
     if not model.source:
         try:
             Puller(model).run()
-        except BaseException:
+        except BaseException as error:
             model.state = "failed"
+            # A write into an open file does not say which one.
+            if isinstance(error, OSError) and not error.filename:
+                error.filename = model.folder
             raise
     linger(followers)
 

@@ -1,0 +1,129 @@
+"""`vllm serve` over the Ray cluster: on the head or, if that has no GPU, on the first node with GPUs.
+
+vLLM waits up to 30 minutes for GPUs it will never get, saying so after 10 s: that first line is the end
+here. A vLLM that waits ignores SIGINT and SIGTERM, so it is ended with SIGKILL.
+"""
+
+from __future__ import annotations
+
+from wizard_steps.engine.step import Known
+from wizard_steps.milestones import alive, model, running, vllm
+from wizard_steps.milestones.common import failure, placed
+from wizard_steps.milestones.vllm import NO_PLACE, READY
+from wizard_steps.model import Check, Node, Result, Results, Round, Verdict
+from wizard_steps.node.place import SERVE
+from wizard_steps.node.remote import Look
+
+
+def rounds(known: Known, done: Results) -> Round | None:
+    head, place, service = known.server, placed(known), vllm.service(known, known.server)
+    if not done.has("look"):
+        return Round(work=((head, place.look(service)), *model.work(known)))
+    if _blocked(known, done) or done.has("stop"):
+        return None
+    if question := running.question(known, done, [service]):
+        return Round(questions=(question,))
+    if running.refused(known, done, service):
+        return None
+    keep = running.keeps(known, done, service)
+    if not keep and _look(done, head).ours and not done.has("clear"):
+        return Round(work=((head, place.stop(head, SERVE, key="clear", grace=5)),))
+    if (clear := done.get("clear", head)) is not None and not clear.ok and clear.reason != "dry":
+        return None
+    if not keep and not done.has("launch"):
+        return Round(work=((head, place.launch(service)),))
+    started = done.get("launch", head)
+    if started is not None and not started.ok and started.reason != "dry":
+        return None
+    if not done.has("log"):
+        limit = float(known.cluster.serve.ready_timeout)
+        return Round(work=((head, place.follow(service, "log", limit, vllm.over, vllm.health(known))),))
+    if vllm.ready(log := done.get("log", head)):
+        return None
+    if log is not None and log.reason in ("lost", "cancelled"):
+        return None  # only the line to it broke; vLLM may be fine, and the next walk finds it
+    return Round(work=((head, place.stop(head, SERVE, grace=5)), *alive.looks(known)))
+
+
+def judge(known: Known, done: Results) -> Verdict:
+    head = known.server
+    problems = _blocked(known, done)
+    if problems:
+        return Verdict(False, "nothing was started", tuple(problems))
+    service = vllm.service(known, head)
+    if running.refused(known, done, service) and (differs := running.check(known, done, service, "vLLM")):
+        return Verdict(False, "vLLM runs with other values than the cluster file has", (differs,))
+    if (clear := done.get("clear", head)) is not None and not clear.ok:
+        return Verdict(False, "the vLLM that runs could not be ended", (failure(clear, head),))
+    launch, log = done.get("launch", head), done.get("log", head)
+    if launch is not None and not launch.ok:
+        return Verdict(False, "vllm serve could not be started", (failure(launch, head),))
+    if vllm.ready(log):
+        url = f"http://{known.ip(known.server)}:{known.cluster.serve.port}/v1"
+        again = "started anew" if done.get("clear", head) else "started"
+        check = running.check(known, done, service, "vLLM") or Check("vLLM", True, again, READY, head.name)
+        return Verdict(True, f"vLLM serves {known.cluster.serve.name} at {url}", (check,), {"url": url})
+    checks = [*alive.dead(known, done), _why(known, log), *_gone(done, head)]
+    return Verdict(False, "vLLM did not become ready", tuple(checks))
+
+
+def _look(done: Results, node: Node) -> Look:
+    result = done.get("look", node)
+    return Look(result.text if result else "")
+
+
+def _blocked(known: Known, done: Results) -> list[Check]:
+    head, serve = known.server, known.cluster.serve
+    result = done.get("look", head)
+    if result is None or not result.ok:
+        return [failure(result, head)]
+    checks = []
+    look = Look(result.text)
+    if look.listening and not look.ours:
+        who = placed(known).who(look, result.text)
+        found = f"port {serve.port} is taken by a process milepost did not start ({who})"
+        checks.append(Check("port", False, found, "a free port", head.name, "end it, or edit serve.port"))
+    return checks + model.checks(known, done)
+
+
+def _why(known: Known, log: Result | None) -> Check:
+    if log is None:
+        return failure(log, known.server)
+    serve = known.cluster.serve
+    if log.reason == "lost":
+        hint = "what was started goes on without the wizard: retry, and its log is followed again"
+        return Check("connection", False, failure(log, known.server).found, READY, known.server.name, hint)
+    waiting = next((line for line in log.lines if NO_PLACE in line), None)
+    if waiting is not None:
+        return Check(
+            "placement",
+            False,
+            f"Ray cannot place the workers: {waiting.strip()[:300]}",
+            _free_gpus(known, waiting),
+            known.server.name,
+            "lower TP or PP, or free GPUs that another job holds (ray status shows them)",
+        )
+    first = vllm.first_error(log)
+    limit = f"not ready within {serve.ready_timeout} s; " if log.reason == "timeout" else ""
+    found = f"{limit}first error: {first}" if first else f"{limit}{failure(log, known.server).found}"
+    return Check("vLLM", False, found, READY, known.server.name, "the first error is the cause, not the last")
+
+
+def _free_gpus(known: Known, waiting: str) -> str:
+    """What vLLM asked Ray for: read from its own line, for extra flags can change TP and PP."""
+    serve = known.cluster.serve
+    asked = waiting.count("'GPU':") or serve.world_size
+    if asked == serve.world_size:
+        if serve.data_parallel > 1:
+            return f"{serve.split} = {serve.total_ranks} free GPUs"
+        return f"TP x PP = {serve.tensor_parallel} x {serve.pipeline_parallel} = {asked} free GPUs"
+    return f"{asked} free GPUs; the cluster has {known.cluster.total_gpus}"
+
+
+def _gone(done: Results, node: Node) -> list[Check]:
+    stop = done.get("stop", node)
+    if stop is None or stop.ok:
+        return []
+    return [
+        Check("cleaned up", False, stop.lines[-1] if stop.lines else stop.reason, "vLLM ended", node.name)
+    ]

@@ -92,7 +92,7 @@ def shape_of(
     told = facts.get(REHEARSED)
     if shape is None or not rehearsed or not isinstance(told, Mapping) or told.get("model") != model:
         return shape, why
-    numbers = {name: told.get(name, 0) for name in ("weights", "room", "tokens", "longest", "workers")}
+    numbers = {name: told.get(name, 0) for name in Said.__struct_fields__}
     whole = {name: value if isinstance(value, int) and value > 0 else 0 for name, value in numbers.items()}
     return applied(shape, Said(**whole), "the rehearsal"), ""
 

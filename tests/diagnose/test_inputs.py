@@ -11,12 +11,14 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.helpers.case_runner import CLUSTER
 from tests.helpers.diagnose_help import FAILURE, NOISE
 from tests.helpers.sshd import Bed, free_port
 from wizard_steps.cluster.file import parse
-from wizard_steps.diagnose import diagnose, diagnose_streams
+from wizard_steps.diagnose import diagnose, diagnose_streams, walk_events
 from wizard_steps.diagnose.inputs import streams
 from wizard_steps.errors import UsageError
 from wizard_steps.facts.logs import collect, command, parts
@@ -136,3 +138,38 @@ async def test_logs_come_over_a_real_ssh_server(ssh_bed: Bed, tmp_path: Path) ->
     assert (first.name, "gpu-memory") in [(f.node, f.family) for f in found]
     assert (second.name, "ssh") in [(f.node, f.family) for f in found]
     assert sorted(home.rglob("*")) == before
+
+
+ENDED = (
+    b'{"event":"walk-started","t":0}\n'
+    b'{"event":"judged","verdict":{"checks":[{"hint":"CUDA out of memory"}]}}\n'
+    b'{"event":"command-ended","t":1,"run":0,"node":"gpu-b","code":-1,"reason":"lost","detail":"DETAIL"}\n'
+)
+
+
+def test_what_a_walk_says_of_a_node_is_read_from_its_events(tmp_path: Path) -> None:
+    said = b"connect to host gpu-b port 22: Connection refused"
+    (tmp_path / "events.jsonl").write_bytes(ENDED.replace(b"DETAIL", b"ssh: " + said))
+    found = diagnose_streams(streams([str(tmp_path)]))
+    assert [(f.family, f.node, f.evidence[0].line) for f in found] == [("ssh", "gpu-b", 3)]
+
+
+def test_the_advice_of_a_walk_and_a_login_that_worked_are_no_failure(tmp_path: Path) -> None:
+    quiet = ENDED.replace(b'"lost"', b'"exit"').replace(b"DETAIL", b"ssh: connect: Connection refused")
+    (tmp_path / "events.jsonl").write_bytes(quiet)
+    assert diagnose_streams(streams([str(tmp_path)])) == []
+
+
+def test_events_of_another_program_are_read_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "events.jsonl").write_text(
+        '{"message": "RuntimeError: CUDA out of memory. Tried to allocate"}\n'
+    )
+    (tmp_path / "prompts.jsonl").write_text('{"message": "No space left on device"}\n')
+    assert [f.family for f in diagnose_streams(streams([str(tmp_path)]))] == ["gpu-memory"]
+
+
+@given(st.binary(max_size=400))
+def test_damaged_events_never_raise(data: bytes) -> None:
+    opened = walk_events.opened(lambda: io.BytesIO(b'{"event":"walk-started"}\n' + data))
+    with opened() as file:
+        assert file.read().count(b"\n") <= data.count(b"\n") + 2

@@ -210,3 +210,12 @@ def test_a_flood_of_anything_is_read_once(text: str) -> None:
         stream.feed(cleaner.feed(data[at : at + 65536]))
     stream.feed(cleaner.end())
     stream.end()
+
+
+def test_plain_values_are_cleaned_wherever_a_text_stands() -> None:
+    secret = "a-long-secret-value"
+    found = Redactor([secret]).tree(
+        {"env": {secret: f"x{secret}"}, "nodes": [{"host": secret, "gpus": 8}, None]}
+    )
+    assert secret not in str(found)
+    assert found["nodes"][0]["gpus"] == 8

@@ -109,4 +109,5 @@ def test_every_python_that_a_step_starts_is_isolated() -> None:
                 loose.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()}")
     shown = [line for line in loose if "importlib.metadata as m" in line or "RUN python3" in line]
     assert loose == shown
-    assert "-I -m pip" in install_command(Known(parse(CLUSTER))).text
+    known = Known(parse(CLUSTER))
+    assert "-I -m pip" in install_command(known, known.head).text

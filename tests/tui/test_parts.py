@@ -19,7 +19,7 @@ from tui.app.form import cluster_of, form_of, save
 from tui.app.index import ByteIndex
 from tui.app.log import LogDoc, LogStore
 from tui.app.phase import PhaseWatch
-from tui.app.text import duration, safe, wrapped
+from tui.app.text import duration, plain_fences, safe, wrapped
 from wizard_steps.cluster.edit import with_value
 from wizard_steps.diagnose import Finding
 from wizard_steps.errors import UsageError
@@ -260,3 +260,11 @@ def test_own_checks_come_first_and_guesses_last() -> None:
     assert places == sorted(places)
     assert "◆ cause  " in text
     assert "◆ guess  " in text
+
+
+def test_code_without_a_language_is_text() -> None:
+    assert plain_fences("a\n\n    x = 1\n      y\n\nb\n") == "a\n\n```text\nx = 1\n  y\n```\n\nb\n"
+    assert plain_fences("    x\n") == "```text\nx\n\n```"
+    assert plain_fences("```\nx\n```\n```toml\ny\n```\n") == "```text\nx\n```\n```toml\ny\n```\n"
+    assert plain_fences("- item\n\n    more of it\n") == "- item\n\n    more of it\n"
+    assert plain_fences("") == ""

@@ -119,3 +119,11 @@ def test_walk_screen(snap_compare: Any, key: str, view: str, size: tuple[int, in
         await pilot.pause(0.5)
 
     assert snap_compare(WatchApp(playback), terminal_size=size, run_before=to_the_end)
+
+
+def test_the_readme_shows_the_screen_as_it_is() -> None:
+    """Copy the file after an update of the snapshots."""
+    root = Path(__file__).parents[2]
+    here = root / "tests/tui/__snapshots__/test_pictures/test_walk_screen[1-compare-120x40].svg"
+    assert (root / "snapshots/pictures/compare.svg").read_bytes() == here.read_bytes()
+    assert "snapshots/pictures/compare.svg" in (root / "README.md").read_text(encoding="utf-8")

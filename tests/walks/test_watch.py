@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from tests.helpers.tui_fakes import plain, until
 from tests.helpers.walk_maker import make, record, settled_plan
@@ -257,3 +258,12 @@ def test_on_a_real_terminal_it_plays_and_q_leaves_with_status_0(folder: Path) ->
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert b"nothing was run" in seen
     assert b"Traceback" not in seen
+
+
+async def test_a_change_of_the_cluster_file_that_is_not_todays_is_told(tmp_path: Path) -> None:
+    await record(tmp_path / "w")
+    walk = walks.load(tmp_path / "w")
+    edit = ev.ClusterEdited(0.0, "serve.model", "m", {"nodes": 3})
+    playback = Playback(replace(walk, events=(*walk.events, edit)))
+    assert playback.unread == 1
+    assert Playback(walk).unread == 0

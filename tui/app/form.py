@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,28 +11,35 @@ from typing import Any
 import msgspec
 
 from tui.app.fields import as_text
+from wizard_steps.cluster.address import address
 from wizard_steps.cluster.edit import like
 from wizard_steps.cluster.file import Cluster, NodeEntry, dump, load, problems
 from wizard_steps.cluster.words import own_words
 from wizard_steps.errors import UsageError
-from wizard_steps.plan import PATHS
 
 #: Fields below the nodes: name in the cluster file, label, what it is.
 FIELDS = (
     ("name", "Name", "of this cluster, for files and recordings"),
-    ("path", "Path", f"how vLLM runs: {' or '.join(PATHS)}"),
-    ("venv", "Environment", "Python environment, at the same path on every node"),
+    ("path", "Path", "how vLLM runs on the machines"),
+    ("venv", "Environment", "folder of the Python environment, at the same path on every node"),
+    ("docker.image", "Image", "empty: vLLM's official image for the version in the file"),
     ("serve.model", "Model", "Hugging Face id, or a path that every node has"),
     ("serve.tensor_parallel", "TP", "GPUs each layer is cut over: stay inside a machine"),
     ("serve.pipeline_parallel", "PP", "stages of whole layers, across machines: TP x PP GPUs in all"),
+    ("serve.executor", "Joined by", "what joins the machines for vLLM"),
     ("serve.port", "Port", "of the API, on the head"),
     ("serve.api_key", "API key", "without one, everybody who reaches the port may use the model"),
     ("ray.auth", "Ray token", "without one, who reaches Ray may run code on the nodes"),
     ("serve.extra_flags", "More flags", "for vllm serve, as you would type them"),
+    ("ssh.identity", "SSH key", "file of a private key; empty: the keys that ssh itself would use"),
 )
+#: Fields that only one path has.
+ONLY = {"venv": "bare-metal", "docker.image": "docker"}
 
 #: Fields with a few answers: what the cluster file holds -> the words for it.
 CHOICES = {
+    "path": {"bare-metal": "bare metal: a Python environment", "docker": "Docker: vLLM's image"},
+    "serve.executor": {"ray": "Ray", "mp": "vLLM's own launcher, without Ray"},
     "serve.api_key": {"false": "not asked for", "true": "clients must give one: you are asked for it"},
     "ray.auth": {"off": "left to Ray", "token": "one for all nodes, made by milepost"},
 }
@@ -72,8 +80,9 @@ def form_of(cluster: Cluster) -> Form:
     return Form(nodes, values)
 
 
-def cluster_of(form: Form, base: Cluster) -> Cluster:
-    """The cluster a form describes; what it does not ask comes from ``base``.
+def cluster_of(form: Form, base: Cluster, whole: bool = True) -> Cluster:
+    """The cluster a form describes; what it does not ask comes from ``base``. Not ``whole``: its machines
+    alone have to be right, for they are asked how many GPUs they have.
 
     Raises UsageError that begins with the field.
     """
@@ -93,8 +102,36 @@ def cluster_of(form: Form, base: Cluster) -> Cluster:
         where = path.rstrip("`") or "nodes"
         raise UsageError(f"{where}: {own_words(where, message)}") from None
     for where, message in problems(cluster):
-        raise UsageError(f"{where}: {message}")
+        if whole or where.startswith("nodes"):
+            raise UsageError(f"{where}: {message}")
     return cluster
+
+
+def labelled(problem: str, hosts: Sequence[str]) -> tuple[str, str]:
+    """(field, message) of an error of the form, the message with the label that the form shows."""
+    where, _, message = problem.partition(": ")
+    machine = re.fullmatch(r"nodes\[(\d{1,4})\](?:\.(\w+))?", where)
+    if machine is not None:
+        number = int(machine[1])
+        host = hosts[number].strip() if number < len(hosts) else ""
+        column = _COLUMNS.get(machine[2] or "host", machine[2] or "")
+        return where, f"Machine {number + 1}{f' ({host})' if host else ''}, {column}: {message}"
+    label = next((label for name, label, _ in FIELDS if where == name), "")
+    return (where, f"{label}: {message}") if label else ("", problem)
+
+
+#: What the form calls the fields of a machine.
+_COLUMNS = {"host": "SSH host", "gpus": "GPUs", "fabric_ip": "IP for GPU traffic", "role": "role"}
+
+
+def spoken(host: str) -> str:
+    """How what is typed as host is understood: user, host and port apart."""
+    found = address(host) if host.strip() else None
+    if found is None:
+        return "" if not host.strip() else f"{host.strip()}: not read as host, user@host or user@host:port"
+    user = f"user {found.user}" if found.user else "user: as ssh has it"
+    port = f"port {found.port}" if found.port else "port: as ssh has it"
+    return f"ssh to host {found.host}, {user}, {port}"
 
 
 def _node(number: int, node: NodeForm, before: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from functools import lru_cache
 from tui.app.form import Form, NodeForm
 from wizard_steps.advisor.here import known
 from wizard_steps.advisor.plan import Box
-from wizard_steps.advisor.sits import Sits, sits
+from wizard_steps.advisor.sits import Sits, sits, whole
 
 #: As in the cluster file.
 _MOST_GPUS = 1024
@@ -28,6 +28,19 @@ def split_line(form: Form) -> Sits:
             return Sits("bad", f"How many GPUs has {_name(node, place)}? A number from 1 to {_MOST_GPUS}.")
         boxes.append(Box(_name(node, place), gpus))
     return sits(boxes, tp, pp, _known(form.values["serve.model"].strip()))
+
+
+def advised(form: Form) -> tuple[int, int] | None:
+    """TP and PP that take the most GPUs with every layer inside one machine; with room for the weights where
+    their size is known."""
+    nodes = sorted(form.nodes, key=lambda node: node.role != "head")
+    counts = [_number(node.gpus, _MOST_GPUS) if node.gpus.strip() != "0" else 0 for node in nodes]
+    if any(count is None for count in counts):
+        return None
+    boxes = [
+        Box(_name(node, n), count) for n, (node, count) in enumerate(zip(nodes, counts, strict=True)) if count
+    ]
+    return whole(boxes, _known(form.values["serve.model"].strip()).shape) if boxes else None
 
 
 def _number(text: str, most: int = 10**6) -> int | None:

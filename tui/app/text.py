@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 
 from rich.cells import cell_len, chop_cells
 
@@ -84,3 +85,29 @@ def is_picture(text: str) -> bool:
 def spinner(now: float) -> str:
     """The spinner's picture at a time in seconds."""
     return SPINNER[int(now * 10) % len(SPINNER)]
+
+
+def plain_fences(prose: str) -> str:
+    """Markdown whose code blocks without a language are text: a guessed language colours them as errors."""
+    found: list[str] = []
+    fenced = indented = False
+    for line in [*prose.split("\n"), ""]:
+        if line.lstrip().startswith("```"):
+            line = line.rstrip() + "text" if not fenced and line.strip() == "```" else line
+            fenced = not fenced
+        elif not fenced and line.startswith("    "):
+            if not indented and _opens(found):
+                found.append("```text")
+                indented = True
+            line = line[4:] if indented else line
+        elif indented and line.strip():
+            found[len("\n".join(found).rstrip("\n").split("\n")) :] = ["```", ""]
+            indented = False
+        found.append(line)
+    return "\n".join([*found[:-1], "```"] if indented else found[:-1])
+
+
+def _opens(before: Sequence[str]) -> bool:
+    """Whether an indented line after these is code: a blank line is above it, and no list."""
+    words = next((line.strip() for line in reversed(before) if line.strip()), "")
+    return (not before or not before[-1].strip()) and not words.startswith(("- ", "* ", "1."))

@@ -36,6 +36,17 @@ class WatchApp(MilepostApp):
         self._walk_screen = WatchScreen(lesson)
         self._life = WatchLife(self, playback, False, None, self._no_engine, None)
 
+    def on_ready(self) -> None:
+        if number := self.playback.unread:
+            what = "1 change" if number == 1 else f"{number} changes"
+            self.notify(
+                f"{what} of the cluster file in this recording cannot be read by this milepost; "
+                "the values from before are shown.",
+                severity="warning",
+                markup=False,
+                timeout=20,
+            )
+
     @staticmethod
     def _no_engine(*_: object) -> Playback:
         raise RuntimeError("a recording needs no engine of its own")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Horizontal
+from textual.message import Message
+from textual.suggester import SuggestFromList
 from textual.widgets import Button, Input, Static
 
 from tui.app.form import CHOICES, Form, NodeForm
@@ -17,15 +20,23 @@ from tui.app.text import safe_block
 class NodeRow(Horizontal):
     """One machine: SSH host or alias, role, GPUs, address for GPU traffic."""
 
-    def __init__(self, node: NodeForm) -> None:
+    def __init__(self, node: NodeForm, known: Sequence[str] = ()) -> None:
+        """``known``: hosts of the ssh configuration, proposed while one is typed."""
         super().__init__(classes="node-row")
         self._node = node
+        self._known = known
 
     def compose(self) -> ComposeResult:
-        yield Input(self._node.host, placeholder="ssh host or alias", classes="host", compact=True)
+        yield Input(
+            self._node.host,
+            placeholder="user@host:port or alias",
+            classes="host",
+            compact=True,
+            suggester=SuggestFromList(self._known) if self._known else None,
+        )
         yield Button(self._node.role, classes="role", compact=True)
         yield Input(self._node.gpus, placeholder="GPUs", classes="gpus", compact=True)
-        yield Input(self._node.fabric_ip, placeholder="found in step 2", classes="ip", compact=True)
+        yield Input(self._node.fabric_ip, placeholder="asked for in step 3", classes="ip", compact=True)
         yield Button("remove", classes="remove", compact=True)
 
     @property
@@ -34,6 +45,13 @@ class NodeRow(Horizontal):
             return self.query_one(f".{name}", Input).value
 
         return NodeForm(text("host"), self._node.role, text("gpus"), text("ip"), self._node.base)
+
+    def fill(self, gpus: int | None, fabric_ip: str) -> None:
+        """What the machine itself has said; an address that was typed stays."""
+        if gpus is not None:
+            self.query_one(".gpus", Input).value = str(gpus)
+        ip = self.query_one(".ip", Input)
+        ip.value = ip.value or fabric_ip
 
     def set_role(self, role: str) -> None:
         self._node.role = role
@@ -50,13 +68,20 @@ class Choice(Button):
         # While a button looks pressed it takes no key: a second answer would be lost.
         self.active_effect_duration = 0
 
+    class Changed(Message):
+        """Another answer was chosen."""
+
     def next(self) -> None:
         values = list(self._words)
-        self.value = values[(values.index(self.value) + 1) % len(values)]
-        self.label = self._label(self.value)
+        self.set_value(values[(values.index(self.value) + 1) % len(values)])
+
+    def set_value(self, value: str) -> None:
+        self.value = value
+        self.label = self._label(value)
+        self.post_message(self.Changed())
 
     def _label(self, value: str) -> str:
-        return f"‹ {self._words[value]} ›"
+        return f"‹ {self._words.get(value, value)} ›"
 
 
 class SplitLine(Static):
@@ -67,3 +92,15 @@ class SplitLine(Static):
         for grade in ("doubt", "bad"):
             self.set_class(found.grade == grade, f"-{grade}")
         self.update(Text(safe_block(found.text)))
+
+
+def field_widget(where: str, value: str) -> Input | Choice:
+    """What a field of the cluster file is typed or chosen in."""
+    if where in CHOICES:
+        return Choice(where, value, id=field_id(where))
+    return Input(value, id=field_id(where), compact=True)
+
+
+def field_id(where: str) -> str:
+    """The id of a field's widget."""
+    return "f-" + where.replace(".", "-").replace("_", "-")

@@ -39,6 +39,7 @@ def problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
     yield from _node_problems(cluster)
     yield from _serve_problems(cluster)
     yield from _docker_problems(cluster)
+    yield from _install_problems(cluster)
     if (node := cluster.weights.node) and node not in (names := [n.name for n in cluster.node_list]):
         yield "weights.node", f"{node!r} is no node of this file; it has {', '.join(names)}"
     tables = {"env": cluster.env, **{f"nodes[{i}].env": entry.env for i, entry in enumerate(cluster.nodes)}}
@@ -170,6 +171,20 @@ def secret_flag(word: str) -> bool:
     name = name.lstrip("-").replace("_", "-").lower()
     short = any(flag.startswith(name) and len(name) > least for flag, least in _KEY_FLAGS.items())
     return short or bool(_SECRET_FLAG.search(name))
+
+
+def _install_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
+    """Addresses without a password: the file holds no secrets, and a command line shows all of them."""
+    install = cluster.install
+    values = {"index_url": install.index_url, "proxy": install.proxy}
+    values |= {f"find_links[{i}]": link for i, link in enumerate(install.find_links)}
+    for name, value in values.items():
+        if re.match(r"[a-z][a-z0-9+.-]*://[^/?#]*@", value, re.IGNORECASE):
+            yield f"install.{name}", "has a name or password in it; put them into ~/.netrc on the nodes"
+        elif value.startswith("-"):
+            yield f"install.{name}", "must not begin with -"
+        elif name in ("index_url", "proxy") and value and not re.match(r"(https?|file|socks5h?)://", value):
+            yield f"install.{name}", f"{value!r} is not an address such as https://host/path"
 
 
 def _docker_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:

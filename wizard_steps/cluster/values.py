@@ -152,6 +152,20 @@ class Fabric(Struct, frozen=True, forbid_unknown_fields=True):
     fail_below: Annotated[float, Meta(ge=0, le=1)] = 0.25
 
 
+class Install(Struct, frozen=True, forbid_unknown_fields=True):
+    """How vLLM and Ray are installed on bare metal. [env] reaches the installer too.
+
+    tool        auto: uv where a node has it, else pip.
+    index_url   a package index in place of PyPI; find_links: folders or pages of wheels beside it.
+    proxy       for the installer, where a node has no way out of its own.
+    """
+
+    tool: Literal["auto", "uv", "pip"] = "auto"
+    index_url: str = ""
+    find_links: tuple[str, ...] = ()
+    proxy: str = ""
+
+
 class Weights(Struct, frozen=True, forbid_unknown_fields=True):
     """How the model comes onto the nodes before vLLM starts.
 
@@ -196,6 +210,7 @@ class Cluster(Struct, frozen=True, dict=True, forbid_unknown_fields=True):
     ssh: Ssh = field(default_factory=Ssh)
     docker: Docker = field(default_factory=Docker)
     fabric: Fabric = field(default_factory=Fabric)
+    install: Install = field(default_factory=Install)
     weights: Weights = field(default_factory=Weights)
     load: Load = field(default_factory=Load)
     env: dict[EnvName, str] = field(default_factory=dict)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msgspec.structs import replace
 
-from wizard_steps.diagnose import Action, Finding, Fix, Source, advice, diagnose
+from wizard_steps.diagnose import Action, Finding, Fix, Source, advice, blanks, diagnose
 from wizard_steps.diagnose.values import plain
 from wizard_steps.engine.step import Known, standard_variables
 from wizard_steps.recording.spool import Spool
@@ -18,8 +17,6 @@ from wizard_steps.recording.state import Run, State
 _LAST = 2 * 1024 * 1024
 #: What our own script says of a node has its own judge; its noise is no failure.
 _JUDGED = "facts"
-#: Words of a command that stand for a value.
-_WORD = re.compile(r"\b(?:HEAD_IP|HEAD|NODE|HOST|USER|THIS_NODE_IP|IMAGE|MODEL|MODEL_PATH|VERSION)\b")
 #: Kinds that say what happened. A guess or a remark must not stand above the checks of the gate.
 _SAID = ("cause", "effect", "wrapper")
 
@@ -58,10 +55,8 @@ def _in_cluster(finding: Finding, cluster: Mapping[str, Any]) -> Finding:
         "VERSION": ray.get("version"),
     }
     safe = plain({word: value for word, value in known.items() if isinstance(value, str)})
-    actions = tuple(
-        Action(a.text, _WORD.sub(lambda m: safe.get(m[0], m[0]), a.command)) for a in finding.try_
-    )
-    return replace(finding, try_=actions)
+    actions = tuple(Action(a.text, blanks.filled(a.command, safe)) for a in finding.try_)
+    return blanks.closed(replace(finding, try_=actions))
 
 
 def _table(cluster: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -79,7 +74,7 @@ def advised(text: str) -> str:
     finding = advice(text)
     if finding is None:
         return ""
-    actions = (f"{a.text} `{a.command}`" if a.command else a.text for a in finding.try_)
+    actions = (f"{a.text} `{a.command}`" if a.command else a.text for a in blanks.closed(finding).try_)
     return " ".join([finding.cause, *actions])
 
 

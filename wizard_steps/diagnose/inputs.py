@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
+from wizard_steps.diagnose import walk_events
 from wizard_steps.diagnose.model import Source
 from wizard_steps.errors import UsageError
 
@@ -24,6 +25,8 @@ _SKIPPED = (
     ".toml", ".yaml", ".yml", ".py", ".sh", ".pid", ".sock", ".jsonl", ".md",
 )  # fmt: skip
 _OWN = {"diagnosis.txt", "diagnosis.json", "summary.txt", "meta.json", "check.txt", "README.md"}
+#: What a walk is recorded in; other programs use the name as well.
+_EVENTS = "events.jsonl"
 #: Folders of this name hold logs of one machine: they name no node.
 _NO_NODE = {"logs", "log", "out", "old", "walk", "tmp", "ray", "events", "var", "export", "archive"}
 
@@ -83,9 +86,13 @@ def _folder(node: str, folder: Path) -> list[Stream]:
     names = [file.relative_to(folder.resolve()) for file in files]
     nodes = _nodes(names)
     return [
-        (Source(str(folder / name), "", node or nodes(name)), lambda file=file: file.open("rb"))  # type: ignore[misc]
+        (Source(str(folder / name), "", node or nodes(name)), _opened(file))
         for file, name in zip(files, names, strict=True)
     ]
+
+
+def _opened(file: Path) -> Callable[[], BinaryIO]:
+    return _member(file.name, lambda: file.open("rb"))
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -107,7 +114,7 @@ def _is_log(name: str) -> bool:
     return (
         not base.startswith(".")
         and base not in _OWN
-        and not base.endswith(_SKIPPED)
+        and (base == _EVENTS or not base.endswith(_SKIPPED))
         and ".facts." not in base
     )
 
@@ -127,6 +134,10 @@ def _nodes(names: Sequence[Path]) -> Callable[[Path], str]:
     return of
 
 
+def _member(name: str, opened: Callable[[], BinaryIO]) -> Callable[[], BinaryIO]:
+    return walk_events.opened(opened) if name.rsplit("/", 1)[-1] == _EVENTS else opened
+
+
 def _tar(node: str, path: Path) -> list[Stream]:
     archive = tarfile.open(path)  # noqa: SIM115 (its members are read later)
     members = [m for m in archive if m.isreg() and m.size and _is_log(m.name)][:MOST]
@@ -134,7 +145,7 @@ def _tar(node: str, path: Path) -> list[Stream]:
     return [
         (
             Source(f"{path}:{m.name}", "", node or nodes(Path(m.name))),
-            lambda m=m: cast(BinaryIO, archive.extractfile(m)),  # type: ignore[misc]
+            _member(m.name, lambda m=m: cast(BinaryIO, archive.extractfile(m))),  # type: ignore[misc]
         )
         for m in members
     ]
@@ -147,7 +158,7 @@ def _zip(node: str, path: Path) -> list[Stream]:
     return [
         (
             Source(f"{path}:{m.filename}", "", node or nodes(Path(m.filename))),
-            lambda m=m: cast(BinaryIO, archive.open(m)),  # type: ignore[misc]
+            _member(m.filename, lambda m=m: cast(BinaryIO, archive.open(m))),  # type: ignore[misc]
         )
         for m in members
     ]

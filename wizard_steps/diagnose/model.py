@@ -114,3 +114,7 @@ class Finding(Struct, frozen=True):
     time: float | None = None
     #: Why it stands before the next finding; empty for the last one.
     why: str = ""
+    #: The expression of the rule that matched the first line.
+    pattern: str = ""
+    #: Other rules that matched that line, and why they were not taken.
+    rivals: tuple[str, ...] = ()

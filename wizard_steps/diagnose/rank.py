@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from wizard_steps.diagnose import blanks
 from wizard_steps.diagnose.lines import Stamp, unix
 from wizard_steps.diagnose.model import KINDS, Action, Evidence, Finding, Source
 from wizard_steps.diagnose.scan import KEEP, Hit
@@ -45,7 +46,8 @@ class Scanned(Struct, frozen=True):
 
 def findings(scanned: Sequence[Scanned]) -> list[Finding]:
     """All findings, best first. Each kind appears when there is none of a better kind."""
-    placed = _one_per_line(_place(scanned))
+    everything = _place(scanned)
+    placed = _one_per_line(everything)
     groups: dict[tuple[str, str], list[Placed]] = {}
     for item in placed:
         groups.setdefault((item.hit.rule.rule.id, item.node), []).append(item)
@@ -54,9 +56,11 @@ def findings(scanned: Sequence[Scanned]) -> list[Finding]:
     for kinds in (("cause", "effect"), ("hint",), ("guess",), ("unknown",)):
         real = [group for group in ordered if group[0].hit.kind in kinds]
         if real:
-            return _with_confidence(
-                _with_reasons(real, [_finding(group, scanned, redactor) for group in real])
-            )
+            found = [
+                replace(_finding(group, scanned, redactor), rivals=_rivals(group[0], everything))
+                for group in real
+            ]
+            return _with_confidence(_with_reasons(real, found))
     return [_wrapper(ordered[0], scanned, redactor)] if ordered else []
 
 
@@ -99,6 +103,23 @@ def _one_per_line(placed: Iterable[Placed]) -> list[Placed]:
     return sorted(best.values(), key=_key)
 
 
+def _rivals(taken: Placed, everything: Iterable[Placed]) -> tuple[str, ...]:
+    """The rules that matched the same line and were not taken, with the reason."""
+    line = (taken.order[0], taken.hit.number)
+    return tuple(
+        f"{rule.id} ({item.hit.kind}, {round(rule.confidence * 100)} %): {_why_not(taken.hit, item.hit)}"
+        for item in everything
+        if (item.order[0], item.hit.number) == line
+        and (rule := item.hit.rule.rule).id != taken.hit.rule.rule.id
+    )
+
+
+def _why_not(taken: Hit, other: Hit) -> str:
+    if taken.kind != other.kind:
+        return f"its match is only a sign of kind {other.kind}, this one is of kind {taken.kind}"
+    return "less certain of this line"
+
+
 def _strength(hit: Hit) -> tuple[int, float]:
     return (KINDS.index(hit.kind), -hit.rule.rule.confidence)
 
@@ -111,6 +132,7 @@ def _finding(group: list[Placed], scanned: Sequence[Scanned], redactor: Redactor
     if rule.family == "ssh" and first.hit.near:
         values.setdefault("host", first.hit.near)
     safe = plain(values)
+    words = blanks.known(safe, first.node)
     return Finding(
         rule=rule.id,
         family=rule.family,
@@ -118,7 +140,9 @@ def _finding(group: list[Placed], scanned: Sequence[Scanned], redactor: Redactor
         cause=redactor.text(fill(rule.cause, values)),
         node=first.node,
         evidence=tuple(_evidence(item, redactor) for item in group[:KEEP]),
-        try_=tuple(Action(fill(a.text, safe), fill(a.command, safe)) for a in rule.try_),
+        try_=tuple(
+            Action(fill(a.text, safe), blanks.filled(fill(a.command, safe), words)) for a in rule.try_
+        ),
         confidence=rule.confidence if first.hit.kind == rule.kind else min(rule.confidence, WEAK),
         source=rule.source,
         since=rule.since,
@@ -126,6 +150,7 @@ def _finding(group: list[Placed], scanned: Sequence[Scanned], redactor: Redactor
         fixes=rule.fixes,
         values=named,
         time=first.time,
+        pattern=first.hit.pattern,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from wizard_steps.diagnose.blanks import closed
 from wizard_steps.diagnose.model import Evidence, Finding
 
 _LINE = 200
@@ -17,7 +18,8 @@ _KINDS = {"hint": "remark", "guess": "guess", "unknown": "unknown", "wrapper": "
 
 
 def as_text(found: Sequence[Finding], explain: bool = False) -> list[str]:
-    """Lines of plain text, the answer first. ``explain`` shows the context of every line and the rule."""
+    """Lines of plain text, the answer first. ``explain`` shows the context of every line, the
+    expression that matched, and the rules that were not taken."""
     if not found:
         return ["No known failure in this text."]
     lines: list[str] = []
@@ -26,7 +28,7 @@ def as_text(found: Sequence[Finding], explain: bool = False) -> list[str]:
     for number, finding in enumerate(found, 1):
         if number > 1:
             lines.append("")
-        lines.extend(_one(number, finding, explain))
+        lines.extend(_one(number, closed(finding), explain))
     return lines
 
 
@@ -56,6 +58,9 @@ def _one(number: int, finding: Finding, explain: bool) -> list[str]:
     if finding.why and (explain or number == 1):
         lines.append(f"   why this first: {finding.why}")
     lines.append(f"   rule {finding.rule}, from {finding.source}")
+    if explain and finding.pattern:
+        lines.append(f"   pattern: {finding.pattern}")
+        lines.extend(f"   not rule {rival}" for rival in finding.rivals)
     return lines
 
 
@@ -79,4 +84,6 @@ def _versions(finding: Finding) -> str:
 
 def as_json(found: Sequence[Finding]) -> list[dict[str, Any]]:
     """Plain JSON values; the keys are the field names of Finding, with ``try`` for ``try_``."""
-    return msgspec.json.decode(msgspec.json.encode(list(found)), type=list[dict[str, Any]])
+    return msgspec.json.decode(
+        msgspec.json.encode([closed(finding) for finding in found]), type=list[dict[str, Any]]
+    )

@@ -50,6 +50,8 @@ class Hit(Struct, frozen=True):
     groups: dict[str, str]
     order: int
     kind: str
+    #: The expression that matched.
+    pattern: str = ""
     #: A node that the message or its surroundings name, where no prefix does.
     near: str = ""
     before: tuple[str, ...] = ()
@@ -208,6 +210,7 @@ class Scanner:
             groups,
             len(self.hits),
             kind,
+            match.re.pattern,
             near,
             before,
             after,

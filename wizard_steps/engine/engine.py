@@ -90,7 +90,7 @@ class Engine:
     async def walk(self, gated: bool = True) -> ev.Outcome:
         """Walk to the end or to a gate that stays shut. ``gated=False`` (a dry run) never stops."""
         steps = tuple((step.id, step.title) for step in self.plan)
-        plain = msgspec.to_builtins(self.cluster)
+        plain = self._redactor.tree(msgspec.to_builtins(self.cluster))
         self.emit(ev.WalkStarted(self._now(), self.cluster.path, steps, plain, self.cluster.simulated))
         outcome: ev.Outcome = "error"
         detail = ""
@@ -174,9 +174,9 @@ class Engine:
         Raises UsageError when they do not fit.
         """
         self._cluster = with_values(self._cluster, edits)
-        plain = msgspec.to_builtins(self._cluster)
+        plain = self._redactor.tree(msgspec.to_builtins(self._cluster))
         for where, text in edits:
-            self.emit(ev.ClusterEdited(self._now(), where, text, plain))
+            self.emit(ev.ClusterEdited(self._now(), where, self._redactor.text(text), plain))
 
     def _owner(self, where: str, default: int) -> int:
         """The place of the step that settles a field of the cluster file."""

@@ -5,12 +5,16 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 
+from wizard_steps.cluster.devices import environment
+from wizard_steps.cluster.file import Cluster
 from wizard_steps.engine.step import ABOUT_FACTS, FACTS, Bundled, Known, Step
 from wizard_steps.facts.needs import satisfies
+from wizard_steps.milestones import install_lock as lock
 from wizard_steps.milestones.common import everywhere, failure, same_everywhere
 from wizard_steps.model import Check, Cmd, Node, Results, Round, Verdict
 from wizard_steps.node.lines import fields
 from wizard_steps.node.program import program
+from wizard_steps.node.remote import command
 
 _RAYS_PYTHON = "Ray refuses a worker whose Python differs, patch too"
 
@@ -31,20 +35,50 @@ def versions_command(venv: str, key: str = "versions", without_ray: bool = False
     return Cmd(key=key, text=text, timeout=90, show=show)
 
 
-def install_command(known: Known) -> Cmd:
+def install_command(known: Known, node: Node) -> Cmd:
     cluster = known.cluster
     venv = shlex.quote(cluster.venv)
     wanted = [f"vllm=={cluster.serve.vllm_version}"]
     if not cluster.without_ray:
         wanted.append(f"ray[default]=={cluster.ray.version}")
-    packages = " ".join(shlex.quote(word) for word in wanted)
+    flags, packages = command(_flags(cluster)), command(wanted)
+    words = " ".join(filter(None, (flags, packages)))
+    exports = "".join(f"export {k}={shlex.quote(v)}\n" for k, v in _environment(cluster, node).items())
     text = (
+        f"{exports}{_UV[cluster.install.tool]}"
+        f'if [ -n "$uv" ]; then\n'
+        f'[ -x {venv}/bin/python ] || "$uv" venv -q --python python3 {venv} || exit 1\n'
+        f'exec "$uv" pip install --no-progress --python {venv}/bin/python {words}\nfi\n'
         f"[ -x {venv}/bin/python ] || python3 -I -m venv {venv} || exit 1\n"
-        f"exec {venv}/bin/python -I -m pip install --disable-pip-version-check --progress-bar off "
-        f"{packages}\n"
+        f"exec {venv}/bin/python -I -m pip install --disable-pip-version-check --progress-bar off {words}\n"
     )
-    show = f"python3 -m venv {venv} && {venv}/bin/pip install {packages}"
+    show = f"python3 -m venv {venv} && {venv}/bin/pip install {words}"
+    if cluster.install.tool == "uv":
+        show = f"uv venv --python python3 {venv} && uv pip install --python {venv}/bin/python {words}"
     return Cmd(key="install", text=text, mutates=True, timeout=3600, show=show)
+
+
+#: sh text that sets ``uv`` to the program, or to nothing where pip is to install.
+_FIND = "uv=$(PATH=$PATH:$HOME/.local/bin:$HOME/.cargo/bin command -v uv)\n"
+_UV = {
+    "auto": _FIND,
+    "pip": "uv=\n",
+    "uv": _FIND
+    + '[ -n "$uv" ] || { echo "uv is neither in PATH nor in ~/.local/bin: install it, '
+    + 'or set install.tool to auto"; exit 1; }\n',
+}
+
+
+def _flags(cluster: Cluster) -> list[str]:
+    """Those that pip and uv have in common."""
+    index = [f"--index-url={cluster.install.index_url}"] if cluster.install.index_url else []
+    return index + [f"--find-links={link}" for link in cluster.install.find_links]
+
+
+def _environment(cluster: Cluster, node: Node) -> dict[str, str]:
+    proxy = cluster.install.proxy
+    names = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy") if proxy else ()
+    return {**environment(cluster, node), **dict.fromkeys(names, proxy)}
 
 
 class Install(Step):
@@ -52,9 +86,9 @@ class Install(Step):
     title = "Install vLLM"
     short = "install"
     effects: Mapping[str, str] = {"install": "makes the environment and installs the packages into it"}
-    keys = ("versions", "install")
+    keys = ("versions", "install", "packages")
     bundled = (Bundled(("versions",), FACTS, ABOUT_FACTS),)
-    owns = ("venv", r"serve\.vllm_version", r"ray\.version")
+    owns = ("venv", r"install\..*", r"serve\.vllm_version", r"ray\.version")
 
     def rounds(self, known: Known, done: Results) -> Round | None:
         look = versions_command(known.cluster.venv, without_ray=known.cluster.without_ray)
@@ -62,10 +96,13 @@ class Install(Step):
             return everywhere(known.nodes, look)
         todo = [node for node in known.nodes if _reachable(done, node) and not _right(known, done, node)]
         if todo and not done.has("install"):
-            return everywhere(todo, install_command(known))
+            return everywhere(todo, lambda node: install_command(known, node))
         installed = [node for node in todo if (r := done.get("install", node)) and r.ok]
         again = len([r for r in done.items if r.key == "versions"]) > len(known.nodes)
-        return everywhere(installed, look) if installed and not again else None
+        if installed and not again:
+            return everywhere(installed, look)
+        unlike = len(set(lock.locks(known, done).values())) > 1 and not done.has("packages")
+        return everywhere(known.nodes, lock.command(known.cluster.venv)) if unlike else None
 
     def judge(self, known: Known, done: Results) -> Verdict:
         checks: list[Check] = []
@@ -79,6 +116,7 @@ class Install(Step):
         checks.append(same_everywhere("Python", pythons, why))
         if not cluster.without_ray:
             checks.append(same_everywhere("Ray", rays, "a worker with another Ray version cannot join"))
+        checks += lock.checks(known, done)
         ok = all(check.ok for check in checks)
         did = "installed" if done.has("install") else "already there"
         what = f"vLLM {cluster.serve.vllm_version}"

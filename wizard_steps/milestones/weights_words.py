@@ -23,7 +23,7 @@ _HINTS = {
     "source": "did the node before it vanish? retry: what has come is kept, and the copy goes on from there",
     "port": "end who has the port, or edit weights.port",
     "disk": "look at this disk (dmesg); what has come is kept",
-    "hub": "no way from this node? try a mirror (HF_ENDPOINT), `milepost help proxy`, another weights.node",
+    "hub": "no way from this node? a mirror (HF_ENDPOINT) or HTTPS_PROXY in [env], or another weights.node",
 }
 #: Files without which a snapshot is no model.
 _WEIGHTS = (".safetensors", ".bin", ".pt")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from wizard_steps.recording.secret_shapes import LEAST, SHAPES, forms
 
@@ -63,6 +64,14 @@ class Redactor:
         self._known = re.compile("|".join("\n?".join(map(re.escape, form)) for form in ordered))
         self._longest = len(ordered[0])
         self._begins = {form[:n] for form in ordered for n in range(1, len(form) + 1)}
+
+    def tree(self, value: Any) -> Any:
+        """The same for every text in plain values: lists, and mappings with their keys."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, Mapping):
+            return {self.tree(key): self.tree(item) for key, item in value.items()}
+        return [self.tree(item) for item in value] if isinstance(value, list | tuple) else value
 
     def text(self, text: str) -> str:
         if self._known is not None:

@@ -7,7 +7,6 @@ what happened then, also when the steps have changed since. (`milepost --replay`
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,6 +55,14 @@ class _Journal(MemoryJournal):
         self.spool: Spool = _Output(walk)
 
 
+def _edited(event: ev.ClusterEdited) -> Cluster | None:
+    """The cluster file after a change; None where it would not be one of today's."""
+    try:
+        return msgspec.convert(event.cluster, Cluster)
+    except msgspec.ValidationError:
+        return None
+
+
 class Playback:
     """What the app takes instead of a live walk. ``rewound`` is called before it starts all over."""
 
@@ -75,6 +82,8 @@ class Playback:
         self.pausing = False
         #: How many events were told.
         self.told = 0
+        #: How many changes of the cluster file in it are not those of today's fields: they are passed over.
+        self.unread = sum(_edited(e) is None for e in walk.events if isinstance(e, ev.ClusterEdited))
         self.milestones = [n for n, e in enumerate(walk.events) if isinstance(e, ev.StepStarted)]
 
     def engine(self, decider: Decider, asker: Asker, on_event: OnEvent) -> PlaybackEngine:
@@ -178,7 +187,6 @@ class PlaybackEngine(Engine):
 
     def _play(self, event: ev.AnyEvent) -> None:
         if isinstance(event, ev.ClusterEdited):
-            with suppress(msgspec.ValidationError):  # it would not be today's cluster file
-                self._cluster = msgspec.convert(event.cluster, Cluster)
+            self._cluster = _edited(event) or self._cluster
         self.state = apply(self.state, event)
         self._tell(event, self.state)

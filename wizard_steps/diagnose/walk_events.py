@@ -1,0 +1,50 @@
+"""The events of a recorded walk: what the transport said of a node stands only there, not in the outputs.
+
+Milepost's own verdicts and hints in the same file are left out: its advice must not be diagnosed.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from typing import BinaryIO
+
+_BEGINS = b'{"event":"walk-started"'
+#: Bytes of a line that are looked at, and of all details together.
+_LINE = 1 << 20
+_MOST = 1 << 24
+
+
+def opened(file: Callable[[], BinaryIO]) -> Callable[[], BinaryIO]:
+    """Opens the details when the file is that of a walk, and the file itself otherwise. Raises OSError."""
+
+    def either() -> BinaryIO:
+        with file() as events:
+            if events.read(len(_BEGINS)) != _BEGINS:
+                return file()
+            return io.BytesIO(b"".join(_details(events)))
+
+    return either
+
+
+def _details(events: BinaryIO) -> Iterator[bytes]:
+    left = _MOST
+    while left > 0 and (line := events.readline(_LINE)):
+        text = _detail(line).encode("utf-8", "replace")
+        left -= len(text)
+        yield text
+
+
+def _detail(line: bytes) -> str:
+    """``NODE | DETAIL`` for a command that the transport could not bring to an end; else an empty line."""
+    if b'"command-ended"' not in line or b'"detail"' not in line:
+        return "\n"
+    try:
+        event = json.loads(line)
+        reason, node, detail = event["reason"], str(event["node"]), str(event["detail"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return "\n"
+    # Of a command that ended by itself the detail speaks of the login only: no failure is in that.
+    said = "" if reason == "exit" else " ".join(detail.split())
+    return f"{node} | {said}\n" if said else "\n"

@@ -156,6 +156,10 @@ def ports(cluster: Cluster) -> Iterator[Port]:
         yield Port(cluster.server.name, port, "where the replicas meet (--data-parallel-rpc-port)", others)
     for node in cluster.node_list if len(cluster.nodes) > 1 else ():
         yield Port(node.name, "random, above 1023", "NCCL and Gloo between the GPUs", others)
+    if len(cluster.nodes) > 1 and cluster.weights.fetch != "each":
+        for node in cluster.node_list:
+            what = "the model's files, while they are copied"
+            yield Port(node.name, str(cluster.weights.port), what, others)
     yield Port(cluster.server.name, str(cluster.serve.port), "vLLM's API", f"clients ({cluster.serve.host})")
 
 
@@ -167,10 +171,19 @@ def downloads(cluster: Cluster) -> Iterator[str]:
     else:
         ray = "" if cluster.without_ray else f" and ray[default] {cluster.ray.version}"
         yield f"{every}: vllm {serve.vllm_version}{ray} with what they need, from the Python package index"
-    if serve.model.startswith(("/", "./", "~")):
-        yield f"no model: {serve.model} has to be on every node"
-    else:
-        yield f"every node that loads a part of it: the model {serve.model}, from the Hugging Face hub"
+    yield _model(cluster)
+
+
+def _model(cluster: Cluster) -> str:
+    model, weights = cluster.serve.model, cluster.weights
+    if model.startswith(("/", "./", "~")):
+        copied = " (bare metal: a node that has not the folder copies it from one that has it)"
+        return f"no model: {model} has to be on every node{'' if place_of(cluster).contained else copied}"
+    where = cluster.env.get("HF_ENDPOINT") or "the Hugging Face hub"
+    if weights.fetch == "each":
+        return f"every node that loads a part of it: the model {model}, from {where}"
+    first = weights.node or cluster.server.name
+    return f"{first}: the model {model}, once, from {where}; the other nodes copy it over the GPU network"
 
 
 def _assumed(cluster: Cluster) -> Iterator[str]:

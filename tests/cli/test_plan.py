@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 
 from tui.cli.main import main
 from wizard_steps.cluster.file import parse
+from wizard_steps.lab import tiny
+from wizard_steps.lab.hub import Hub
 from wizard_steps.planning import Plan, plan, script
 
 NODES = (
@@ -42,14 +45,13 @@ def test_every_command_that_starts_something_is_in_it(way: str) -> None:
     assert (
         starts
         == {
-            "bare-metal ray": ["gpu-a head", "gpu-b workers", "gpu-a weights", "gpu-a serve"],
-            "bare-metal mp": ["gpu-a weights", "gpu-a serve", "gpu-b serve"],
-            "docker ray": ["gpu-a head", "gpu-b workers", "gpu-a weights", "gpu-a serve"],
-            "docker mp": ["gpu-a head", "gpu-b workers", "gpu-a weights", "gpu-a serve", "gpu-b serve"],
+            "bare-metal ray": ["gpu-a head", "gpu-b workers", "gpu-a serve"],
+            "bare-metal mp": ["gpu-a serve", "gpu-b serve"],
+            "docker ray": ["gpu-a head", "gpu-b workers", "gpu-a serve"],
+            "docker mp": ["gpu-a head", "gpu-b workers", "gpu-a serve", "gpu-b serve"],
             "docker old spelling": [
                 "gpu-a head",
                 "gpu-b workers",
-                "gpu-a weights",
                 "gpu-a serve",
                 "gpu-b serve",
             ],
@@ -121,3 +123,24 @@ def test_a_plan_opens_no_connection_and_starts_no_process(monkeypatch: pytest.Mo
     monkeypatch.setattr("socket.socket.connect", refused)
     monkeypatch.setattr("subprocess.Popen.__init__", refused)
     assert planned("bare-metal ray").milestones
+
+
+def test_the_size_is_asked_of_the_hub(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny.write(tmp_path / "model")
+    hub = Hub(tmp_path / "model", "org/tiny")
+    file = tmp_path / "m.toml"
+    file.write_text(WAYS["bare-metal mp"] + '[weights]\nnode = "gpu-b"\n')
+    file.write_text(
+        re.sub(r"(?m)^model = .*\n", "", file.read_text()).replace("[serve]", '[serve]\nmodel = "org/tiny"')
+    )
+    monkeypatch.setenv("HF_ENDPOINT", hub.url)
+    try:
+        assert main(["plan", str(file), "--sizes"]) == 0
+    finally:
+        hub.close()
+    out = capsys.readouterr().out
+    assert "gpu-b: the model org/tiny, once, from the Hugging Face hub; the other nodes copy it" in out
+    assert "org/tiny: 0.0 GB of weights (sizes of 2 safetensors files, from 127.0.0.1:" in out
+    assert main(["plan", str(file), "--sizes"]) == 2

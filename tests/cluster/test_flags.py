@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wizard_steps.cluster import flags, versions
 from wizard_steps.cluster.file import parse as parse_file
 from wizard_steps.cluster.flags import Flag, parse, without
 from wizard_steps.errors import UsageError
@@ -151,3 +153,16 @@ def test_a_flag_is_taken_out_with_its_values_however_it_is_spelt() -> None:
     assert without([], "--seed") == []
     words = ["--seed", "1", "-asc", "2", "--api_server_count=3", "--api-server-c", "4", "--enforce-eager"]
     assert without(words, "--api-server-count") == ["--seed", "1", "--enforce-eager"]
+
+
+def test_a_flag_that_came_later_is_refused_for_an_older_vllm() -> None:
+    check("--watchdog-config", "{}", "--no-monokernel")
+    old = f'{CLUSTER}vllm_version = "0.32.0"\nextra_flags = ["--watchdog_config={{}}"]\n'
+    with pytest.raises(UsageError, match=r"came with vLLM 0\.33, and serve.vllm_version is 0\.32\.0"):
+        parse_file(old)
+
+
+def test_the_table_of_flags_is_that_of_the_pinned_release() -> None:
+    """A new release: read its parser anew, and say what came."""
+    text = Path(flags.__file__).with_name("vllm_flags.toml").read_text(encoding="utf-8")
+    assert f'version = "{versions.VLLM}"' in text

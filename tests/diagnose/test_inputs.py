@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import re
 import subprocess
 import tarfile
 import zipfile
@@ -18,7 +19,7 @@ from tests.helpers.case_runner import CLUSTER
 from tests.helpers.diagnose_help import FAILURE, NOISE
 from tests.helpers.sshd import Bed, free_port
 from wizard_steps.cluster.file import parse
-from wizard_steps.diagnose import diagnose, diagnose_streams, walk_events
+from wizard_steps.diagnose import as_text, diagnose, diagnose_streams, walk_events
 from wizard_steps.diagnose.inputs import streams
 from wizard_steps.errors import UsageError
 from wizard_steps.facts.logs import collect, command, parts
@@ -173,3 +174,28 @@ def test_damaged_events_never_raise(data: bytes) -> None:
     opened = walk_events.opened(lambda: io.BytesIO(b'{"event":"walk-started"}\n' + data))
     with opened() as file:
         assert file.read().count(b"\n") <= data.count(b"\n") + 2
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        '"node":"gpu\\u001b]52;c;cm0=\\u0007b"',
+        '"node":"gpu\\u202eb"',
+        '"detail":"Connection refused \\u001b]52;c;cm0=\\u0007 \\u009d31m \\u202e"',
+        '"detail":"x\\n::error file=a::pwn"',
+        '"detail":["a"]',
+        '"node":{"a":1}',
+        '"detail":' + "[" * 100_000,
+        '"detail":"\\udfff Connection refused"',
+        '"detail":"ssh: connect to host b port 22: Connection refused hf_abcdefghijklmnopqrstuvwxyz01"',
+    ],
+    ids=lambda field: field[:20].encode("unicode_escape").decode(),
+)
+def test_hostile_events_say_nothing_active(field: str, tmp_path: Path) -> None:
+    line = f'{{"event":"command-ended","node":"b","reason":"lost","detail":"no",{field}}}\n'
+    (tmp_path / "events.jsonl").write_text('{"event":"walk-started"}\n' + line)
+    lines = as_text(diagnose_streams(streams([str(tmp_path)])), explain=True)
+    shown = "\n".join(lines)
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", shown)
+    assert not any(line.startswith("::") for line in lines)
+    assert "hf_abc" not in shown

@@ -27,13 +27,13 @@ async def lab() -> AsyncIterator[Lab]:
 async def test_a_cut_wizard_finds_the_fetch_again_and_starts_nothing_twice(lab: Lab, tmp_path: Path) -> None:
     first = WeightsWalk(lab.cluster, tmp_path / "cut", cut_at="fetch")
     assert await first.run() is None
-    assert first.changed == ["lab-head launch", "lab-head share", "lab-worker share"]
+    assert first.changed == ["lab-head begin", "lab-head share", "lab-worker share"]
     assert "lab-head fetches 12.6 MB of 12.6 MB from http://127.0.0.1" in first.questions[0]
     second = WeightsWalk(lab.cluster, tmp_path / "again")
     verdict = await second.run()
     assert verdict is not None
     assert verdict.passed, verdict
-    assert "lab-head launch" not in second.changed
+    assert "lab-head begin" not in second.changed
     assert "on all 2 nodes, verified" in verdict.summary
     third = WeightsWalk(lab.cluster, tmp_path / "there")
     verdict = await third.run()
@@ -54,7 +54,7 @@ async def test_down_ends_a_fetch_that_runs(
 ) -> None:
     for blob in lab.folder.rglob("blobs/*"):
         blob.unlink()
-    walk = WeightsWalk(lab.cluster, tmp_path / "cut", cut_at="launch")
+    walk = WeightsWalk(lab.cluster, tmp_path / "cut", cut_at="begin")
     assert await walk.run() is None
     capsys.readouterr()
     assert await down(lab.cluster) == 0

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.helpers.network_help import cluster
 from wizard_steps.engine.step import Known
-from wizard_steps.milestones import fabric_facts, fabric_links
+from wizard_steps.milestones import fabric_facts, fabric_links, fabric_pairs
 from wizard_steps.milestones.fabric import Fabric
 from wizard_steps.model import Result, Results
 
@@ -84,9 +84,24 @@ def test_what_the_links_do_not_say_is_not_judged() -> None:
     assert fabric_links.speed(of, done, fabric_facts.all_links(of, done), 1.0) is None
 
 
-@pytest.mark.parametrize("speeds", [{}, {"a - b": 1.0}, {"a - b": 9.0, "a - c": 8.0, "b - c": 8.5}])
-def test_no_pair_is_blamed_without_reason(speeds: dict[str, float]) -> None:
-    assert fabric_links.slow_pair(speeds) is None
+@pytest.mark.parametrize(
+    ("speeds", "slow"),
+    [
+        ({}, []),
+        ({"ab": 1.0}, []),
+        ({"ab": 9.0, "ac": 8.0, "bc": 8.5}, []),
+        ({"ab": 9.0, "ac": 8.0, "bc": 1.0}, ["bc"]),
+        ({"ab": 1.0, "ac": 8.0, "bc": 1.1}, ["ab", "bc"]),
+        # Slow, slower and slowest: nobody stands out.
+        ({"ab": 9.0, "ac": 6.0, "bc": 4.0}, []),
+        ({"ab": 9.0, "ac": 5.0, "bc": 3.0}, ["ac", "bc"]),
+        # Two pairs without a node in common.
+        ({"ab": 1.0, "cd": 1.0, "ac": 9.0, "bd": 9.0}, []),
+    ],
+)
+def test_only_what_stands_out_is_called_slow(speeds: dict[str, float], slow: list[str]) -> None:
+    found, _ = fabric_pairs.slow_ones({(a, b): value for (a, b), value in speeds.items()})
+    assert ["".join(pair) for pair in found] == slow
 
 
 @given(

@@ -114,6 +114,11 @@ def test_a_dgx_spark_with_one_of_its_two_addresses_is_told_of_the_other() -> Non
     assert all("only both together carry 200 Gbit/s" in hint for hint in hints)
 
 
+def test_each_device_of_a_dgx_spark_carries_half_of_its_port() -> None:
+    (first, *_) = spark("10.0.1.1", "10.0.3.1").usable
+    assert fabric_facts.rate_of(first) == 100.0
+
+
 def test_flow_control_that_differs_is_a_warning() -> None:
     some = port("mlx5_0", "eth1") + gid("mlx5_0")
     on = links(f"{some}pfc eth1 prio-pfc 0:off 1:off 2:off 3:on 4:off\necn eth1 00010000\n")

@@ -10,7 +10,8 @@ from tests.helpers.network_help import cluster
 from tests.helpers.sshd import free_port
 from wizard_steps.cluster.file import parse
 from wizard_steps.engine.step import Known
-from wizard_steps.milestones.fabric import _pairs, _peers
+from wizard_steps.milestones.fabric_mesh import _peers
+from wizard_steps.milestones.fabric_pairs import pairs
 from wizard_steps.model import Cmd, Node, Result
 from wizard_steps.node import mesh
 
@@ -65,8 +66,8 @@ def test_neighbours_are_the_same_from_both_ends() -> None:
 
 
 def test_pairs_begin_with_the_head_and_have_an_end() -> None:
-    assert _pairs(Known(cluster("abcd"))) == [(0, 1), (0, 2), (0, 3), (1, 2), (2, 3), (1, 3)]
+    assert pairs(Known(cluster("abcd"))) == [(0, 1), (0, 2), (0, 3), (1, 2), (2, 3), (1, 3)]
     many = Known(parse("".join(
         f'[[nodes]]\nhost = "n{i}"\ngpus = 8\nrole = "{"worker" if i else "head"}"\n' for i in range(200)
     )))  # fmt: skip
-    assert len(_pairs(many)) == 64
+    assert len(pairs(many)) == 64

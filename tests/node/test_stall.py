@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.helpers.network_help import cluster
 from tests.node.test_ras import NEWER
+from wizard_steps.engine.step import Known
+from wizard_steps.milestones import hang, vllm
 from wizard_steps.node import ras
+from wizard_steps.node.place import SERVE, Service
+from wizard_steps.node.places import InContainer, OnHost
 from wizard_steps.node.program import program
 
 
@@ -67,3 +74,73 @@ async def test_a_stopped_process_is_told_and_without_ras_that_is_said(stopped: i
     assert "process rank 4: 999999999 is gone" in text
     assert "ras| no answer: " in text
     assert not ras.report(text).answered
+
+
+@pytest.fixture
+def worker() -> Iterator[int]:
+    """A process that calls itself what vLLM calls its workers, stopped."""
+    line = "exec -a VLLM::Worker_TP0 sleep 600"
+    with subprocess.Popen(["bash", "-c", line]) as process:
+        while b"VLLM" not in Path(f"/proc/{process.pid}/cmdline").read_bytes():
+            time.sleep(0.01)
+        process.send_signal(signal.SIGSTOP)
+        yield process.pid
+        process.kill()
+
+
+def test_a_silent_log_leads_to_its_processes_and_twice_without_an_answer_ends_it(
+    worker: int, tmp_path: Path
+) -> None:
+    (tmp_path / "serve.log").write_text("INFO rank 0 in world size 2\n")
+    text = ras.watch(sys.executable, f"ours() {{ echo {worker}; }}\n", "serve.log")
+    text = text.replace("sleep 5", "sleep 0.1").replace(str(ras.PORT), "1")
+    # The shell gives way to another process, as it does to tail.
+    command = f"{text}exec timeout 20 sh -c 'while :; do sleep 1; done'\n"
+    with subprocess.Popen(
+        ["sh", "-c", command], cwd=tmp_path, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as shell:
+        assert shell.stdout is not None
+        lines = []
+        for line in shell.stdout:
+            lines.append(line.strip())
+            if ras.STALLED in line:
+                break
+        os.killpg(shell.pid, signal.SIGKILL)
+    assert lines.count(f"process VLLM::Worker_TP0: {worker} is stopped") == 2
+    assert lines[0] == "milepost: no new line in this log for 25 s"
+    assert vllm.broken(lines[-1])
+    of = Known(cluster("a"))
+    (check,) = hang.checks(of, {"a": "\n".join(lines)}, hang.START)
+    assert check.found == (
+        f"VLLM::Worker_TP0 on a: process {worker} is stopped; the start of vLLM waits for it"
+    )
+
+
+def test_the_programs_that_name_vllms_processes_are_sh(tmp_path: Path) -> None:
+    one = cluster("a")
+    for place in (OnHost(one, {}), InContainer(one, {})):
+        for text in (
+            ras.processes("python3", place.mine(one.head)).text,
+            place._watch(Service(one.head, SERVE, 8000)),
+        ):
+            assert subprocess.run(["sh", "-n", "-c", text], check=False).returncode == 0, text
+
+
+def test_our_own_processes_of_both_roles_are_found(tmp_path: Path) -> None:
+    one = cluster("a")
+    home = tmp_path / ".milepost" / one.name / "a"
+    home.mkdir(parents=True)
+    (home / "life").write_text("MILEPOST_LIFE=word\n")
+    started = []
+    for role in ("serve", "ray", "other"):
+        env = {"PATH": os.environ["PATH"], "MILEPOST_ID": f"{one.name}/a/{role}", "MILEPOST_LIFE": "word"}
+        started.append(subprocess.Popen(["sleep", "60"], env=env))
+    text = f"{OnHost(one, {}).mine(one.head)}ours\n"
+    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    try:
+        done = subprocess.run(["sh", "-c", text], env=env, capture_output=True, text=True, check=False)
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+    assert done.stdout.split() == [str(process.pid) for process in started[:2]], done.stderr

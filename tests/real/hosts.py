@@ -252,9 +252,16 @@ class Hosts(WizardSide):
             os.kill(first, signal.SIGKILL)
         process.wait()
 
-    def reboot(self, name: str, limit: float = 60.0) -> None:
+    def booted_again(self, name: str, limit: float = 60.0) -> None:
         """Start a host again whose systemd has ended itself; as a machine does."""
         self._init.pop(name).wait(limit)
+        self._start(name)
+        self._await_ssh(name)
+
+    def reboot(self, name: str) -> None:
+        """Off and on again: processes and /tmp are gone, the home is kept, pids begin anew."""
+        self.vanish(name)
+        self.network.heal(name)
         self._start(name)
         self._await_ssh(name)
 

@@ -14,7 +14,7 @@ import random
 import subprocess
 from contextlib import suppress
 
-IP = "ip"
+IP, TC = "ip", "tc"
 
 
 def run(*argv: str, check: bool = True, stdin: str | None = None) -> str:
@@ -115,10 +115,40 @@ class Network:
         )
         run(IP, "netns", "exec", self.namespace(host), "nft", "-f", "-", stdin="\n".join(lines) + "\n")
 
+    def shape(self, host: str, device: str, to: str, mbit: int) -> None:
+        """Let what ``host`` sends to the address ``to`` pass at ``mbit`` Mbit/s; the rest is as before."""
+        tc = (TC, "-n", self.namespace(host))
+        run(*tc, "qdisc", "add", "dev", device, "root", "handle", "1:", "htb", "default", "10")
+        for place, rate in ((10, "10gbit"), (20, f"{mbit}mbit")):
+            run(
+                *tc,
+                "class",
+                "add",
+                "dev",
+                device,
+                "parent",
+                "1:",
+                "classid",
+                f"1:{place}",
+                "htb",
+                "rate",
+                rate,
+            )
+        match = ("u32", "match", "ip", "dst", f"{to}/32", "flowid", "1:20")
+        run(*tc, "filter", "add", "dev", device, "parent", "1:", "protocol", "ip", *match)
+
+    def mtu(self, host: str, device: str, size: int) -> None:
+        """Both ends of a cable: packets of up to ``size`` bytes."""
+        end = f"{host}-fabric" if device == "eth1" else f"{host}-mgmt"
+        run(IP, "-n", self.switch, "link", "set", end, "mtu", str(size))
+        run(IP, "-n", self.namespace(host), "link", "set", device, "mtu", str(size))
+
     def heal(self, host: str) -> None:
         """Remove every drop rule of a host and plug its cables back in."""
         run(IP, "netns", "exec", self.namespace(host), "nft", "delete", "table", "inet", "fault", check=False)
         for device in ("eth0", "eth1"):
+            run(TC, "-n", self.namespace(host), "qdisc", "delete", "dev", device, "root", check=False)
+            self.mtu(host, device, 1500)
             self.link(host, device, "up")
 
 

@@ -39,7 +39,7 @@ def said(pair: Hosts, *words: str, rebooted: str = "", limit: float = 1700) -> t
     end = time.monotonic() + limit
     while process.poll() is None and time.monotonic() < end:
         if rebooted and pair._init[rebooted].poll() is not None:
-            pair.reboot(rebooted)
+            pair.booted_again(rebooted)
         time.sleep(0.2)
     if process.poll() is None:
         process.terminate()

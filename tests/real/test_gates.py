@@ -200,3 +200,23 @@ def test_a_stopped_rank_is_named_with_its_node(clean: Hosts, monkeypatch: pytest
     named = next(check for check in done.verdicts["fabric"].failures if check.name == "rank 1")
     assert "is stopped; the all_reduce waits for it" in named.found
     print(f"a stopped rank: {done.seconds['fabric']:.1f} s; {named.found}; {named.hint}")
+
+
+def test_a_slow_link_between_two_workers_is_named(clean: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bandwidth shaped with tc: every pair works, one of them at 100 Mbit/s."""
+    for one, other in ("bc", "cb"):
+        clean.network.shape(one, "eth1", clean.network.fabric_ip(other), 100)
+    done = walk(clean, monkeypatch, load(clean.cluster_file()), "ip", "fabric")
+    verdict = done.verdicts["fabric"]
+    named = [check for check in verdict.warnings if check.name == "pair node-b - node-c"]
+    assert named, verdict.checks
+    assert "the other pairs reach" in named[0].found
+    print(f"a slow link: {done.seconds['fabric']:.1f} s; {named[0].found}")
+
+
+def test_unequal_mtus_are_named_with_the_node(clean: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interface of node-b is set to 9000, that of the head to 1500."""
+    clean.network.mtu("b", "eth1", 9000)
+    done = walk(clean, monkeypatch, load(clean.cluster_file()), "ip", "fabric")
+    assert "jumbo frames@node-b" in done.failing("fabric"), done.verdicts["fabric"].checks
+    print([check.found for check in done.verdicts["fabric"].failures])

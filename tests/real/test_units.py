@@ -111,7 +111,7 @@ async def hardware(pair: Bed, name: str) -> None:
     with the thread that started it."""
     while pair._init[name].poll() is None:  # noqa: ASYNC110
         await asyncio.sleep(0.2)
-    pair.reboot(name)
+    pair.booted_again(name)
 
 
 async def test_services_restarts_a_reboot_and_nothing_left(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.real.walks import down
+from tests.real.walks import down, environment, milepost
 from tests.real_docker.podman import IMAGE, Podman
 from tests.real_docker.walking import TO_RAY, walk
 
@@ -82,3 +83,26 @@ async def test_another_ray_beside_ours_is_not_ours(podman: Podman, tmp_path: Pat
         assert "Ray, vLLM@node-a" in second.failing("preflight"), told
     finally:
         podman.docker("a", "rm -f ray-of-bob", check=False)
+
+
+async def test_diagnose_from_fetches_the_logs_of_the_containers(
+    podman: Podman, tmp_path: Path, file: Path
+) -> None:
+    """Also of one that has ended: its output is kept by the engine."""
+    first = await walk(file, tmp_path / "first", ("ip", "docker_ready", "head"))
+    assert first.verdicts["head"].passed, first.told("head")
+    words = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB"
+    podman.docker("a", f"exec {HEAD} sh -c 'echo {words} > /proc/1/fd/1'")
+    for state in ("runs", "has ended"):
+        done = subprocess.run(  # noqa: ASYNC221  # nothing else runs meanwhile
+            milepost("diagnose", "--from", str(file), "--explain"),
+            capture_output=True,
+            text=True,
+            env=environment(podman.bed.home),
+            stdin=subprocess.DEVNULL,
+            timeout=120,
+        )
+        assert done.returncode == 1, (state, done.stdout + done.stderr)
+        assert "1. gpu-memory on node-a" in done.stdout, state
+        assert "node-a:container:" in done.stdout, state
+        podman.docker("a", f"kill -s KILL {HEAD}", check=False)

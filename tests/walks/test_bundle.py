@@ -82,3 +82,11 @@ async def test_a_file_that_is_there_is_not_written_over(folder: Path) -> None:
 def test_no_walk_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["bundle"]) == 2
+
+
+@pytest.mark.parametrize("name", ["b.tgz", "b.tar.gz", "b.tar", "b"])
+def test_it_unpacks_beside_itself(folder: Path, tmp_path: Path, name: str) -> None:
+    assert main(["bundle", str(folder), "-o", str(tmp_path / name)]) == 0
+    with tarfile.open(tmp_path / name) as archive:
+        archive.extractall(tmp_path, filter="data")
+    assert [path.name for path in tmp_path.glob("*/README.md")] == ["README.md"]

@@ -15,14 +15,11 @@ from textual.screen import Screen
 
 from tui.app import present
 from tui.app.commands import walk_commands
-from tui.app.fixes import FIRST_KEY, KEYS, Offer
+from tui.app.gate import press
 from tui.app.life import EngineFactory, LabStart, Life, live_walk
 from tui.app.session import DiagnoseHook, WalkSession
 from tui.app.source import WalkSource
 from tui.app.terminal import TerminalApp
-from tui.app.themes import DARK, LIGHT
-from tui.screens.edit import EditScreen
-from tui.screens.fix import FixScreen
 from tui.screens.handover import HandoverScreen
 from tui.screens.help import HelpScreen
 from tui.screens.leave import QuitScreen, TooSmallScreen
@@ -89,25 +86,18 @@ class MilepostApp(TerminalApp[int]):
         return code if code is not None else (self.return_code or 1)
 
     def start(self) -> int:
+        """The same, with the theme that the person chose last."""
+        self.remembers = True
         return self.run()
 
     def on_mount(self) -> None:
-        self._own_themes()
+        self.choose_theme()
         self.heed_signals()
         self.set_interval(FRAME, self._frame)
         if self._show_setup:
             self.push_screen(SetupScreen(self._path or Path("milepost.toml")), self._begin_or_leave)
         else:
             self._begin(self._cluster)
-
-    def _own_themes(self) -> None:
-        """Ours alone: what wizard.tcss makes of other themes' colours cannot always be read."""
-        others = list(self.available_themes)
-        self.register_theme(DARK)
-        self.register_theme(LIGHT)
-        self.theme = DARK.name
-        for name in others:
-            self.unregister_theme(name)
 
     def _begin_or_leave(self, cluster: Cluster | None) -> None:
         if cluster is None:
@@ -151,8 +141,10 @@ class MilepostApp(TerminalApp[int]):
         now = time.monotonic()
         self._too_small()
         if session.rings:
-            session.rings = False
             self.bell()
+            self.tell_desktop(session.rings)
+            session.rings = ""
+        self.title_terminal(present.window_title(session.state))
         while session.warnings:
             self.notify(session.warnings.pop(0), severity="error", markup=False, timeout=10)
         if session.dirty or now - self._drawn >= 2 * FRAME:
@@ -231,41 +223,8 @@ class MilepostApp(TerminalApp[int]):
 
     def gate_key(self, value: str) -> None:
         """A key at a failed gate."""
-        session = self.session
-        if session is None or not session.gate_open:
-            return
-        if value == "fix":
-            if offers := session.offers():
-                self.push_screen(FixScreen(offers), self._fix)
-            return
-        if value.isdigit():
-            self._fix_number(session, int(value) - FIRST_KEY)
-            return
-        if value != "edit":
-            session.desk.answer_gate(Answer(value))
-            return
-        step = next(s for s in session.engine.plan if s.id == session.state.current)
-        self.push_screen(EditScreen(session.engine.cluster, step.owns, session.state.facts), self._edited)
-
-    def _fix_number(self, session: WalkSession, number: int) -> None:
-        """A change of the cluster file is made at once; a command is shown and confirmed first."""
-        found = session.offers()
-        if not 0 <= number < min(len(found), KEYS):
-            return
-        if found[number].edits:
-            session.desk.answer_gate(found[number].answer)
-        else:
-            self.push_screen(FixScreen([found[number]]), self._fix)
-
-    def _edited(self, edit: tuple[str, str] | None) -> None:
-        if edit is not None and self.session is not None:
-            self.session.desk.answer_gate(Answer("edit", where=edit[0], text=edit[1]))
-
-    def _fix(self, offer: Offer | None) -> None:
-        if offer is not None and self.session is not None:
-            if not offer.edits:
-                self._walk_screen.show_view("log")
-            self.session.desk.answer_gate(offer.answer)
+        if self.session is not None and self.session.gate_open:
+            press(self, self.session, value, lambda: self._walk_screen.show_view("log"))
 
     def action_ask_quit(self) -> None:
         if isinstance(self.screen, QuitScreen):
@@ -313,6 +272,18 @@ class MilepostApp(TerminalApp[int]):
         """To the clipboard of the person's own terminal (OSC 52)."""
         self.copy_to_clipboard(text)
         self.notify(f"Copied: {what}", markup=False, timeout=3)
+
+    def deliver_screenshot(self, filename: str | None = None, *args: Any, **more: Any) -> str | None:
+        """Into the recording, or the current folder before there is one; says where, or why not."""
+        folder = self.session.source.folder / "evidence" if self.session is not None else Path()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            saved = self.save_screenshot(filename, path=str(folder))
+        except OSError as error:
+            self.notify(f"{folder}: {error.strerror or error}", severity="error", markup=False)
+            return None
+        self.notify(saved, title="Screenshot", markup=False)
+        return saved
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         if screen is self._walk_screen:

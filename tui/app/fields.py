@@ -16,9 +16,12 @@ _FIXED = ("simulated", "path", "serve.api_key")
 
 
 def fields(cluster: Cluster, first: Sequence[str] = ()) -> list[tuple[str, str]]:
-    """(where, value) of every field; those that match a regex of ``first`` stand before the others."""
+    """(where, value) of every field; those that match a regex of ``first`` stand first, in its order."""
     found = [(w, v) for w, v in _walk("", msgspec.to_builtins(cluster)) if w not in _FIXED]
-    rank = {where: not any(re.fullmatch(pattern, where) for pattern in first) for where, _ in found}
+    rank = {
+        where: next((n for n, pattern in enumerate(first) if re.fullmatch(pattern, where)), len(first))
+        for where, _ in found
+    }
     return sorted(found, key=lambda item: rank[item[0]])
 
 

@@ -55,6 +55,27 @@ def _notes(state: State) -> dict[str, str]:
     return notes
 
 
+#: Orders of the rows: the key that changes it goes round.
+SORTS = ("trouble first", "by name", "as in the file")
+
+
+def ordered(found: list[Row], state: State, sort: str) -> list[Row]:
+    """The rows of ``rows`` in one of SORTS."""
+    if sort == "by name":
+        return sorted(found, key=lambda row: row.name)
+    if sort == "as in the file":
+        names = [str(n.get("name") or n.get("host")) for n in state.cluster.get("nodes", ())]
+        place = {name: number for number, name in enumerate(names)}
+        return sorted(found, key=lambda row: place.get(row.name, len(place)))
+    return found
+
+
+def counts(found: list[Row]) -> str:
+    """``nodes 256   ✓ 253  ! 2  ✗ 1``: each node once, by the worst that happened on it."""
+    worst = [min((_TROUBLE.get(one, 2) for one in row.states), default=2) for row in found]
+    return f"nodes {len(found)}   ✓ {worst.count(2)}  ! {worst.count(1)}  ✗ {worst.count(0)}"
+
+
 def head(state: State, width: int) -> Text:
     """The numbers of the steps over their columns."""
     numbers = "".join(f"{number:>{_STEP}}" for number in range(1, len(state.steps) + 1))

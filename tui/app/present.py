@@ -8,6 +8,7 @@ from tui.app.text import STEP_STATES, duration, safe
 from wizard_steps.engine.step import ENDS, STARTS
 from wizard_steps.model import WIZARD, with_warnings
 from wizard_steps.plan import milestone
+from wizard_steps.recording import events as ev
 from wizard_steps.recording.state import State, StepState
 from wizard_steps.walks.known import known_of
 
@@ -75,7 +76,7 @@ def default_node(state: State, step_id: str, chosen: str) -> str:
 def heading(step: StepState, now: float) -> str:
     """What stands over a step: how it went, or that it goes on."""
     if step.verdict is not None:
-        return safe(step.verdict.summary)
+        return summarised(safe(step.verdict.summary))
     if step.status == "asking":
         return "waits for your answer"
     if step.status == "running":
@@ -163,3 +164,40 @@ def leaves(state: State, step_id: str, name: str) -> str:
     step, known = milestone(step_id), known_of(state)
     node = next((n for n in known.nodes if n.name == name), None) if known is not None else None
     return step.leaves_running(known, node) if step and known and node else ""
+
+
+#: A gate that passes after this long (seconds) is worth a call: somebody may wait for it elsewhere.
+LONG = 30.0
+
+
+def rings(event: ev.AnyEvent, state: State) -> str:
+    """What is told to a person who looks elsewhere, "" where nothing has to be."""
+    if isinstance(event, ev.WalkEnded):
+        return outcome_line(state)
+    if not isinstance(event, ev.Judged):
+        return ""
+    step = state.step(event.step)
+    if not event.verdict.passed:
+        return f"{safe(step.title)} failed: {safe(event.verdict.summary)}"
+    return f"{safe(step.title)}: passed" if step.elapsed(event.t) >= LONG else ""
+
+
+def window_title(state: State) -> str:
+    """For the terminal's window or tab."""
+    passed, total = sum(step.passed for step in state.steps), len(state.steps)
+    name = safe(str(state.cluster.get("name", "")))
+    current = next((step for step in state.steps if step.id == state.current), None)
+    sign = "✗ " if current is not None and current.status == "failed" else ""
+    return f"{sign}{passed}/{total} {name} · milepost" if total else "milepost"
+
+
+#: Of a longer list in a heading the ends are shown.
+_LISTED = 12
+
+
+def summarised(text: str) -> str:
+    """A list of many nodes by its first two and its last: ``n0=10.0.0.1, n1=10.0.0.2 … n255=… (256)``."""
+    parts = text.split(", ")
+    if len(parts) <= _LISTED:
+        return text
+    return f"{parts[0]}, {parts[1]} … {parts[-1]} ({len(parts)} in all)"

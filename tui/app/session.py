@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 
+from tui.app import present
 from tui.app.debug import debugging, explained, toggling
 from tui.app.desk import Desk, Front
 from tui.app.evidence import Evidence
@@ -56,8 +57,8 @@ class WalkSession:
         self.notices: list[ev.AnyEvent] = []
         self.warnings: list[str] = []
         self._offers: tuple[object, list[Offer]] | None = None
-        #: A gate failed, or the walk is over: who looks elsewhere is called.
-        self.rings = False
+        #: A gate failed or took its time, or the walk is over: what to tell who looks elsewhere.
+        self.rings = ""
         keeps = file is not None and file.exists() and not source.cluster.simulated
         self._persist = Persist(file) if file is not None and keeps else None
         self._diagnose = diagnose
@@ -85,8 +86,7 @@ class WalkSession:
         if isinstance(event, ev.StepStarted):
             self.findings.pop(event.step, None)
         self._file(event, state)
-        if isinstance(event, ev.WalkEnded) or (isinstance(event, ev.Judged) and not event.verdict.passed):
-            self.rings = True
+        self.rings = present.rings(event, state) or self.rings
         if isinstance(event, ev.Judged):
             self._judged(event, state)
         elif isinstance(event, ev.WalkEnded) and (keep := getattr(self.source, "evidence", None)) is not None:

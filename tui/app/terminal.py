@@ -13,6 +13,10 @@ from typing import Any, TypeVar
 from textual.app import App
 from textual.driver import Driver
 
+from tui.app import themes
+from tui.app.text import safe
+from tui.app.themes import BASIC, DARK, LIGHT
+
 T = TypeVar("T")
 
 
@@ -35,8 +39,37 @@ class TerminalApp(App[T]):
             return super().run(**options)
         return None
 
+    #: Whether the theme that is chosen is kept for the next time.
+    remembers = False
+    _titled = ""
+
     def leave(self) -> None:
         raise NotImplementedError
+
+    def title_terminal(self, words: str) -> None:
+        """The title of the terminal's window, set when it changes (OSC 2)."""
+        if words != self._titled:
+            self._titled = words
+            self._write(f"\x1b]2;{safe(words)}\x07")
+
+    def tell_desktop(self, words: str) -> None:
+        """A message of the desktop, from terminals that know OSC 9; others show nothing."""
+        self._write(f"\x1b]9;milepost: {safe(words)[:200]}\x07")
+
+    def _write(self, sequence: str) -> None:
+        if self._driver is not None and self.remembers:
+            self._driver.write(sequence)
+
+    def choose_theme(self) -> None:
+        """Ours beside Textual's; the one that was chosen last, else one that the terminal can show."""
+        for theme in (DARK, LIGHT, BASIC):
+            self.register_theme(theme)
+        few = self.console.color_system in ("standard", "256", "windows")
+        kept = themes.remembered() if self.remembers else ""
+        usual = BASIC if few and self.remembers else DARK
+        self.theme = kept if kept in self.available_themes else usual.name
+        if self.remembers:
+            self.theme_changed_signal.subscribe(self, lambda theme: themes.remember(theme.name))
 
     def heed_signals(self) -> None:
         with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):

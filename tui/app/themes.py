@@ -1,6 +1,11 @@
-"""milepost's own two themes: quiet backgrounds, one accent, colours that mean something."""
+"""milepost's own themes: quiet backgrounds, one accent, colours that mean something; and which was chosen."""
 
 from __future__ import annotations
+
+import contextlib
+import json
+import os
+from pathlib import Path
 
 from textual.theme import Theme
 
@@ -32,3 +37,49 @@ LIGHT = Theme(
     panel="#e2e6eb",
     dark=False,
 )
+#: For terminals of 16 or 256 colours: those of their own palette, so that red and green stay red and green.
+BASIC = Theme(
+    name="milepost-16-colours",
+    primary="#55ffff",
+    secondary="#aaaaaa",
+    accent="#55ffff",
+    success="#55ff55",
+    warning="#ffff55",
+    error="#ff5555",
+    foreground="#ffffff",
+    background="#000000",
+    surface="#000000",
+    panel="#000000",
+    dark=True,
+    variables={
+        "text-success": "#55ff55",
+        "text-error": "#ff5555",
+        "text-warning": "#ffff55",
+        "text-accent": "#55ffff",
+        "text-primary": "#55ffff",
+        "primary-muted": "#0000aa",
+    },
+)
+
+
+def _file() -> Path:
+    base = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
+    return Path(base).expanduser() / "milepost" / "screen.json"
+
+
+def remembered() -> str:
+    """The theme that was chosen last; "" where none was, or where its file cannot be read."""
+    try:
+        found = json.loads(_file().read_text(encoding="utf-8"))
+    except (OSError, ValueError, RuntimeError):
+        return ""
+    theme = found.get("theme") if isinstance(found, dict) else None
+    return theme if isinstance(theme, str) else ""
+
+
+def remember(theme: str) -> None:
+    """For the next time. That it cannot be written is no error: it is a convenience."""
+    with contextlib.suppress(OSError, RuntimeError):
+        file = _file()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps({"theme": theme}) + "\n", encoding="utf-8")

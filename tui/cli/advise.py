@@ -64,7 +64,8 @@ def add(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--log", metavar="FILE", default="",
-        help="vLLM's log of a start of this model (also with --load-format dummy): its numbers go first",
+        help="vLLM's log of a start of this model (also with --load-format dummy), or a walk that did it: "
+        "its numbers go first",
     )  # fmt: skip
     parser.add_argument("--split", metavar="TPxPP", help="judge this one pair, with its picture")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
@@ -114,12 +115,30 @@ def _told(shape: ModelShape, args: argparse.Namespace) -> ModelShape:
 
 
 def _text(file: Path) -> str:
+    if file.is_dir():
+        return _of_walk(file)
     try:
         if file.stat().st_size > _LARGEST_LOG:
             raise UsageError(f"{file}: larger than {_LARGEST_LOG >> 20} MiB: give the first part of the log")
         return file.read_text("utf-8", "replace")
     except OSError as error:
         raise UsageError(f"{file}: cannot be read: {error.strerror or error}") from None
+
+
+def _of_walk(folder: Path) -> str:
+    """What vLLM printed in a walk: of its last start, the longest log of each node."""
+    from wizard_steps.milestones.serve import Serve
+    from wizard_steps.recording.journal import load as load_walk
+    from wizard_steps.recording.state import fold
+
+    walk, found, last = load_walk(folder), dict[tuple[str, str], str](), ""
+    for run in sorted(fold(walk.events).runs.values(), key=lambda run: run.number):
+        if run.key in Serve.keys and run.end:
+            text = walk.read(run.spool, run.start or 0, run.end).decode("utf-8", "replace")
+            if read(text).tokens or read(text).workers:
+                last = run.step
+            found[run.step, run.node] = max(found.get((run.step, run.node), ""), text, key=len)
+    return "\n".join(text for (step, _), text in found.items() if step == last)
 
 
 def _topology(args: argparse.Namespace) -> Topology:

@@ -12,14 +12,25 @@ def add(subparsers: Any) -> None:
         help="print a shell completion script",
         description='Prints a completion script. For bash: eval "$(milepost completion bash)" in ~/.bashrc',
     )
-    parser.add_argument("shell", choices=("bash", "zsh", "tcsh"))
+    parser.add_argument("shell", choices=("bash", "zsh", "tcsh", "fish"))
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     import shtab
 
-    from tui.cli.main import build
-
-    print(shtab.complete(build()[0], shell=args.shell))
+    print(shtab.complete(_parser(), shell=args.shell))
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    """With the options of a walk at the top too (`milepost FILE --option`) and the names of recordings."""
+    from tui.cli.main import build, walk_options
+    from wizard_steps.walks.shipped import names
+
+    parser, _ = build()
+    walk_options(parser)
+    for action in parser._actions:
+        if "--watch" in action.option_strings:
+            action.choices = names()
+    return parser

@@ -27,7 +27,7 @@ examples:
   milepost learn                     a course: recordings, questions, faults to find in the lab
   milepost down cluster.toml         end what milepost started on the nodes, and only that
   milepost dashboard cluster.toml    Ray's dashboard here, through an SSH tunnel
-  milepost completion bash           shell completion (bash, zsh, tcsh)
+  milepost completion bash           shell completion (bash, zsh, fish, tcsh)
 
 exit status: 0 passed, 1 a gate failed, 2 usage or cluster file, 3 drift (a recording does not fit
 today's steps), 130 interrupted

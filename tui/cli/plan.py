@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
-from wizard_steps.cluster.file import load
+from wizard_steps.cluster.file import Cluster, load
 from wizard_steps.errors import UsageError
+from wizard_steps.facts.model_script import is_path
 from wizard_steps.load_balancer import KINDS
 from wizard_steps.load_balancer import lines as balanced
 from wizard_steps.planning import Plan, address, plan, script
@@ -33,6 +36,9 @@ def add(subparsers: Any) -> None:
         "--scripts", type=Path, metavar="DIR", help="write a shell script for each node into this folder"
     )
     parser.add_argument(
+        "--sizes", action="store_true", help="ask the hub (HF_ENDPOINT) how large the model is"
+    )
+    parser.add_argument(
         "--load-balancer", choices=sorted(KINDS), metavar="|".join(sorted(KINDS)),
         help="instead of one API for all replicas: a server on each node, and the proxy's configuration",
     )  # fmt: skip
@@ -45,6 +51,8 @@ def run(args: argparse.Namespace) -> int:
         print("\n".join(balanced(cluster, args.load_balancer, address)))
         return 0
     planned = plan(cluster)
+    if args.sizes:
+        planned = replace(planned, downloads=(*planned.downloads, size_of(cluster)))
     if args.scripts is not None:
         _write(planned, args.scripts)
         return 0
@@ -53,6 +61,22 @@ def run(args: argparse.Namespace) -> int:
         return 0
     print("\n".join(as_text(planned)))
     return 0
+
+
+def size_of(cluster: Cluster) -> str:
+    """What the hub says of the model's size. Raises UsageError where it does not answer, or there is none."""
+    from wizard_steps.advisor import hub
+
+    model = cluster.serve.model
+    if is_path(model):
+        raise UsageError(f"--sizes: serve.model is the folder {model}: a walk looks at it on the nodes")
+    if (endpoint := cluster.env.get("HF_ENDPOINT")) and not os.environ.get("HF_ENDPOINT"):
+        raise UsageError(
+            f"--sizes: the file's HF_ENDPOINT is for the nodes; for here: export HF_ENDPOINT={endpoint}"
+        )
+    found = hub.ask(model)
+    size = f"{found.size / 1e9:.1f} GB of weights" if found.size else "the hub does not say how large it is"
+    return f"{model}: {size} ({found.source or hub.endpoint()})"
 
 
 def _write(planned: Plan, folder: Path) -> None:

@@ -1,19 +1,20 @@
-"""Edit an answer at a gate: choose a field of the cluster file, type a value. Checked before it is taken."""
+"""Edit answers at a gate: choose fields of the cluster file, type their values. Checked first."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from rich.text import Text
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from tui.app.fields import fields
 from tui.app.text import safe, safe_block
 from tui.screens.dialog import Dialog
-from wizard_steps.cluster.edit import with_value
+from wizard_steps.cluster.edit import with_values
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.errors import MilepostError
 
@@ -21,10 +22,13 @@ from wizard_steps.errors import MilepostError
 SPLITS = ("serve.tensor_parallel", "serve.pipeline_parallel", "serve.extra_flags")
 
 
-class EditScreen(Dialog[tuple[str, str]]):
-    """Answers (where, value)."""
+class EditScreen(Dialog[tuple[tuple[str, str], ...]]):
+    """Answers (where, value) of each field that was changed. They have to fit together, not one by one."""
 
-    heading = "Edit an answer"
+    heading = "Edit answers"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+n", "another", "Another field", show=False, priority=True)
+    ]
 
     def __init__(
         self, cluster: Cluster, first: Sequence[str], facts: Mapping[str, Any] | None = None
@@ -35,15 +39,20 @@ class EditScreen(Dialog[tuple[str, str]]):
         self._fields = fields(cluster, first)
         self._shown = self._fields
         self._where = ""
+        self._changes: dict[str, str] = {}
 
     def body(self) -> ComposeResult:
+        yield Static(id="changed", markup=False)
         yield Input(placeholder="type to find a field", id="filter", compact=True)
         yield OptionList(id="choices", compact=True)
         yield Static(id="where", markup=False)
         yield Input(id="answer", compact=True, disabled=True)
         yield Static(id="effect", markup=False)
         yield self.error_line()
-        hint = "Enter takes the field, Enter again takes the value; Esc goes back"
+        hint = (
+            "Enter takes the field, Enter again runs the step with it; Ctrl+N: change another field first; "
+            "Esc goes back"
+        )
         yield Static(hint, id="dialog-hint", markup=False)
 
     def on_mount(self) -> None:
@@ -74,7 +83,7 @@ class EditScreen(Dialog[tuple[str, str]]):
             from wizard_steps.advisor import effect_of
 
             try:
-                lines = effect_of(with_value(self._cluster, self._where, value), self._facts)
+                lines = effect_of(with_values(self._cluster, self._with(value)), self._facts)
             except MilepostError as error:
                 lines = [str(error)]
         self.query_one("#effect", Static).update(Text(safe_block("\n".join(lines))))
@@ -98,7 +107,9 @@ class EditScreen(Dialog[tuple[str, str]]):
 
     def _take(self, index: int) -> None:
         self._where, value = self._shown[index]
-        self.query_one("#where", Static).update(f"new value of {self._where}")
+        now = safe(value) or "not set"
+        self.query_one("#where", Static).update(f"new value of {self._where} (now: {now})")
+        value = self._changes.get(self._where, value)
         # The list makes room for the effect.
         self.query_one(OptionList).display = False
         answer = self.query_one("#answer", Input)
@@ -106,13 +117,28 @@ class EditScreen(Dialog[tuple[str, str]]):
         answer.value = value
         answer.focus()
 
+    def _with(self, value: str) -> tuple[tuple[str, str], ...]:
+        return tuple({**self._changes, self._where: value}.items())
+
     def _submit(self, value: str) -> None:
         try:
-            with_value(self._cluster, self._where, value)
+            with_values(self._cluster, self._with(value))
         except MilepostError as error:
             self.say_error(safe_block(str(error)))
             return
-        self.dismiss((self._where, value))
+        self.dismiss(self._with(value))
+
+    def action_another(self) -> None:
+        """Keep the value and choose a further field; whether all fit is seen at the end."""
+        answer = self.query_one("#answer", Input)
+        if answer.disabled:
+            return
+        self._changes[self._where] = answer.value
+        before = dict(self._fields)
+        lines = [f"{where}: {before[where] or 'not set'} → {new}" for where, new in self._changes.items()]
+        self.query_one("#changed", Static).update(safe_block("\n".join(lines)))
+        self.action_cancel()
+        self.query_one("#filter", Input).value = ""
 
     def action_cancel(self) -> None:
         answer = self.query_one("#answer", Input)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
@@ -20,6 +22,7 @@ class NodesScreen(Dialog[str]):
     """Answers the name of a node. ``state`` gives the walk as it is now."""
 
     heading = "Nodes and milestones"
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+o", "order", "Order", show=False, priority=True)]
 
     def __init__(self, state: Callable[[], State]) -> None:
         super().__init__()
@@ -27,13 +30,21 @@ class NodesScreen(Dialog[str]):
         self._wanted = ""
         self._shown: list[matrix.Row] = []
         self._drawn: object = None
+        self._sort = 0
 
     def body(self) -> ComposeResult:
         yield Input(placeholder="type a part of a name, or failed", id="filter", compact=True)
+        yield Static(id="matrix-counts", markup=False)
         yield Static(id="matrix-head")
         yield OptionList(id="choices", compact=True)
         yield Static(id="matrix-steps", markup=False)
-        yield Static("Enter shows the node; Esc goes back", id="dialog-hint", markup=False)
+        yield Static(
+            "Enter shows the node; Ctrl+O: another order; Esc goes back", id="dialog-hint", markup=False
+        )
+
+    def action_order(self) -> None:
+        self._sort = (self._sort + 1) % len(matrix.SORTS)
+        self._fill()
 
     def on_mount(self) -> None:
         self._fill()
@@ -43,11 +54,13 @@ class NodesScreen(Dialog[str]):
     def _fill(self) -> None:
         state = self._state()
         words = self._wanted.lower().split()
-        found = matrix.rows(state)
+        sort = matrix.SORTS[self._sort]
+        found = matrix.ordered(matrix.rows(state), state, sort)
         shown = [row for row in found if all(word in matrix.words(row) for word in words)]
-        if (shown, words) == self._drawn:
+        if (shown, words, sort) == self._drawn:
             return
-        self._drawn = (shown, words)
+        self._drawn = (shown, words, sort)
+        self.query_one("#matrix-counts", Static).update(f"{matrix.counts(found)}   sorted: {sort}")
         options = self.query_one(OptionList)
         at = self._shown[options.highlighted].name if options.highlighted is not None else ""
         self._shown, width = shown, matrix.name_width(found)

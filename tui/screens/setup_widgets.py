@@ -41,6 +41,9 @@ class NodeRow(Horizontal):
 
     @property
     def value(self) -> NodeForm:
+        if not self.query(".remove"):
+            return self._node  # it is being put in: its fields come in a moment
+
         def text(name: str) -> str:
             return self.query_one(f".{name}", Input).value
 

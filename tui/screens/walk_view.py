@@ -29,6 +29,8 @@ from wizard_steps.walks.known import document
 if TYPE_CHECKING:
     from tui.app.app import MilepostApp
 
+#: From this width on (columns) the prose of a step is open beside it.
+ROOMY = 180
 VIEWS = (("compare", "Compare"), ("log", "Log"), ("checks", "Checks"))
 #: While a step runs, its output is compared at most this often (seconds).
 _LIVE_EVERY = 0.5
@@ -53,6 +55,7 @@ class WalkView(Screen[None]):
         self._checked: object = None
         self._informed: object = None
         self._suited: object = None
+        self._roomy = False
         #: Whether the view is there because the step's own lines say little.
         self._lent = False
 
@@ -75,6 +78,14 @@ class WalkView(Screen[None]):
             yield InfoPanel(id="info")
         yield ProgressLine(id="progress")
         yield Footer(compact=True)
+
+    def on_resize(self) -> None:
+        """Where there is room for it the prose stands open, until a person says otherwise."""
+        roomy = self.size.width >= ROOMY
+        if roomy != self._roomy and self.is_mounted and self.query(InfoPanel):
+            self._roomy = roomy
+            self.query_one(InfoPanel).display = roomy
+            self.set_class(roomy, "-info")
 
     def on_mount(self) -> None:
         self.call_after_refresh(setattr, self, "_whole", True)

@@ -93,8 +93,8 @@ def shape_of(
     if shape is None or not rehearsed or not isinstance(told, Mapping) or told.get("model") != model:
         return shape, why
     numbers = {name: told.get(name, 0) for name in Said.__struct_fields__}
-    whole = {name: value if isinstance(value, int) and value > 0 else 0 for name, value in numbers.items()}
-    return applied(shape, Said(**whole), "the rehearsal"), ""
+    sane = {name: value for name, value in numbers.items() if type(value) is int and 0 < value < 1 << 60}
+    return applied(shape, Said(**sane), "the rehearsal"), ""
 
 
 def _shape(machines: Mapping[str, Any]) -> tuple[ModelShape | None, str]:
@@ -121,6 +121,7 @@ def wanted_of(cluster: Cluster) -> Wanted:
         kv_dtype_bytes=1.0 if _flag(flags, "--kv-cache-dtype").startswith("fp8") else 0.0,
         card=_card(_flag(flags, "--max-num-batched-tokens"), _flag(flags, "--max-num-seqs")),
         expert_parallel=cluster.serve.expert_parallel,
+        context_parallel=cluster.serve.decode_context_parallel,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from wizard_steps.advisor.model import Held, ModelShape, token_bytes
 from wizard_steps.advisor.overhead import GIB, Card, card, overhead
@@ -175,17 +176,19 @@ def fit(
     *,
     max_len: int = 0,
     of: Card | None = None,
+    context_parallel: int = 1,
 ) -> Memory:
     """The memory of the fullest GPU, and what the stage with least room for it holds.
 
     ``utilisation`` counts from the GPU's whole memory (``v1/worker/utils.py`` request_memory).
+    ``context_parallel``: GPUs of a TP group over which the tokens of a request are dealt out.
     """
     of = of or card(gpu_bytes)
     budget = int(gpu_bytes * USABLE * utilisation)
     extra = overhead(shape, tp, pp, of)
     weights = stage_weights(shape, tp, pp)
     size = kv_size(shape, kv_dtype_bytes)
-    caches = _caches(shape, tp, pp, size)
+    caches = [replace(one, grow=one.grow / context_parallel) for one in _caches(shape, tp, pp, size)]
     off = shape.weights_off
     ends = []
     for load, out in ((1 + off, extra.high), (1.0, extra.likely), (1 - off, extra.low)):

@@ -69,6 +69,7 @@ def _memory(shape: ModelShape, topology: Topology, tp: int, pp: int, wanted: Wan
         wanted.utilisation,
         wanted.kv_dtype_bytes,
         max_len=wanted.max_len,
+        context_parallel=wanted.context_parallel,
         of=wanted.card or card(topology.gpu_bytes, topology.gpu_name),
     )
 

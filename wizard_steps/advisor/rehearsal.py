@@ -14,6 +14,7 @@ from wizard_steps.advisor.plan import consider
 from wizard_steps.advisor.rehearsed import Said
 from wizard_steps.advisor.verdict import Split
 from wizard_steps.cluster.file import Cluster
+from wizard_steps.cluster.flags import parse
 from wizard_steps.model import Check
 
 #: The name of the fact that holds what vLLM said.
@@ -48,7 +49,11 @@ def compare(cluster: Cluster, facts: Mapping[str, Any], said: Said) -> Iterator[
     if said.weights:
         estimate = shape.weight_bytes if shape is not None else 0
         yield _beside("weights", said.weights, estimate, estimate * (1 - _OFF), estimate * (1 + _OFF), "GiB")
-    if said.tokens:
+    if said.tokens and (flag := _by_hand(cluster)):
+        yield Check(
+            "KV cache", True, f"{said.tokens:,} tokens by vLLM; {flag} sets its size, nothing to compare"
+        )
+    elif said.tokens:
         low, high = (memory.tokens_low, memory.tokens_high) if memory is not None else (0, 0)
         yield _beside(
             "KV cache", said.tokens, memory.tokens if memory is not None else 0, low, high, "tokens"
@@ -60,6 +65,12 @@ def compare(cluster: Cluster, facts: Mapping[str, Any], said: Said) -> Iterator[
     if said.longest:
         hint = f"--max-model-len {said.longest} or less in serve.extra_flags, or more GPUs"
         yield Check("longest request", True, f"{said.longest:,} tokens would fit", hint=hint, warning=True)
+
+
+def _by_hand(cluster: Cluster) -> str:
+    """The flag that sets the size of the KV cache in place of the GPU's memory; "" for none."""
+    names = ("--kv-cache-memory-bytes", "--num-gpu-blocks-override")
+    return next((flag.name for flag in parse(cluster.serve.extra_flags) if flag.name in names), "")
 
 
 def _beside(name: str, told: float, estimate: float, low: float, high: float, unit: str) -> Check:

@@ -59,6 +59,7 @@ class Wanted(Struct, frozen=True):
     #: Tokens of a pass and sequences at once, where flags set them.
     card: Card | None = None
     expert_parallel: bool = False
+    context_parallel: int = 1
 
 
 class Split(Struct, frozen=True):

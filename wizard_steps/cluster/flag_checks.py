@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
-from wizard_steps.cluster.flags import Flag, parse
+from wizard_steps.cluster.flags import Flag, parse, since
 from wizard_steps.cluster.values import Cluster
 
 #: Flags that a field of the cluster file decides.
@@ -66,7 +66,7 @@ def flag_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
     """(field, message) of the first thing wrong with each flag, then of what cannot go together."""
     flags = parse(cluster.serve.extra_flags)
     for flag in flags:
-        message = _problem(flag)
+        message = _problem(flag) or _too_new(flag, cluster.serve.vllm_version)
         if message:
             yield f"serve.extra_flags[{flag.place}]", message
     yield from _together(cluster, {flag.name: flag for flag in flags})
@@ -93,6 +93,14 @@ def _problem(flag: Flag) -> str:
     if flag.name == "--prefill-context-parallel-size" and flag.number != 1:
         return f"{_called(flag)}: it multiplies the GPUs of a replica, which milepost counts as TP x PP"
     return ""
+
+
+def _too_new(flag: Flag, version: str) -> str:
+    """vLLM ends at once at a flag that it does not know."""
+    came, here = since().get(flag.name, ""), re.match(r"(\d{1,4})\.(\d{1,4})", version)
+    if not came or here is None or (int(here[1]), int(here[2])) >= tuple(map(int, came.split("."))):
+        return ""
+    return f"{_called(flag)} came with vLLM {came}, and serve.vllm_version is {version}"
 
 
 def _called(flag: Flag) -> str:

@@ -74,6 +74,13 @@ def _table() -> dict[str, _Known]:
     return found
 
 
+@lru_cache(maxsize=1)
+def since() -> dict[str, str]:
+    """Flag -> the release of vLLM that it came with, for those that are not as old as this table."""
+    data = tomllib.loads(Path(__file__).with_name("vllm_flags.toml").read_text(encoding="utf-8"))
+    return {name: release for release, names in data["since"].items() for name in names}
+
+
 def known(typed: str) -> _Known | None:
     """The flag that ``typed`` (without value and dots) names in full or by an unambiguous beginning."""
     table = _table()

@@ -172,6 +172,8 @@ def _next_pairs(known: Known, done: Results) -> Round | None:
     """After all together failed or were slow: the head with each worker; where those work, the workers."""
     if len(known.nodes) < 3 or not (_failed(known, done) or _slow(known, done)):
         return None
+    if any(not check.ok for check in _hangs(known, done)):
+        return None
     nodes = (known.head, *known.workers)
     tried = [pair for pair in fabric_pairs.pairs(known) if done.has(fabric_pairs.key(pair))]
     with_head = [pair for pair in tried if pair[0] == 0]
@@ -195,7 +197,10 @@ def _slow(known: Known, done: Results) -> bool:
 def _speed(known: Known, done: Results) -> Check | None:
     found = fabric_facts.all_links(known, done)
     gbytes = collective.told(done.get("allreduce", known.head)).gbytes
-    return fabric_links.speed(known, done, found, gbytes) if _backend(known, done) == "nccl" else None
+    backend = _backend(known, done)
+    if backend == "nccl":
+        return fabric_links.speed(known, done, found, gbytes)
+    return fabric_links.speed_on_cpu(known, found, gbytes) if backend == "gloo" else None
 
 
 def _proved(known: Known, done: Results) -> tuple[list[Check], dict[str, object]]:
@@ -226,10 +231,15 @@ def _proved(known: Known, done: Results) -> tuple[list[Check], dict[str, object]
     return checks, {**facts, "link_gbytes": round(most, 2)} if most else facts
 
 
+def _hangs(known: Known, done: Results) -> list[Check]:
+    """Which rank the others waited for, where one stands out: no pair has to be tried then."""
+    said = {name: result.text for name, result in done.of("allreduce").items()}
+    return hang.checks(known, said, "the all_reduce") if _failed(known, done) else []
+
+
 def _broken(known: Known, done: Results) -> list[Check]:
     nodes = (known.head, *known.workers)
-    said = {n.name: r.text for n in nodes if (r := done.get("allreduce", n))}
-    hangs = hang.checks(known, said, "the all_reduce")
+    hangs = _hangs(known, done)
     problems = {n.name: collective.told(done.get("allreduce", n)).problem for n in _failed(known, done)}
     where, what = next(iter(problems.items()))
     tried = [pair for pair in fabric_pairs.pairs(known) if done.has(fabric_pairs.key(pair))]

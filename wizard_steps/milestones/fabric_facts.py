@@ -29,6 +29,8 @@ _TOOL = re.compile(r"tool (\w{1,32}) (/\S{1,200})")
 _ECN = re.compile(r"ecn (\S{1,64}) ([01]{1,16})")
 _PFC = re.compile(r"pfc (\S{1,64}) prio-pfc ((?:\d:(?:on|off) ?){1,16})")
 _NVLINK = re.compile(r"nvlink (gpu|rate) ([0-9.]{1,8})")
+#: The two PCIe functions behind each port of a DGX Spark: each carries half of the port's rate.
+SPARK = re.compile(r"roce(?:P2)?p1s0f[01]")
 #: Lines that are read.
 _MOST = 5000
 
@@ -72,6 +74,11 @@ class Links(Struct, frozen=True):
         """IPv4 addresses with prefix of an RDMA port's network devices."""
         known = self.addresses or {}
         return tuple(address for name in port.interfaces for address in known.get(name, ()))
+
+
+def rate_of(port: Rdma) -> float:
+    """Gbit/s that an RDMA device carries by itself."""
+    return port.rate / 2 if SPARK.fullmatch(port.device) else port.rate
 
 
 def links(result: Result | None) -> Links | None:

@@ -15,8 +15,6 @@ from wizard_steps.node.collective import Told, told
 _DEVICE = re.compile(r"\[\d+\](\w+):\d+")
 #: Bytes of headers around the data of an IPv4 ping.
 _PING = 28
-#: A pair with less than this share of the others' median is the slow one.
-_SLOW_PAIR = 0.6
 
 
 # ---- jumbo frames
@@ -219,11 +217,19 @@ def speed(known: Known, done: Results, found: Mapping[str, Links], gbytes: float
     return Check("bandwidth", True, text, wanted if slow else "", hint=hint if slow else "", warning=slow)
 
 
-def slow_pair(speeds: Mapping[str, float]) -> tuple[str, float, float] | None:
-    """(pair, its GB/s, median of the others) of the one pair that is much slower than the rest."""
-    if len(speeds) < 2:
+def speed_on_cpu(known: Known, found: Mapping[str, Links], gbytes: float) -> Check | None:
+    """As ``speed``, for Gloo: it may be slower than the link by itself, so only much less counts."""
+    if not found or len(known.nodes) < 2 or known.cluster.simulated or not gbytes:
         return None
-    name = min(speeds, key=lambda pair: speeds[pair])
-    others = sorted(value for pair, value in speeds.items() if pair != name)
-    middle = others[len(others) // 2]
-    return (name, speeds[name], middle) if speeds[name] < _SLOW_PAIR * middle else None
+    rates = [(found[n.name].speeds.get(_interface(known, n), 0), _interface(known, n)) for n in known.nodes]
+    mbits, name = min(rates)
+    share = gbytes / (mbits / 8000) if mbits else 1.0
+    if share >= known.cluster.fabric.fail_below:
+        return None
+    most = f"{mbits / 8000:.2f} GB/s ({name} {mbits / 1000:g} Gbit/s / 8)"
+    text = f"{gbytes:.2f} GB/s of {most}: {share:.2f}"
+    wanted = f"at least {known.cluster.fabric.fail_below:g} of what the links can do"
+    hint = (
+        "Gloo runs on the CPU, which may be the limit: if no pair stands out, look at the load of the nodes"
+    )
+    return Check("bandwidth", True, text, wanted, hint=hint, warning=True)

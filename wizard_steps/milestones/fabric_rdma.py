@@ -12,15 +12,13 @@ from collections.abc import Iterator, Mapping
 from wizard_steps.cluster import devices
 from wizard_steps.engine.step import Known
 from wizard_steps.facts.netstate import Rdma
-from wizard_steps.milestones.fabric_facts import Links, net
+from wizard_steps.milestones.fabric_facts import SPARK, Links, net
 from wizard_steps.model import Check, Node
 
 #: Before this torch, NCCL was older than 2.21 and took GID index 0 unless it was told another one.
 _FINDS_GID = (2, 5)
 #: NCCL that knows a ring of machines in which each pair has a network of its own.
 _RING = "NCCL 2.30.7"
-#: Names of the two PCIe functions behind each port of a DGX Spark.
-_SPARK = re.compile(r"roce(?:P2)?p1s0f[01]")
 
 
 def settings(known: Known, found: Mapping[str, Links], torch: Mapping[str, str]) -> dict[str, dict[str, str]]:
@@ -96,7 +94,7 @@ def _without_address(node: Node, here: Links) -> Iterator[Check]:
         f"{p.device} ({'/'.join(p.interfaces) or 'no interface'}, {p.rate:g} Gbit/s)" for p in dumb
     )
     hint = "give its interface an IPv4 address in the network of the same port of the other nodes"
-    if any(_SPARK.fullmatch(port.device) for port in dumb):
+    if any(SPARK.fullmatch(port.device) for port in dumb):
         hint += "; a port of a DGX Spark shows as two devices, and only both together carry 200 Gbit/s"
     found = f"active without an IPv4 address, so RoCE cannot use it: {names}"
     yield Check("RDMA ports", True, found, "an address on each fast port", node.name, hint, warning=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from wizard_steps.engine.step import Known
 from wizard_steps.milestones import raystart
 from wizard_steps.milestones.common import placed
-from wizard_steps.milestones.fabric_facts import Links, pairs_of
+from wizard_steps.milestones.fabric_facts import Links, pairs_of, rate_of
 from wizard_steps.model import Check, Cmd, Node, Results, Round, Work
 from wizard_steps.node import perftest
 from wizard_steps.node.perftest import Port
@@ -83,7 +83,7 @@ def checks(known: Known, done: Results, found: Found) -> Iterator[Check]:
 
 def _between(known: Known, a: Node, b: Node, text: str, found: Found) -> Check:
     name, limits = f"RDMA {a.name} - {b.name}", known.cluster.fabric
-    rates = {port.device: port.rate for port in found[b.name].rdma} if b.name in found else {}
+    rates = {port.device: rate_of(port) for port in found[b.name].rdma} if b.name in found else {}
     rows = [(rate, rates.get(rate.device, 0.0)) for rate in perftest.read(text)]
     missing = [rate for rate, _ in rows if not rate.gbit]
     if not rows or missing:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from wizard_steps.engine.step import Known
-from wizard_steps.model import Check
+from wizard_steps.milestones.common import placed
+from wizard_steps.model import Check, Results, Round
 from wizard_steps.node import ras, stalls
 from wizard_steps.node.ras import Report, Suspect
 from wizard_steps.node.stalls import Stall
@@ -13,6 +14,8 @@ from wizard_steps.node.stalls import Stall
 #: Ranks that are named.
 _MOST = 4
 _WANTED = "every rank takes part"
+#: What is waited for when vLLM does not become ready.
+START = "the start of vLLM"
 
 
 def checks(known: Known, said: Mapping[str, str], what: str) -> list[Check]:
@@ -35,6 +38,20 @@ def checks(known: Known, said: Mapping[str, str], what: str) -> list[Check]:
         if named := list(found)[:_MOST]:
             return named
     return _nobody(ranks, reports, what)
+
+
+def ask(known: Known) -> Round:
+    """All nodes with GPUs, while vLLM's processes still stand."""
+    place = placed(known)
+    nodes = [node for node in known.nodes if node.gpus]
+    return Round(work=tuple((n, place.run(n, ras.processes(place.python, place.mine(n)))) for n in nodes))
+
+
+def of_start(known: Known, done: Results) -> list[Check]:
+    """Who hangs in a start of vLLM that came to no end, by what the nodes said when they were asked."""
+    said = {name: result.text for name, result in done.of("stall").items()}
+    said = said or {one.node.name: one.text for one in done.items if ras.STALLED in one.text}
+    return checks(known, said, START)
 
 
 def _suspects(known: Known, reports: Mapping[str, Report], what: str, sure: bool) -> Iterator[Check]:
@@ -66,15 +83,15 @@ def _stopped(ranks: Mapping[str, list[Stall]], what: str) -> Iterator[Check]:
     for node, found in ranks.items():
         for one in found:
             if one.gone:
-                text = f"rank {one.rank} on {node}: process {one.pid} {one.state}; {what} waits for it"
+                text = f"{one.name} on {node}: process {one.pid} {one.state}; {what} waits for it"
                 hint = f"who stopped it? `kill -CONT {one.pid}` lets it go on"
                 hint = hint if "stopped" in one.state else "its own last lines say why; `dmesg` names a kill"
-                yield Check(f"rank {one.rank}", False, text, _WANTED, node, hint)
+                yield Check(one.name, False, text, _WANTED, node, hint)
 
 
 def _silent(ranks: Mapping[str, list[Stall]], what: str) -> Iterator[Check]:
     """A node that did not even say where its ranks are, while others did."""
-    if not any(ranks.values()):
+    if not any(one.stage for found in ranks.values() for one in found):
         return
     for node, found in ranks.items():
         if not found:
@@ -89,9 +106,9 @@ def _earlier(ranks: Mapping[str, list[Stall]], what: str) -> Iterator[Check]:
         for one in found:
             if one.far < most:
                 last = f" ({one.frame or one.last})" if one.frame or one.last else ""
-                text = f"rank {one.rank} on {node} is still at: {one.stage}{last}; the others wait in {what}"
+                text = f"{one.name} on {node} is still at: {one.stage}{last}; the others wait in {what}"
                 hint = "its node is the slow one: a slow disk or home, or a GPU that does not answer"
-                yield Check(f"rank {one.rank}", False, text, _WANTED, node, hint)
+                yield Check(one.name, False, text, _WANTED, node, hint)
 
 
 def _nobody(ranks: Mapping[str, list[Stall]], reports: Mapping[str, Report], what: str) -> list[Check]:
@@ -103,4 +120,6 @@ def _nobody(ranks: Mapping[str, list[Stall]], reports: Mapping[str, Report], wha
     at = f", at {first.frame}" if first is not None and first.frame else ""
     text = f"no rank is missing: all {count} wait in {what}{at}{heard}"
     hint = "then the way between the nodes is blocked: the MTU, a firewall, or the RDMA cards"
+    if what == START:
+        hint = "the last lines of its log, and `py-spy dump` on a process, say what they wait for"
     return [Check("ranks", True, text, _WANTED, hint=hint, warning=True)] if count else []

@@ -7,7 +7,7 @@ here. A vLLM that waits ignores SIGINT and SIGTERM, so it is ended with SIGKILL.
 from __future__ import annotations
 
 from wizard_steps.engine.step import Known
-from wizard_steps.milestones import alive, model, running, vllm
+from wizard_steps.milestones import alive, hang, model, running, vllm
 from wizard_steps.milestones.common import failure, placed
 from wizard_steps.milestones.vllm import NO_PLACE, READY
 from wizard_steps.model import Check, Node, Result, Results, Round, Verdict
@@ -37,11 +37,15 @@ def rounds(known: Known, done: Results) -> Round | None:
         return None
     if not done.has("log"):
         limit = float(known.cluster.serve.ready_timeout)
-        return Round(work=((head, place.follow(service, "log", limit, vllm.over, vllm.health(known))),))
+        return Round(
+            work=((head, place.follow(service, "log", limit, vllm.over, vllm.health(known), quiet=True)),)
+        )
     if vllm.ready(log := done.get("log", head)):
         return None
     if log is not None and log.reason in ("lost", "cancelled"):
         return None  # only the line to it broke; vLLM may be fine, and the next walk finds it
+    if log is not None and vllm.hangs(log) and not done.has("stall"):
+        return hang.ask(known)
     return Round(work=((head, place.stop(head, SERVE, grace=5)), *alive.looks(known)))
 
 
@@ -63,7 +67,7 @@ def judge(known: Known, done: Results) -> Verdict:
         again = "started anew" if done.get("clear", head) else "started"
         check = running.check(known, done, service, "vLLM") or Check("vLLM", True, again, READY, head.name)
         return Verdict(True, f"vLLM serves {known.cluster.serve.name} at {url}", (check,), {"url": url})
-    checks = [*alive.dead(known, done), _why(known, log), *_gone(done, head)]
+    checks = [*alive.dead(known, done), *hang.of_start(known, done), _why(known, log), *_gone(done, head)]
     return Verdict(False, "vLLM did not become ready", tuple(checks))
 
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 
 from wizard_steps.engine.step import Known
-from wizard_steps.milestones import alive, model, running, vllm
+from wizard_steps.milestones import alive, hang, model, running, vllm
 from wizard_steps.milestones.common import failure, placed
 from wizard_steps.model import Check, Node, Result, Results, Round, Together, Verdict
 from wizard_steps.node.place import SERVE, Service
@@ -48,12 +48,19 @@ def rounds(known: Known, done: Results) -> Round | None:
         return _stop(known)
     if not done.has("joined"):
         meet = min(JOIN_LIMIT, limit)
-        follow = tuple((s.node, place.follow(s, "joined", meet, joined)) for s in services)
+        follow = tuple((s.node, place.follow(s, "joined", meet, joined, quiet=True)) for s in services)
         return Round(follow, together=Together(lambda result: not _joined_by(result)))
     if not done.has("mp-log") and all(_has_joined(done, node) for node in known.nodes):
         return _until_ready(known, services, limit)
-    log = done.get("mp-log", known.head)
-    return None if vllm.ready(log) or (log is not None and log.reason == "lost") else _stop(known)
+    log = done.get("mp-log", known.server)
+    if vllm.ready(log) or (log is not None and log.reason == "lost"):
+        return None
+    waited = [*done.of("joined").values(), *done.of("mp-log").values()]
+    # A rank that has ended says why itself.
+    hung = any(map(vllm.hangs, waited)) and not any(one.reason == "exit" for one in waited)
+    if hung and not done.has("stall"):
+        return hang.ask(known)
+    return _stop(known)
 
 
 def _until_ready(known: Known, services: Sequence[Service], limit: float) -> Round:
@@ -61,9 +68,11 @@ def _until_ready(known: Known, services: Sequence[Service], limit: float) -> Rou
     place, beside = placed(known), vllm.health(known)
     head = next(s for s in services if s.node == known.server)
     others = tuple(
-        (s.node, place.follow(s, "mp-log", limit, vllm.broken)) for s in services if s.node != known.server
+        (s.node, place.follow(s, "mp-log", limit, vllm.broken, quiet=True))
+        for s in services
+        if s.node != known.server
     )
-    work = ((head.node, place.follow(head, "mp-log", limit, vllm.over, beside)), *others)
+    work = ((head.node, place.follow(head, "mp-log", limit, vllm.over, beside, quiet=True)), *others)
     failed = lambda result: not vllm.ready(result) and result.reason != "cancelled"  # noqa: E731
     return Round(work, together=Together(failed, lead=known.server.name))
 
@@ -122,7 +131,11 @@ def judge(known: Known, done: Results) -> Verdict:
         return Verdict(True, f"vLLM serves {it.name} at {url}, without Ray", tuple(checks), {"url": url})
     first = _first(known, done)
     ordered = sorted(known.nodes, key=lambda node: node != first)
-    checks = [*alive.dead(known, done), *(_rank_check(known, done, node, first) for node in ordered)]
+    checks = [
+        *alive.dead(known, done),
+        *hang.of_start(known, done),
+        *(_rank_check(known, done, node, first) for node in ordered),
+    ]
     summary = (
         f"vLLM did not become ready: {first.name} failed first" if first else "vLLM did not become ready"
     )

@@ -12,6 +12,7 @@ from wizard_steps.milestones import raystart
 from wizard_steps.milestones.common import placed
 from wizard_steps.model import Node, Result
 from wizard_steps.node.place import SERVE, Service
+from wizard_steps.node.ras import STALLED
 from wizard_steps.node.remote import ANSWERS
 
 READY = "Application startup complete."
@@ -42,7 +43,12 @@ def phase_of(line: str) -> str | None:
 
 def broken(line: str) -> bool:
     """Whether the process can only hang or wind down after this line."""
-    return bool(_FATAL.search(line))
+    return STALLED in line or bool(_FATAL.search(line))
+
+
+def hangs(log: Result) -> bool:
+    """Whether it ended without an end of its own: at its limit, or with a process that does not answer."""
+    return log.reason == "timeout" or STALLED in log.text
 
 
 def over(line: str) -> bool:
@@ -159,7 +165,7 @@ def _of(known: Known) -> str:
 def first_error(log: Result) -> str:
     wrapper = re.compile(r"Engine core initialization failed|See root cause above|Failed core proc")
     error = re.compile(r"\bERROR\b|Error:|error:|Exception:")
-    calm = re.compile(r"\b(?:WARNING|INFO|DEBUG)\b")
+    calm = re.compile(r"\b(?:WARNING|INFO|DEBUG)\b|^(?:ras\||stack |process |milepost: )")
     lines = [line.strip() for line in log.lines if not wrapper.search(line) and not calm.search(line)]
     hits = [line for line in lines if error.search(line)]
     specific = [hit for hit in hits if re.search(r"\b\w*(?:Error|Exception): \S", hit)]

@@ -36,7 +36,7 @@ class Weights(Placed):
     owns = (r"weights\..*",)
     phases = ("fetching", "complete")
     effects: Mapping[str, str] = {
-        "launch": "fetches the model, once, and verifies it",
+        "begin": "fetches the model, once, and verifies it",
         "share": "takes the model from the node before and hands it on",
     }
     bare: Mapping[str, str] = {
@@ -112,10 +112,10 @@ def _run(known: Known, done: Results) -> Round | None:
     running = bool(others) and set(left) >= {first, *others}
     if left and not running and not done.has("clear"):
         return Round(work=tuple((n, place.stop(n, SHARE, key="clear", grace=2)) for n in left))
-    if not _ours(done, FETCH, first) and not done.has("launch"):
+    if not _ours(done, FETCH, first) and not done.has("begin"):
         shown = f"(fetch {_what(known, done)} with huggingface_hub, and verify it)"
-        return Round(work=((first, replace(place.launch(_fetch(known, done)), show=shown)),))
-    if _bad(done, "launch"):
+        return Round(work=((first, replace(place.launch(_fetch(known, done)), key="begin", show=shown)),))
+    if _bad(done, "begin"):
         return None
     if others and not running and not done.has("share"):
         return Round(work=tuple((n, _share(known, done, n)) for n in (first, *others)))
@@ -180,7 +180,7 @@ def _ours(done: Results, role: str, node: Node) -> bool:
 def _started(done: Results) -> bool:
     """A fetch runs already, or was launched in this attempt."""
     found = done.of(_KEYS[FETCH]).values()
-    return done.has("launch") or any(Look(r.text).leader for r in found)
+    return done.has("begin") or any(Look(r.text).leader for r in found)
 
 
 def _fetch(known: Known, done: Results) -> Service:
@@ -236,7 +236,7 @@ def _ports(known: Known, done: Results) -> list[Check]:
 
 def _failures(known: Known, done: Results) -> list[Check]:
     """What a launch, the fetch or a copy has failed of."""
-    found = [*_bad(done, "launch"), *_bad(done, "share")]
+    found = [*_bad(done, "begin"), *_bad(done, "share")]
     for key in ("fetch", "copy"):
         found += [fetch_failure(r) for r in done.of(key).values() if not weights.complete(r)]
     return found

@@ -15,7 +15,7 @@ from msgspec import Struct, field
 
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.model import Check, Cmd, Node, Result
-from wizard_steps.node import ray_token
+from wizard_steps.node import ras, ray_token
 from wizard_steps.node.remote import Look
 from wizard_steps.node.spec import Spec
 
@@ -116,8 +116,17 @@ class Place(ABC):
     def launch(self, service: Service) -> Cmd: ...
 
     @abstractmethod
-    def follow(self, service: Service, key: str, timeout: float, stop: Stop, beside: str = "") -> Cmd:
-        """Its log from the first line, until ``stop`` says so or it has ended; see ``remote.follow``."""
+    def follow(
+        self, service: Service, key: str, timeout: float, stop: Stop, beside: str = "", quiet: bool = False
+    ) -> Cmd:
+        """Its log from the first line, until ``stop`` says so or it has ended; see ``remote.follow``.
+
+        ``quiet``: its processes are looked at when the log is silent.
+        """
+
+    @abstractmethod
+    def mine(self, node: Node) -> str:
+        """sh text that defines ``ours``: our processes of Ray and vLLM on a node, where they run."""
 
     @abstractmethod
     def stop(self, node: Node, role: str, key: str = "stop", grace: int = 10) -> Cmd: ...
@@ -167,6 +176,10 @@ class Place(ABC):
     def holder(self, node: Node) -> str:
         """The container that holds Ray and vLLM on a node, in words; "" on a host."""
         return ""
+
+    def _watch(self, service: Service) -> str:
+        """For ``remote.follow``: looks at the processes when the log is silent."""
+        return ras.watch(self.python, self.mine(service.node), f"{service.role}.log")
 
     @property
     def idle(self) -> bool:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.model import Check, Cmd, Node, Result
 from wizard_steps.node import container, docker, ray_token, remote
-from wizard_steps.node.place import RAY, Place, Service, Stop
+from wizard_steps.node.place import RAY, SERVE, Place, Service, Stop
 from wizard_steps.node.remote import Look
 from wizard_steps.node.spec import Spec
 
@@ -61,8 +61,14 @@ class OnHost(Place):
             self.cluster, node, service.role, service.argv, service.env, setup=setup, of=service.of
         )
 
-    def follow(self, service: Service, key: str, timeout: float, stop: Stop, beside: str = "") -> Cmd:
-        return remote.follow(self.cluster, service.node, service.role, key, timeout, stop, beside)
+    def follow(
+        self, service: Service, key: str, timeout: float, stop: Stop, beside: str = "", quiet: bool = False
+    ) -> Cmd:
+        node, watch = service.node, self._watch(service) if quiet else ""
+        return remote.follow(self.cluster, node, service.role, key, timeout, stop, beside, watch)
+
+    def mine(self, node: Node) -> str:
+        return remote.mine(self.cluster, node, SERVE, RAY)
 
     def stop(self, node: Node, role: str, key: str = "stop", grace: int = 10) -> Cmd:
         return remote.stop(self.cluster, node, role, key, grace)
@@ -164,11 +170,18 @@ class InContainer(Place):
         start = remote.launch(self.cluster, node, role, service.argv, service.env, of=service.of)
         return container.inside(self.cluster, node, start)
 
-    def follow(self, service: Service, key: str, timeout: float, stop: Stop, beside: str = "") -> Cmd:
+    def follow(
+        self, service: Service, key: str, timeout: float, stop: Stop, beside: str = "", quiet: bool = False
+    ) -> Cmd:
         if service.role == RAY:
             return container.logs(self.cluster, service.node, key, timeout, stop)
-        node = service.node
-        return self.run(node, remote.follow(self.cluster, node, service.role, key, timeout, stop, beside))
+        node, watch = service.node, self._watch(service) if quiet else ""
+        cmd = remote.follow(self.cluster, node, service.role, key, timeout, stop, beside, watch)
+        return self.run(node, cmd)
+
+    def mine(self, node: Node) -> str:
+        # Everything in it is ours.
+        return "ours() { cd /proc && echo [0-9]*; }\n"
 
     def stop(self, node: Node, role: str, key: str = "stop", grace: int = 10) -> Cmd:
         if role == RAY:

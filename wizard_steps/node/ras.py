@@ -17,8 +17,10 @@ from wizard_steps.node.lines import number, plain
 from wizard_steps.node.program import program, sh_words
 
 PORT = 28028
-#: Seconds after which a start or a collective without progress is looked into.
-QUIET = 30
+#: Seconds without a new line of a log after which its processes are looked at, and after which once more.
+QUIET, MORE = 25, 20
+#: What ``watch`` prints where a process did not answer both times.
+STALLED = "milepost: the log is silent, and a process of it does not answer"
 #: Ranks that are named, and lines of an answer that are read.
 _MOST, _LINES = 8, 2000
 
@@ -73,6 +75,41 @@ def status(python: str, processes: Mapping[str, int] | None = None, key: str = "
     words = sh_words(program("stall.py"), str(PORT), *(f"{n}={pid}" for n, pid in (processes or {}).items()))
     show = f"(ask NCCL RAS on localhost:{PORT}: verbose status)"
     return Cmd(key, f"exec {python} -I -c {words} 2>&1\n", timeout=45, show=show)
+
+
+def _asked(python: str, mine: str) -> str:
+    """sh text: ``mine`` is sh text that defines ours, which lists processes; vLLM's among them are named."""
+    code = sh_words(program("stall.py"))
+    return (
+        f"{mine}w=\nfor p in $(ours); do\n"
+        "t=$(tr '\\0 ' '\\n\\n' 2>/dev/null <\"/proc/$p/cmdline\" | head -n 1 | head -c 40)\n"
+        "t=$(printf %s \"$t\" | tr -dc 'A-Za-z0-9_:.-')\n"
+        'case $t in VLLM::*|ray::RayWorker*|ray::Engine*) w="$w $t=$p";; esac\ndone\n'
+        f"{python} -I -c {code} {PORT} $w 2>&1\n"
+    )
+
+
+def processes(python: str, mine: str) -> Cmd:
+    """Asks a node about vLLM's processes there, see ``mine`` of ``remote``."""
+    show = f"(vLLM's processes, py-spy, NCCL RAS on localhost:{PORT}: verbose status)"
+    return Cmd("stall", f"{_asked(python, mine)}exit 0\n", timeout=60, show=show)
+
+
+def watch(python: str, mine: str, log: str) -> str:
+    """sh text for ``remote.follow``: asks once the file ``log`` is silent for QUIET seconds, and once more.
+
+    It ends with the tail that takes the place of the shell that started it.
+    """
+    return (
+        f"( ask() {{ {_asked(python, mine)} }}\nn=0; last=; bad=\n"
+        "while sleep 5 && [ -e /proc/$$/exe ]; do\n"
+        f's=$(wc -c <{log}); [ "$s" = "$last" ] && n=$((n+5)) || {{ n=0; bad=; }}; last=$s\n'
+        f"case $n in {QUIET}|{QUIET + MORE}) ;; *) continue;; esac\n"
+        'o=$(ask); printf \'%s\\n\' "milepost: no new line in this log for $n s" "$o"\n'
+        "case $o in *'ras| INCOMPLETE'*|*'ras| DEAD'*|*' is stopped'*)\n"
+        f'[ -z "$bad" ] || echo {sh_words(STALLED)}; bad=1;; *) bad=;; esac\n'
+        "done ) </dev/null 2>/dev/null &\n"
+    )
 
 
 def lines_of(text: str) -> list[str]:

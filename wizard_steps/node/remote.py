@@ -100,13 +100,31 @@ def launch(
     return Cmd(key=key, text=text, mutates=True, timeout=30, show=shown, quiet=True, secrets=secrets)
 
 
+def mine(cluster: Cluster, node: Node, *roles: str) -> str:
+    """sh text that defines ``ours``: the processes of these roles on a node."""
+    defined = f"{_about(cluster, node, roles[0])}{program('processes.sh')}"
+    each = "".join(
+        f"id={shlex.quote(f'MILEPOST_ID={identity(cluster, node, role)}')}; role={shlex.quote(role)}; "
+        'for p in $(named); do mine "$p" && echo "$p"; done; '
+        for role in roles
+    )
+    return f"{defined}ours() {{ {each} }}\n"
+
+
 def follow(
-    cluster: Cluster, node: Node, role: str, key: str, timeout: float, stop: object, beside: str = ""
+    cluster: Cluster,
+    node: Node,
+    role: str,
+    key: str,
+    timeout: float,
+    stop: object,
+    beside: str = "",
+    quiet: str = "",
 ) -> Cmd:
     """The role's log from its first line, until ``stop`` says so or its process is gone.
 
     ``beside`` is an sh command that is tried every few seconds meanwhile: when it succeeds, ANSWERS is
-    printed among the lines.
+    printed among the lines. ``quiet`` is sh text that starts a watch on the log, see ``ras.watch``.
     """
     # It ends with the tail that takes this shell's place; a zombie, not yet collected, has no exe.
     watch = (
@@ -118,7 +136,7 @@ def follow(
     text = (
         f"cd {state_dir(cluster, node)} || exit 1\n"
         f"pid=$(cat {role}.pid) || exit 1\n"
-        f"{watch}"
+        f"{watch}{quiet}"
         f'exec tail -n +1 -s 0.2 --pid="$pid" -F {role}.log 2>/dev/null\n'
     )
     return Cmd(

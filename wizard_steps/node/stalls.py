@@ -8,10 +8,10 @@ from msgspec import Struct
 
 from wizard_steps.node.lines import number, plain
 
-_STAGE = re.compile(r"rank (\d{1,7}): at (.{1,60}) for (\d{1,7}) s$")
-_STATE = re.compile(r"process rank (\d{1,7}): (\d{1,10}) (.{1,60})$")
-_STACK = re.compile(r"stack rank (\d{1,7}): (.{1,200})$")
-_LAST = re.compile(r"last of rank (\d{1,7}): (.{1,200})")
+_STAGE = re.compile(r"(rank \d{1,7}): at (.{1,60}) for (\d{1,7}) s$")
+_STATE = re.compile(r"process (rank \d{1,7}|[\w:.-]{1,40}): (\d{1,10}) (.{1,60})$")
+_STACK = re.compile(r"stack (rank \d{1,7}|[\w:.-]{1,40}): (.{1,200})$")
+_LAST = re.compile(r"last of (rank \d{1,7}): (.{1,200})")
 #: Lines that are read, and stages from the first to the last.
 _MOST = 4000
 _STAGES = ("import torch", "take GPU", "meet the other ranks", "all_reduce")
@@ -20,9 +20,12 @@ _GONE = ("is stopped", "is gone", "has ended")
 
 
 class Stall(Struct, frozen=True):
-    """One rank at the time when its node looked: ``seconds`` in ``stage``, and what its process did."""
+    """One rank at the time when its node looked: ``seconds`` in ``stage``, and what its process did.
 
-    rank: int
+    ``name``: ``rank 1``, or what a process of vLLM calls itself.
+    """
+
+    name: str
     stage: str = ""
     seconds: int = 0
     pid: int = 0
@@ -41,8 +44,8 @@ class Stall(Struct, frozen=True):
 
 
 def read(text: str) -> list[Stall]:
-    """By rank; what was printed last of a rank counts."""
-    found: dict[int, dict[str, str]] = {}
+    """By name; what was printed last of a rank counts."""
+    found: dict[str, dict[str, str]] = {}
     for line in text.splitlines()[:_MOST]:
         for pattern, names in (
             (_STAGE, ("stage", "seconds")),
@@ -51,13 +54,13 @@ def read(text: str) -> list[Stall]:
             (_LAST, ("last",)),
         ):
             if row := pattern.match(line.strip()):
-                one = found.setdefault(number(row[1]), {})
+                one = found.setdefault(row[1], {})
                 values = dict(zip(names, map(plain, row.groups()[1:]), strict=True))
                 # The innermost frame comes first.
-                found[number(row[1])] = {**one, **values} if pattern is not _STACK else {**values, **one}
+                found[row[1]] = {**one, **values} if pattern is not _STACK else {**values, **one}
     return [
         Stall(
-            rank,
+            name,
             one.get("stage", ""),
             number(one.get("seconds", "")),
             number(one.get("pid", "")),
@@ -65,5 +68,5 @@ def read(text: str) -> list[Stall]:
             one.get("frame", ""),
             one.get("last", ""),
         )
-        for rank, one in sorted(found.items())
+        for name, one in found.items()
     ]

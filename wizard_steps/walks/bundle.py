@@ -173,7 +173,9 @@ def _text_of(data: bytes) -> str:
 
 
 def _tar(target: Path, files: Mapping[str, str]) -> None:
-    stem = target.name.removesuffix(".gz").removesuffix(".tar")
+    # A folder with the archive's own name could not be unpacked beside it.
+    stem = target.name.removesuffix(".gz").removesuffix(".tar").removesuffix(".tgz")
+    stem = f"{stem}-files" if stem == target.name else stem
     with tarfile.open(target, "w:gz") as archive:
         for name, text in files.items():
             data = text.encode()

@@ -29,8 +29,8 @@ DEVICES = re.compile(r"NET/(\w+) : Using (\[\d.{0,160})")
 DIRECT = re.compile(r"GPU Direct RDMA (Enabled|Disabled)")
 #: Seconds in a stage after which its ranks are asked. Torch may come from a slow disk.
 PATIENCE = {"all_reduce": SPEC["ask"], "import torch": 45, "meet the other ranks": 30}
-#: Seconds until they are asked again.
-AGAIN = 20
+#: Seconds until they are asked again, and for which a stopped rank may be just looked at by a debugger.
+AGAIN, PAUSED = 20, 5
 #: What scripts/stall.py says of a rank that will not come back.
 GONE = re.compile(r"process rank \d+: \d+ (?:is stopped|is gone|has ended)|ras\| (?:INCOMPLETE|DEAD)$")
 
@@ -255,9 +255,19 @@ class Stall:
             self._thread.join(20)
 
 
+def is_stopped(process: subprocess.Popen[bytes]) -> bool:
+    """By a signal, and not continued. Leaves its end for ``poll``."""
+    try:
+        event = os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return event is not None
+
+
 def wait(processes: list[subprocess.Popen[bytes]], reader: Reader) -> str:
     """Until all ranks have ended or one has failed; else the stage that took too long."""
     began, stall = time.monotonic(), Stall(processes, reader)
+    going = began
     while any(p.poll() is None for p in processes):
         time.sleep(0.1)
         if any(p.poll() for p in processes):
@@ -270,6 +280,10 @@ def wait(processes: list[subprocess.Popen[bytes]], reader: Reader) -> str:
         for name, since in stages.values():
             if now - since > PATIENCE.get(name, 30):
                 stall.ask(name, stages)
+        if not any(map(is_stopped, processes)):
+            going = now
+        elif now - going > PAUSED:
+            stall.ask("stopped", stages)
         if late := _late(stages, now, began, stall.named):
             stall.ask(stages.get(FIRST, ("start", 0.0))[0], stages)
             stall.end()

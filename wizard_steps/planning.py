@@ -84,7 +84,7 @@ def plan(cluster: Cluster, also: Sequence[str] = ()) -> Plan:
         f"{command.node}: {command.changes.removeprefix('starts ')}"
         for milestone in milestones
         for command in milestone.commands
-        if command.key == STARTS
+        if command.key == STARTS and command.changes.startswith("starts ")
     )
     return Plan(
         name=cluster.name,
@@ -107,14 +107,15 @@ def address(node: Node) -> str:
 
 
 def _milestone(step: Step, known: Known) -> Milestone:
-    done, commands, questions = Results(), [], []
+    done, questions = Results(), list[str]()
+    commands: list[Command] = []
     for _ in range(ROUNDS):
         wanted = step.rounds(known, done)
         if wanted is None:
             break
         questions += [_asked(question) for question in wanted.questions]
         new = [_command(step, known, node, cmd) for node, cmd in wanted.work if cmd.key not in ENDS]
-        commands += [command for command in new if command not in commands]  # a look that is done twice
+        commands = list(dict.fromkeys([*commands, *new]))  # a look that is done twice is one
         answers = {question.id: question.default for question in wanted.questions}
         done = done.plus([_answer(step, node, cmd) for node, cmd in wanted.work], answers)
     return Milestone(step.id, step.title, tuple(commands), tuple(questions))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import shutil
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -51,11 +53,14 @@ def cluster(tmp_path: Path, tool: str) -> Cluster:
 
 @pytest.mark.parametrize("tool", ["pip", "uv"])
 def test_an_install_without_internet(tmp_path: Path, tool: str) -> None:
-    if tool == "uv" and not shutil.which("uv"):
+    # The tests' own environment has a uv, which need not be on the PATH.
+    path = f"{os.environ['PATH']}:{Path(sys.executable).parent}"
+    if tool == "uv" and not shutil.which("uv", path=path):
         require("uv is not installed")
     known = Known(cluster(tmp_path, tool))
     command = install_command(known, known.head)
-    done = subprocess.run(["sh", "-c", command.text], capture_output=True, text=True, timeout=100)
+    env = {**os.environ, "PATH": path}
+    done = subprocess.run(["sh", "-c", command.text], capture_output=True, text=True, timeout=100, env=env)
     assert done.returncode == 0, done.stdout + done.stderr
     look = versions_command(known.cluster.venv).text
     said = subprocess.run(["sh", "-c", look], capture_output=True, text=True, timeout=60).stdout

@@ -15,7 +15,7 @@ from textual.screen import ModalScreen
 from tests.helpers.tui_fakes import WriteExpected, toy_expected
 from tests.tui.test_snapshots import colours, gate, make, question
 from tui.app.app import MilepostApp
-from tui.app.themes import DARK, LIGHT
+from tui.app.themes import BASIC, DARK, LIGHT
 
 __all__ = ["colours", "toy_expected"]
 READABLE = 4.5
@@ -81,7 +81,9 @@ async def test_all_words_can_be_read(tmp_path: Path, toy_expected: WriteExpected
             await pilot.press("escape")
 
 
-async def test_a_theme_is_one_of_ours(tmp_path: Path, toy_expected: WriteExpected) -> None:
+async def test_the_theme_is_ours_and_others_can_be_chosen(
+    tmp_path: Path, toy_expected: WriteExpected
+) -> None:
     app = make(tmp_path, toy_expected)
     async with app.run_test(size=(80, 24)):
-        assert set(app.available_themes) == {DARK.name, LIGHT.name}
+        assert {DARK.name, LIGHT.name, BASIC.name, "textual-dark"} <= set(app.available_themes)

@@ -68,11 +68,16 @@ def _does(planned: Plan, cluster: Cluster, node: Node) -> Iterator[tuple[str, st
         yield "installs", f"{_packages(cluster)} in {cluster.venv}: about {VENV_GB} GB, unless it is there"
     if node.gpus and not cluster.simulated:
         yield "fetches", weights(cluster)
-    starts = [one.changes.removeprefix("starts ") for one in commands if one.key == STARTS]
+    starts = [one.changes.removeprefix("starts ") for one in commands if _starts(one)]
     if starts:
         yield "starts", ", ".join(dict.fromkeys(starts))
     ports = dict.fromkeys(port.port for port in planned.ports if port.node == node.name)
     yield "ports", ", ".join(ports)
+
+
+def _starts(one: Command) -> bool:
+    """Whether it leaves something running: a download that goes on by itself is started too, and ends."""
+    return one.key == STARTS and one.changes.startswith("starts ")
 
 
 def _packages(cluster: Cluster) -> str:

@@ -32,7 +32,7 @@ class Weights(Placed):
     id = "weights"
     title = "The model on every node"
     short = "weights"
-    keys = ("disk", "hub", "fetch", "copy")
+    keys = ("begin", "disk", "hub", "fetch", "share", "launch", "copy")
     owns = (r"weights\..*",)
     phases = ("fetching", "complete")
     effects: Mapping[str, str] = {
@@ -118,7 +118,7 @@ def _run(known: Known, done: Results) -> Round | None:
     if _bad(done, "begin"):
         return None
     if others and not running and not done.has("share"):
-        return Round(work=tuple((n, _share(known, done, n)) for n in (first, *others)))
+        return Round(work=tuple((n, _share(known, done, n, (first, *others))) for n in (first, *others)))
     if _bad(done, "share"):
         return _stop(known, done)
     if not done.has("fetch"):
@@ -188,8 +188,7 @@ def _fetch(known: Known, done: Results) -> Service:
     return weights.service(known.cluster, placed(known), first, FETCH, source, {})
 
 
-def _share(known: Known, done: Results, node: Node) -> Cmd:
-    chain = [_first(known, done), *_others(known, done)]
+def _share(known: Known, done: Results, node: Node, chain: Sequence[Node]) -> Cmd:
     at, port = chain.index(node), known.cluster.weights.port
     # Where the node before is gone, the one that has fetched it all.
     asked = [chain[at - 1], chain[0]] if at > 1 else chain[:at]

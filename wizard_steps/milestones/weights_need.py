@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from weakref import WeakKeyDictionary
 
 from msgspec import Struct
 
@@ -79,10 +80,18 @@ def loading(known: Known) -> tuple[Node, ...]:
     return (known.server, *others)
 
 
+_SEEN: WeakKeyDictionary[Results, tuple[Known, dict[str, Seen]]] = WeakKeyDictionary()
+
+
 def seen(known: Known, done: Results) -> dict[str, Seen]:
-    """By node, where a look could be read."""
+    """By node, where a look could be read. Asked for once a node by each question below: read once."""
+    kept = _SEEN.get(done)
+    if kept is not None and kept[0] is known:
+        return kept[1]
     found = {node.name: weights.seen(done.get("disk", node)) for node in loading(known)}
-    return {name: one for name, one in found.items() if one is not None}
+    views = {name: one for name, one in found.items() if one is not None}
+    _SEEN[done] = (known, views)
+    return views
 
 
 def listed(done: Results) -> Listed | None:

@@ -48,7 +48,8 @@ mount -t tmpfs -o "mode=1777,size=$(cat "$folder/shm-size" 2> /dev/null || echo 
 mount -t tmpfs -o "mode=1777,size=$(cat "$folder/tmp-size")" tmpfs /tmp
 if [ -f "$folder/systemd" ]; then
     # It outlives a reboot, as a disk does.
-    mkdir -p -m 755 "$folder/root"
+    mkdir -p "$folder/root"
+    chmod 755 "$folder/root"
     mount --bind "$folder/root" /root
 else
     mount -t tmpfs -o mode=755,size=512m tmpfs /root
@@ -74,6 +75,7 @@ for home in /root /home/lab; do
 done
 chown -R lab:lab /home/lab/.ssh
 
+# shellcheck source=tests/real/host_systemd.sh
 [ ! -f "$folder/systemd" ] || . "$(dirname "$0")/host_systemd.sh"
 /usr/sbin/sshd -D -e -f "$folder/sshd_config" &
 echo $! > "$folder/sshd.pid"

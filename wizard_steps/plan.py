@@ -44,8 +44,9 @@ PATHS: dict[str, tuple[type[Step], ...]] = {
 }
 
 
-#: Milestones that are walked when they are asked for (`milepost load`), in their order.
-OPTIONAL: tuple[type[Step], ...] = tuple(_step(name) for name in ("load",))
+#: Milestones that are walked when they are asked for (`milepost load`, `milepost enable`), in their order.
+_OPTIONAL: tuple[tuple[str, ...], ...] = (("load",), ("units",), ("reboot",), ("exposed",))
+OPTIONAL: tuple[type[Step], ...] = tuple(_step(name) for name, *_ in _OPTIONAL)
 
 
 def plan_for(cluster: Cluster) -> list[Step]:

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from tui.cli.down import _one
+from tui.cli.down import one
 from wizard_steps.model import Chunk, Cmd, Exit, Node
 
 
@@ -31,13 +31,13 @@ class Host:
 
 async def test_a_stream_is_closed_after_its_exit(capsys: pytest.CaptureFixture[str]) -> None:
     host = Host()
-    assert await _one(host, Node("a", "a"), Cmd("stop", "true"))
+    assert await one(host, Node("a", "a"), Cmd("stop", "true"))
     assert host.closed
     assert capsys.readouterr().out == "a: ended 3 processes\n"
 
 
 async def test_a_stream_is_closed_when_its_time_is_up(capsys: pytest.CaptureFixture[str]) -> None:
     host = Host(hangs=True)
-    assert not await _one(host, Node("a", "a"), Cmd("stop", "true", timeout=0.01))
+    assert not await one(host, Node("a", "a"), Cmd("stop", "true", timeout=0.01))
     assert host.closed
     assert capsys.readouterr().out == "a: no answer within 0 s\n"

@@ -17,6 +17,7 @@ from wizard_steps.errors import UsageError
 from wizard_steps.milestones import docker_probe, vllm
 from wizard_steps.model import Cmd
 from wizard_steps.node import container, docker, remote
+from wizard_steps.node.docker import Given
 from wizard_steps.plan import plan_for
 
 TEXT = """
@@ -68,19 +69,29 @@ def test_the_run_line_is_what_run_cluster_sh_would_start() -> None:
 
 def test_the_script_line_has_its_four_arguments_and_the_address() -> None:
     it = cluster('[docker]\nhf_home = "/data/hf home"\n')
-    line = docker.script_line(it, it.workers[0], "vllm/vllm-openai:x", "10.0.0.1", "10.0.0.2")
+    env = {"VLLM_HOST_IP": "10.0.0.2", "NCCL_SOCKET_IFNAME": "eth1"}
+    line = docker.script_line(it, it.workers[0], "vllm/vllm-openai:x", "10.0.0.1", env, Given())
     words = shlex.split(line)
     assert words[:2] == ["bash", "examples/ray_serving/run_cluster.sh"]
-    assert words[2:] == [
-        "vllm/vllm-openai:x",
-        "10.0.0.1",
-        "--worker",
-        "/data/hf home",
-        "-e",
-        "VLLM_HOST_IP=10.0.0.2",
-    ]
-    other_port = cluster("[ray]\nport = 6380\n")
-    assert docker.script_line(other_port, other_port.head, "x", "10.0.0.1", "10.0.0.1") == ""
+    assert words[2:6] == ["vllm/vllm-openai:x", "10.0.0.1", "--worker", "/data/hf home"]
+    assert words[6:10] == ["-e", "VLLM_HOST_IP=10.0.0.2", "-e", "NCCL_SOCKET_IFNAME=eth1"]
+    # Every flag of ours that the script does not give itself.
+    ours = shlex.split(" ".join(docker.shared_flags(it, it.workers[0], Given())))
+    given = ["--network", "host", "--gpus", "all", "-v", f"/data/hf home:{docker.HF_IN_CONTAINER}"]
+    assert sorted([*words[10:], *given]) == sorted(ours)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "[ray]\nport = 6380\n",
+        '[docker]\ncommand = "sudo -n docker"\n',
+        '[docker]\ngpu_flags = ["--device", "nvidia.com/gpu=all"]\n',
+    ],
+)
+def test_the_script_line_is_not_shown_where_the_script_cannot_do_the_same(more: str) -> None:
+    it = cluster(more)
+    assert docker.script_line(it, it.head, "x", "10.0.0.1", {}, Given()) == ""
 
 
 def test_settings_are_told_apart_by_their_digest() -> None:
@@ -114,7 +125,8 @@ def test_nothing_a_person_typed_escapes_its_word(value: str, flag: str, model: s
     assert f"V={value}" in words
     assert flag in words
     assert words[-1] == value
-    assert f"/{model}:/{model}:ro" in words
+    bind = f"type=bind,source=/{model},target=/{model},readonly"
+    assert bind in words or f"/{model}:/{model}:ro" in words
 
 
 def test_a_command_inside_keeps_its_text_and_its_input() -> None:
@@ -255,7 +267,7 @@ def test_the_first_process_passes_its_end_on(tmp_path: Path) -> None:
 def test_a_look_mounts_no_model_and_makes_no_folder() -> None:
     it = cluster("[docker]\n")
     it = replace(it, serve=replace(it.serve, model="/models/llama"))
-    text = docker_probe.inside_command(it, it.head, "image", "inside").text
+    text = docker_probe.inside_command(it, it.head, "image", "inside", Given()).text
     assert "/models/llama" not in text
     only_there, _, else_ = text.rpartition("\nexec docker")
     assert only_there.startswith('if [ -d "$HOME"/.cache/huggingface ]; then exec docker'), "-v would make it"
@@ -268,7 +280,7 @@ def test_ipc_restart_log_size_and_a_nodes_own_flags() -> None:
     it = cluster('[docker]\nipc = "host"\nrestart = "unless-stopped"\nlog_size = "100m"\n')
     own = replace(it.nodes[1], docker_flags=("--device", "/dev/infiniband"))
     it = replace(it, nodes=(it.nodes[0], own))
-    line = docker.run_line(it, it.workers[0], "image", {}, ["ray"])
+    line = docker.run_line(it, it.workers[0], "image", {}, ["ray"], Given(rotates=True))
     for words in (
         "--ipc host",
         "--restart unless-stopped",
@@ -278,6 +290,63 @@ def test_ipc_restart_log_size_and_a_nodes_own_flags() -> None:
         assert words in line
     assert "--shm-size" not in line
     assert "/dev/infiniband" not in docker.run_line(it, it.head, "image", {}, ["ray"])
-    look = docker_probe.inside_command(it, it.workers[0], "image", "inside").text
+    assert "--log-opt" not in docker.run_line(it, it.workers[0], "image", {}, ["ray"], Given(rotates=False))
+    look = docker_probe.inside_command(it, it.workers[0], "image", "inside", Given(rotates=True)).text
     assert "/dev/infiniband" in look
     assert "--restart" not in look
+
+
+def test_rdma_devices_are_given_where_a_node_has_them_and_the_file_does_not() -> None:
+    it = cluster()
+    line = docker.run_line(it, it.head, "image", {}, ["ray"], Given(rdma=True))
+    assert "--device=/dev/infiniband --cap-add=IPC_LOCK" in line
+    assert "/dev/infiniband" not in docker.run_line(it, it.head, "image", {}, ["ray"], Given())
+    off = cluster('[docker]\nrdma = "off"\n')
+    assert docker.rdma_flags(off, off.head, Given(rdma=True)) == []
+    own = cluster('[docker]\nextra_flags = ["--device", "/dev/infiniband"]\n')
+    assert docker.rdma_flags(own, own.head, Given(rdma=True)) == []
+    capable = cluster('[docker]\nextra_flags = ["--cap-add=IPC_LOCK"]\n')
+    assert docker.rdma_flags(capable, capable.head, Given(rdma=True)) == ["--device=/dev/infiniband"]
+    # The look before has them too: what the fabric gate proves is what will run.
+    assert "/dev/infiniband" in docker.passing_line(it, it.head, "image", Given(rdma=True))
+
+
+def test_logs_and_caches_lie_on_the_node() -> None:
+    it = cluster('[docker]\nlog_home = "/var/log/mile post"\ncompile_cache = "~/compiled"\n')
+    words = shlex.split(docker.run_line(it, it.head, "image", {}, ["ray"]).replace("$HOME", "/h"))
+    mounts = [words[place + 1] for place, word in enumerate(words) if word == "-v"]
+    assert mounts == [
+        "/h/.cache/huggingface:/root/.cache/huggingface",
+        "/h/compiled/vllm:/root/.cache/vllm",
+        "/h/compiled/flashinfer:/root/.cache/flashinfer",
+        "/var/log/mile post/prod/gpu-a/container:/root/.milepost/prod/gpu-a",
+    ]
+    none = cluster('[docker]\nlog_home = ""\ncompile_cache = ""\n')
+    assert docker.run_line(none, none.head, "image", {}, ["ray"]).count(" -v ") == 1
+
+
+def test_a_model_path_with_colon_or_blanks_is_mounted() -> None:
+    it = cluster()
+    for model in ("/models/a:b", "/models/a b", "/models/a,b"):
+        it = replace(it, serve=replace(it.serve, model=model))
+        words = shlex.split(docker.run_line(it, it.head, "image", {}, ["ray"]))
+        with_mount = f"type=bind,source={model},target={model},readonly"
+        assert (with_mount if "," not in model else f"{model}:{model}:ro") in words
+    with pytest.raises(UsageError, match="colon"):
+        parse(TEXT.replace("[serve]", '[serve]\nmodel = "/models/a:b,c"'))
+
+
+def test_what_goes_to_the_log_is_in_docker_logs_too(tmp_path: Path) -> None:
+    """The setup before a process: its output is appended to the log, which begins anew at its size."""
+    it = cluster('[docker]\nlog_size = "1k"\n')
+    text = container.also_in_docker_logs(it, "serve").replace("sleep 20", "sleep 0.1")
+    text = text.replace("/proc/1/fd/1", str(tmp_path / "docker-logs"))
+    (tmp_path / "docker-logs").touch()
+    body = "i=0; while [ $i -lt 60 ]; do echo line $i of some fifty characters in all, to fill it; sleep 0.02; i=$((i+1)); done"
+    script = f"run() {{\n{text}exec sh -c '{body}; sleep 1'\n}}\nrun > serve.log 2>&1 < /dev/null &\nwait $!"
+    subprocess.run(["sh", "-c", script], cwd=tmp_path, check=True, timeout=60)
+    told = (tmp_path / "docker-logs").read_text()
+    assert "line 0 of" in told
+    assert "line 59 of" in told
+    assert (tmp_path / "serve.log.1").stat().st_size >= 1024
+    assert "\0" not in (tmp_path / "serve.log").read_text(), "no hole where it was emptied"

@@ -46,7 +46,13 @@ if [ -f "$folder/gpus" ]; then
 fi
 mount -t tmpfs -o "mode=1777,size=$(cat "$folder/shm-size" 2> /dev/null || echo 2g)" tmpfs /dev/shm
 mount -t tmpfs -o "mode=1777,size=$(cat "$folder/tmp-size")" tmpfs /tmp
-mount -t tmpfs -o mode=755,size=512m tmpfs /root
+if [ -f "$folder/systemd" ]; then
+    # It outlives a reboot, as a disk does.
+    mkdir -p -m 755 "$folder/root"
+    mount --bind "$folder/root" /root
+else
+    mount -t tmpfs -o mode=755,size=512m tmpfs /root
+fi
 mount -t tmpfs -o mode=755,size=512m tmpfs /home
 mount -t tmpfs -o mode=755 tmpfs /opt
 mkdir -m 755 /opt/models
@@ -68,6 +74,7 @@ for home in /root /home/lab; do
 done
 chown -R lab:lab /home/lab/.ssh
 
+[ ! -f "$folder/systemd" ] || . "$(dirname "$0")/host_systemd.sh"
 /usr/sbin/sshd -D -e -f "$folder/sshd_config" &
 echo $! > "$folder/sshd.pid"
 touch "$folder/up"

@@ -48,6 +48,7 @@ class Hosts(WizardSide):
 
     gpus      logical GPUs that each host claims to have.
     tmp_size  size of each host's /tmp (a tmpfs), where Ray keeps its session.
+    systemd   systemd of this machine is each host's first process; /root and its units outlive a reboot.
     octet     the X of 10.X.0.0/23; a free one by default.
     """
 
@@ -57,10 +58,12 @@ class Hosts(WizardSide):
         gpus: Mapping[str, int] | None = None,
         tmp_size: str = "2g",
         octet: int | None = None,
+        systemd: bool = False,
     ) -> None:
         self.names = tuple(names)
         self.gpus = dict(gpus or dict.fromkeys(self.names, 2))
         self.tmp_size = tmp_size
+        self.systemd = systemd
         self.prefix = f"mp{secrets.token_hex(2)}"
         self.network = Network(self.prefix, self.names, octet)
         self.folder = Path(tempfile.mkdtemp(prefix=FOLDER, dir=ROOT))
@@ -123,6 +126,8 @@ class Hosts(WizardSide):
             self.tmp_size,
             self.gpus[name],
         )
+        if self.systemd:
+            (folder / "systemd").touch()
         (folder / "keep.list").write_text("".join(f"{source} {target}\n" for source, target in self.mounts()))
         return key
 
@@ -140,7 +145,17 @@ class Hosts(WizardSide):
         folder = self.folder / name
         # The host ends with this process even when that is killed: the kernel sends the signal.
         argv = ["setpriv", "--pdeathsig", "KILL", "ip", "netns", "exec", self.network.namespace(name)]
-        argv += ["unshare", "--mount", "--pid", "--uts", "--ipc", "--fork", "--mount-proc", "--kill-child"]
+        argv += [
+            "unshare",
+            *(["--cgroup"] if self.systemd else []),
+            "--mount",
+            "--pid",
+            "--uts",
+            "--ipc",
+            "--fork",
+            "--mount-proc",
+            "--kill-child",
+        ]
         argv += ["bash", str(HERE / "host_init.sh"), str(folder), f"node-{name}", str(folder / "keep.list")]
         env = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
         with (folder / "host.log").open("wb") as log:
@@ -236,6 +251,12 @@ class Hosts(WizardSide):
             # With its first process the kernel ends every other; unshare returns when all are gone.
             os.kill(first, signal.SIGKILL)
         process.wait()
+
+    def booted_again(self, name: str, limit: float = 60.0) -> None:
+        """Start a host again whose systemd has ended itself; as a machine does."""
+        self._init.pop(name).wait(limit)
+        self._start(name)
+        self._await_ssh(name)
 
     def reboot(self, name: str) -> None:
         """Off and on again: processes and /tmp are gone, the home is kept, pids begin anew."""

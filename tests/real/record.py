@@ -55,9 +55,12 @@ def main(target: Path) -> None:
     keep(folder, target)
 
 
-def keep(folder: Path, target: Path) -> None:
-    """Put a recording that replays in its place; what was there is replaced. Exits when it does not replay."""
-    command = milepost("--replay", str(folder), "--quiet")
+def keep(folder: Path, target: Path, *flags: str) -> None:
+    """Put a recording that replays in its place; what was there is replaced. Exits when it does not replay.
+
+    ``flags`` of the replay: a walk that fails is well when it fails as recorded.
+    """
+    command = milepost("--replay", str(folder), "--quiet", *flags)
     replay = subprocess.run(command, env=environment(folder.parent), check=False)
     if replay.returncode:
         sys.exit(f"its replay does not pass (exit {replay.returncode}); the recording is in {folder}")

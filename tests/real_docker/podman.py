@@ -20,11 +20,18 @@ from tests.real import vllm_env
 from tests.real.hosts import Hosts
 from tests.real_docker import rootfs
 
-#: podman-docker's own: a docker client without an engine may come first in PATH.
+#: podman-docker's own. On the hosts a wrapper of ours lies over it, and over a docker client without an engine
+#: that may come first in PATH: there `docker` is podman with the settings of the bed.
 SHIM = "/usr/bin/docker"
+CLIENT = "/usr/local/bin/docker"
 SETTINGS = "/opt/podman"
-_ENV = f"CONTAINERS_CONF={SETTINGS}/containers.conf CONTAINERS_STORAGE_CONF={SETTINGS}/storage.conf"
-COMMAND = f"env {_ENV} {SHIM}"
+#: Docker's own client on the hosts, where this machine has one; it finds no engine there.
+ENGINELESS = f"{SETTINGS}/docker-client"
+COMMAND = "docker"
+_WRAPPER = f"""#!/bin/sh
+export CONTAINERS_CONF={SETTINGS}/containers.conf CONTAINERS_STORAGE_CONF={SETTINGS}/storage.conf
+exec /usr/bin/podman "$@"
+"""
 IMAGE = "localhost/milepost-test:ray"
 WITHOUT_RAY = "localhost/milepost-test:no-ray"
 _PATH = "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -58,6 +65,9 @@ class Podman:
     def __init__(self, bed: Hosts) -> None:
         self.bed = bed
         self.folder = Path(tempfile.mkdtemp(prefix="podman-", dir=bed.folder))
+        self.wrapper = self.folder / "docker"
+        self.wrapper.write_text(_WRAPPER)
+        self.wrapper.chmod(0o755)
 
     def __enter__(self) -> Podman:
         archives = self._archives()
@@ -75,7 +85,7 @@ class Podman:
 
     def docker(self, name: str, words: str, check: bool = True) -> str:
         """Run podman's docker command inside a host, without ssh."""
-        done = self.bed.run(name, f"{COMMAND} {words}", timeout=120, check=check)
+        done = self.bed.run(name, f"{SHIM} {words}", timeout=120, check=check)
         return done.stdout
 
     def reimport(self, name: str, image: str) -> None:
@@ -94,6 +104,11 @@ class Podman:
         for file, text in _settings("/run/podman", graph).items():
             script = f"mkdir -p {SETTINGS} && printf %s {shlex.quote(text)} > {SETTINGS}/{file}"
             self.bed.run(name, script)
+        if Path(CLIENT).exists():
+            self.bed.run(name, f"touch {ENGINELESS} && mount --bind {CLIENT} {ENGINELESS}")
+        for over in (SHIM, CLIENT):
+            if Path(over).exists():
+                self.bed.mount_over(name, self.wrapper, over)
 
     def _archives(self) -> list[Path]:
         base = rootfs.build(self.folder / "base.tar")
@@ -123,9 +138,13 @@ class Podman:
         image: str = IMAGE,
         serve: dict[str, object] | None = None,
         ray_table: dict[str, object] | None = None,
+        gpus: int = 2,
         **docker: object,
     ) -> Path:
-        """The bed's cluster file with ``path = "docker"``. ``docker`` adds to that table; ``ray_table`` to Ray's."""
+        """The bed's cluster file with ``path = "docker"``. ``docker`` adds to that table; ``ray_table`` to Ray's.
+
+        ``gpus``: how many of the two of each node are used. With one, Ray cannot put two ranks on one node.
+        """
         mounts = [vllm_env.MOUNTED_AT, "/usr/local/bin/nvidia-smi"]
         if sys.base_prefix.startswith(("/root/", "/home/", "/opt/", "/tmp/")):
             mounts.append(sys.base_prefix)
@@ -138,6 +157,7 @@ class Podman:
             **docker,
         }
         text = self.bed.cluster_file(path=path, settle=4, serve=serve, ray=ray_table).read_text()
+        text = text.replace("gpus = 2", f"gpus = {gpus}").replace("--num-gpus=2", f"--num-gpus={gpus}")
         lines = ["", "[docker]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]
         path.write_text('path = "docker"\n' + text + "\n".join(lines) + "\n")
         return path

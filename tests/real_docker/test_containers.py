@@ -57,6 +57,15 @@ async def test_two_hosts_to_ray_status_then_again_and_down(podman: Podman, tmp_p
         assert "Ray runtime started." in kept
         assert podman.docker("b", "ps -a --format '{{.Names}}'").split() == ["stranger"]
         assert ended(podman, file).stdout.count("removed") == 0
+
+        # The shown commands are whole: pasted on the host, the same container runs, and `down` finds it.
+        podman.bed.run("a", first.shown["head", "node-a", "launch"])
+        status = first.shown["ray_status", "node-a", "status"]
+        until = (
+            f"for i in $(seq 60); do {status} 2>/dev/null | grep -q 'Total Usage' && break; sleep 0.5; done"
+        )
+        assert "Total Usage" in podman.bed.run("a", f"{until}; {status}", timeout=120).stdout
+        assert ended(podman, file).stdout.count("removed 1 container(s)") == 1
     finally:
         ended(podman, file)
         podman.docker("b", "rm -f stranger", check=False)

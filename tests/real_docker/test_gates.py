@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import resource
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.real_docker.podman import IMAGE, WITHOUT_RAY, Podman
+from tests.real_docker.podman import CLIENT, ENGINELESS, IMAGE, WITHOUT_RAY, Podman
 from tests.real_docker.walking import Walked, walk
 
 pytestmark = [pytest.mark.real_hosts, pytest.mark.timeout(180)]
@@ -26,11 +25,14 @@ async def ready(
 
 def docker_client() -> str:
     """Docker's own client, which has no engine in the hosts of the bed."""
-    found = shutil.which("docker", path="/usr/local/bin:/usr/local/sbin") or ""
-    version = subprocess.run([found, "--version"], capture_output=True, text=True).stdout if found else ""
-    if not version.startswith("Docker version"):
+    done = (
+        subprocess.run([CLIENT, "--version"], capture_output=True, text=True)
+        if Path(CLIENT).exists()
+        else None
+    )
+    if done is None or not done.stdout.startswith("Docker version"):
         pytest.skip("no docker client of docker's own on this machine")
-    return found
+    return ENGINELESS
 
 
 async def test_one_image_on_both_hosts_with_its_limits_seen_inside(podman: Podman, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -14,23 +15,30 @@ from wizard_steps.recording import events as ev
 pytestmark = [pytest.mark.real_vllm, pytest.mark.timeout(900)]
 
 STEPS = ("ip", "docker_ready", "head", "workers", "ray_status", "serve", "curl")
+HEAD = "milepost-real-hosts-node-a"
 #: A made-up token that looks like a real one: it must be in vLLM's environment, and nowhere else.
 TOKEN = "hf_" + "milepostmilepostmilepostmilepost01"
 
 
-@pytest.mark.parametrize("way", ["ray", "none"])
+@pytest.mark.parametrize("way", ["ray", "mp"])
 async def test_two_containers_serve_one_model(
     podman: Podman, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", TOKEN)
-    image, ray = (IMAGE, "ask") if way == "ray" else (WITHOUT_RAY, "none")
+    image = IMAGE if way == "ray" else WITHOUT_RAY
     file = podman.cluster_file(
-        tmp_path / "milepost.toml", image, serve={"pipeline_parallel": 2, "ready_timeout": 400}, ray=ray
+        tmp_path / "milepost.toml",
+        image,
+        serve={"pipeline_parallel": 2, "ready_timeout": 400, "executor": way},
+        gpus=1,
     )
     try:
         walked = await walk(file, tmp_path / "walk", STEPS)
         assert walked.verdicts["serve"].passed, walked.told("serve")
         assert walked.verdicts["curl"].passed, walked.told("curl")
+        for node in ("node-a", "node-b"):
+            assert f"ranks [{node}] True: runs 1 of 2 ranks" in walked.told("serve"), walked.told("serve")
+        _logs_are_where_one_looks(podman, "a")
         nodes = {node for step, node, key in walked.ran if (step, key) == ("serve", "launch")}
         assert nodes == ({"node-a"} if way == "ray" else {"node-a", "node-b"})
         _token_is_in_the_process_alone(podman)
@@ -42,13 +50,24 @@ async def test_two_containers_serve_one_model(
     finally:
         done = down(file, podman.bed.home)
     assert done.returncode == 0, done.stdout + done.stderr
-    kept = podman.bed.run("a", "cat /root/.milepost/real-hosts/node-a/serve.log").stdout
+    kept = podman.bed.run("a", "cat /root/.milepost/real-hosts/node-a/container/serve.log").stdout
     assert "Application startup complete." in kept
     assert [podman.docker(name, "ps -aq") for name in ("a", "b")] == ["", ""]
 
 
+def _logs_are_where_one_looks(podman: Podman, name: str) -> None:
+    """What vLLM says is in `docker logs`, and on the node's own disk, where its caches are, too."""
+    for _ in range(50):
+        if "Application startup complete." in (told := podman.docker(name, f"logs {HEAD} 2>&1")):
+            break
+        time.sleep(0.2)
+    assert "Application startup complete." in told
+    own = "cat /root/.milepost/real-hosts/node-a/container/serve.log; ls /root/.cache/milepost/vllm"
+    assert "Application startup complete." in podman.bed.run(name, own).stdout
+
+
 def _token_is_in_the_process_alone(podman: Podman) -> None:
-    name = "milepost-real-hosts-node-a"
+    name = HEAD
     has = f"grep -lszF {TOKEN} /proc/[0-9]*/environ | wc -l"
     assert int(podman.docker("a", f"exec {name} sh -c '{has}'")) > 0
     assert TOKEN not in podman.docker("a", f"container inspect {name}")
@@ -63,7 +82,7 @@ async def test_another_server_is_asked_about_and_a_container_killed_while_it_sta
     def file(length: int) -> Path:
         flags = ["--enforce-eager", "--kv-cache-memory-bytes=67108864", f"--max-model-len={length}"]
         serve = {"pipeline_parallel": 2, "ready_timeout": 400, "extra_flags": flags}
-        return podman.cluster_file(tmp_path / f"{length}.toml", serve=serve)
+        return podman.cluster_file(tmp_path / f"{length}.toml", serve=serve, gpus=1)
 
     first, second = file(512), file(256)
     try:

@@ -23,12 +23,15 @@ class Walked:
         self.asked = [question.id for question in asked if question.kind != "gate"]
         self.verdicts: dict[str, Verdict] = {}
         self.ran: list[tuple[str, str, str]] = []
+        #: What a person sees of a command: it can be pasted.
+        self.shown: dict[tuple[str, str, str], str] = {}
 
     def keep(self, event: ev.AnyEvent) -> None:
         if isinstance(event, ev.Judged):
             self.verdicts[event.step] = event.verdict
         if isinstance(event, ev.CommandStarted):
             self.ran.append((event.step, event.node, event.key))
+            self.shown[event.step, event.node, event.key] = event.show or event.text
 
     def failing(self, step: str) -> set[str]:
         return {f"{check.name}@{check.node}" for check in self.verdicts[step].failures}

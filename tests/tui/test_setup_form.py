@@ -10,8 +10,9 @@ from textual.widgets import Input
 
 from tests.helpers.tui_fakes import plain, toy_cluster, until
 from tui.app.app import MilepostApp
-from tui.app.form import NodeForm, cluster_of, form_of, save
+from tui.app.form import NodeForm, cluster_of, empty, form_of, save
 from tui.app.split import split_line
+from tui.screens.setup import SetupScreen
 from tui.screens.setup_widgets import Choice, NodeRow, SplitLine
 from wizard_steps.advisor.here import known
 from wizard_steps.advisor.plan import Box, Topology, placement
@@ -189,3 +190,24 @@ async def test_a_choice_is_changed_by_a_key(tmp_path: Path) -> None:
         await until(pilot, lambda: token.value == "token")
         app.screen.action_save()  # type: ignore[attr-defined]
         assert (load(path).serve.api_key, load(path).ray.auth) == (True, "token")
+
+
+async def test_the_path_decides_which_fields_are_asked(tmp_path: Path) -> None:
+    app = MilepostApp(None, tmp_path / "milepost.toml", engine_factory=lambda *_: pytest.fail("no walk here"))
+    async with app.run_test(size=(80, 50)) as pilot:
+        kind = app.screen.query_one("#f-path", Choice)
+        assert "Environment" in plain(app)
+        assert "GPU flags" not in plain(app)
+        await until(pilot, lambda: app.focused is not None)
+        app.screen.set_focus(kind)
+        await pilot.press("enter")
+        await until(pilot, lambda: "GPU flags" in plain(app))
+        assert "Environment" not in plain(app)
+        app.screen.query_one("#f-docker-image", Input).value = "acme/vllm:1"
+        app.screen.query_one("#f-docker-gpu-flags", Input).value = "--device nvidia.com/gpu=all"
+        app.screen.set_focus(app.screen.query_one("#f-docker-send-image", Choice))
+        await pilot.press("enter")
+        assert isinstance(app.screen, SetupScreen)
+        made = cluster_of(app.screen.form(), empty())
+        assert (made.path, made.docker.image, made.docker.send_image) == ("docker", "acme/vllm:1", True)
+        assert made.docker.gpu_flags == ("--device", "nvidia.com/gpu=all")

@@ -11,8 +11,10 @@ from tests.helpers.case_runner import CLUSTER
 from tests.helpers.walk_maker import make, settled_plan
 from tui.cli.main import main
 from wizard_steps.recording import events as ev
-from wizard_steps.recording.journal import Walk
-from wizard_steps.walks.diff import Change, as_lines, diff
+from wizard_steps.recording.journal import Walk, load
+from wizard_steps.walks.diff import Change, diff, near
+from wizard_steps.walks.diff_lines import as_lines
+from wizard_steps.walks.shipped import FOLDER
 
 __all__ = ["settled_plan"]
 
@@ -106,6 +108,35 @@ def test_another_address_and_port_do_not_hide_the_flag_that_did_it() -> None:
     assert "fabric_ip" in told
     # Commands that differ in nothing but the address and the port are not told again.
     assert not [c for c in found.changes if c.kind == "command" and "--num-gpus" not in c.after]
+
+
+def test_a_walk_in_containers_and_one_without_differ_in_their_way_first() -> None:
+    """What only one of the ways has is no difference; nor are two measurements of one network."""
+    found = diff(load(FOLDER / "real-vllm-cpu"), load(FOLDER / "healthy-docker"))
+    assert (found.changes[0].what, found.changes[0].before, found.changes[0].after) == (
+        "path",
+        "bare-metal",
+        "docker",
+    )
+    what = {change.what for change in found.changes}
+    assert not any(name.startswith("docker.") or name == "venv" for name in what), what
+    assert not any(change.kind == "command" for change in found.changes)
+    assert not {"date", "content-length", "serve.api_key", "nodes.docker_flags", "instance", "seconds"} & what
+    assert {slow.step for slow in found.timings} & {"head", "serve", "curl", "probe", "ray_status"}
+
+
+def test_a_flag_of_two_words_is_one_change() -> None:
+    before = make(None, cluster='path = "docker"\n' + CLUSTER + '[docker]\nextra_flags = ["-v", "/a:/a"]\n')
+    after = make(None, cluster='path = "docker"\n' + CLUSTER + '[docker]\nextra_flags = ["-v", "/b:/b"]\n')
+    changes = [c for c in diff(before, after).changes if c.what.startswith("docker.extra_flags")]
+    assert [(c.what, c.before, c.after) for c in changes] == [("docker.extra_flags -v", "/a:/a", "/b:/b")]
+
+
+def test_what_two_measurements_differ_by_is_chance() -> None:
+    assert near("0.94", "0.98")
+    assert not near("0.94", "0.31")
+    assert not near("8000", "8001"), "a port is no measurement"
+    assert not any(near(*pair) for pair in ((None, "1.0"), ("nan", "1.0"), ("1.0", "inf"), ("a.b", "1.0")))
 
 
 def test_times(yesterday: Walk) -> None:

@@ -52,7 +52,7 @@ def compare_lines(
             lines.append(CompareLine("note"))
         run = runs.get(comparison.key)
         if run is not None:
-            lines.append(CompareLine("command", command_line(run)))
+            lines += [CompareLine("command", text) for text in _command_lines(run)]
             comparison = _whole(comparison, run, spool) if judged is not None else comparison
         lines.append(CompareLine("titles", "expected", f"{safe(node_name)} says"))
         lines += _rows(comparison.rows, awaited=judged is None, folded=folded)
@@ -65,6 +65,12 @@ def _whole(comparison: Comparison, run: Run, spool: Spool) -> Comparison:
     if end - start > WHOLE:
         return comparison
     return with_between(comparison, spool.read(run.spool, start, end).decode("utf-8", "replace").splitlines())
+
+
+def _command_lines(run: Run) -> list[str]:
+    """A command of two lines as two; of a longer one only the first is shown."""
+    lines = (run.show or run.text).strip().splitlines()
+    return [safe(line) for line in lines] if len(lines) == 2 else [command_line(run)]
 
 
 def command_line(run: Run) -> str:

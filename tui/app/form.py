@@ -23,6 +23,11 @@ FIELDS = (
     ("path", "Path", "how vLLM runs on the machines"),
     ("venv", "Environment", "folder of the Python environment, at the same path on every node"),
     ("docker.image", "Image", "empty: vLLM's official image for the version in the file"),
+    ("docker.ray", "Ray in it", "vLLM's official images have carried no Ray since v0.17.1"),
+    ("docker.send_image", "Image from", "20 to 30 GB on every node"),
+    ("docker.command", "Command", "docker, a full path, or sudo -n docker"),
+    ("docker.gpu_flags", "GPU flags", "podman and CDI: --device nvidia.com/gpu=all"),
+    ("docker.hf_home", "Model cache", "Hugging Face cache on the nodes, mounted into the containers"),
     ("serve.model", "Model", "Hugging Face id, or a path that every node has"),
     ("serve.tensor_parallel", "TP", "GPUs each layer is cut over: stay inside a machine"),
     ("serve.pipeline_parallel", "PP", "stages of whole layers, across machines: TP x PP GPUs in all"),
@@ -34,12 +39,22 @@ FIELDS = (
     ("ssh.identity", "SSH key", "file of a private key; empty: the keys that ssh itself would use"),
 )
 #: Fields that only one path has.
-ONLY = {"venv": "bare-metal", "docker.image": "docker"}
+ONLY = {"venv": "bare-metal", **{where: "docker" for where, _, _ in FIELDS if where.startswith("docker.")}}
 
 #: Fields with a few answers: what the cluster file holds -> the words for it.
 CHOICES = {
     "path": {"bare-metal": "bare metal: a Python environment", "docker": "Docker: vLLM's image"},
     "serve.executor": {"ray": "Ray", "mp": "vLLM's own launcher, without Ray"},
+    "docker.ray": {
+        "ask": "ask me where the image has none",
+        "build": "add it to the image on every node",
+        "none": "go without Ray: vLLM's own launcher",
+        "image": "the image has it",
+    },
+    "docker.send_image": {
+        "false": "every node pulls it",
+        "true": "the head pulls it and sends it over the GPU network",
+    },
     "serve.api_key": {"false": "not asked for", "true": "clients must give one: you are asked for it"},
     "ray.auth": {"off": "left to Ray", "token": "one for all nodes, made by milepost"},
 }

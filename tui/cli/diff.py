@@ -26,14 +26,14 @@ def run(args: argparse.Namespace) -> int:
 
     from tui.cli.replays import heading
     from wizard_steps.recording.journal import load
-    from wizard_steps.walks import diff
+    from wizard_steps.walks import diff, diff_lines
     from wizard_steps.walks.shipped import find
 
     before, after = load(find(args.before)), load(find(args.after))
     found = diff.diff(before, after)
     if args.json:
-        print(json.dumps(diff.as_json(found), indent=1))
+        print(json.dumps(diff_lines.as_json(found), indent=1))
     else:
         print(f"A  {heading(before.folder, before.meta)}\nB  {heading(after.folder, after.meta)}\n")
-        print("\n".join(diff.as_lines(found, len(found.changes) if args.all else 20)))
+        print("\n".join(diff_lines.as_lines(found, len(found.changes) if args.all else 20)))
     return 0 if found.empty else 1

@@ -41,27 +41,28 @@ async def down(cluster: Cluster, dry: bool = False, take_over: bool = False) -> 
     Raises LockHeld while another wizard walks this cluster.
     """
     from wizard_steps.engine.step import Known
-    from wizard_steps.plan import plan_for
+    from wizard_steps.plan import OPTIONAL, plan_for
     from wizard_steps.transport.locked import Locked
 
     known = Known(cluster)
     transport = Locked(cleaned(cluster), cluster, take_over)
     failed = False
     try:
-        for step in reversed(plan_for(cluster)):
+        for step in reversed([*plan_for(cluster), *(kind() for kind in OPTIONAL)]):
             work = step.undo(known)
             if dry:
                 for node, cmd in work:
                     print(f"{node.name}: {cmd.show or cmd.text}")
                 continue
-            answers = await asyncio.gather(*(_one(transport, node, cmd) for node, cmd in work))
+            answers = await asyncio.gather(*(one(transport, node, cmd) for node, cmd in work))
             failed = failed or not all(answers)
     finally:
         await transport.close()
     return 1 if failed else 0
 
 
-async def _one(transport: Transport, node: Node, cmd: Cmd) -> bool:
+async def one(transport: Transport, node: Node, cmd: Cmd) -> bool:
+    """Run it and print what it said; whether it ended well."""
     text = ""
     try:
         async with (

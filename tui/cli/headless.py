@@ -75,7 +75,13 @@ async def _walk(cluster: Cluster, args: argparse.Namespace, steps: Sequence[Step
     if not args.dry_run:
         api_key.check(cluster)
     walk = LiveWalk(
-        cluster, args.walk, dry=args.dry_run, take_over=args.take_over, file=args.cluster, steps=steps
+        cluster,
+        args.walk,
+        dry=args.dry_run,
+        take_over=args.take_over,
+        new=getattr(args, "again", False),
+        file=args.cluster,
+        steps=steps,
     )
     report = PlainReport(walk.journal.spool, verbose=not args.quiet)
     if args.dry_run and args.walk is None:
@@ -90,7 +96,9 @@ async def _walk(cluster: Cluster, args: argparse.Namespace, steps: Sequence[Step
             print(f"\n{text}", end="", flush=True)
 
     try:
-        outcome = await walk.engine(FileDecider(), NoAsker(), on_event).walk(gated=not args.dry_run)
+        outcome = await walk.engine(
+            getattr(args, "decider", None) or FileDecider(), NoAsker(), on_event
+        ).walk(gated=not args.dry_run)
     finally:
         await walk.close()
     return CODES.get(outcome, 1)

@@ -42,6 +42,8 @@ MODULES = (
     "tui.cli.advise",
     "tui.cli.plan",
     "tui.cli.load",
+    "tui.cli.enable",
+    "tui.cli.proxy",
     "tui.cli.top",
     "tui.cli.walks",
     "tui.cli.learn",

@@ -156,6 +156,7 @@ class SetupScreen(Screen[Cluster | None]):
         row = button.parent
         if isinstance(button, Choice):
             button.next()
+            self._show_path()
         elif button.id == "save":
             self.action_save()
         elif button.id == "leave":

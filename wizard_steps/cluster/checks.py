@@ -191,8 +191,7 @@ def _docker_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
     docker = cluster.docker
     if docker.image and not IMAGE_NAME.fullmatch(docker.image):
         yield "docker.image", f"{docker.image!r} is not the name of an image"
-    if not docker.hf_home.startswith(("/", "~/")):
-        yield "docker.hf_home", "must be an absolute path, or begin with ~/"
+    yield from _docker_folders(cluster)
     try:
         if not shlex.split(docker.command):
             yield "docker.command", "must not be empty"
@@ -207,5 +206,22 @@ def _docker_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
         yield "ray.version", f"{cluster.ray.version!r} is not a version"
     if cluster.path == "docker" and cluster.serve.executor == "mp" and docker.ray not in ("ask", "none"):
         yield "docker.ray", f'is {docker.ray!r}, but serve.executor = "mp" runs without Ray: leave it out'
-    if cluster.path == "docker" and cluster.serve.model.startswith("/") and ":" in cluster.serve.model:
-        yield "serve.model", "a path with a colon cannot be mounted into a container: rename the folder"
+    model = cluster.serve.model
+    if cluster.path == "docker" and model.startswith("/") and ":" in model and re.search('[,"]', model):
+        words = (
+            "a path with a colon and a comma or quote cannot be mounted into a container: rename the folder"
+        )
+        yield "serve.model", words
+
+
+def _docker_folders(cluster: Cluster) -> Iterator[tuple[str, str]]:
+    """Folders of the nodes that are mounted with ``-v``, which splits at colons."""
+    docker = cluster.docker
+    folders = {"hf_home": docker.hf_home, "log_home": docker.log_home, "compile_cache": docker.compile_cache}
+    for name, path in {**folders, "archive": docker.archive}.items():
+        if not path and name != "hf_home":
+            continue
+        if not path.startswith(("/", "~/")):
+            yield f"docker.{name}", "must be an absolute path, or begin with ~/"
+        elif ":" in path and name != "archive":
+            yield f"docker.{name}", "a path with a colon cannot be mounted into a container"

@@ -36,8 +36,8 @@ REFUSED = {
     "--config": "milepost cannot see what that file says: write its flags here, or in the fields of [serve]",
     "--uds": "the checks reach the API over TCP (serve.host, serve.port), and a Unix socket has no port",
     "--grpc": "the checks speak HTTP, and with it vLLM serves gRPC",
-    "--ssl-keyfile": "the checks speak plain HTTP: put TLS in front of vLLM",
-    "--ssl-certfile": "the checks speak plain HTTP: put TLS in front of vLLM",
+    "--ssl-keyfile": "the checks speak plain HTTP: put TLS in front of vLLM (`milepost proxy`)",
+    "--ssl-certfile": "the checks speak plain HTTP: put TLS in front of vLLM (`milepost proxy`)",
     "--help": "with it vLLM prints its help and ends",
 }
 

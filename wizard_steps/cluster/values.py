@@ -122,7 +122,13 @@ class Docker(Struct, frozen=True, forbid_unknown_fields=True):
     command      the docker command on the nodes: ``docker``, a full path, or ``sudo -n docker``.
     ipc          "host": the host's own /dev/shm in place of one of shm_size.
     restart      the engine's restart policy. Empty: after a reboot nothing comes back until a walk starts it.
-    log_size     the engine keeps at most this much of a container's log, e.g. "100m". Empty: as it is set up.
+    log_size     the engine keeps at most this much of a container's log where its log driver can, and vLLM's
+                 log begins anew at this size. Empty: no limit.
+    log_home     the node's folder for the logs of processes in the container. Empty: not mounted.
+    compile_cache  the node's folder for what vLLM compiles. Empty: not mounted, compiled again each time.
+    rdma         "auto": /dev/infiniband and IPC_LOCK where the node has RDMA devices.
+    archive      a file on the nodes that `docker load` takes instead of a pull.
+    send_image   only the head pulls; it sends the image to the other nodes over the GPU network.
     gpu_flags    podman ignores ``--gpus``; there it is ``["--device", "nvidia.com/gpu=all"]``.
     ray          what to do when the image has no ray. ask: the person; image: nothing, another image has
                  to be named; build: add Ray to it on each node; none: the older way to write
@@ -134,7 +140,12 @@ class Docker(Struct, frozen=True, forbid_unknown_fields=True):
     hf_home: str = "~/.cache/huggingface"
     ipc: Literal["", "host"] = ""
     restart: Literal["", "on-failure", "unless-stopped", "always"] = ""
-    log_size: Annotated[str, Meta(pattern=r"^(\d+[kmg])?\Z")] = ""
+    log_size: Annotated[str, Meta(pattern=r"^(\d{1,9}[kmg])?\Z")] = "100m"
+    log_home: str = "~/.milepost"
+    compile_cache: str = "~/.cache/milepost"
+    rdma: Literal["auto", "off"] = "auto"
+    archive: str = ""
+    send_image: bool = False
     shm_size: Annotated[str, Meta(pattern=r"^\d+(\.\d+)?[bkmgBKMG]?\Z")] = "10.24g"
     command: Annotated[str, Meta(min_length=1)] = "docker"
     gpu_flags: tuple[str, ...] = ("--gpus", "all")

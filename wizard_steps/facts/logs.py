@@ -12,6 +12,7 @@ from wizard_steps.engine.transport import Transport
 from wizard_steps.facts.gather import ask
 from wizard_steps.model import Cmd, Node
 from wizard_steps.node import docker
+from wizard_steps.node.place import SERVE
 from wizard_steps.node.places import place_of
 
 #: Bytes of the beginning and of the end of a log that are fetched; a shorter one comes in one piece.
@@ -54,6 +55,10 @@ def command(cluster: Cluster, node: Node, mark: str) -> Cmd:
         engine, name = docker.docker(cluster), shlex.quote(docker.container(cluster, node))
         inside = f"{engine} exec {name} sh -c {shlex.quote(logs)}"
         text += f"say container\n{engine} logs --tail 3000 {name} 2>&1\n{inside}\n"
+        if log_file := docker.log_on_node(cluster, node, SERVE):
+            # The log of a container that is gone lies on the node's disk.
+            running = f"$({engine} container inspect -f '{{{{.State.Running}}}}' {name})"
+            text += f'[ "{running}" = true ] || log {log_file}\n'
     return Cmd("logs", f"{{ {text}}} 2>/dev/null; true", timeout=TIMEOUT, quiet=True)
 
 

@@ -10,9 +10,10 @@ from wizard_steps.facts import needs as wanted
 from wizard_steps.facts.finding import Finding, ok
 from wizard_steps.facts.model_script import is_path
 from wizard_steps.facts.node import NodeFacts
-from wizard_steps.facts.software import Access
+from wizard_steps.facts.software import Access, Docker
 from wizard_steps.model import Node
 from wizard_steps.node.docker import image_of
+from wizard_steps.node.engine import gpu_way
 from wizard_steps.node.places import place_of
 
 #: Ray's worker ports; the client server of the head is 10001.
@@ -75,15 +76,26 @@ def _docker(node: Node, facts: NodeFacts, cluster: Cluster) -> Finding:
         return Finding(
             "docker", node.name, "fail", why[:80], "no Docker engine answers", "install or start it"
         )
-    needs_runtime = bool(node.gpus) and "--gpus" in cluster.docker.gpu_flags
-    if needs_runtime and not any("nvidia" in name for name in docker.runtimes):
-        # `--gpus` needs the toolkit's hook or CDI, not a registered runtime: the image's test decides.
-        hint = "if the container test fails: install nvidia-container-toolkit on this node"
-        return Finding("docker", node.name, "warn", docker.server, "names no NVIDIA runtime", hint)
+    return _engine(node, docker, cluster)
+
+
+def _engine(node: Node, docker: Docker, cluster: Cluster) -> Finding:
+    """The same rule as at the gate, which looks into a container as well: where that has to decide, it is a
+    warning here."""
+    name, way = docker.engine.name, gpu_way(docker.engine, cluster.docker.gpu_flags)
+    said, tips = [], []
+    if node.gpus and way.hint:
+        said.append(way.text)
+        tips.append(f"if the container test fails: {way.hint}")
+    if docker.engine.rootless and docker.engine.kind == "docker":
+        said.append("rootless Docker puts --network host into a network of its own")
+        tips.append("use Docker with root rights, or podman")
     if not docker.image:
-        hint = f"{cluster.docker.command} pull {image_of(cluster)}"
-        return Finding("docker", node.name, "warn", docker.server, "the image is not here yet", hint)
-    return ok("docker", node.name, f"{docker.server}, image {docker.image[7:19]}")
+        said.append("the image is not here yet")
+        tips.append(f"{cluster.docker.command} pull {image_of(cluster)}")
+    if said:
+        return Finding("docker", node.name, "warn", name, "; ".join(said), "; ".join(tips))
+    return ok("docker", node.name, f"{name}, image {docker.image[7:19]}")
 
 
 def _processes(node: str, facts: NodeFacts, cluster: Cluster) -> Finding:

@@ -14,6 +14,7 @@ from wizard_steps.facts.gpu import APPS_QUERY, QUERY
 from wizard_steps.facts.model_script import access, config, exports, is_path, weights, weights_path
 from wizard_steps.model import Cmd, Node
 from wizard_steps.node import docker as containers
+from wizard_steps.node import engine
 from wizard_steps.node.places import place_of
 from wizard_steps.node.remote import cluster_dir
 
@@ -182,8 +183,8 @@ def _docker(cluster: Cluster) -> str:
     docker, image = containers.docker(cluster), shlex.quote(containers.image_of(cluster))
     mine = shlex.quote(f"label={containers.LABEL}={cluster.name}")
     return (
-        f"{docker} version --format '{{{{.Server.Version}}}}' && "
-        f"{docker} info --format 'runtimes {{{{range $k, $v := .Runtimes}}}}{{{{$k}}}} {{{{end}}}}'; "
+        f"{docker} version --format '{{{{.Server.Version}}}}' && {{ {docker} --version\n"
+        f"{engine.script(cluster)}}}\n"
         f"[ -z \"$({docker} ps -q --filter {mine} 2>/dev/null)\" ] || echo 'ours running'; "
         f"{docker} image inspect --format 'image {{{{.Id}}}}' {image}"
     )

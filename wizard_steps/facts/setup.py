@@ -64,7 +64,7 @@ def _path(nodes: list[NodeFacts]) -> str:
     """Bare metal where vLLM is installed; else Docker where all have an engine with NVIDIA's runtime."""
     if nodes and any("vllm" in one.software.packages for one in nodes):
         return "bare-metal"
-    ready = all(one.docker is not None and "nvidia" in one.docker.runtimes for one in nodes)
+    ready = all(one.docker is not None and "nvidia" in one.docker.engine.runtimes for one in nodes)
     return "docker" if nodes and ready else ""
 
 

@@ -7,8 +7,11 @@ import re
 from collections.abc import Mapping
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from wizard_steps.facts.sections import Section
+from wizard_steps.node import engine
+from wizard_steps.node.engine import Engine
 from wizard_steps.node.lines import number
 
 
@@ -24,7 +27,7 @@ class Docker(Struct, frozen=True):
     """``problem`` is why the engine or the image is not there, in its own words."""
 
     server: str = ""
-    runtimes: tuple[str, ...] = ()
+    engine: Engine = Engine()
     image: str = ""
     problem: str = ""
     #: A container that milepost started for this cluster is running.
@@ -104,12 +107,16 @@ def parse_software(python: Section, packages: Section) -> Software:
 def parse_docker(section: Section) -> Docker:
     """``docker version``, ``info`` and ``image inspect``."""
     server = re.search(r"^(\d+\.\S+)$", section.text, re.MULTILINE)
-    runtimes = re.search(r"^runtimes (.*)$", section.text, re.MULTILINE)
+    seen = engine.parse(section.text)
+    # Recordings of before: one line of runtimes alone.
+    older = re.search(r"^runtimes (.*)$", section.text, re.MULTILINE)
+    if older:
+        seen = replace(seen, kind="docker", runtimes=tuple(older[1].split()))
     image = re.search(r"^image (\S+)$", section.text, re.MULTILINE)
     problem = "" if server and image else _last(section.text) or "docker printed nothing"
     return Docker(
         server[1] if server else "",
-        tuple(runtimes[1].split()) if runtimes else (),
+        replace(seen, version=server[1] if server else seen.version),
         image[1] if image else "",
         problem,
         re.search(r"^ours running$", section.text, re.MULTILINE) is not None,

@@ -8,11 +8,10 @@ import shlex
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.cluster.values import MASTER_PORT
 from wizard_steps.model import Check, Cmd, Node, Result
-from wizard_steps.node import docker
+from wizard_steps.node import docker, engine, image
+from wizard_steps.node.docker import Given
 from wizard_steps.node.lines import fields
 
-#: An image with vLLM and CUDA has some 10 GB: an hour on a slow line.
-PULL_LIMIT = 3600.0
 _INSIDE = r"""
 echo "container: started"
 python3 - <<'END' || echo "python: missing"
@@ -31,6 +30,7 @@ if [ -n "$MILEPOST_CACHE" ]; then
   if [ -w "$MILEPOST_CACHE" ]; then echo "cache: writable"; else echo "cache: read-only for $(id -un)"; fi
   set -- $(df -Pk "$MILEPOST_CACHE" | tail -n 1); echo "cache-free: ${4:-0} KiB"
 fi
+echo "netns: $(readlink /proc/self/ns/net)"
 echo "memlock: $(ulimit -l)"
 echo "nofile: $(ulimit -Hn)"
 set -- /sys/class/infiniband/*; if [ -e "$1" ]; then echo "rdma: $#"; else echo "rdma: 0"; fi
@@ -46,13 +46,14 @@ def engine_command(cluster: Cluster) -> Cmd:
     first = shlex.quote(shlex.split(cluster.docker.command)[0])
     text = (
         f"command -v {first} >/dev/null || {{ echo {first}: not found; exit 127; }}\n"
-        f"{it} --version && {it} ps -q >/dev/null && echo 'engine: answers'\n"
+        f"{it} --version && {it} ps -q >/dev/null || exit\n{engine.script(cluster)}"
+        "echo 'engine: answers'\n"
     )
     return Cmd("engine", text, timeout=60, show=f"{it} --version; {it} ps")
 
 
-def have_command(cluster: Cluster, image: str, key: str) -> Cmd:
-    it, name = docker.docker(cluster), shlex.quote(image)
+def have_command(cluster: Cluster, tag: str, key: str) -> Cmd:
+    it, name = docker.docker(cluster), shlex.quote(tag)
     test = f"{it} image inspect {name} >/dev/null 2>&1"
     text = (
         f"if {test}; then echo 'image: there'; exit 0; fi\necho 'image: missing'\n"
@@ -64,38 +65,33 @@ def have_command(cluster: Cluster, image: str, key: str) -> Cmd:
     return Cmd(key, text, timeout=60, quiet=True, show=f"{it} image inspect {name}")
 
 
-def pull_command(cluster: Cluster, image: str, key: str) -> Cmd:
-    line = f"{docker.docker(cluster)} pull {shlex.quote(image)}"
-    return Cmd(key, f"exec {line}\n", mutates=True, timeout=PULL_LIMIT, show=line)
-
-
-def dockerfile(image: str, ray: str, digest: str) -> str:
+def dockerfile(base: str, ray: str, digest: str) -> str:
     """The image with Ray added. vLLM's images carry pip; a few carry uv alone."""
     package = shlex.quote(f"ray[default]=={ray}")
     return (
-        f"FROM {image}\n"
-        f"LABEL milepost.base={image}@{digest} milepost.ray={ray}\n"
+        f"FROM {base}\n"
+        f"LABEL milepost.base={base}@{digest} milepost.ray={ray}\n"
         f"RUN python3 -m pip install --no-cache-dir {package} || "
         f"uv pip install --system --no-cache {package}\n"
     )
 
 
-def build_command(cluster: Cluster, base: str, digest: str, image: str, key: str) -> Cmd:
+def build_command(cluster: Cluster, base: str, digest: str, tag: str, key: str) -> Cmd:
     """Builds from standard input, with an empty folder as context."""
     it, text = docker.docker(cluster), dockerfile(base, cluster.ray.version, digest)
-    build = f"{it} build -t {shlex.quote(image)} -f -"
+    build = f"{it} build -t {shlex.quote(tag)} -f -"
     return Cmd(
         key,
         f'd=$(mktemp -d) || exit 1\nprintf %s {shlex.quote(text)} | {build} "$d"\n'
         'code=$?; rmdir "$d"; exit $code\n',
         mutates=True,
-        timeout=PULL_LIMIT,
+        timeout=image.LIMIT,
         show=f"{build} . <<'END'\n{text}END",
     )
 
 
-def image_command(cluster: Cluster, image: str, key: str) -> Cmd:
-    it, name = docker.docker(cluster), shlex.quote(image)
+def image_command(cluster: Cluster, tag: str, key: str) -> Cmd:
+    it, name = docker.docker(cluster), shlex.quote(tag)
     form = (
         'image: {{.Id}}{{"\\n"}}arch: {{.Architecture}}{{"\\n"}}digests: {{json .RepoDigests}}{{"\\n"}}'
         'base: {{index .Config.Labels "milepost.base"}} {{index .Config.Labels "milepost.ray"}}'
@@ -104,11 +100,11 @@ def image_command(cluster: Cluster, image: str, key: str) -> Cmd:
     return Cmd(key, text, timeout=60, show=f"{it} image inspect {name}")
 
 
-def inside_command(cluster: Cluster, node: Node, image: str, key: str) -> Cmd:
+def inside_command(cluster: Cluster, node: Node, name: str, key: str, given: Given) -> Cmd:
     """A container of the image for a moment, with the very limits and GPUs the real one will have."""
     it = docker.docker(cluster)
-    flags = " ".join(docker.shared_flags(cluster, node, models=False))
-    words = f"run --rm --entrypoint /bin/bash {flags} {shlex.quote(image)}"
+    flags = " ".join(docker.shared_flags(cluster, node, given, models=False))
+    words = f"run --rm --entrypoint /bin/bash {flags} {shlex.quote(name)}"
     # The cache is mounted where it is there already: `-v` would make a folder that belongs to root.
     home = docker.hf_home(cluster)
     mounted = f"-e MILEPOST_CACHE={docker.HF_IN_CONTAINER} -v {home}:{docker.HF_IN_CONTAINER}"
@@ -160,7 +156,7 @@ class Inside:
         self.shm = _number(found.get("shm", "")) << 10
         self.memlock, self.nofile = found.get("memlock", ""), found.get("nofile", "")
         self.rdma, self.gpus = _number(found.get("rdma", "")), _number(found.get("gpus", ""))
-        self.smi = found.get("smi", "")
+        self.smi, self.netns = found.get("smi", ""), found.get("netns", "")
         #: The Hugging Face cache as the container sees it: writable, or what is wrong; "": yet to be made.
         self.cache, self.cache_free = found.get("cache", ""), _number(found.get("cache-free", "")) << 10
 

@@ -13,11 +13,10 @@ import shlex
 from wizard_steps.engine.step import Known
 from wizard_steps.milestones.common import failure
 from wizard_steps.model import Check, Cmd, Node, Result, Results
+from wizard_steps.node.prometheus import samples
 
 BEFORE, AFTER = "engines-before", "engines-after"
 _COUNTER = "vllm:generation_tokens_total"
-_LINE = re.compile(_COUNTER + r"\{([^}\n]{0,1000})\}[ \t]+([0-9.eE+-]{1,30})")
-_ENGINE = re.compile(r'(?:^|,)\s{0,3}engine="([0-9]{1,5})"')
 #: More numbers of engines than this are not listed one by one.
 _SHOWN = 16
 
@@ -37,14 +36,10 @@ def metrics(known: Known, key: str) -> Cmd:
 def tokens(text: str) -> dict[int, float]:
     """Engine -> tokens. Lines without an engine's number, or a number, are passed over."""
     found: dict[int, float] = {}
-    for labels, value in _LINE.findall(text):
-        engine = _ENGINE.search(labels)
-        try:
-            number = float(value)
-        except ValueError:
-            continue
-        if engine and 0 <= number < 1e18:
-            found[int(engine[1])] = found.get(int(engine[1]), 0.0) + number
+    for one in samples(text):
+        name = one.labels.get("engine", "")
+        if one.name == _COUNTER and re.fullmatch(r"[0-9]{1,5}", name) and 0 <= one.value < 1e18:
+            found[int(name)] = found.get(int(name), 0.0) + one.value
     return found
 
 

@@ -113,8 +113,8 @@ def _why_socket(known: Known, found: Mapping[str, Links]) -> str:
     closed = [name for name, one in found.items() if not one.verbs]
     if closed and placed(known).contained:
         return (
-            f"no /dev/infiniband in the container on {', '.join(closed[:4])}: docker.extra_flags = "
-            '["--device=/dev/infiniband", "--cap-add=IPC_LOCK"]'
+            f'no /dev/infiniband in the container on {", ".join(closed[:4])}: docker.rdma = "auto" gives it '
+            "where the host has it: `ls /dev/infiniband` there"
         )
     if closed:
         names = ", ".join(closed[:4])

@@ -33,19 +33,19 @@ class Head(Placed):
     only_ray = ("bare-metal",)
     title = "Start the head"
     short = "Ray head"
-    keys = ("start", "up")
+    keys = ("launch", "start", "up")
     owns = (r"ray\.(port|dashboard_port|dashboard_host|head_flags|auth)",)
     bundled = (Bundled(("start",), "ray-start.txt", "what Ray said when it was started"),)
     formerly = (("docker_head", {}),)
 
     def rounds(self, known: Known, done: Results) -> Round | None:
-        return raystart.rounds(known, done, _services(known))
+        return raystart.rounds(known, done, services(known))
 
     def judge(self, known: Known, done: Results) -> Verdict:
         place = placed(known)
         if place.idle:
             return Verdict(True, "no Ray on this path: there is nothing to start before vLLM")
-        checks = raystart.judge(known, done, _services(known))
+        checks = raystart.judge(known, done, services(known))
         ok = all(check.ok for check in checks)
         if place.without_ray:
             said = "the head's container waits for vLLM" if ok else "no container of ours on the head"
@@ -63,7 +63,8 @@ class Head(Placed):
         return [(known.head, cmd) for cmd in raystart.undo(known, known.head)]
 
 
-def _services(known: Known) -> list[Service]:
+def services(known: Known) -> list[Service]:
+    """Ray of the head, as it would be started."""
     return [raystart.service(known, known.head, argv(known))]
 
 

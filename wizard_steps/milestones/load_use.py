@@ -76,19 +76,13 @@ def ours(known: Known, node: Node, found: Sequence[Card]) -> tuple[list[Card], b
 def checks(known: Known, samples: Mapping[str, Sequence[Sample]]) -> list[Check]:
     """Every node with GPUs, then the engines."""
     nodes = [node for node in known.nodes if node.gpus]
-    spare = max(0, known.cluster.total_gpus - _need(known))
+    spare = max(0, known.cluster.total_gpus - known.cluster.serve.total_ranks)
     found: list[Check] = []
     for node in nodes:
         one, idle = _node(known, node, samples.get(node.name, ()), spare)
         spare -= idle
         found.append(one)
     return [*found, *_clocks(samples), *_engines(known, samples.get(known.server.name, ()))]
-
-
-def _need(known: Known) -> int:
-    """GPUs that hold a rank."""
-    serve = known.cluster.serve
-    return serve.world_size * int(getattr(serve, "data_parallel", 1))
 
 
 def _node(known: Known, node: Node, of: Sequence[Sample], spare: int) -> tuple[Check, int]:
@@ -115,8 +109,8 @@ def _node(known: Known, node: Node, of: Sequence[Sample], spare: int) -> tuple[C
         said = f"this node did nothing: none of its {len(mine)} GPUs was in use over {most:.0f} %"
     if missing <= spare:
         hint = (
-            f"the ranks use {_need(known)} of {known.cluster.total_gpus} GPUs: raise tensor_parallel or "
-            "pipeline_parallel, or lower gpus"
+            f"the ranks use {known.cluster.serve.total_ranks} of {known.cluster.total_gpus} GPUs: raise "
+            "tensor_parallel, pipeline_parallel or data_parallel, or lower gpus"
         )
         return Check("GPU use", True, said, wanted, node.name, hint, warning=True), missing
     hint = (

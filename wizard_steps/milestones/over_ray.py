@@ -7,7 +7,7 @@ here. A vLLM that waits ignores SIGINT and SIGTERM, so it is ended with SIGKILL.
 from __future__ import annotations
 
 from wizard_steps.engine.step import Known
-from wizard_steps.milestones import alive, hang, model, running, vllm
+from wizard_steps.milestones import alive, hang, model, rank_places, running, vllm
 from wizard_steps.milestones.common import failure, placed
 from wizard_steps.milestones.vllm import NO_PLACE, READY
 from wizard_steps.model import Check, Node, Result, Results, Round, Verdict
@@ -41,7 +41,7 @@ def rounds(known: Known, done: Results) -> Round | None:
             work=((head, place.follow(service, "log", limit, vllm.over, vllm.health(known), quiet=True)),)
         )
     if vllm.ready(log := done.get("log", head)):
-        return None
+        return rank_places.rounds(known, done)
     if log is not None and log.reason in ("lost", "cancelled"):
         return None  # only the line to it broke; vLLM may be fine, and the next walk finds it
     if log is not None and vllm.hangs(log) and not done.has("stall"):
@@ -66,7 +66,10 @@ def judge(known: Known, done: Results) -> Verdict:
         url = f"http://{known.ip(known.server)}:{known.cluster.serve.port}/v1"
         again = "started anew" if done.get("clear", head) else "started"
         check = running.check(known, done, service, "vLLM") or Check("vLLM", True, again, READY, head.name)
-        return Verdict(True, f"vLLM serves {known.cluster.serve.name} at {url}", (check,), {"url": url})
+        found = [check, *rank_places.checks(known, done)]
+        if not all(one.ok for one in found):
+            return Verdict(False, "vLLM serves, but not every node has a part in it", tuple(found))
+        return Verdict(True, f"vLLM serves {known.cluster.serve.name} at {url}", tuple(found), {"url": url})
     checks = [*alive.dead(known, done), *hang.of_start(known, done), _why(known, log), *_gone(done, head)]
     return Verdict(False, "vLLM did not become ready", tuple(checks))
 

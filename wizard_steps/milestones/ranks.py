@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 
 from wizard_steps.engine.step import Known
-from wizard_steps.milestones import alive, hang, model, running, vllm
+from wizard_steps.milestones import alive, hang, model, rank_places, running, vllm
 from wizard_steps.milestones.common import failure, placed
 from wizard_steps.model import Check, Node, Result, Results, Round, Together, Verdict
 from wizard_steps.node.place import SERVE, Service
@@ -53,7 +53,9 @@ def rounds(known: Known, done: Results) -> Round | None:
     if not done.has("mp-log") and all(_has_joined(done, node) for node in known.nodes):
         return _until_ready(known, services, limit)
     log = done.get("mp-log", known.server)
-    if vllm.ready(log) or (log is not None and log.reason == "lost"):
+    if vllm.ready(log):
+        return rank_places.rounds(known, done)
+    if log is not None and log.reason == "lost":
         return None
     waited = [*done.of("joined").values(), *done.of("mp-log").values()]
     # A rank that has ended says why itself.
@@ -128,6 +130,9 @@ def judge(known: Known, done: Results) -> Verdict:
         same = [running.check(known, done, s, "vLLM") for s in services] if not done.has("launch") else []
         found = [check for check in same if check is not None]
         checks += found or [Check("vLLM", True, "started", vllm.READY, known.server.name)]
+        checks += rank_places.checks(known, done)
+        if not all(check.ok for check in checks):
+            return Verdict(False, "vLLM serves, but not every node has a part in it", tuple(checks))
         return Verdict(True, f"vLLM serves {it.name} at {url}, without Ray", tuple(checks), {"url": url})
     first = _first(known, done)
     ordered = sorted(known.nodes, key=lambda node: node != first)

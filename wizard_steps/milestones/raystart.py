@@ -21,6 +21,10 @@ STARTED = "Ray runtime started."
 START_LIMIT = 120.0
 
 
+_FOLDERS = (
+    "root of a container is nobody on NFS, and an image's own user may not write there: put docker.log_home, "
+    "docker.compile_cache and docker.hf_home on a local disk, or leave the first two empty"
+)
 #: Below this many MiB a file system counts as full. Ray only says that its node timed out.
 FULL = 64
 SPACE = Cmd(
@@ -159,7 +163,7 @@ def token_checks(known: Known, done: Results, nodes: Sequence[Node]) -> list[Che
 
 def by_hand(known: Known, nodes: Sequence[Node]) -> list[Check]:
     """The run_cluster.sh lines that would do the same, for people who prefer them. Never a failure."""
-    lines = [(n, placed(known).by_hand(n, known.ip(n), known.head_ip)) for n in nodes]
+    lines = [(n, placed(known).by_hand(n, environment(known, n), known.head_ip)) for n in nodes]
     return [Check("run_cluster.sh", True, line, "the same by hand", n.name) for n, line in lines if line]
 
 
@@ -252,7 +256,11 @@ def _good(known: Known, done: Results, node: Node, name: str, wanted: str) -> Ch
     before = placed(known).before(node, look.text) if look is not None else ""
     how = "started anew" if done.get("clear", node) else "started"
     text = f"{how}; before that, {before}. Its last log is in ~/.milepost there" if before else how
-    return Check(name, True, text, wanted, node.name, warning=bool(before))
+    launch = done.get("launch", node)
+    beside = placed(known).beside(node, launch.text) if launch is not None else ""
+    hint = _FOLDERS if beside else ""
+    text += f"; {beside}" if beside else ""
+    return Check(name, True, text, wanted, node.name, hint, warning=bool(before or beside))
 
 
 def _cleared(done: Results, node: Node) -> bool:

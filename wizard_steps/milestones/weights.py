@@ -32,7 +32,7 @@ class Weights(Placed):
     id = "weights"
     title = "The model on every node"
     short = "weights"
-    keys = ("disk", "hub", "fetch", "copy")
+    keys = ("begin", "disk", "hub", "fetch", "share", "launch", "copy")
     owns = (r"weights\..*",)
     phases = ("fetching", "complete")
     effects: Mapping[str, str] = {

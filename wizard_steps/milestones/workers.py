@@ -27,13 +27,13 @@ class Workers(Placed):
     only_ray = ("bare-metal",)
     title = "Join the workers"
     short = "Ray workers"
-    keys = ("start", "up")
+    keys = ("launch", "start", "up")
     owns = (r"ray\.worker_flags",)
     bundled = (Bundled(("start",), "ray-start.txt", "what Ray said when it was started"),)
     formerly = (("docker_workers", {}),)
 
     def rounds(self, known: Known, done: Results) -> Round | None:
-        return raystart.rounds(known, done, _services(known)) if known.workers else None
+        return raystart.rounds(known, done, services(known)) if known.workers else None
 
     def judge(self, known: Known, done: Results) -> Verdict:
         place = placed(known)
@@ -41,7 +41,7 @@ class Workers(Placed):
             return Verdict(True, "one node only: there is no worker to join")
         if place.idle:
             return Verdict(True, "no Ray on this path: there is nothing to join")
-        checks = raystart.judge(known, done, _services(known))
+        checks = raystart.judge(known, done, services(known))
         bad = list(dict.fromkeys(check.node for check in checks if not check.ok))
         did = "containers wait for vLLM" if place.without_ray else "workers joined"
         summary = f"{len(known.workers) - len(bad)} of {len(known.workers)} {did}"
@@ -56,5 +56,6 @@ class Workers(Placed):
         return [(node, cmd) for node in known.workers for cmd in raystart.undo(known, node)]
 
 
-def _services(known: Known) -> list[Service]:
+def services(known: Known) -> list[Service]:
+    """Ray of every worker, as it would be started."""
     return [raystart.service(known, node, argv(known, node)) for node in known.workers]

@@ -182,7 +182,7 @@ def gpu_rows(board: Board, now: float) -> list[tuple[str, tuple[str, ...], str]]
             if gpu.used is not None and gpu.total:
                 memory = f"{bar(gpu.used / gpu.total, 9)} {gpu.used / 1024:.1f}/{gpu.total / 1024:.0f}"
             cells = (
-                it.name if not place else "",
+                it.name,
                 str(gpu.index),
                 use,
                 memory,

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.model import Check, Cmd, Node, Result
-from wizard_steps.node.docker import HOME_IN_CONTAINER, LABEL, container, docker, hf_home, spec_of
+from wizard_steps.node.docker import LABEL, container, docker, log_folder, log_inside, own_folders, spec_of
 from wizard_steps.node.lines import fields
 from wizard_steps.node.remote import state_dir
 from wizard_steps.node.spec import Spec
@@ -22,6 +22,11 @@ from wizard_steps.node.spec import Spec
 STARTED = "milepost.started"
 #: Lines of the log of a container that has ended, in the recording.
 LAST = 40
+#: What ``launch`` prints of a mounted folder that the container's user may not write.
+READ_ONLY = "not writable in the container: "
+_UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+#: Bytes after which a log of ours begins anew where the cluster file sets no size.
+_LOG_SIZE = 1 << 40
 
 
 def _inspect(cluster: Cluster, node: Node, form: str) -> str:
@@ -39,16 +44,48 @@ def launch(cluster: Cluster, node: Node, line: str, show: str) -> Cmd:
     """Start the container of ``line`` (see docker.run_line); one of ours that has ended is removed first."""
     name, it = shlex.quote(container(cluster, node)), docker(cluster)
     state = shlex.quote('{{index .Config.Labels "milepost.cluster"}} {{.State.Running}}')
+    folders = own_folders(cluster, node)
+    inside = " ".join(shlex.quote(folder) for folder in folders.values())
+    look = (
+        f'for d in {inside}; do [ -w "$d" ] || echo "{READ_ONLY}$d for $(id -un 2>/dev/null || id -u)"; done'
+    )
     text = (
         f"state=$({it} container inspect -f {state} {name} 2>/dev/null)\n"
         f'if [ "$state" = {shlex.quote(cluster.name + " false")} ]; then\n'
         f"ids={name}\n{_keep_logs(cluster, node)}{it} rm {name} >/dev/null; fi\n"
-        f"mkdir -p {hf_home(cluster)} || exit 1\n"
+        f"{_folders(cluster, node)}"
         f"id=$({line}) || exit 1\n"
         f'echo "started container {name} $(echo "$id" | tail -n 1 | cut -c1-12)"\n'
         f'echo "instance: {_instance(cluster, node)}"\n'
+        f"{it} exec {name} /bin/sh -c {shlex.quote(look)} 2>/dev/null\nexit 0\n"
     )
-    return Cmd("launch", text, mutates=True, timeout=120, quiet=True, show=show)
+    # Docker makes a mounted folder that is missing as root, and podman refuses it.
+    made = f"mkdir -p {' '.join(folders)}\n{show}" if show else ""
+    return Cmd("launch", text, mutates=True, timeout=120, show=made)
+
+
+def _folders(cluster: Cluster, node: Node) -> str:
+    """sh text: makes the mounted folders as the SSH user; the engine would make them as root. Logs are nobody
+    else's business."""
+    private = " ".join(name for name, inside in own_folders(cluster, node).items() if ".cache" not in inside)
+    others = " ".join(name for name, inside in own_folders(cluster, node).items() if ".cache" in inside)
+    logs = f"(umask 077; mkdir -p {private}) || exit 1\n" if private else ""
+    return f"mkdir -p {others} || exit 1\n{logs}"
+
+
+def also_in_docker_logs(cluster: Cluster, role: str) -> str:
+    """sh text before a process in the container: what it prints goes to its log, and from there to
+    `docker logs` too, where an operator looks first. A log that has grown to docker.log_size begins anew."""
+    text = cluster.docker.log_size
+    size = int(text[:-1]) * _UNITS[text[-1]] if text[-1:] in _UNITS else int(text or _LOG_SIZE)
+    log = shlex.quote(f"{role}.log")
+    return (
+        # Appending: after the log was emptied, a file position of before would leave a hole in it.
+        f"exec >> {log} 2>&1\nchmod a+r {log}\nme=$(exec sh -c 'echo $PPID')\n"
+        f'[ ! -w /proc/1/fd/1 ] || tail -n +1 -s 0.5 --pid="$me" -F {log} > /proc/1/fd/1 2>/dev/null &\n'
+        f'( while sleep 20 && kill -0 "$me"; do [ "$(wc -c < {log})" -lt {size} ] || '
+        f"{{ cp {log} {log}.1 && : > {log}; }}; done ) >/dev/null 2>&1 &\n"
+    )
 
 
 def look(cluster: Cluster, node: Node, line: str, port: int, key: str = "look") -> Cmd:
@@ -166,10 +203,20 @@ def inside(cluster: Cluster, node: Node, cmd: Cmd) -> Cmd:
     """``cmd`` run by a shell in the node's container. Standard input, and so every secret, goes along."""
     name = shlex.quote(container(cluster, node))
     line = f"{docker(cluster)} exec -i {name} /bin/sh -c"
+    return replace(cmd, text=f"exec {line} {shlex.quote(cmd.text)}\n", show=_shown(cluster, node, cmd))
+
+
+def _shown(cluster: Cluster, node: Node, cmd: Cmd) -> str:
+    """What a person could paste; words in brackets describe and are no command."""
     plain = cmd.show or cmd.text
+    if plain.startswith("("):
+        return f"(in {container(cluster, node)}) {plain}"
     env = "env " if re.match(r"\w+=", plain) else ""
-    shown = f"{docker(cluster)} exec {name} {env}{plain}".strip()
-    return replace(cmd, text=f"exec {line} {shlex.quote(cmd.text)}\n", show=shown)
+    line = f"{docker(cluster)} exec {shlex.quote(container(cluster, node))}"
+    # `~` and other signs would be the host's; pipes would end in its shell.
+    if re.search(r"[~$;|&<>]", re.sub(r"'[^']*'", "", plain)):
+        return f"{line} sh -c {shlex.quote(plain)}"
+    return f"{line} {env}{plain}".strip()
 
 
 def inside_if_running(cluster: Cluster, node: Node, cmd: Cmd) -> Cmd:
@@ -185,13 +232,14 @@ def _keep_logs(cluster: Cluster, node: Node) -> str:
     """sh text: what the containers $ids said, and their state, go to the node's own log folder and to the
     recording: removing them loses it."""
     it, d = docker(cluster), state_dir(cluster, node)
-    inner = shlex.quote(f"{HOME_IN_CONTAINER}/.milepost/{cluster.name}/{node.name}/serve.log")
+    inner = shlex.quote(f"{log_inside(cluster, node)}/serve.log")
+    # A mounted log is on the node already.
+    copy = "" if log_folder(cluster, node) else f"{it} cp $id:{inner} {d}/serve.log >/dev/null 2>&1; "
     return (
         f"mkdir -p {d}; for id in $ids; do {it} logs $id > {d}/container.log 2>&1\n"
         f"{it} container inspect $id > {d}/container.json 2>&1\n"
         f"{it} container inspect -f '{{{{json .State}}}}' $id 2>/dev/null | cut -c1-2000 | "
-        "sed 's/^/state before removal: /'\n"
-        f"{it} cp $id:{inner} {d}/serve.log >/dev/null 2>&1; done\n"
+        f"sed 's/^/state before removal: /'\n{copy}done\n"
     )
 
 
@@ -208,5 +256,5 @@ def remove(cluster: Cluster, node: Node, key: str = "stop") -> Cmd:
         'if [ -n "$left" ]; then echo "still there:" $left; exit 1; fi\n'
         'echo "removed" $(echo "$ids" | wc -w) "container(s)"\n'
     )
-    show = f"{it} stop $({it} ps -aq {filters}); {it} rm …"
+    show = f"{it} stop $({it} ps -q {filters}); {it} rm $({it} ps -aq {filters})"
     return Cmd(key, text, mutates=True, timeout=60, quiet=True, show=show)

@@ -13,6 +13,8 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 
+from msgspec import Struct
+
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.model import Node
 from wizard_steps.node import ray_token
@@ -23,6 +25,10 @@ OFFICIAL = "vllm/vllm-openai"
 #: Where vLLM's images look for models, and where the nodes' cache is mounted.
 HOME_IN_CONTAINER = "/root"
 HF_IN_CONTAINER = f"{HOME_IN_CONTAINER}/.cache/huggingface"
+#: Where vLLM and FlashInfer keep what they have compiled.
+COMPILED = (f"{HOME_IN_CONTAINER}/.cache/vllm", f"{HOME_IN_CONTAINER}/.cache/flashinfer")
+#: What RDMA needs in a container; without it NCCL silently takes sockets.
+RDMA_FLAGS = ("--device=/dev/infiniband", "--cap-add=IPC_LOCK")
 #: The first process of a container: runs its words, passes TERM on, reaps what is left to it, ends with them.
 #: A `wait` that a signal breaks off tells nothing of the exit code of the words: the last one is for that.
 FIRST_PROCESS = (
@@ -33,6 +39,16 @@ FIRST_PROCESS = (
 )
 #: What a container of the path without Ray does until vLLM is started in it.
 HOLD = ("sleep", "infinity")
+
+
+class Given(Struct, frozen=True):
+    """What a node's engine and its hardware were seen to have: what its containers get by themselves.
+
+    ``rdma``: there are RDMA devices. ``rotates``: its log driver keeps to a size.
+    """
+
+    rdma: bool = False
+    rotates: bool = False
 
 
 def image_of(cluster: Cluster) -> str:
@@ -63,36 +79,94 @@ def _labels(cluster: Cluster, node: Node) -> dict[str, str]:
     return {LABEL: cluster.name, "milepost.node": container(cluster, node), "milepost.role": node.role}
 
 
-def hf_home(cluster: Cluster) -> str:
-    """As sh text: the node's Hugging Face cache; ``~`` is the home of the SSH user."""
-    path = cluster.docker.hf_home
+def _on_node(path: str) -> str:
+    """As sh text; ``~`` is the home of the SSH user."""
+    if path == "~":
+        return '"$HOME"'
     return f'"$HOME"/{shlex.quote(path[2:])}' if path.startswith("~/") else shlex.quote(path)
 
 
-def shared_flags(cluster: Cluster, node: Node, models: bool = True) -> list[str]:
+def hf_home(cluster: Cluster) -> str:
+    """As sh text: the node's Hugging Face cache."""
+    return _on_node(cluster.docker.hf_home)
+
+
+def archive(cluster: Cluster) -> str:
+    """As sh text: the image archive on a node."""
+    return _on_node(cluster.docker.archive)
+
+
+def log_folder(cluster: Cluster, node: Node) -> str:
+    """Where the logs of processes in the container lie on the node; "" where they stay in the container."""
+    home = cluster.docker.log_home
+    return f"{home.rstrip('/')}/{cluster.name}/{node.name}/container" if home else ""
+
+
+def log_on_node(cluster: Cluster, node: Node, role: str) -> str:
+    """As sh text: the log of a role on the node's disk; "" where it is not mounted."""
+    folder = log_folder(cluster, node)
+    return _on_node(f"{folder}/{role}.log") if folder else ""
+
+
+def log_inside(cluster: Cluster, node: Node) -> str:
+    """The same folder as the container sees it."""
+    return f"{HOME_IN_CONTAINER}/.milepost/{cluster.name}/{node.name}"
+
+
+def own_folders(cluster: Cluster, node: Node) -> dict[str, str]:
+    """Folders of the node, as sh text, that milepost makes and mounts: logs and caches; -> inside."""
+    found = {hf_home(cluster): HF_IN_CONTAINER}
+    if cluster.docker.compile_cache:
+        for inside in COMPILED:
+            where = f"{cluster.docker.compile_cache.rstrip('/')}/{inside.rpartition('/')[2]}"
+            found[_on_node(where)] = inside
+    if folder := log_folder(cluster, node):
+        found[_on_node(folder)] = log_inside(cluster, node)
+    return found
+
+
+def _model_mount(path: str) -> list[str]:
+    """Words that mount a model's folder at the same path. ``-v`` splits at colons and makes a folder that is
+    missing; ``--mount`` splits at commas and does neither."""
+    if "," in path or '"' in path:
+        return ["-v", f"{path}:{path}:ro"]
+    return ["--mount", f"type=bind,source={path},target={path},readonly"]
+
+
+def rdma_flags(cluster: Cluster, node: Node, given: Given) -> list[str]:
+    """Only what the cluster file's own flags do not give already."""
+    own = " ".join((*cluster.docker.extra_flags, *cluster.entry(node).docker_flags))
+    if not given.rdma or cluster.docker.rdma == "off" or re.search(r"/dev/infiniband|--privileged", own):
+        return []
+    return [flag for flag in RDMA_FLAGS if flag.partition("=")[2] not in own]
+
+
+def shared_flags(cluster: Cluster, node: Node, given: Given, models: bool = True) -> list[str]:
     """Flags, quoted, that decide what a container may use: the look before and the real run take the same.
 
-    ``models=False`` leaves out the mounted model folders: a look must not have to make one first.
+    ``models=False`` leaves out the mounted folders: a look must not have to make one first.
     """
     # podman refuses a size of its own where the host's memory is shared.
     shared = ["--ipc", "host"] if cluster.docker.ipc else ["--shm-size", cluster.docker.shm_size]
     flags = ["--network", "host", *shared, *cluster.docker.gpu_flags]
     for limit in cluster.docker.ulimits:
         flags += ["--ulimit", limit]
+    flags += rdma_flags(cluster, node, given)
     words = [shlex.quote(flag) for flag in flags]
     model = cluster.serve.model
-    if models:
-        words += ["-v", f"{hf_home(cluster)}:{HF_IN_CONTAINER}"]
+    for folder, inside in own_folders(cluster, node).items() if models else ():
+        words += ["-v", f"{folder}:{shlex.quote(inside)}"]
     if models and model.startswith("/"):
-        words += ["-v", shlex.quote(f"{model}:{model}:ro")]
+        words += [shlex.quote(word) for word in _model_mount(model)]
     own = (*cluster.docker.extra_flags, *cluster.entry(node).docker_flags)
     return words + [shlex.quote(flag) for flag in own]
 
 
-def _kept_flags(cluster: Cluster) -> list[str]:
+def _kept_flags(cluster: Cluster, given: Given) -> list[str]:
     """Flags, quoted, of a container that stays: what the engine does with it and with its log."""
     flags = ["--restart", cluster.docker.restart] if cluster.docker.restart else []
-    return flags + (["--log-opt", f"max-size={cluster.docker.log_size}"] if cluster.docker.log_size else [])
+    size = cluster.docker.log_size if given.rotates else ""
+    return flags + (["--log-opt", f"max-size={size}"] if size else [])
 
 
 def run_line(
@@ -101,12 +175,13 @@ def run_line(
     image: str,
     env: Mapping[str, str],
     main: Sequence[str],
+    given: Given = Given(),  # noqa: B008  (frozen)
     labels: Mapping[str, str] | None = None,
 ) -> str:
     """The whole `docker run` as sh text. ``labels``: more than the ones that a person is shown."""
     name = container(cluster, node)
     words = [docker(cluster), "run", "-d", "--entrypoint", "/bin/bash", "--name", shlex.quote(name)]
-    rest = shared_flags(cluster, node) + _kept_flags(cluster)
+    rest = shared_flags(cluster, node, given) + _kept_flags(cluster, given)
     own = {**env, "MILEPOST_ID": identity(cluster, node, "ray")}
     for key, value in own.items():
         rest += ["-e", shlex.quote(f"{key}={value}")]
@@ -119,7 +194,7 @@ def run_line(
     return " ".join([*words, *rest])
 
 
-def passing_line(cluster: Cluster, node: Node, image: str) -> str:
+def passing_line(cluster: Cluster, node: Node, image: str, given: Given) -> str:
     """`docker run` of a container that leaves with its command, an sh text that is to follow.
 
     It may use what the real one may. Its labels let `milepost down` find it should the engine keep it.
@@ -128,7 +203,7 @@ def passing_line(cluster: Cluster, node: Node, image: str) -> str:
     for key, value in _labels(cluster, node).items():
         words += ["--label", shlex.quote(f"{key}={value}")]
     words += [
-        *shared_flags(cluster, node, models=False),
+        *shared_flags(cluster, node, given, models=False),
         shlex.quote(image),
         "-c",
         shlex.quote(FIRST_PROCESS),
@@ -140,11 +215,10 @@ def _digest(words: Sequence[str]) -> str:
     return hashlib.sha256("\0".join(words).encode()).hexdigest()[:16]
 
 
-def settings(cluster: Cluster, node: Node, image: str, main: Sequence[str]) -> tuple[str, ...]:
+def settings(cluster: Cluster, node: Node, image: str, main: Sequence[str], given: Given) -> tuple[str, ...]:
     """What a container is started with, as words to compare: image, command and flags; env comes apart."""
-    flags = [
-        word for text in shared_flags(cluster, node) + _kept_flags(cluster) for word in shlex.split(text)
-    ]
+    texts = shared_flags(cluster, node, given) + _kept_flags(cluster, given)
+    flags = [word for text in texts for word in shlex.split(text)]
     return (image, *main, *flags)
 
 
@@ -154,10 +228,34 @@ def spec_of(line: str) -> str:
     return found[1] if found else ""
 
 
-def script_line(cluster: Cluster, node: Node, image: str, head_ip: str, ip: str) -> str:
-    """The same with vLLM's own script, for those who prefer it. Empty where it cannot do the same."""
-    if cluster.ray.port != 6379:
+def script_line(
+    cluster: Cluster, node: Node, image: str, head_ip: str, env: Mapping[str, str], given: Given
+) -> str:
+    """The same with vLLM's own script, for those who prefer it. Empty where it cannot do the same: it calls
+    `docker`, gives all GPUs and uses port 6379. What follows its arguments goes to `docker run`, where
+    a later --shm-size wins."""
+    docker_ = cluster.docker
+    if cluster.ray.port != 6379 or docker_.command != "docker" or docker_.gpu_flags != ("--gpus", "all"):
         return ""
     role = "--head" if node.role == "head" else "--worker"
-    words = f"{shlex.quote(image)} {head_ip} {role} {hf_home(cluster)} -e VLLM_HOST_IP={ip}"
-    return f"bash examples/ray_serving/run_cluster.sh {words}"
+    words = [shlex.quote(image), shlex.quote(head_ip), role, hf_home(cluster)]
+    for key, value in env.items():
+        words += ["-e", shlex.quote(f"{key}={value}")]
+    flags = shared_flags(cluster, node, given)
+    # What the script gives itself: the network, the GPUs, and the Hugging Face cache.
+    mine = ["--network", "host", *docker_.gpu_flags, "-v", f"{hf_home(cluster)}:{HF_IN_CONTAINER}"]
+    return " ".join(["bash examples/ray_serving/run_cluster.sh", *words, *_without(flags, mine)])
+
+
+def _without(words: Sequence[str], left_out: Sequence[str]) -> list[str]:
+    """``words`` without the pairs of ``left_out``."""
+    pairs = set(zip(left_out[::2], left_out[1::2], strict=True))
+    found: list[str] = []
+    place = 0
+    while place < len(words):
+        if tuple(words[place : place + 2]) in pairs:
+            place += 2
+            continue
+        found.append(words[place])
+        place += 1
+    return found

@@ -132,6 +132,10 @@ class Place(ABC):
     def stop(self, node: Node, role: str, key: str = "stop", grace: int = 10) -> Cmd: ...
 
     @abstractmethod
+    def workers(self, node: Node, role: str, key: str) -> Cmd:
+        """Which workers of vLLM run there; ``role`` is what started them."""
+
+    @abstractmethod
     def log_of(self, node: Node, role: str) -> str:
         """How a person reads the log of a role on its node."""
 
@@ -169,8 +173,12 @@ class Place(ABC):
         """A failed look or launch by the name it has in this place. What it means is for the diagnosis."""
         return check
 
-    def by_hand(self, node: Node, ip: str, head_ip: str) -> str:
+    def by_hand(self, node: Node, env: Mapping[str, str], head_ip: str) -> str:
         """The one line of vLLM's own tools that would start the same; "" where there is none."""
+        return ""
+
+    def beside(self, node: Node, launch: str) -> str:
+        """What is wrong though the start went well, by what it printed; "" where nothing is."""
         return ""
 
     def holder(self, node: Node) -> str:

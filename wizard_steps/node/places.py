@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.model import Check, Cmd, Node, Result
 from wizard_steps.node import container, docker, ray_token, remote
+from wizard_steps.node.docker import Given
 from wizard_steps.node.place import RAY, SERVE, Place, Service, Stop
 from wizard_steps.node.remote import Look
 from wizard_steps.node.spec import Spec
@@ -73,6 +74,9 @@ class OnHost(Place):
     def stop(self, node: Node, role: str, key: str = "stop", grace: int = 10) -> Cmd:
         return remote.stop(self.cluster, node, role, key, grace)
 
+    def workers(self, node: Node, role: str, key: str) -> Cmd:
+        return remote.workers(self.cluster, node, role, key)
+
     def log_of(self, node: Node, role: str) -> str:
         return f"~/.milepost/{self.cluster.name}/{role}.log"
 
@@ -90,6 +94,11 @@ class InContainer(Place):
     def image(self) -> str:
         """The image the gate before has settled on."""
         return str(self.facts.get("image") or docker.image_of(self.cluster))
+
+    def given(self, node: Node) -> Given:
+        """What the gate before has seen of a node's engine."""
+        found = self.facts.get("engines", {}).get(node.name, {})
+        return Given(bool(found.get("rdma")), bool(found.get("rotates")))
 
     @property
     def torch_of(self) -> str:
@@ -115,7 +124,7 @@ class InContainer(Place):
 
     def trial(self, node: Node, cmd: Cmd) -> Cmd:
         """In a container of its own, which leaves with the command."""
-        line = docker.passing_line(self.cluster, node, self.image)
+        line = docker.passing_line(self.cluster, node, self.image, self.given(node))
         shown = f"(in a container of {self.image}) {cmd.show}"
         text = f"exec {line} {shlex.quote(cmd.text)}\n"
         return replace(cmd, text=text, show=shown, timeout=cmd.timeout + START)
@@ -124,8 +133,9 @@ class InContainer(Place):
         """The `docker run`. Empty where nothing would be started."""
         if not service.argv:
             return ""
-        main = self._main(service)
-        return docker.run_line(self.cluster, service.node, self.image, service.env, main, labels)
+        node, main = service.node, self._main(service)
+        given = self.given(node)
+        return docker.run_line(self.cluster, node, self.image, service.env, main, given, labels)
 
     def _main(self, service: Service) -> Sequence[str]:
         """Ray; without Ray a wait for vLLM."""
@@ -135,7 +145,8 @@ class InContainer(Place):
         if service.role != RAY:
             return super().spec(service)
         image = str(self.facts.get("image_ids", {}).get(service.node.name, ""))
-        words = docker.settings(self.cluster, service.node, self.image, self._main(service))
+        node, main = service.node, self._main(service)
+        words = docker.settings(self.cluster, node, self.image, main, self.given(node))
         return Spec(words, service.env, "" if self.without_ray else service.of, image)
 
     def seen(self, service: Service, look: Result | None) -> Look:
@@ -167,7 +178,8 @@ class InContainer(Place):
             line = self._line(service, {container.STARTED: self.spec(service).line()})
             return container.launch(self.cluster, service.node, line, self._line(service))
         node, role = service.node, service.role
-        start = remote.launch(self.cluster, node, role, service.argv, service.env, of=service.of)
+        logs = container.also_in_docker_logs(self.cluster, role)
+        start = remote.launch(self.cluster, node, role, service.argv, service.env, setup=logs, of=service.of)
         return container.inside(self.cluster, node, start)
 
     def follow(
@@ -177,7 +189,8 @@ class InContainer(Place):
             return container.logs(self.cluster, service.node, key, timeout, stop)
         node, watch = service.node, self._watch(service) if quiet else ""
         cmd = remote.follow(self.cluster, node, service.role, key, timeout, stop, beside, watch)
-        return self.run(node, cmd)
+        log = f"{docker.log_inside(self.cluster, node)}/{service.role}.log"
+        return self.run(node, replace(cmd, show=f"tail -F {shlex.quote(log)}"))
 
     def mine(self, node: Node) -> str:
         # Everything in it is ours.
@@ -189,10 +202,11 @@ class InContainer(Place):
         stop = remote.stop(self.cluster, node, role, key, grace)
         return container.inside_if_running(self.cluster, node, stop)
 
+    def workers(self, node: Node, role: str, key: str) -> Cmd:
+        return self.run(node, remote.workers(self.cluster, node, role, key, whole=True))
+
     def log_of(self, node: Node, role: str) -> str:
-        if role == RAY:
-            return f"`{docker.docker(self.cluster)} logs {docker.container(self.cluster, node)}`"
-        return f"~/.milepost/{self.cluster.name}/{role}.log in {docker.container(self.cluster, node)}"
+        return f"`{docker.docker(self.cluster)} logs {docker.container(self.cluster, node)}`"
 
     def serving(self, nodes: Sequence[Node], head: Node) -> Sequence[Node]:
         return nodes
@@ -200,10 +214,14 @@ class InContainer(Place):
     def obstacle(self, service: Service, look: Result) -> Check | None:
         return container.obstacle(self.cluster, service.node, look.text) if service.role == RAY else None
 
-    def by_hand(self, node: Node, ip: str, head_ip: str) -> str:
+    def by_hand(self, node: Node, env: Mapping[str, str], head_ip: str) -> str:
         if self.without_ray:
             return ""
-        return docker.script_line(self.cluster, node, self.image, head_ip, ip)
+        return docker.script_line(self.cluster, node, self.image, head_ip, env, self.given(node))
+
+    def beside(self, node: Node, launch: str) -> str:
+        bad = [line for line in launch.splitlines() if line.startswith(container.READ_ONLY)]
+        return "; ".join(bad)
 
     def holder(self, node: Node) -> str:
         return f"container {docker.container(self.cluster, node)}"

@@ -97,7 +97,7 @@ def launch(
         f"{program('launch.sh')}"
     )
     secrets = _SECRETS.get(role, SERVER_SECRETS)
-    return Cmd(key=key, text=text, mutates=True, timeout=30, show=shown, quiet=True, secrets=secrets)
+    return Cmd(key=key, text=text, mutates=True, timeout=30, show=shown, secrets=secrets)
 
 
 def mine(cluster: Cluster, node: Node, *roles: str) -> str:
@@ -167,6 +167,14 @@ def stop(cluster: Cluster, node: Node, role: str, key: str = "stop", grace: int 
         quiet=True,
         show=f"(end the processes milepost started as {identity(cluster, node, role)})",
     )
+
+
+def workers(cluster: Cluster, node: Node, role: str, key: str, whole: bool = False) -> Cmd:
+    """vLLM's workers on a node, see scripts/workers.sh. ``whole``: whatever runs there counts."""
+    about = f"{_about(cluster, node, role)}whole={'yes' if whole else 'no'}\n"
+    text = f"{about}{program('processes.sh')}{program('workers.sh')}"
+    show = "ps -eo args | grep -E '^(ray::RayWorker|VLLM::Worker)'"
+    return Cmd(key=key, text=text, quiet=True, timeout=20, show=show)
 
 
 class Look:

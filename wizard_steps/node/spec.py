@@ -44,7 +44,7 @@ def differences(then: Spec, now: Spec) -> list[str]:
 
     An image that is known on one side only is no difference.
     """
-    found = _changed(_flags(then.argv), _flags(now.argv)) + _changed(then.env, now.env)
+    found = _changed(flags(then.argv), flags(now.argv)) + _changed(then.env, now.env)
     if then.image and now.image and then.image != now.image:
         found.append(f"image: {then.image[:19]} -> {now.image[:19]}")
     return found
@@ -64,7 +64,7 @@ def _changed(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     ]
 
 
-def _flags(argv: Sequence[str]) -> dict[str, str]:
+def flags(argv: Sequence[str]) -> dict[str, str]:
     """``--name=value`` and ``--name value`` as one; what comes twice keeps all its values."""
     found: dict[str, list[str]] = {}
     name, place = "", 0

@@ -6,17 +6,19 @@ whether it hit only the node that failed, whether nodes that were alike are not 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from wizard_steps.milestones.load_numbers import BETTER
+from wizard_steps.plan import PATHS
 from wizard_steps.recording.journal import Walk
 from wizard_steps.recording.state import fold
-from wizard_steps.walks.profile import FactKind, Key, Profile, node_names, profile
+from wizard_steps.walks.profile import FactKind, Key, Profile, defaults, node_names, profile
+from wizard_steps.walks.renamed import in_todays_names
 
 #: How often a change of this sort breaks a cluster that worked, by rule of thumb.
 _WEIGHT: dict[FactKind, int] = {
@@ -32,6 +34,11 @@ _WEIGHT: dict[FactKind, int] = {
 _RARELY = {"kernel": 35, "os": 30}
 #: What gates call a setting.
 _SPOKEN = {"tensor_parallel": "TP", "pipeline_parallel": "PP"}
+#: What says which way a walk took, and the settings that only one of the ways has.
+_WAYS = {"path": ("venv", "docker."), "serve.executor": ("ray.", "serve.master_port")}
+#: Measured numbers that are this near to each other are the same.
+_NOISE = 0.25
+_DEFAULTS = dict(defaults())
 #: A step counts as slower or faster from this factor and this many seconds on.
 _FACTOR, _SECONDS = 1.5, 2.0
 #: Share by which two loads of the same server differ without a cause.
@@ -84,12 +91,19 @@ class Difference(Struct, frozen=True):
 
 def diff(before: Walk, after: Walk) -> Difference:
     """What is different in ``after``. Nodes are paired by name, else by their place in the cluster file."""
+    before, after = _today(before), _today(after)
     old = profile(before)
     new = profile(after, _aliases(before, after))
     new = replace(new, facts=_in_old_words(old, new))
     changes = sorted(_changes(old, new), key=lambda c: (-c.score, c.kind, c.what, c.nodes))
     found = tuple(_verdicts(old, new)), tuple(_timings(old, new)), tuple(_load(old, new))
     return Difference(tuple(changes), *found)
+
+
+def _today(walk: Walk) -> Walk:
+    """With today's names of its steps: an older recording is compared with a new one."""
+    path = fold(walk.events).cluster.get("path", "bare-metal")
+    return in_todays_names(walk, [step() for step in PATHS.get(str(path), ())])
 
 
 def _aliases(before: Walk, after: Walk) -> dict[str, str]:
@@ -124,10 +138,14 @@ def _place(value: str) -> bool:
 
 def _changes(old: Profile, new: Profile) -> Iterable[Change]:
     groups: dict[tuple[FactKind, str, str, str], list[str]] = {}
+    ways = [way for way in _WAYS if _setting(old, way) != _setting(new, way)]
+    left_out = tuple(prefix for way in ways for prefix in _WAYS[way])
     for key in dict.fromkeys([*old.facts, *new.facts]):
         kind, what, node = key
         before, after = old.facts.get(key), new.facts.get(key)
-        if before == after or not _both(key, before, after, old, new):
+        if before == after or near(before, after) or not _both(key, before, after, old, new):
+            continue
+        if (kind == "setting" and what.startswith(left_out)) or (kind == "command" and ways):
             continue
         groups.setdefault((kind, what, before or "", after or ""), []).append(node)
     changed: dict[tuple[FactKind, str], set[str]] = {}
@@ -144,11 +162,28 @@ def _both(key: Key, before: str | None, after: str | None, old: Profile, new: Pr
     """Whether both walks came as far as where this is seen: what was never looked at has not changed."""
     if before is not None and after is not None:
         return True
+    if key[0] == "setting" and (before if before is not None else after) == _DEFAULTS.get(key[1]):
+        # A field that an older milepost did not write.
+        return False
     missing, there = (old, new) if before is None else (new, old)
     step = there.seen_at.get(key, "")
     if key[0] == "command":
         return False
     return not step or step in missing.verdicts
+
+
+def _setting(table: Profile, what: str) -> str:
+    return table.facts.get(("setting", what, ""), _DEFAULTS.get(what, ""))
+
+
+def near(before: str | None, after: str | None) -> bool:
+    """Two measurements that differ by chance."""
+    try:
+        low, high = sorted((float(before or ""), float(after or "")))
+    except ValueError:
+        return False
+    measured = "." in f"{before}{after}" and 0 < low < high < math.inf
+    return measured and high - low <= _NOISE * high
 
 
 def _score(
@@ -164,6 +199,9 @@ def _score(
     score, why = _RARELY.get(what, _WEIGHT[kind]), []
     if kind == "setting" and _place(before) and _place(after):
         score = 20
+    if kind == "setting" and what in _WAYS:
+        others = ", ".join(f"{name}*" if name.endswith(".") else name for name in _WAYS[what])
+        score, why = 100, [f"the walks took two ways: commands, {others} are not compared"]
     bad = {c.node for c in new.verdicts[new.failed].failures if c.node} if new.failed else set()
     step = next((new.seen_at[k] for k in new.seen_at if k[:2] == (kind, what)), "")
     # What the failing step itself printed is always among its words.
@@ -178,7 +216,8 @@ def _score(
         if bad and bad <= set(nodes):
             score += 25
             why.append(f"{new.failed} failed there")
-    if nodes and _alike(old, kind, what) and not _alike(new, kind, what):
+    # Commands name their node: they are never alike.
+    if nodes and kind != "command" and _alike(old, kind, what) and not _alike(new, kind, what):
         score += 25
         why.append("the nodes were alike and are not any more")
     if new.failed and step and new.order.index(step) > new.order.index(new.failed):
@@ -245,55 +284,3 @@ def _load(old: Profile, new: Profile) -> list[Measured]:
             worse = (after < before) == BETTER[key[0]]
             found.append(Measured(*key, before, after, worse))
     return sorted(found, key=lambda m: (not m.worse, -abs(m.after - m.before) / max(m.after, m.before)))
-
-
-def _told(one: Measured) -> str:
-    share = (one.after - one.before) / one.before if one.before else 1.0
-    word = "slower" if one.worse else "faster"
-    what = one.what.replace("_", " ").replace(" ms", "").replace("output tokens per second", "tokens/s")
-    unit = " ms" if one.what.endswith("_ms") else ""
-    return (
-        f"     {word}: {what} with {one.concurrency} at once: {one.before:.1f}{unit} then, "
-        f"{one.after:.1f}{unit} now ({share:+.0%})"
-    )
-
-
-def as_json(found: Difference) -> Mapping[str, Any]:
-    import msgspec
-
-    plain: Mapping[str, Any] = {"schema": 1, **msgspec.to_builtins(found)}
-    return plain
-
-
-def as_lines(found: Difference, most: int = 20) -> list[str]:
-    """For a person: what went differently, then the suspects, then times. ``most`` limits the suspects."""
-    if found.empty:
-        return ["nothing that was recorded differs"]
-    lines = list(found.verdicts)
-    if found.changes:
-        lines += ["", "What changed, the most likely culprit first:"]
-    for number, change in enumerate(found.changes[:most], 1):
-        where = f" on {', '.join(change.nodes)}" if change.nodes else ""
-        lines.append(f"{number:3}. {change.kind}: {change.what}{where}: {_short(change)}")
-        lines += [f"       {why}" for why in change.why]
-    if len(found.changes) > most:
-        lines.append(f"     and {len(found.changes) - most} more; --all shows them")
-    if found.load:
-        lines += ["", "Load:", *map(_told, found.load)]
-    if found.timings:
-        lines += ["", "Times:"]
-    for slow in found.timings:
-        where = f" on {slow.node}" if slow.node else ""
-        lines.append(f"     {slow.step}{where}: {slow.before:.1f} s then, {slow.after:.1f} s now")
-    return lines
-
-
-def _short(change: Change) -> str:
-    """Old and new value; of long ones only what differs, with some text around it."""
-    before, after = change.before, change.after
-    if max(len(before), len(after)) <= 60 and "\n" not in before + after:
-        return f"{before} -> {after}"
-    same = next((n for n, (a, b) in enumerate(zip(before, after, strict=False)) if a != b), 0)
-    start = max(0, same - 20)
-    cut = [" ".join(text[start : start + 60].split()) for text in (before, after)]
-    return f"...{cut[0]}... -> ...{cut[1]}..."

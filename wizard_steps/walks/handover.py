@@ -20,6 +20,8 @@ from wizard_steps.recording.state import State
 Read = Callable[[str, int, int], bytes]
 #: Port of the example tunnel on the reader's own machine.
 TUNNEL_PORT = 18000
+#: What a coding agent needs besides, where the server was started without.
+_TOOLS = "  # agents need --enable-auto-tool-choice and --tool-call-parser in serve.extra_flags"
 #: Port of the example Open WebUI there.
 WEBUI_PORT = 18080
 #: Bytes at the end of a log that are searched for vLLM's own figures.
@@ -185,8 +187,17 @@ def _commands(state: State) -> Iterator[Command]:
     shown = '"$VLLM_API_KEY"' if key else "none"
     exported = f"export OPENAI_BASE_URL={here} OPENAI_API_BASE={here} OPENAI_API_KEY={shown}"
     yield Command("other tools", exported, mine)
-    # Coding agents name the model by a variable of their own, or by a flag: aider reads OPENAI_API_BASE.
+    # Coding agents name the model by a variable of their own, or by a flag: aider reads OPENAI_API_BASE,
+    # Claude Code asks /v1/messages, which vLLM has beside OpenAI's.
+    tools = "" if any("tool-choice" in str(flag) for flag in serve.get("extra_flags", ())) else _TOOLS
     yield Command("aider", f"{exported}; aider --model {shlex.quote(f'openai/{model}')}", mine)
+    names = " ".join(
+        f"ANTHROPIC_DEFAULT_{size}_MODEL={shlex.quote(model)}" for size in ("OPUS", "SONNET", "HAIKU")
+    )
+    base = here.removesuffix("/v1")
+    yield Command(
+        "Claude Code", f"ANTHROPIC_BASE_URL={base} ANTHROPIC_AUTH_TOKEN={shown} {names} claude{tools}", mine
+    )
     yield Command(
         "Open WebUI",
         f"docker run -d --network host -e PORT={WEBUI_PORT} -e OPENAI_API_BASE_URL={here} "
@@ -215,6 +226,8 @@ def _following(state: State, file: str, folder: str) -> Iterator[Command]:
         yield Command("watch it", f"milepost top {name}", "")
         if not state.facts.get(LOAD):
             yield Command("measure it", f"milepost load {name}", "")
+        if state.cluster.get("path") != "docker":
+            yield Command("keep it", f"milepost enable {name}", "")
     if folder:
         yield Command("export", f"milepost export {shlex.quote(folder)} --to html -o walk.html", "")
         yield Command("bundle", f"milepost bundle {shlex.quote(folder)}", "")

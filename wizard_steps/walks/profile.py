@@ -6,12 +6,15 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
+import msgspec
 from msgspec import Struct, field
 
+from wizard_steps.cluster.values import Cluster, NodeEntry
 from wizard_steps.facts.gpu import parse_nvidia_smi
 from wizard_steps.milestones.load_numbers import LOAD, concurrency_of, numbers
 from wizard_steps.model import Verdict
 from wizard_steps.node.lines import fields
+from wizard_steps.node.spec import flags
 from wizard_steps.recording import events as ev
 from wizard_steps.recording.journal import Walk
 from wizard_steps.recording.state import Run, State, fold
@@ -29,7 +32,7 @@ _VERSIONS = re.compile(
 _IN_LOGS = (
     ("NCCL", re.compile(r"NCCL version ([\d.]+\S*)")),
     ("image digest", re.compile(r"(?:[Dd]igest: |@)(sha256:[0-9a-f]{12,64})")),
-    ("vLLM that started", re.compile(r"\bversion (\d+\.\d+\.\d+\S*)")),
+    ("vLLM that started", re.compile(r"\][^\n]*\bversion (\d+\.\d+\.\d+\S*)")),
     ("PyTorch CUDA", re.compile(r"\btorch[- ]\S*\+(cu\d+)")),
 )
 #: A line that speaks of trouble, and what follows it.
@@ -39,7 +42,26 @@ _TROUBLE = re.compile(
 #: Outputs longer than this are logs: their lines are no facts.
 _SHORT = 4000
 #: Set by hand and by chance, and no cause of anything.
-_IDLE = frozenset(("name", "simulated", "ours", "leader", "other", "user"))
+_IDLE = frozenset(
+    [
+        "name",
+        "simulated",
+        "ours",
+        "leader",
+        "other",
+        "user",
+        "date",
+        "content-length",
+        "seconds",
+        "netns",
+        "all_reduce",
+        "instance",
+        "worker",
+        "workers",
+    ]
+)
+#: Facts of a gate that are another in every walk.
+_CHANCE = frozenset(("starts",))
 
 
 class Profile(Struct, frozen=True):
@@ -98,15 +120,27 @@ def _meta(walk: Walk) -> Iterator[Found]:
 
 
 def _cluster(state: State) -> Iterator[Found]:
-    for key, value in state.cluster.items():
-        if key == "nodes":
-            for entry, name in zip(value, node_names(state), strict=False):
-                for inner, text in entry.items():
-                    if inner != "name":
-                        yield ("setting", f"nodes.{inner}", name), _text(text), ""
-        elif key not in _IDLE:
-            for what, text in _flat(key, value):
-                yield ("setting", what, ""), text, ""
+    for entry, name in zip(state.cluster.get("nodes", ()), node_names(state), strict=False):
+        for inner, text in entry.items():
+            if inner != "name":
+                yield ("setting", f"nodes.{inner}", name), _text(text), ""
+    for what, text in settings_of(state.cluster):
+        yield ("setting", what, ""), text, ""
+
+
+def defaults() -> Iterator[tuple[str, str]]:
+    """What a setting is where a cluster file does not say it, by the names of settings here."""
+    entry = NodeEntry(host="", gpus=0)
+    yield from settings_of(msgspec.to_builtins(Cluster(nodes=(entry,))))
+    for inner, value in msgspec.to_builtins(entry).items():
+        yield f"nodes.{inner}", _text(value)
+
+
+def settings_of(cluster: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The settings of a cluster file beside its nodes, by their names."""
+    for key, value in cluster.items():
+        if key != "nodes" and key not in _IDLE:
+            yield from _flat(key, value)
 
 
 def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
@@ -115,9 +149,8 @@ def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
             yield from _flat(f"{prefix}.{key}", inner)
     elif prefix.endswith("_flags") and isinstance(value, list | tuple):
         # Flag by flag: among many only one may have changed.
-        for flag in value:
-            name, _, text = str(flag).partition("=")
-            yield f"{prefix} {name}", text or "set"
+        for name, text in flags([str(flag) for flag in value]).items():
+            yield f"{prefix} {name}", text
     else:
         yield prefix, _text(value)
 
@@ -169,10 +202,16 @@ def _facts(state: State) -> Iterator[Found]:
     for step in state.steps:
         if step.verdict is None:
             continue
+        names = set(node_names(state))
         for name, value in step.verdict.facts.items():
-            if isinstance(value, Mapping) and name != LOAD:
-                for node, inner in value.items():
-                    yield ("network", name.rstrip("s"), str(node)), _text(inner), step.id
+            if not isinstance(value, Mapping) or name in _CHANCE or name == LOAD:
+                continue
+            for inner, text in value.items():
+                # By node, or a value with a name of its own.
+                what, node = (name.rstrip("s"), inner) if inner in names else (f"{name} {inner}", "")
+                by_node = isinstance(text, Mapping) and set(text) <= names
+                for where, said in text.items() if by_node else ((node, text),):
+                    yield ("network", what, str(where)), _text(said), step.id
 
 
 def _measured(walk: Walk) -> dict[tuple[str, int], float]:

@@ -1,0 +1,190 @@
+"""docker_ready's judgement of one node: what its container has, and what is missing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from wizard_steps.diagnose.explain import advised
+from wizard_steps.engine.step import Known
+from wizard_steps.milestones import docker_probe as probe
+from wizard_steps.milestones.common import failure, same_everywhere
+from wizard_steps.milestones.docker_probe import Image, Inside
+from wizard_steps.model import Check, Node, Results
+from wizard_steps.node import engine as engines
+from wizard_steps.node.engine import Engine
+
+#: Open files a container must be allowed. Ray raises its own limit to the hard one.
+MIN_FILES = 16384
+#: Bytes that should be free: in the Hugging Face cache, and for vLLM's image, unpacked.
+LOW_CACHE, IMAGE_ROOM = 20 << 30, 30 << 30
+
+
+#: What is run on a node, in order, and the name of its check where that is another word.
+_KEYS = ("load", "pull", "build", "send", "receive", "image", "inside")
+_NAMES = {"engine": "docker", "inside": "container"}
+
+
+def engine_of(done: Results, node: Node) -> Engine:
+    result = done.get("engine", node)
+    return engines.parse(result.text) if result is not None and result.ok else Engine()
+
+
+def node_checks(known: Known, done: Results, node: Node, suffix: str, executor: str) -> list[Check]:
+    """The first thing that went wrong on a node, or what is inside its container."""
+    for key in ("engine", *_KEYS, *(f"{key}{suffix}" for key in _KEYS if suffix)):
+        result = done.get(key, node)
+        if result is not None and not result.ok and result.reason != "dry":
+            name = key.removesuffix(suffix) if suffix else key
+            said = failure(result, node).found
+            tip = _loaded(done, node) or advised(result.text)
+            return [Check(_NAMES.get(name, name), False, said, node=node.name, hint=tip)]
+    result = done.get(f"inside{suffix}", node)
+    if result is None:
+        return [Check("container", False, "was not run", node=node.name)]
+    engine, found = engine_of(done, node), Inside(result.text)
+    return [
+        *_limits(known, found, node, executor),
+        _gpus(known, engine, found, node),
+        *_network(engine, found, node),
+        *_cpu(engine, Image(done.get(f"image{suffix}", node)), node),
+        *_cache(known, found, node),
+        *_room(done, node),
+    ]
+
+
+def _loaded(done: Results, node: Node) -> str:
+    """What an archive held, where it was loaded and the image of the cluster file is still not there."""
+    load = done.get("load", node)
+    if load is None or not load.ok:
+        return ""
+    names = [line.rpartition(": ")[2].strip() for line in load.lines if line.startswith("Loaded image")]
+    return f"the archive holds {', '.join(names)}: name that in docker.image" if names else ""
+
+
+def image_check(done: Results, nodes: Sequence[Node], suffix: str) -> Check:
+    """One image has one id. Where an engine counts ids in another way, the registry's digest has to do."""
+    images = {node.name: Image(done.get(f"image{suffix}", node)) for node in nodes}
+    hint_ = "docker pull on the odd one, or name the image by digest (IMAGE@sha256:…) in docker.image"
+    digests = {name: one.digest for name, one in images.items()}
+    if len({one.id for one in images.values()}) == 1:
+        # An image that was loaded from an archive has no digest of a registry.
+        digests = dict.fromkeys(digests, next((d for d in digests.values() if d), ""))
+    return same_everywhere("image", digests, hint_)
+
+
+def _limits(known: Known, found: Inside, node: Node, executor: str) -> list[Check]:
+    wanted = probe.size(known.cluster.docker.shm_size)
+    few = found.nofile.isdigit() and int(found.nofile) < MIN_FILES
+    locked = found.memlock == "unlimited" or not found.rdma
+    said = f"{found.memlock} KiB" if found.memlock.isdigit() else found.memlock
+    name = node.name
+    checks = [
+        Check("vLLM", found.vllm != "missing", found.vllm, "in the image", name, "take an image with vLLM"),
+        Check(
+            "/dev/shm",
+            found.shm >= wanted * 0.95 or bool(known.cluster.docker.ipc),
+            f"{found.shm / (1 << 30):.1f} GiB in the container",
+            f"{wanted / (1 << 30):.1f} GiB",
+            name,
+            "NCCL and Ray's object store need it: see docker.shm_size; an extra flag may override it",
+        ),
+        Check(
+            "memlock",
+            locked,
+            said + ("" if found.rdma else ", no RDMA device needs more"),
+            "unlimited, for RDMA",
+            name,
+            'add "memlock=-1" to docker.ulimits; RDMA cannot pin memory otherwise',
+        ),
+        Check(
+            "open files",
+            not few,
+            found.nofile,
+            f"at least {MIN_FILES}",
+            name,
+            'add "nofile=65536:65536" to docker.ulimits',
+        ),
+    ]
+    if executor == "ray":
+        hint = "name an image that has it (docker.image), or set docker.ray to build or none"
+        checks.insert(1, Check("Ray", found.has_ray, found.ray, "in the image", name, hint))
+    return checks
+
+
+def _room(done: Results, node: Node) -> list[Check]:
+    """A warning where an image has to be fetched onto a disk that may be too small for it."""
+    text = "\n".join(r.text for key in ("have", "have-2") if (r := done.get(key, node)))
+    found = re.search(r"^room: (\d{1,15}) KiB in (.*)", text, re.MULTILINE)
+    if found is None or int(found[1]) << 10 >= IMAGE_ROOM:
+        return []
+    said = f"{int(found[1]) >> 20} GiB free in {found[2]}"
+    hint = "vLLM's image takes 20 to 30 GB unpacked: `docker system df` shows what may go"
+    return [Check("room for the image", True, said, f"{IMAGE_ROOM >> 30} GiB", node.name, hint, warning=True)]
+
+
+def _cache(known: Known, found: Inside, node: Node) -> list[Check]:
+    """Weights are downloaded into it, unless the model is a folder of its own."""
+    home, needed = known.cluster.docker.hf_home, not known.cluster.serve.model.startswith("/")
+    checks = []
+    if found.cache not in ("", "writable"):
+        text, hint = (
+            f"{home}: {found.cache}",
+            "docker.hf_home names it; root of a container may be nobody on NFS",
+        )
+        checks.append(Check("cache", not needed, text, "writable", node.name, hint, warning=not needed))
+    low = needed and 0 < found.cache_free < LOW_CACHE
+    if low:
+        text = f"{found.cache_free >> 30} GiB free in {home}"
+        hint = "may be too little for the weights: `milepost check` compares with the model's size"
+        checks.append(Check("cache", True, text, "room for the weights", node.name, hint, warning=True))
+    return checks
+
+
+def _gpus(known: Known, engine: Engine, found: Inside, node: Node) -> Check:
+    """Only a look inside tells: an engine may take the flags and do nothing."""
+    more = f", {node.gpus} of them used" if 0 < node.gpus < found.gpus else ""
+    said = f"{found.gpus} in the container" + (more if found.gpus else f": {found.smi}")
+    way = engines.gpu_way(engine, known.cluster.docker.gpu_flags)
+    if found.gpus:
+        hint_ = "compare with nvidia-smi on the host; NVIDIA_VISIBLE_DEVICES or a flag hides some"
+    elif not node.gpus:
+        hint_ = ""
+    elif way.hint:
+        hint_ = f"{way.text}: {way.hint}"
+    else:
+        hint_ = f"the engine gave it none ({way.text}): does `nvidia-smi` work on the host?"
+    # Where only some are used, CUDA_VISIBLE_DEVICES says which: see the nvidia-smi gate.
+    return Check("GPUs", found.gpus >= node.gpus, said, f"at least {node.gpus}", node.name, hint_)
+
+
+def _network(engine: Engine, found: Inside, node: Node) -> list[Check]:
+    """Rootless Docker's "host" network is one of its own, which other nodes do not reach."""
+    if not (engine.netns and found.netns) or engine.netns == found.netns:
+        return []
+    why = "rootless Docker puts it into a network of its own" if engine.rootless else "a flag overrides it"
+    text = f"--network host is not the host's network ({why})"
+    tip = "use Docker with root rights on this node, or podman, whose host network is the host's"
+    return [Check("network", False, text, "the host's network", node.name, tip)]
+
+
+def _cpu(engine: Engine, image: Image, node: Node) -> list[Check]:
+    if not (engine.arch and image.arch) or engine.arch == image.arch:
+        return []
+    tip = (
+        f"name an image that is built for {engine.arch}; `docker manifest inspect IMAGE` lists what there is"
+    )
+    found = f"the image is built for {image.arch}"
+    return [Check("CPU", False, found, engine.arch, node.name, tip)]
+
+
+def version_checks(known: Known, done: Results, key: str) -> list[Check]:
+    insides = {node.name: Inside(r.text) for node in known.nodes if (r := done.get(key, node)) and r.ok}
+    if len(insides) < 2:
+        return []
+    kinds = {"vLLM versions": "vllm", "Ray versions": "ray", "Python versions": "python"}
+    hint = "take the same image on every node"
+    return [
+        same_everywhere(name, {n: str(getattr(i, kind)) for n, i in insides.items()}, hint)
+        for name, kind in kinds.items()
+    ]

@@ -1,0 +1,85 @@
+"""A reverse proxy's configuration for vLLM's API: TLS, /v1 alone, streaming; the API key stays with vLLM."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import re
+
+from wizard_steps.cluster.file import Cluster
+from wizard_steps.errors import UsageError
+
+#: Seconds that an answer may take: a long one of a large model.
+_ANSWER = 1800
+
+
+def upstream(cluster: Cluster) -> str:
+    """HOST:PORT where the proxy reaches vLLM: what it listens on, else the server's address."""
+    host = cluster.serve.host
+    if host in ("0.0.0.0", "::", ""):
+        host = cluster.server.fabric_ip or cluster.server.host
+    with contextlib.suppress(ValueError):  # a name
+        host = f"[{host}]" if ipaddress.ip_address(host).version == 6 else host
+    return f"{host}:{cluster.serve.port}"
+
+
+def checked(domain: str) -> str:
+    """A host name. Raises UsageError for anything else: it goes into a configuration."""
+    if not re.fullmatch(
+        r"(?=.{1,253}\Z)[A-Za-z0-9]([A-Za-z0-9-]{0,62})?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,62})?)*", domain
+    ):
+        raise UsageError(f"{domain!r} is not a host name, e.g. llm.example.org")
+    return domain
+
+
+def caddy(cluster: Cluster, domain: str) -> str:
+    """A Caddyfile. Caddy gets the certificate itself, where the name leads to it from the internet."""
+    guard = "" if cluster.serve.api_key else (
+        "    # vLLM asks for no key (serve.api_key = false): the proxy does. Start it with VLLM_API_KEY.\n"
+        "    @nokey not header Authorization \"Bearer {env.VLLM_API_KEY}\"\n"
+        "    respond @nokey 401\n"
+    )  # fmt: skip
+    return (
+        f"# {cluster.name}: made by `milepost proxy`. caddy validate --config Caddyfile\n"
+        f"{domain} {{\n"
+        f"{guard}"
+        "    handle /v1/* {\n"
+        f"        reverse_proxy {upstream(cluster)} {{\n"
+        "            flush_interval -1\n"
+        "            transport http {\n"
+        f"                response_header_timeout {_ANSWER}s\n"
+        "            }\n"
+        "        }\n"
+        "    }\n"
+        "    # /invocations, /tokenize, /metrics and /docs answer without a key: they are not passed.\n"
+        "    handle {\n"
+        "        respond 404\n"
+        "    }\n"
+        "}\n"
+    )
+
+
+def nginx(cluster: Cluster, domain: str) -> str:
+    """For nginx's http block. Raises UsageError without serve.api_key: nginx has no key of its own."""
+    if not cluster.serve.api_key:
+        raise UsageError("set serve.api_key = true first: nginx asks for no key, and vLLM would ask for none")
+    return (
+        f"# {cluster.name}: made by `milepost proxy`. Put it into nginx's http block; nginx -t\n"
+        "server {\n"
+        "    listen 443 ssl;\n"
+        "    listen [::]:443 ssl;\n"
+        f"    server_name {domain};\n"
+        f"    ssl_certificate     /etc/letsencrypt/live/{domain}/fullchain.pem;\n"
+        f"    ssl_certificate_key /etc/letsencrypt/live/{domain}/privkey.pem;\n"
+        "    client_max_body_size 64m;\n"
+        "    location /v1/ {\n"
+        f"        proxy_pass http://{upstream(cluster)};\n"
+        "        proxy_http_version 1.1;\n"
+        '        proxy_set_header Connection "";\n'
+        "        proxy_buffering off;\n"
+        f"        proxy_read_timeout {_ANSWER}s;\n"
+        "    }\n"
+        "    # /invocations, /tokenize, /metrics and /docs answer without a key: they are not passed.\n"
+        "    location / { return 404; }\n"
+        "}\n"
+    )

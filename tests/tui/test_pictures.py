@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from textual.app import App
 from textual.pilot import Pilot
+from textual.widgets import Input
 
 from tests.helpers.tui_fakes import until
 from tests.tui.test_snapshots import SIZES, colours
@@ -100,6 +101,9 @@ def test_picture(snap_compare: Any, tmp_path: Path, name: str, size: tuple[int, 
 
     async def settle(pilot: Pilot[Any]) -> None:
         await pilot.pause(0.5)
+        for field in pilot.app.screen.query(Input):
+            field.cursor_blink = False
+        await pilot.pause(0.1)
 
     assert snap_compare(app, terminal_size=size, run_before=settle)
 

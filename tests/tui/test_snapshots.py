@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from textual.pilot import Pilot
+from textual.widgets import Input
 
 from tests.helpers.tui_fakes import Scripted, ToyWalk, WriteExpected, toy_cluster, toy_expected, until
 from tests.tui.test_walk import HELLO, three
@@ -86,4 +87,11 @@ def test_the_pictures_are_pictures() -> None:
 
 def test_set_up(snap_compare: Any) -> None:
     app = MilepostApp(None, Path("no-such-folder/milepost.toml"))
-    assert snap_compare(app, terminal_size=(80, 24))
+
+    async def still(pilot: Pilot[Any]) -> None:
+        await pilot.pause(0.3)
+        for field in app.screen.query(Input):
+            field.cursor_blink = False
+        await pilot.pause(0.1)
+
+    assert snap_compare(app, terminal_size=(80, 24), run_before=still)

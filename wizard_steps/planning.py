@@ -24,7 +24,7 @@ from wizard_steps.plan import optional, plan_for
 ROUNDS = 24
 
 
-class Command(Struct, frozen=True):
+class PlannedCommand(Struct, frozen=True):
     """One command on one node. ``typed`` as a person would type it, or in brackets what a helper does;
     ``changes``: what it changes on the node, empty when it only reads. ``follows``: reads a log until it
     says what is waited for. ``text`` is what is sent."""
@@ -37,20 +37,20 @@ class Command(Struct, frozen=True):
     follows: bool = False
 
 
-class Milestone(Struct, frozen=True):
+class PlannedMilestone(Struct, frozen=True):
     id: str
     title: str
-    commands: tuple[Command, ...]
+    commands: tuple[PlannedCommand, ...]
     #: What a person would be asked, and the answer that the plan goes on with.
     questions: tuple[str, ...] = ()
 
     @property
-    def changes(self) -> tuple[Command, ...]:
+    def changes(self) -> tuple[PlannedCommand, ...]:
         """Its commands that change something on a node."""
         return tuple(one for one in self.commands if one.changes and one.node != WIZARD.name)
 
 
-class Port(Struct, frozen=True):
+class PlannedPort(Struct, frozen=True):
     """A port that has to be free on a node, and who must reach it."""
 
     node: str
@@ -64,8 +64,8 @@ class Plan(Struct, frozen=True):
     path: str
     executor: str
     nodes: tuple[Node, ...]
-    milestones: tuple[Milestone, ...]
-    ports: tuple[Port, ...]
+    milestones: tuple[PlannedMilestone, ...]
+    ports: tuple[PlannedPort, ...]
     downloads: tuple[str, ...]
     left_running: tuple[str, ...]
     #: What is not known before a node was asked.
@@ -106,9 +106,9 @@ def address(node: Node) -> str:
     return node.fabric_ip or f"IP-OF-{node.name}"
 
 
-def _milestone(step: Step, known: Known) -> Milestone:
+def _milestone(step: Step, known: Known) -> PlannedMilestone:
     done, questions = Results(), list[str]()
-    commands: list[Command] = []
+    commands: list[PlannedCommand] = []
     for _ in range(ROUNDS):
         wanted = step.rounds(known, done)
         if wanted is None:
@@ -118,7 +118,7 @@ def _milestone(step: Step, known: Known) -> Milestone:
         commands = list(dict.fromkeys([*commands, *new]))  # a look that is done twice is one
         answers = {question.id: question.default for question in wanted.questions}
         done = done.plus([_answer(step, node, cmd) for node, cmd in wanted.work], answers)
-    return Milestone(step.id, step.title, tuple(commands), tuple(questions))
+    return PlannedMilestone(step.id, step.title, tuple(commands), tuple(questions))
 
 
 def _answer(step: Step, node: Node, cmd: Cmd) -> Result:
@@ -131,37 +131,43 @@ def _asked(question: Question) -> str:
     return f"{question.text} (the plan goes on with: {label})" if label else question.text
 
 
-def _command(step: Step, known: Known, node: Node, cmd: Cmd) -> Command:
+def _command(step: Step, known: Known, node: Node, cmd: Cmd) -> PlannedCommand:
     changes = ""
     if cmd.mutates:
         started = step.leaves_running(known, node) if cmd.key == STARTS else ""
         changes = f"starts {started}" if started else step.effects.get(cmd.key.removesuffix("-2"), "")
         changes = changes or "changes something on the node"
-    return Command(
+    return PlannedCommand(
         node.name, cmd.key, cmd.show or cmd.text.strip(), cmd.text, changes, follows=cmd.stop is not None
     )
 
 
-def ports(cluster: Cluster) -> Iterator[Port]:
+def ports(cluster: Cluster) -> Iterator[PlannedPort]:
     """Fixed ports and ranges. Source for Ray's: its port list, `ray start --help`; vLLM: --master-port."""
     head, others = cluster.head.name, "the other nodes"
     if cluster.without_ray and deal(cluster).kind != "inside":
-        yield Port(head, str(cluster.master_port), "where vLLM's ranks meet (--master-port)", others)
+        yield PlannedPort(head, str(cluster.master_port), "where vLLM's ranks meet (--master-port)", others)
     elif not cluster.without_ray:
-        yield Port(head, str(cluster.ray.port), "Ray's head (GCS)", others)
-        yield Port(head, str(cluster.ray.dashboard_port), "Ray's dashboard", cluster.ray.dashboard_host)
+        yield PlannedPort(head, str(cluster.ray.port), "Ray's head (GCS)", others)
+        yield PlannedPort(
+            head, str(cluster.ray.dashboard_port), "Ray's dashboard", cluster.ray.dashboard_host
+        )
         for node in cluster.node_list:
-            yield Port(node.name, "10002-19999", "Ray's worker processes", others)
+            yield PlannedPort(node.name, "10002-19999", "Ray's worker processes", others)
     if cluster.serve.data_parallel > 1:
         port = str(cluster.serve.data_parallel_port)
-        yield Port(cluster.server.name, port, "where the replicas meet (--data-parallel-rpc-port)", others)
+        yield PlannedPort(
+            cluster.server.name, port, "where the replicas meet (--data-parallel-rpc-port)", others
+        )
     for node in cluster.node_list if len(cluster.nodes) > 1 else ():
-        yield Port(node.name, "random, above 1023", "NCCL and Gloo between the GPUs", others)
+        yield PlannedPort(node.name, "random, above 1023", "NCCL and Gloo between the GPUs", others)
     if len(cluster.nodes) > 1 and cluster.weights.fetch != "each":
         for node in cluster.node_list:
             what = "the model's files, while they are copied"
-            yield Port(node.name, str(cluster.weights.port), what, others)
-    yield Port(cluster.server.name, str(cluster.serve.port), "vLLM's API", f"clients ({cluster.serve.host})")
+            yield PlannedPort(node.name, str(cluster.weights.port), what, others)
+    yield PlannedPort(
+        cluster.server.name, str(cluster.serve.port), "vLLM's API", f"clients ({cluster.serve.host})"
+    )
 
 
 def downloads(cluster: Cluster) -> Iterator[str]:
@@ -218,7 +224,7 @@ def script(planned: Plan, node: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _as_script(command: Command) -> Sequence[str]:
+def _as_script(command: PlannedCommand) -> Sequence[str]:
     typed = _line(command.typed)
     if command.follows:
         return [f"# watch until it is ready: {typed}"]

@@ -11,7 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wizard_steps.advisor import Box, Topology, Wanted, advise, kv_bytes_per_token, kv_tokens, picture
+from wizard_steps.advisor import (
+    Box,
+    ParallelTopology,
+    Request,
+    advise,
+    kv_bytes_per_token,
+    kv_tokens,
+    picture,
+)
 from wizard_steps.advisor.memory import GIB, fit, stage_layers, stage_weights
 from wizard_steps.advisor.model import ModelShape
 from wizard_steps.advisor.overhead import Card, overhead
@@ -36,17 +44,17 @@ TINY_LAB = parse_config(
 )  # fmt: skip
 
 
-def read(path: Path) -> tuple[dict[str, Any], ModelShape, Topology, Wanted]:
+def read(path: Path) -> tuple[dict[str, Any], ModelShape, ParallelTopology, Request]:
     case = tomllib.loads(path.read_text())
     shape = parse_config(case["config"], weight_bytes=case.get("weight_bytes", 0), weights_from="case")
     each, boxes = (int(part) for part in case["gpus"].split("x"))
-    topology = Topology(
+    topology = ParallelTopology(
         tuple(Box(f"gpu-{i + 1}", each) for i in range(boxes)), int(case["gpu_memory_gib"] * GIB)
     )
-    return case["expect"], shape, topology, Wanted(case.get("max_len", 0), case.get("concurrency", 1))
+    return case["expect"], shape, topology, Request(case.get("max_len", 0), case.get("concurrency", 1))
 
 
-def pair_of(pair: str, shape: ModelShape, topology: Topology, wanted: Wanted) -> Split:
+def pair_of(pair: str, shape: ModelShape, topology: ParallelTopology, wanted: Request) -> Split:
     tp, pp = (int(part) for part in pair.split("x"))
     return consider(shape, topology, tp, pp, wanted)
 
@@ -216,7 +224,7 @@ def test_bad_files_are_named(tmp_path: Path, text: str, message: str) -> None:
 )  # fmt: skip
 def test_the_picture_always_fits(boxes: int, gpus: int, tp: int, pp: int, layers: int) -> None:
     names = tuple(Box(f"a-rather-long-machine-name-{'x' * 60}-{i}", gpus) for i in range(boxes))
-    lines = picture(Topology(names, GIB), tp, pp, layers)
+    lines = picture(ParallelTopology(names, GIB), tp, pp, layers)
     assert lines
     assert max(len(line) for line in lines) <= 76
     assert len(lines) < 60
@@ -224,15 +232,15 @@ def test_the_picture_always_fits(boxes: int, gpus: int, tp: int, pp: int, layers
 
 def test_a_stage_over_two_machines_shows_all_its_gpus() -> None:
     boxes = (Box("a", 8), Box("b", 16))
-    text = "\n".join(picture(Topology(boxes, GIB), 12, 2, 126))
+    text = "\n".join(picture(ParallelTopology(boxes, GIB), 12, 2, 126))
     assert "stage 1  layers 1-63 (8 of 12) [G0][G1][G2][G3][G4][G5][G6][G7]" in text
     assert "stage 1  layers 1-63 (4 of 12) [G0][G1][G2][G3]" in text
     assert "TP all-reduce in every layer" in text
 
 
 def test_the_picture_shows_every_gpu_and_stage() -> None:
-    text = "\n".join(picture(Topology((Box("a", 8), Box("b", 8)), GIB), 4, 3, 80))
+    text = "\n".join(picture(ParallelTopology((Box("a", 8), Box("b", 8)), GIB), 4, 3, 80))
     for part in ("-- a --", "-- b --", "stage 1  layers 1-27", "stage 3  layers 55-80", "idle", ".G7."):
         assert part in text
     assert text.count("[G") == 12
-    assert "2 GPUs missing" in picture(Topology((Box("a", 2),), GIB), 4, 1)[-1]
+    assert "2 GPUs missing" in picture(ParallelTopology((Box("a", 2),), GIB), 4, 1)[-1]

@@ -13,7 +13,7 @@ from wizard_steps.advisor.config import Config, defaults_of
 from wizard_steps.advisor.families import FAMILIES, stack_of
 from wizard_steps.advisor.memory import GIB, fit
 from wizard_steps.advisor.overhead import Card, overhead
-from wizard_steps.advisor.plan import Box, Topology, Wanted, consider
+from wizard_steps.advisor.plan import Box, ParallelTopology, Request, consider
 from wizard_steps.advisor.shape import parse_config
 
 HERE = Path(__file__).parent
@@ -74,7 +74,7 @@ def test_a_model_that_vllm_refused_is_not_called_good() -> None:
     """gpt-oss-120b with 131,072 tokens on one H100 at 0.92: vLLM says that 106,032 would fit."""
     run = next(one for one in MEASURED if "longest" in one)
     shape = parse_config(run["config"])
-    one = Topology((Box("a", 1),), int(79.65 * GIB), "NVIDIA H100 80GB HBM3")
-    split = consider(shape, one, 1, 1, Wanted(131072))
+    one = ParallelTopology((Box("a", 1),), int(79.65 * GIB), "NVIDIA H100 80GB HBM3")
+    split = consider(shape, one, 1, 1, Request(131072))
     assert split.grade == "tight"
     assert any("rehearse" in reason.text for reason in split.reasons)

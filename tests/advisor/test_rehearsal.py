@@ -8,9 +8,9 @@ import pytest
 
 from wizard_steps.advisor import rehearsal
 from wizard_steps.advisor.effect import REHEARSED, effect_of, shape_of
-from wizard_steps.advisor.here import Known
+from wizard_steps.advisor.here import KnownMachines
 from wizard_steps.advisor.overhead import GIB
-from wizard_steps.advisor.plan import Box, Topology, Wanted, consider
+from wizard_steps.advisor.plan import Box, ParallelTopology, Request, consider
 from wizard_steps.advisor.rehearsed import Said
 from wizard_steps.advisor.removed import last_release
 from wizard_steps.advisor.shape import parse_config
@@ -110,15 +110,15 @@ def test_the_form_says_what_the_advisor_says() -> None:
     shape = parse_config(LLAMA)
     boxes = (Box("a", 8),)
     for tp in (1, 2, 4, 8):
-        grade = consider(shape, Topology(boxes, int(79.6 * GIB)), tp, 1).grade
-        said = sits(boxes, tp, 1, Known(shape, shape.weight_bytes, "here")).grade
+        grade = consider(shape, ParallelTopology(boxes, int(79.6 * GIB)), tp, 1).grade
+        said = sits(boxes, tp, 1, KnownMachines(shape, shape.weight_bytes, "here")).grade
         assert (said == "good") == (grade in ("good", "works")), tp
 
 
 def test_a_context_dealt_out_takes_less_of_each_gpu() -> None:
-    shape, boxes = parse_config(LLAMA), Topology((Box("a", 8),), int(79.6 * GIB))
-    plain = consider(shape, boxes, 8, 1, Wanted()).memory
-    dealt = consider(shape, boxes, 8, 1, Wanted(context_parallel=2)).memory
+    shape, boxes = parse_config(LLAMA), ParallelTopology((Box("a", 8),), int(79.6 * GIB))
+    plain = consider(shape, boxes, 8, 1, Request()).memory
+    dealt = consider(shape, boxes, 8, 1, Request(context_parallel=2)).memory
     assert plain is not None
     assert dealt is not None
     assert dealt.tokens > 1.9 * plain.tokens

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tui.cli.main import main
-from wizard_steps.advisor import Box, Topology, advise
+from wizard_steps.advisor import Box, ParallelTopology, advise
 from wizard_steps.advisor.families import FAMILIES
 from wizard_steps.advisor.memory import GIB
 from wizard_steps.advisor.render import as_json, as_text
@@ -45,7 +45,7 @@ def test_unknown_instead_of_wrong(more: dict[str, Any], why: str) -> None:
     assert not shape.known
     assert why in shape.unknown
     assert shape.kv_bytes_per_token == shape.weight_bytes == 0
-    advice = advise(shape, Topology((Box("a", 8),), 80 * GIB))
+    advice = advise(shape, ParallelTopology((Box("a", 8),), 80 * GIB))
     assert (advice.enough, advice.recommended) == ("unknown", None)
     assert advice.summary.startswith("Unknown architecture:")
     data = as_json(advice)
@@ -72,7 +72,7 @@ def test_what_the_person_says_makes_it_judged(tmp_path: Path, capsys: pytest.Cap
 def test_weights_of_an_unknown_model_are_still_told_by_its_files() -> None:
     shape = parse_config({**LLAMA, "model_type": "brand_new"}, weight_bytes=123, weights_from="files")
     assert (shape.known, shape.weight_bytes) == (False, 123)
-    assert "Its weights are" in advise(shape, Topology((Box("a", 1),), GIB)).summary
+    assert "Its weights are" in advise(shape, ParallelTopology((Box("a", 1),), GIB)).summary
 
 
 def sized(quant: Any, side: Any = None) -> float:
@@ -153,7 +153,7 @@ def test_no_config_breaks_it(kind: str, more: dict[str, Any], side: Any) -> None
     if not shape.known:
         assert shape.unknown
     if shape.layers < 200 and shape.heads < 200:
-        lines = as_text(advise(shape, Topology((Box("a", 2),), 80 * GIB)))
+        lines = as_text(advise(shape, ParallelTopology((Box("a", 2),), 80 * GIB)))
         assert max(map(len, lines)) <= 80
 
 

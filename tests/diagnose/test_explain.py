@@ -8,7 +8,7 @@ import pytest
 
 from tests.helpers.case_runner import CLUSTER
 from wizard_steps.cluster.file import parse
-from wizard_steps.diagnose import Finding, Fix
+from wizard_steps.diagnose import Diagnosis, Fix
 from wizard_steps.diagnose.explain import advised, findings_of, fix_command, fix_nodes
 from wizard_steps.engine.step import Known
 from wizard_steps.recording import events as ev
@@ -77,8 +77,8 @@ def test_nothing_known_is_nothing_said() -> None:
     assert findings_of(state, "head", spool) == []
 
 
-def finding(node: str = "b", **values: str) -> Finding:
-    return Finding("r", "network", "cause", "c", node, (), (), 0.9, "", values=values)
+def finding(node: str = "b", **values: str) -> Diagnosis:
+    return Diagnosis("r", "network", "cause", "c", node, (), (), 0.9, "", values=values)
 
 
 def test_a_fix_is_filled_in_with_quoted_values_or_not_offered() -> None:

@@ -10,15 +10,15 @@ import pytest
 from wizard_steps.cluster.file import Ssh
 from wizard_steps.diagnose import Source, diagnose
 from wizard_steps.transport import ssh_errors
-from wizard_steps.transport.ssh_errors import Place
+from wizard_steps.transport.ssh_errors import HopPlace
 
 SSH = Ssh()
-DIRECT = Place("gpu-b", "10.0.0.5", 22, "me")
-JUMPED = Place("gpu-b", "10.0.0.5", 22, "me", "bastion")
+DIRECT = HopPlace("gpu-b", "10.0.0.5", 22, "me")
+JUMPED = HopPlace("gpu-b", "10.0.0.5", 22, "me", "bastion")
 KEY = asyncssh.generate_private_key("ssh-ed25519")
 
 
-def explained(error: BaseException, place: Place = DIRECT) -> str:
+def explained(error: BaseException, place: HopPlace = DIRECT) -> str:
     return str(ssh_errors.explain(error, place, SSH))
 
 

@@ -18,31 +18,31 @@ import pytest
 from wizard_steps.cluster.file import Cluster, load
 from wizard_steps.facts.finding import Finding
 from wizard_steps.facts.judge import Report, judge
-from wizard_steps.facts.node import Answer, NodeFacts, parse_node
+from wizard_steps.facts.node import NodeAnswer, NodeFacts, parse_node
 from wizard_steps.facts.render import as_json, as_text
-from wizard_steps.facts.sections import Section, split
+from wizard_steps.facts.sections import FactSection, split
 
 ROOT = Path(__file__).parents[1] / "cases" / "facts"
 CASES = sorted(path.parent for path in ROOT.glob("*/expect.toml"))
 NOW = 1_795_000_000.0
 
 
-def join(found: dict[str, Section]) -> str:
-    whole = found | {"end": Section("", 0)}
+def join(found: dict[str, FactSection]) -> str:
+    whole = found | {"end": FactSection("", 0)}
     return "".join(f"{one.text}\n\n@@fact {name} exit {one.code}\n" for name, one in whole.items())
 
 
 def node_facts(folder: Path, node: str, expect: dict[str, Any]) -> NodeFacts:
     file = folder / f"{node}.txt"
     if not file.exists():
-        return parse_node({"facts": Answer(problem=expect["problems"][node])})
+        return parse_node({"facts": NodeAnswer(problem=expect["problems"][node])})
     base = split((ROOT / "_base" / f"{expect['base']}.txt").read_text()) if "base" in expect else {}
     found = base | split(file.read_text())
-    answers = {"facts": Answer(join({k: v for k, v in found.items() if k != "access"}))}
+    answers = {"facts": NodeAnswer(join({k: v for k, v in found.items() if k != "access"}))}
     if "access" in found:
-        answers["access"] = Answer(found["access"].text)
+        answers["access"] = NodeAnswer(found["access"].text)
     skew = expect.get("clock", {}).get(node, 0.0)
-    answers["clock"] = Answer(f"{NOW + skew:.6f}\n", "", NOW - 0.05, NOW + 0.05)
+    answers["clock"] = NodeAnswer(f"{NOW + skew:.6f}\n", "", NOW - 0.05, NOW + 0.05)
     return parse_node(answers)
 
 
@@ -98,7 +98,7 @@ def test_there_are_cases() -> None:
 @pytest.mark.parametrize("cut", [0, 1, 100, 1000, 2500, 4000])
 def test_a_cut_connection_never_crashes(cut: int) -> None:
     text = (ROOT / "_base" / "h100x8.txt").read_text()[:cut]
-    facts = parse_node({"facts": Answer(text, "connection lost")})
+    facts = parse_node({"facts": NodeAnswer(text, "connection lost")})
     cluster = load(ROOT / "healthy" / "cluster.toml")
     report = judge({"a": facts, "b": facts, "c": facts}, cluster)
     assert report.verdict == "fail"
@@ -116,7 +116,7 @@ def test_256_nodes_are_judged_and_shown_briefly() -> None:
     cluster = parse(nodes)
     facts = {
         f"n{i}": parse_node(
-            {"facts": Answer(text.replace("10.10.0.1/24", f"10.10.{i // 200}.{i % 200 + 1}/16")
+            {"facts": NodeAnswer(text.replace("10.10.0.1/24", f"10.10.{i // 200}.{i % 200 + 1}/16")
                              .replace("555501", f"5{i:05}"))}
         )
         for i in range(256)

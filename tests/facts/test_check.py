@@ -16,7 +16,7 @@ from wizard_steps.cluster.file import Cluster, NodeEntry, dump
 from wizard_steps.errors import HostKeyChanged
 from wizard_steps.facts.gather import ask, gather
 from wizard_steps.facts.judge import judge
-from wizard_steps.facts.node import Answer, NodeFacts, parse_node
+from wizard_steps.facts.node import NodeAnswer, NodeFacts, parse_node
 from wizard_steps.model import Chunk, Cmd, Exit, Node
 from wizard_steps.transport.ssh import SshTransport
 from wizard_steps.transport.ssh_ask import NoAsker
@@ -78,7 +78,9 @@ def test_the_reason_of_a_node_out_of_reach_is_never_cut() -> None:
 
 def test_what_is_said_of_a_login_is_a_warning() -> None:
     nodes = (NodeEntry(host="a", gpus=1, role="head"),)
-    facts = parse_node({"facts": Answer("@@fact os exit 0\n@@fact end exit 0\n", notes="one thing\nanother")})
+    facts = parse_node(
+        {"facts": NodeAnswer("@@fact os exit 0\n@@fact end exit 0\n", notes="one thing\nanother")}
+    )
     report = judge({"a": facts}, Cluster(nodes=nodes))
     assert [one.found for one in report.of("warn") if one.fact == "login"] == list(facts.login)
 

@@ -10,7 +10,7 @@ from wizard_steps.facts import software
 from wizard_steps.facts.finding import Finding
 from wizard_steps.facts.node import NodeFacts
 from wizard_steps.facts.rules_software import judge
-from wizard_steps.facts.sections import Section
+from wizard_steps.facts.sections import FactSection
 from wizard_steps.milestones import docker_judge
 from wizard_steps.model import Check, Result, Results
 
@@ -35,7 +35,7 @@ def checked(engine: str) -> Finding:
     it = cluster()
     version = engine.split()[2]
     text = f"{version}\n{engine}image sha256:{'1' * 64}\n"
-    facts = NodeFacts(docker=software.parse_docker(Section(text, 0)))
+    facts = NodeFacts(docker=software.parse_docker(FactSection(text, 0)))
     return next(one for one in judge(it.head, facts, it) if one.fact == "docker")
 
 
@@ -76,6 +76,6 @@ def test_rootless_docker_is_a_warning_before_and_a_failure_where_it_is_seen() ->
 
 
 def test_recordings_of_before_are_read() -> None:
-    found = software.parse_docker(Section("28.2.2\nruntimes io.containerd.runc.v2 nvidia runc \n", 0))
+    found = software.parse_docker(FactSection("28.2.2\nruntimes io.containerd.runc.v2 nvidia runc \n", 0))
     assert found.engine.runtimes[1] == "nvidia"
     assert (found.engine.kind, found.engine.version) == ("docker", "28.2.2")

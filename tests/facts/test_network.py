@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wizard_steps.facts.network import (
-    Address,
+    InterfaceAddress,
     candidates,
     excluded,
     kind_of,
@@ -56,8 +56,8 @@ def test_brief_reads_names_states_and_prefixes() -> None:
     found = {i.name: i for i in parse_ip_brief(BRIEF)}
     assert set(found) >= {"lo", "eno1", "ib0", "eth0", "eth2", "veth12"}
     assert "sh:" not in found
-    assert found["ib0"].v4 == (Address("10.1.0.1", 24),)
-    assert Address("fd00::1", 64) in found["ib0"].addresses
+    assert found["ib0"].v4 == (InterfaceAddress("10.1.0.1", 24),)
+    assert InterfaceAddress("fd00::1", 64) in found["ib0"].addresses
     assert [a.ip for a in found["eno1"].addresses] == ["93.184.216.34", "fe80::1"]
     assert [a.ip for a in found["wg0"].addresses] == ["10.8.0.1"]
     assert found["eth1"].state == "DOWN"
@@ -92,7 +92,7 @@ def test_long_form_of_busybox() -> None:
         "3: eth1: <BROADCAST,MULTICAST> mtu 1500 qdisc noop\n"
     )
     eth0, eth1 = parse_ip_addr(text)
-    assert (eth0.name, eth0.state, eth0.v4) == ("eth0", "UP", (Address("10.0.0.3", 24),))
+    assert (eth0.name, eth0.state, eth0.v4) == ("eth0", "UP", (InterfaceAddress("10.0.0.3", 24),))
     assert (eth1.name, eth1.state) == ("eth1", "DOWN")
     assert parse_interfaces(text) == [eth0, eth1]
 
@@ -102,7 +102,7 @@ def test_hosts_without_iproute2() -> None:
     assert (nameless.interface, nameless.ip) == ("", "10.0.0.7")
     assert parse_interfaces("10.0.0.7 fd00::1") == parse_hostname_I("10.0.0.7 fd00::1")
     named = {i.name: i.addresses for i in parse_proc_net_fib(FIB, ROUTE)}
-    assert named == {"ens3": (Address("10.0.0.7", 24),), "lo": (Address("127.0.0.1", 8),)}
+    assert named == {"ens3": (InterfaceAddress("10.0.0.7", 24),), "lo": (InterfaceAddress("127.0.0.1", 8),)}
     assert parse_proc_net_fib(FIB)[0].name == ""
 
 

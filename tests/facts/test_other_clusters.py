@@ -14,14 +14,14 @@ from wizard_steps.cluster.file import parse
 from wizard_steps.facts import script
 from wizard_steps.facts.node import NodeFacts
 from wizard_steps.facts.rules_software import _processes
-from wizard_steps.facts.sections import Section
-from wizard_steps.facts.software import Ours, Process, parse_ours
+from wizard_steps.facts.sections import FactSection
+from wizard_steps.facts.software import Ours, ServerProcess, parse_ours
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs Linux's /proc")
 
 
 def test_the_other_cluster_is_named() -> None:
-    process = Process(pid=7, user="root", kind="raylet")
+    process = ServerProcess(pid=7, user="root", kind="raylet")
     facts = NodeFacts(processes=(process,), processes_known=True, ours=Ours(clusters={7: "theirs"}))
     found = _processes("a", facts, parse(CLUSTER))
     assert found.verdict == "fail"
@@ -49,4 +49,4 @@ def test_the_look_tells_whose_it_is(tmp_path: Path) -> None:
 
 def test_any_text_is_read() -> None:
     for text in ("cluster", "cluster x y", "cluster 99999999999999999999 y", "pid -1", "socket \u0661"):
-        parse_ours(Section(text, 0))
+        parse_ours(FactSection(text, 0))

@@ -17,12 +17,12 @@ from tests.helpers.mutated import outputs
 from wizard_steps.cluster.file import load
 from wizard_steps.facts import accelerators, gpu, gpu_health, host, netstate, network, software
 from wizard_steps.facts.judge import judge
-from wizard_steps.facts.node import Answer, parse_node
+from wizard_steps.facts.node import HttpAnswer, parse_node
 from wizard_steps.facts.render import as_json, as_text
-from wizard_steps.facts.sections import Section, split
+from wizard_steps.facts.sections import FactSection, split
 from wizard_steps.milestones import vllm
 from wizard_steps.milestones.ray_totals import Totals, nodes_of
-from wizard_steps.milestones.replies import Answer as Chat
+from wizard_steps.milestones.replies import HttpAnswer as Chat
 from wizard_steps.milestones.replies import Reply, models_of
 from wizard_steps.model import WIZARD, Result
 from wizard_steps.node.lines import fields
@@ -32,8 +32,8 @@ ROOT = Path(__file__).parents[1] / "cases" / "facts"
 TEXTS = [path.read_text() for path in sorted(ROOT.rglob("*.txt"))]
 
 
-def section(parse: Callable[[Section], object]) -> Callable[[str], object]:
-    return lambda text: parse(Section(text, 0))
+def section(parse: Callable[[FactSection], object]) -> Callable[[str], object]:
+    return lambda text: parse(FactSection(text, 0))
 
 
 PARSERS: dict[str, Callable[[str], object]] = {
@@ -52,18 +52,18 @@ PARSERS: dict[str, Callable[[str], object]] = {
     "topology": section(netstate.parse_topology),
     "proxies": section(netstate.parse_proxies),
     "firewall": lambda text: netstate.parse_firewall(
-        {f"firewall-{name}": Section(text, 0) for name in ("ufw", "firewalld", "nft", "iptables")}
+        {f"firewall-{name}": FactSection(text, 0) for name in ("ufw", "firewalld", "nft", "iptables")}
     ),
-    "host": lambda text: host.parse_host(Section(text, 0), Section(text, 0), Section(text, 0)),
+    "host": lambda text: host.parse_host(FactSection(text, 0), FactSection(text, 0), FactSection(text, 0)),
     "limits": section(host.parse_limits),
     "df": section(host.parse_df),
     "clock": lambda text: host.parse_clock(text, 0.0, 1.0),
-    "software": lambda text: software.parse_software(Section(text, 0), Section(text, 0)),
+    "software": lambda text: software.parse_software(FactSection(text, 0), FactSection(text, 0)),
     "docker": section(software.parse_docker),
     "ours": section(software.parse_ours),
     "processes": section(software.parse_processes),
-    "listeners": lambda text: software.parse_listeners(Section(text, 0), Section(text, 0)),
-    "sockets": lambda text: software.parse_listeners(Section("", 0), Section(text, 0)),
+    "listeners": lambda text: software.parse_listeners(FactSection(text, 0), FactSection(text, 0)),
+    "sockets": lambda text: software.parse_listeners(FactSection("", 0), FactSection(text, 0)),
     "token": section(software.parse_token),
     "model": section(software.parse_model),
     "access": software.parse_access,
@@ -94,7 +94,7 @@ def test_no_text_breaks_a_parser(name: str, text: str) -> None:
 @given(main=outputs(TEXTS), other=outputs(["1795000000.5\n", "status 200\n"]))
 def test_no_answer_of_a_node_breaks_the_report(main: str, other: str) -> None:
     cluster = load(ROOT / "healthy" / "cluster.toml")
-    answers = {"facts": Answer(main), **{key: Answer(other) for key in ("clock", "access", "config")}}
+    answers = {"facts": HttpAnswer(main), **{key: HttpAnswer(other) for key in ("clock", "access", "config")}}
     report = judge({node.name: parse_node(answers) for node in cluster.node_list}, cluster)
     assert as_text(report)
     assert as_json(report)

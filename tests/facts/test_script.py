@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from wizard_steps.cluster.file import Cluster, Docker, NodeEntry, Serve
-from wizard_steps.facts.node import Answer, NodeFacts, parse_node
+from wizard_steps.facts.node import NodeAnswer, NodeFacts, parse_node
 from wizard_steps.facts.script import commands, script, sections
 from wizard_steps.facts.sections import split
 from wizard_steps.facts.software import parse_access, parse_processes
@@ -42,7 +42,7 @@ def run(text: str, shell: list[str] | None = None, stdin: str = "", **env: str) 
 
 
 def facts(text: str, **env: str) -> NodeFacts:
-    return parse_node({"facts": Answer(run(text, None, "", **env))})
+    return parse_node({"facts": NodeAnswer(run(text, None, "", **env))})
 
 
 @pytest.mark.parametrize("shell", SHELLS, ids=lambda words: words[0])
@@ -50,7 +50,7 @@ def test_every_section_answers_on_this_machine(shell: list[str], tmp_path: Path)
     one = cluster()
     output = run(script(one), shell, HOME=str(tmp_path))
     assert list(split(output)) == [*sections(one), "end"]
-    found = parse_node({"facts": Answer(output)})
+    found = parse_node({"facts": NodeAnswer(output)})
     assert found.problem == ""
     assert found.host.kernel == os.uname().release
     assert found.limits.open_files
@@ -73,7 +73,7 @@ def test_without_any_tool_every_section_says_so(tmp_path: Path) -> None:
     found = split(done.stdout)
     assert list(found) == [*sections(cluster()), "end"]
     assert {one.code for one in found.values()} == {127}
-    gathered = parse_node({"facts": Answer(done.stdout)})
+    gathered = parse_node({"facts": NodeAnswer(done.stdout)})
     assert gathered.gpu.problem == "not-installed"
     assert not gathered.listeners_known
 
@@ -135,7 +135,7 @@ def test_ray_token_is_only_told_by_its_hash(tmp_path: Path) -> None:
     file.write_text("geheim\n")
     output = run(script(cluster()), HOME=str(tmp_path))
     assert "geheim" not in output
-    first = parse_node({"facts": Answer(output)}).token
+    first = parse_node({"facts": NodeAnswer(output)}).token
     assert (first.source, first.digest) == ("file", "addb0f5e7826")
     # A trailing newline or the way it is given makes no difference to Ray, and none here.
     file.unlink()
@@ -180,7 +180,7 @@ def test_the_script_does_not_find_itself(tmp_path: Path) -> None:
 def test_proxy_passwords_stay_on_the_node(tmp_path: Path) -> None:
     output = run(script(cluster()), HOME=str(tmp_path), https_proxy="http://joe:SECRET@proxy.test:3128")
     assert "SECRET" not in output
-    assert parse_node({"facts": Answer(output)}).proxies["https_proxy"].endswith("proxy.test:3128")
+    assert parse_node({"facts": NodeAnswer(output)}).proxies["https_proxy"].endswith("proxy.test:3128")
 
 
 class Hub(http.server.BaseHTTPRequestHandler):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from wizard_steps.cluster.file import Cluster, parse
-from wizard_steps.diagnose import Finding
+from wizard_steps.diagnose import Diagnosis
 from wizard_steps.diagnose.explain import findings_of
 from wizard_steps.engine.clock import ZeroClock
 from wizard_steps.engine.decide import Answer
@@ -96,7 +96,7 @@ class Case:
         self.data = tomllib.loads(path.read_text(encoding="utf-8"))
         self.step = path.parent.name
         #: What the diagnosis says of the output, once the verdict is there.
-        self.findings: list[Finding] = []
+        self.findings: list[Diagnosis] = []
 
     @property
     def explained(self) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.engine.decide import FileDecider
-from wizard_steps.milestones.weights import Weights
+from wizard_steps.milestones.weights import WeightsStep
 from wizard_steps.model import Verdict
 from wizard_steps.recording import events as ev
 from wizard_steps.recording.state import State
@@ -46,7 +46,7 @@ class WeightsWalk:
     async def run(self) -> Verdict | None:
         """The verdict; None where the wizard ended before."""
         engine = self.walk.engine(FileDecider(), NoAsker(), self.see)
-        engine.plan = (Weights(),)
+        engine.plan = (WeightsStep(),)
         task, cut = asyncio.create_task(engine.walk()), asyncio.create_task(self.cut.wait())
         try:
             await asyncio.wait({task, cut}, return_when=asyncio.FIRST_COMPLETED)

@@ -48,7 +48,7 @@ async def test_ctrl_c_while_it_starts_leaves_nothing(monkeypatch: pytest.MonkeyP
     ids: list[str] = []
     real = lab_module._spawn
 
-    async def spy(plan: layout.Layout) -> asyncio.subprocess.Process:
+    async def spy(plan: layout.LabLayout) -> asyncio.subprocess.Process:
         ids.append(plan.id)
         return await real(plan)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from wizard_steps.errors import MilepostError, UsageError
 from wizard_steps.learn import glossary
-from wizard_steps.learn.lessons import Question, course, find
+from wizard_steps.learn.lessons import QuizQuestion, course, find
 from wizard_steps.learn.progress import Progress, default_path
 from wizard_steps.recording.journal import load
 from wizard_steps.recording.notes import of_step
@@ -40,7 +40,7 @@ def test_every_shipped_walk_is_watched_in_a_lesson_and_has_notes() -> None:
 
 
 @pytest.mark.parametrize(("lesson", "question"), QUESTIONS, ids=[f"{i}-{q.key}" for i, q in QUESTIONS])
-def test_a_question_belongs_to_its_recording(lesson: str, question: Question) -> None:
+def test_a_question_belongs_to_its_recording(lesson: str, question: QuizQuestion) -> None:
     if not question.walk:
         assert not question.step
         assert not question.output
@@ -73,12 +73,12 @@ def test_pictures_fit_eighty_columns() -> None:
 
 @given(st.integers())
 def test_choices_are_shuffled_and_whole(seed: int) -> None:
-    question = Question("?", "r", ("a", "b", "c"), "because")
+    question = QuizQuestion("?", "r", ("a", "b", "c"), "because")
     assert sorted(question.choices(random.Random(seed))) == ["a", "b", "c", "r"]
 
 
 def test_the_right_choice_has_no_favourite_place() -> None:
-    question = Question("?", "r", ("a", "b", "c"), "because")
+    question = QuizQuestion("?", "r", ("a", "b", "c"), "because")
     chance = random.Random(1)
     places = [question.choices(chance).index("r") for _ in range(400)]
     assert all(50 < places.count(n) < 150 for n in range(4))

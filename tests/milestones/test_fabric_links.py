@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.helpers.network_help import cluster
 from wizard_steps.engine.step import Known
 from wizard_steps.milestones import fabric_facts, fabric_links, fabric_pairs
-from wizard_steps.milestones.fabric import Fabric
+from wizard_steps.milestones.fabric import FabricStep
 from wizard_steps.model import Result, Results
 
 LINKS = """eth0 speed 100000 mtu 9000
@@ -115,4 +115,4 @@ def test_whatever_a_node_prints_ends_in_a_verdict(text: str, other: str, key: st
         of, look="ours:\n", torch="torch: 2\ncuda: 8\n", mesh=other, links=LINKS, allreduce=other, jumbo=other
     )
     done = done.plus([Result(node, key, text, 0) for node in of.nodes], {})
-    assert Fabric().judge(of, done).summary
+    assert FabricStep().judge(of, done).summary

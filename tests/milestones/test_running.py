@@ -12,7 +12,7 @@ from wizard_steps.milestones import head as heading
 from wizard_steps.milestones import raystart, vllm
 from wizard_steps.milestones import workers as joining
 from wizard_steps.milestones.head import Head
-from wizard_steps.milestones.serve import Serve
+from wizard_steps.milestones.serve import ServeStep
 from wizard_steps.milestones.workers import Workers
 from wizard_steps.model import Question, Verdict
 from wizard_steps.node.place import Service
@@ -78,14 +78,14 @@ def serving(then: Cluster) -> list[dict[str, str]]:
 
 async def test_the_same_server_stays() -> None:
     cluster = vllm_with(512)
-    (verdict,), ran = await walk([Serve()], serving(cluster), cluster=cluster)
+    (verdict,), ran = await walk([ServeStep()], serving(cluster), cluster=cluster)
     assert verdict.passed
     assert not any(check.warning for check in verdict.checks)
     assert ("a", "launch") not in ran
 
 
 async def test_another_server_of_ours_is_not_taken_for_this_one_without_a_person() -> None:
-    (verdict,), ran = await walk([Serve()], serving(vllm_with(512)), cluster=vllm_with(256))
+    (verdict,), ran = await walk([ServeStep()], serving(vllm_with(512)), cluster=vllm_with(256))
     assert not verdict.passed
     assert "--max-model-len: 512 -> 256" in verdict.failures[0].found
     assert "milepost down" in verdict.failures[0].hint
@@ -94,7 +94,7 @@ async def test_another_server_of_ours_is_not_taken_for_this_one_without_a_person
 
 async def test_a_person_sees_both_sides_and_restarts_it() -> None:
     person = Person("restart")
-    (verdict,), ran = await walk([Serve()], serving(vllm_with(512)), person, vllm_with(256))
+    (verdict,), ran = await walk([ServeStep()], serving(vllm_with(512)), person, vllm_with(256))
     assert "--max-model-len: 512 -> 256" in person.asked[0].text
     assert [o.value for o in person.asked[0].options] == ["restart", "keep", "stop"]
     assert verdict.passed
@@ -102,7 +102,7 @@ async def test_a_person_sees_both_sides_and_restarts_it() -> None:
 
 
 async def test_a_person_keeps_it_and_the_gate_says_what_it_vouches_for() -> None:
-    (verdict,), ran = await walk([Serve()], serving(vllm_with(512)), Person("keep"), vllm_with(256))
+    (verdict,), ran = await walk([ServeStep()], serving(vllm_with(512)), Person("keep"), vllm_with(256))
     assert verdict.passed
     assert "launch" not in [key for _, key in ran]
     (check,) = [c for c in verdict.checks if c.name == "vLLM"]
@@ -120,7 +120,7 @@ async def test_tensor_and_pipeline_parallel_port_name_and_model_count() -> None:
     ):
         text = CLUSTER.replace("tensor_parallel = 8\npipeline_parallel = 2", "tensor_parallel = 4")
         now = parse(text.replace("tensor_parallel = 4\n", change) if "tensor" in change else text + change)
-        (verdict,), _ = await walk([Serve()], serving(then), cluster=now)
+        (verdict,), _ = await walk([ServeStep()], serving(then), cluster=now)
         assert not verdict.passed
         assert words in verdict.failures[0].found, change
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.node.test_docker import cluster
 from wizard_steps.node import engine
 from wizard_steps.node.docker import Given
-from wizard_steps.node.engine import Engine, Way, gpu_way, parse
+from wizard_steps.node.engine import ContainerEngine, GpuWay, gpu_way, parse
 
 ALL = ("--gpus", "all")
 CDI = ("--device", "nvidia.com/gpu=all")
@@ -42,7 +42,7 @@ esac
 }
 
 
-def told(folder: Path, kind: str, rootless: str) -> Engine:
+def told(folder: Path, kind: str, rootless: str) -> ContainerEngine:
     path = folder / "docker"
     path.write_text(FAKES[kind].replace("ROOTLESS", rootless))
     path.chmod(0o755)
@@ -71,21 +71,31 @@ def test_podman_tells_the_same_in_its_own_words(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("seen", "flags", "text", "hint"),
     [
-        (Engine("docker", "28.2.2", runtimes=("runc", "nvidia")), ALL, "the NVIDIA runtime", ""),
-        (Engine("docker", "24.0.7", hook="/usr/bin/nvidia-container-runtime-hook"), ALL, "NVIDIA hook", ""),
-        (Engine("docker", "24.0.7", cdi=SPEC), ALL, "CDI alone", "nvidia.com/gpu=all"),
-        (Engine("docker", "24.0.7", cdi=SPEC), CDI, f"CDI ({SPEC})", ""),
-        (Engine("docker", "24.0.7"), CDI, "no CDI specification", "nvidia-ctk cdi generate"),
-        (Engine("docker", "24.0.7"), ALL, "names no NVIDIA runtime", "install nvidia-container-toolkit"),
-        (Engine("podman", "4.3.1"), ALL, "podman 4.3.1 ignores --gpus", "nvidia-ctk cdi generate"),
-        (Engine("podman", "4.3.1", cdi=SPEC), ALL, "ignores --gpus", "nvidia.com/gpu=all"),
-        (Engine("podman", "5.4.2", cdi=SPEC), ALL, f"CDI ({SPEC})", ""),
-        (Engine("podman", "5.4.2"), ALL, "no CDI specification", "nvidia-ctk cdi generate"),
-        (Engine("docker", "28.2.2"), ("--runtime=nvidia",), "by docker.gpu_flags", ""),
-        (Engine(), ALL, "did not say", "podman 4 ignores --gpus"),
+        (ContainerEngine("docker", "28.2.2", runtimes=("runc", "nvidia")), ALL, "the NVIDIA runtime", ""),
+        (
+            ContainerEngine("docker", "24.0.7", hook="/usr/bin/nvidia-container-runtime-hook"),
+            ALL,
+            "NVIDIA hook",
+            "",
+        ),
+        (ContainerEngine("docker", "24.0.7", cdi=SPEC), ALL, "CDI alone", "nvidia.com/gpu=all"),
+        (ContainerEngine("docker", "24.0.7", cdi=SPEC), CDI, f"CDI ({SPEC})", ""),
+        (ContainerEngine("docker", "24.0.7"), CDI, "no CDI specification", "nvidia-ctk cdi generate"),
+        (
+            ContainerEngine("docker", "24.0.7"),
+            ALL,
+            "names no NVIDIA runtime",
+            "install nvidia-container-toolkit",
+        ),
+        (ContainerEngine("podman", "4.3.1"), ALL, "podman 4.3.1 ignores --gpus", "nvidia-ctk cdi generate"),
+        (ContainerEngine("podman", "4.3.1", cdi=SPEC), ALL, "ignores --gpus", "nvidia.com/gpu=all"),
+        (ContainerEngine("podman", "5.4.2", cdi=SPEC), ALL, f"CDI ({SPEC})", ""),
+        (ContainerEngine("podman", "5.4.2"), ALL, "no CDI specification", "nvidia-ctk cdi generate"),
+        (ContainerEngine("docker", "28.2.2"), ("--runtime=nvidia",), "by docker.gpu_flags", ""),
+        (ContainerEngine(), ALL, "did not say", "podman 4 ignores --gpus"),
     ],
 )
-def test_the_way_to_the_gpus(seen: Engine, flags: tuple[str, ...], text: str, hint: str) -> None:
+def test_the_way_to_the_gpus(seen: ContainerEngine, flags: tuple[str, ...], text: str, hint: str) -> None:
     way = gpu_way(seen, flags)
     assert text in way.text
     assert hint in way.hint
@@ -96,5 +106,5 @@ def test_the_way_to_the_gpus(seen: Engine, flags: tuple[str, ...], text: str, hi
 def test_any_text_of_an_engine_is_read(text: str) -> None:
     for prefix in ("", "kind: ", "Docker version ", "rdma: ", "cpu: "):
         found = parse(prefix + text)
-        assert isinstance(gpu_way(found, ALL), Way)
+        assert isinstance(gpu_way(found, ALL), GpuWay)
         assert isinstance(found.given, Given)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wizard_steps.node import perftest
-from wizard_steps.node.perftest import Port
+from wizard_steps.node.perftest import PerftestPort
 
 # The forms of perftest 4.5 to 24 and of nccl-tests 2.13 to 2.20, as users paste them.
 LINE = "-" * 87
@@ -66,14 +66,14 @@ def test_units_are_read_from_the_head_of_the_table(unit: str, gbit: float) -> No
 
 
 def test_the_bus_bandwidth_of_nccl_tests_is_read_and_wrong_values_are_counted() -> None:
-    assert perftest.read_inside(NCCL) == perftest.Inside(413.87, 0, "")
+    assert perftest.read_inside(NCCL) == perftest.InsideReport(413.87, 0, "")
     assert perftest.read_inside(NCCL.replace(": 0 OK", ": 4 FAILED")).wrong == 4
     broken = perftest.read_inside("a: Test NCCL failure all_reduce.cu:44 'unhandled cuda error'\n")
     assert broken.problem.startswith("a: Test NCCL failure")
 
 
 def test_each_side_names_its_own_card_and_gid() -> None:
-    ports = [Port("mlx5_0", 3), Port("mlx5_1")]
+    ports = [PerftestPort("mlx5_0", 3), PerftestPort("mlx5_1")]
     server = perftest.command("perf-0-1", ports, True)
     client = perftest.command("perf-0-1", ports, True, "10.0.0.1")
     assert "t ib_write_bw -d mlx5_0 -F -x 3 -p 29600 -s 1048576 -n 2000 --report_gbits\n" in server.text
@@ -82,7 +82,7 @@ def test_each_side_names_its_own_card_and_gid() -> None:
 
 @pytest.mark.skipif(not shutil.which("ib_write_bw"), reason="perftest is not installed")
 def test_the_real_tool_without_cards_says_so() -> None:
-    cmd = perftest.command("perf-0-1", [Port("no_such_card")], False)
+    cmd = perftest.command("perf-0-1", [PerftestPort("no_such_card")], False)
     done = subprocess.run(["sh", "-c", cmd.text], capture_output=True, text=True, timeout=60)
     (one,) = perftest.read(done.stdout)
     assert (one.gbit, bool(one.problem)) == (0.0, True)

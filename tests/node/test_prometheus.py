@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wizard_steps.node.prometheus import Engine, Sample, engines, samples, since
+from wizard_steps.node.prometheus import EngineMetrics, Sample, engines, samples, since
 
 PAGE = """\
 # HELP vllm:num_requests_running Number of requests in model execution batches.
@@ -31,7 +31,7 @@ process_open_fds 63.0
 def test_engines_are_told_apart() -> None:
     found = engines(PAGE)
     assert list(found) == ["0", "1"]
-    assert found["0"] == Engine(
+    assert found["0"] == EngineMetrics(
         "0",
         running=3,
         kv_use=0.25,
@@ -47,7 +47,7 @@ def test_engines_are_told_apart() -> None:
 
 def test_an_older_release_has_one_engine_without_a_name() -> None:
     page = 'vllm:gpu_cache_usage_perc{model_name="m"} 0.5\nvllm:generation_tokens_total{model_name="m"} 8\n'
-    assert engines(page) == {"0": Engine("0", kv_use=0.5, generated_tokens=8)}
+    assert engines(page) == {"0": EngineMetrics("0", kv_use=0.5, generated_tokens=8)}
 
 
 def test_ten_engines_are_in_their_order() -> None:
@@ -60,8 +60,11 @@ def test_another_servers_page_has_no_engine() -> None:
 
 
 def test_what_an_engine_did_between_two_pages() -> None:
-    then, now = Engine("0", generated_tokens=100, preemptions=1), Engine("0", 2, 1, 0.5, 0, 160, 4)
-    assert since(then, now) == Engine("0", 2, 1, 0.5, 0, 60, 3)
+    then, now = (
+        EngineMetrics("0", generated_tokens=100, preemptions=1),
+        EngineMetrics("0", 2, 1, 0.5, 0, 160, 4),
+    )
+    assert since(then, now) == EngineMetrics("0", 2, 1, 0.5, 0, 60, 3)
     assert since(None, now) == now
     assert since(now, then).generated_tokens == 100, "it was started anew in between"
 

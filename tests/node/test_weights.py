@@ -24,7 +24,7 @@ NODE = Node("a", "a")
 SHARD = "model-00001-of-00002.safetensors"
 
 
-def look(made: Bed, name: str) -> weights.Seen:
+def look(made: Bed, name: str) -> weights.WeightsSeen:
     code, output = made.run(name, "weights_look")
     found = weights.seen(Result(NODE, "disk", output, code))
     assert found is not None, output

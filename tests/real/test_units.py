@@ -17,7 +17,7 @@ import pytest
 
 from tests.real.hosts import Hosts
 from tests.real.walks import down, environment, milepost
-from tui.cli.enable import Told
+from tui.cli.enable import EnableNotes
 from wizard_steps.cluster.file import Cluster, load
 from wizard_steps.milestones.reboot import Reboot
 from wizard_steps.milestones.units import Units
@@ -77,7 +77,7 @@ async def walked(cluster: Cluster, folder: Path, reboot: str = "") -> dict[str, 
             found[event.step] = event.verdict
 
     try:
-        await walk.engine(Told(reboot), NoAsker(), on_event).walk()
+        await walk.engine(EnableNotes(reboot), NoAsker(), on_event).walk()
     finally:
         await walk.close()
     return found

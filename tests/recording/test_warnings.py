@@ -68,7 +68,7 @@ def test_the_log_gives_it_its_hint() -> None:
 
 
 def test_json_and_junit_tell_it() -> None:
-    milestone = vs.Milestone("preflight", "Look", "warning", warnings=("open files [b]: 20000",))
+    milestone = vs.MilestoneVerdict("preflight", "Look", "warning", warnings=("open files [b]: 20000",))
     walk = vs.WalkVerdict(Path("w"), "passed", (milestone,))
     (told,) = as_json([walk], 0)["walks"][0]["milestones"]
     assert (told["status"], told["warnings"]) == ("warning", ["open files [b]: 20000"])

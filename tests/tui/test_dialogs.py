@@ -27,7 +27,7 @@ from tui.screens.question import HostKeyScreen, SecretScreen
 from tui.screens.setup import SetupScreen
 from tui.screens.walk import WalkScreen
 from wizard_steps.cluster.file import Cluster, load
-from wizard_steps.diagnose.model import Action, Evidence, Finding, Fix
+from wizard_steps.diagnose.model import Action, Diagnosis, Evidence, Fix
 
 __all__ = ["toy_expected"]
 
@@ -164,7 +164,7 @@ async def test_debugging_is_one_key(tmp_path: Path, toy_expected: WriteExpected)
 async def test_a_fix_is_shown_whole_confirmed_and_run(tmp_path: Path, toy_expected: WriteExpected) -> None:
     toy_expected("head", "Head", "head on {{node}}")
     fix = Fix("Stop the other Ray", "{venv}/bin/ray stop", where="node")
-    finding = Finding(
+    finding = Diagnosis(
         rule="stale",
         family="stale",
         kind="cause",

@@ -21,9 +21,9 @@ from tui.screens.setup import SetupScreen
 from tui.screens.setup_widgets import Choice, NodeRow
 from wizard_steps.cluster.file import Cluster, load
 from wizard_steps.facts.gpu import Gpu, GpuFacts
-from wizard_steps.facts.network import Address, Interface
+from wizard_steps.facts.network import Interface, InterfaceAddress
 from wizard_steps.facts.node import NodeFacts
-from wizard_steps.facts.setup import Seen, SetUp, seen
+from wizard_steps.facts.setup import MachineSeen, SetUp, seen
 from wizard_steps.transport.ssh_names import names
 
 
@@ -85,8 +85,8 @@ async def test_machines_are_taken_from_the_ssh_configuration(
 @pytest.mark.usefixtures("no_hosts")
 async def test_test_ssh_fills_the_form(tmp_path: Path) -> None:
     async def look(cluster: Cluster) -> SetUp:
-        seen_ = Seen("", 4, "10.0.0.1", "4 x H100, Docker 27")
-        return SetUp((seen_, Seen("connection refused")), "docker")
+        seen_ = MachineSeen("", 4, "10.0.0.1", "4 x H100, Docker 27")
+        return SetUp((seen_, MachineSeen("connection refused")), "docker")
 
     app: Any = MilepostApp(None, tmp_path / "milepost.toml")
     async with app.run_test(size=(120, 40)) as pilot:
@@ -167,8 +167,8 @@ def test_what_the_machines_say_is_what_the_form_gets() -> None:
     one = NodeFacts(
         gpu=GpuFacts("ok", gpus=(card, card)),
         interfaces=(
-            Interface("eth0", "UP", (Address("10.0.0.1", 24),)),
-            Interface("lo", "UP", (Address("127.0.0.1", 8),)),
+            Interface("eth0", "UP", (InterfaceAddress("10.0.0.1", 24),)),
+            Interface("lo", "UP", (InterfaceAddress("127.0.0.1", 8),)),
         ),
     )
     both = seen({"gpu-a": one, "gpu-b": one}, cluster)

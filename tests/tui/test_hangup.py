@@ -19,7 +19,7 @@ from threading import Thread
 
 import pytest
 
-from tui.app.driver import Output
+from tui.app.driver import TerminalOutput
 from wizard_steps.recording.events import WalkEnded
 from wizard_steps.recording.journal import load
 
@@ -104,7 +104,7 @@ def test_a_terminal_that_fails_tells_once_and_takes_no_more() -> None:
             raise OSError(errno.EIO, "Input/output error")
 
     told: list[str] = []
-    output = Output(Gone(), lambda: told.append("gone"))
+    output = TerminalOutput(Gone(), lambda: told.append("gone"))
     for _ in range(100):
         output.write("frame")
         output.flush()

@@ -98,9 +98,9 @@ def test_the_matrix_counts_and_is_ordered() -> None:
     nodes = [{"host": name, "role": "head" if name == "z" else "worker", "gpus": 1} for name in "zab"]
     state = fold([ev.WalkStarted(0, "bare-metal", (("serve", "Serve"),), {"nodes": nodes})])
     rows = [
-        matrix.Row("b", ("failed",), "x"),
-        matrix.Row("a", ("passed",), ""),
-        matrix.Row("z", ("warning",), ""),
+        matrix.MatrixRow("b", ("failed",), "x"),
+        matrix.MatrixRow("a", ("passed",), ""),
+        matrix.MatrixRow("z", ("warning",), ""),
     ]
     assert matrix.counts(rows) == "nodes 3   ✓ 1  ! 1  ✗ 1"
     assert [row.name for row in matrix.ordered(rows, state, "by name")] == ["a", "b", "z"]

@@ -21,7 +21,7 @@ from tui.app.log import LogDoc, LogStore
 from tui.app.phase import PhaseWatch
 from tui.app.text import duration, plain_fences, safe, wrapped
 from wizard_steps.cluster.edit import with_value
-from wizard_steps.diagnose import Finding
+from wizard_steps.diagnose import Diagnosis
 from wizard_steps.errors import UsageError
 from wizard_steps.model import Check, Verdict
 from wizard_steps.recording import events as ev
@@ -247,7 +247,7 @@ def test_the_words_that_differ_from_what_was_wanted_stand_out(
 
 def test_own_checks_come_first_and_guesses_last() -> None:
     found = [
-        Finding("r", "network", kind, f"{kind} text", "", (), (), confidence, "")
+        Diagnosis("r", "network", kind, f"{kind} text", "", (), (), confidence, "")
         for kind, confidence in (("cause", 0.95), ("guess", 0.9))
     ]
     text = checks_text(

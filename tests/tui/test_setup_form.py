@@ -15,7 +15,7 @@ from tui.app.split import split_line
 from tui.screens.setup import SetupScreen
 from tui.screens.setup_widgets import Choice, NodeRow, SplitLine
 from wizard_steps.advisor.here import known
-from wizard_steps.advisor.plan import Box, Topology, placement
+from wizard_steps.advisor.plan import Box, ParallelTopology, placement
 from wizard_steps.advisor.sits import sits, whole
 from wizard_steps.cluster.file import load
 from wizard_steps.errors import UsageError
@@ -87,7 +87,7 @@ def test_a_proposed_pair_keeps_every_stage_inside_a_machine(gpus: tuple[int, ...
     boxes = tuple(Box(f"m{n}", count) for n, count in enumerate(gpus))
     found = whole(boxes)
     assert found is not None
-    stages = placement(Topology(boxes, 0), *found)
+    stages = placement(ParallelTopology(boxes, 0), *found)
     assert all(len({box for box, _ in stage}) == 1 for stage in stages)
     assert found[0] * found[1] <= sum(gpus)
     assert sits(boxes, *found).grade == "good"

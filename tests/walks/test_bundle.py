@@ -13,7 +13,7 @@ from wizard_steps.cluster.file import parse
 from wizard_steps.engine.clock import ZeroClock
 from wizard_steps.engine.decide import FileDecider
 from wizard_steps.engine.engine import Engine
-from wizard_steps.milestones.serve import Serve
+from wizard_steps.milestones.serve import ServeStep
 from wizard_steps.recording import journal as walks
 
 LATE = "a-secret-nobody-knew-of"
@@ -34,7 +34,7 @@ async def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         {"node": "a", "key": "log", "text": LOG},
     ]
     await Engine(
-        [Serve()], parse(CLUSTER), CaseTransport(results), FileDecider(), ZeroClock(), journal
+        [ServeStep()], parse(CLUSTER), CaseTransport(results), FileDecider(), ZeroClock(), journal
     ).walk()
     journal.close()
     monkeypatch.chdir(tmp_path)

@@ -12,7 +12,7 @@ from tests.helpers.walk_maker import make, settled_plan
 from tui.cli.main import main
 from wizard_steps.recording import events as ev
 from wizard_steps.recording.journal import Walk, load
-from wizard_steps.walks.diff import Change, diff, near
+from wizard_steps.walks.diff import WalkChange, diff, near
 from wizard_steps.walks.diff_lines import as_lines
 from wizard_steps.walks.shipped import FOLDER
 
@@ -24,7 +24,7 @@ def yesterday() -> Walk:
     return make(None)
 
 
-def first(before: Walk, after: Walk) -> Change:
+def first(before: Walk, after: Walk) -> WalkChange:
     return diff(before, after).changes[0]
 
 

@@ -38,7 +38,7 @@ def test_packed_output_is_gzip_and_any_place_in_it_can_be_read(size: int) -> Non
     data = chance.randbytes(size)
     file = packed(data)
     assert gzip.decompress(file.getvalue()) == data
-    reader = bgzf.Reader(file)
+    reader = bgzf.BgzfReader(file)
     assert reader.size == size
     for _ in range(50):
         start, end = sorted((chance.randint(0, size + 9), chance.randint(0, size + 9)))
@@ -49,14 +49,14 @@ def test_cut_or_changed_packed_output_is_damage() -> None:
     whole = packed(bytes(range(256)) * 1000).getvalue()
     for n in (0, 1, 17, 18, 200, len(whole) - 28, len(whole) - 1):
         with pytest.raises(bgzf.Damaged):
-            bgzf.Reader(io.BytesIO(whole[:n]))
+            bgzf.BgzfReader(io.BytesIO(whole[:n]))
     changed = bytearray(whole)
     changed[40] ^= 0xFF
     file = io.BytesIO(changed)
     with pytest.raises(bgzf.Damaged):
-        bgzf.Reader(file).read(file, 0, 100)
+        bgzf.BgzfReader(file).read(file, 0, 100)
     with pytest.raises(bgzf.Damaged, match="not a blocked gzip"):
-        bgzf.Reader(io.BytesIO(gzip.compress(b"x" * 100)))
+        bgzf.BgzfReader(io.BytesIO(gzip.compress(b"x" * 100)))
 
 
 def test_a_closed_walk_is_packed_small_and_reads_as_before(tmp_path: Path) -> None:

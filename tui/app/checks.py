@@ -8,9 +8,9 @@ from difflib import SequenceMatcher
 from rich.style import Style
 from rich.text import Text
 
-from tui.app.fixes import FIRST_KEY, KEYS, Offer, likely
+from tui.app.fixes import FIRST_KEY, KEYS, FixOffer, likely
 from tui.app.text import cut, safe, wrapped
-from wizard_steps.diagnose.model import Finding
+from wizard_steps.diagnose.model import Diagnosis
 from wizard_steps.model import Check, Verdict
 
 Look = Callable[[str], Style]
@@ -26,10 +26,10 @@ _WORDS, _ALIKE = 40, 0.4
 
 def checks_text(
     verdict: Verdict | None,
-    findings: Sequence[Finding],
+    findings: Sequence[Diagnosis],
     look: Look,
     width: int,
-    offers: Sequence[Offer] = (),
+    offers: Sequence[FixOffer] = (),
     place: str = "",
 ) -> Text:
     """What the checks view says, in ``width`` columns. ``look`` gives the style of a name. ``offers``: what
@@ -127,7 +127,7 @@ def unlike(wanted: str, found: str) -> tuple[str, ...]:
     return tuple(word for _, _, _, first, last in changed for word in here[first:last])
 
 
-def _offered(page: _Page, offers: Sequence[Offer]) -> None:
+def _offered(page: _Page, offers: Sequence[FixOffer]) -> None:
     """Each with its key, and as the command or the change of the file that it is."""
     for number, offer in enumerate(offers[:KEYS], FIRST_KEY):
         page.add(f"{number} fix  ", "accent")
@@ -139,7 +139,7 @@ def _offered(page: _Page, offers: Sequence[Offer]) -> None:
         page.add("\n")
 
 
-def is_guess(finding: Finding) -> bool:
+def is_guess(finding: Diagnosis) -> bool:
     """No rule knows the message: its words only point somewhere."""
     return finding.kind in ("guess", "unknown", "hint")
 
@@ -177,14 +177,14 @@ def _warned(page: _Page, name: str, checks: Sequence[Check]) -> None:
     page.add("\n")
 
 
-def sureness(finding: Finding) -> str:
+def sureness(finding: Diagnosis) -> str:
     """How sure the diagnosis is, in words."""
     if is_guess(finding):
         return "guess"
     return "cause" if finding.confidence >= _SURE else "likely cause"
 
 
-def _finding(page: _Page, finding: Finding) -> None:
+def _finding(page: _Page, finding: Diagnosis) -> None:
     page.add(f"◆ {sureness(finding)}  ", "warning")
     if finding.node:
         page.add("on ", "quiet")

@@ -12,7 +12,7 @@ from typing import IO, Any
 from textual.drivers.linux_driver import LinuxDriver
 
 
-class Output:
+class TerminalOutput:
     """Text for a terminal; once that fails all text is dropped, and ``gone`` is called, once."""
 
     def __init__(self, file: IO[str], gone: Callable[[], None]) -> None:
@@ -48,7 +48,7 @@ class TerminalDriver(LinuxDriver):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._file: Any = Output(self._file, self._leave)
+        self._file: Any = TerminalOutput(self._file, self._leave)
 
     def _leave(self) -> None:
         """Called in the thread that writes."""

@@ -10,7 +10,7 @@ from wizard_steps.recording.journal import Journal
 from wizard_steps.recording.state import State
 
 
-class Evidence:
+class EvidenceFiles:
     """A queue of passed steps that still have to be shown and pictured, oldest first."""
 
     def __init__(self) -> None:

@@ -11,7 +11,7 @@ from tui.app.fields import fields
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.cluster.toml_text import line_of
 from wizard_steps.diagnose.explain import fix_command, fix_nodes
-from wizard_steps.diagnose.model import Finding
+from wizard_steps.diagnose.model import Diagnosis
 from wizard_steps.engine.decide import Answer
 from wizard_steps.engine.engine import Engine
 from wizard_steps.engine.step import Known
@@ -26,7 +26,7 @@ KEYS = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class FixOffer:
     """``command``: what is run on ``nodes``. ``edits``: fields of the cluster file. ``restart``: the node on
     which the wizard ends what it started (``command`` says how), to start it again."""
 
@@ -52,23 +52,23 @@ class Offer:
         return list(self.before) if self.edits else [f"$ {line}" for line in self.command.splitlines()]
 
 
-def offers(known: Known, findings: Sequence[Finding]) -> list[Offer]:
+def offers(known: Known, findings: Sequence[Diagnosis]) -> list[FixOffer]:
     """Fixes whose command and nodes are known, those of the likeliest finding first."""
-    found: dict[tuple[str, tuple[str, ...]], Offer] = {}
+    found: dict[tuple[str, tuple[str, ...]], FixOffer] = {}
     for finding in likely(findings):
         for fix in finding.fixes:
             command, nodes = fix_command(known, finding, fix), tuple(fix_nodes(known, finding, fix))
             if command is not None and nodes:
-                found.setdefault((command, nodes), Offer(fix.text, command, nodes))
+                found.setdefault((command, nodes), FixOffer(fix.text, command, nodes))
     return list(found.values())
 
 
-def likely(findings: Sequence[Finding]) -> list[Finding]:
+def likely(findings: Sequence[Diagnosis]) -> list[Diagnosis]:
     """The answer, and a second one that is about as likely."""
     return [f for f in findings[:2] if f.confidence >= 0.8 * findings[0].confidence]
 
 
-def remedy_offers(engine: Engine, state: State, verdict: Verdict, file: Path | None) -> list[Offer]:
+def remedy_offers(engine: Engine, state: State, verdict: Verdict, file: Path | None) -> list[FixOffer]:
     """Changes of the cluster file, and starts that can be done again."""
     known = Known(engine.cluster, state.facts)
     ending = {node.name: engine.started(state.current, [node.name]) for node in known.nodes}
@@ -83,10 +83,10 @@ def remedy_offers(engine: Engine, state: State, verdict: Verdict, file: Path | N
         if remedy.restart:
             work = [cmd for _, pairs in ending[remedy.restart] for _, cmd in pairs]
             commands = "\n".join(cmd.show or cmd.key for cmd in work)
-            made.append(Offer(remedy.text, commands, (remedy.restart,), restart=True))
+            made.append(FixOffer(remedy.text, commands, (remedy.restart,), restart=True))
         else:
             before = tuple(_changes(engine.cluster, remedy.edits, file))
-            made.append(Offer(remedy.text, "", (), remedy.edits, before=before))
+            made.append(FixOffer(remedy.text, "", (), remedy.edits, before=before))
     return made
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from textual.app import App
 
-from tui.app.fixes import FIRST_KEY, KEYS, Offer
+from tui.app.fixes import FIRST_KEY, KEYS, FixOffer
 from tui.app.session import WalkSession
 from tui.screens.edit import EditScreen
 from tui.screens.fix import FixScreen
@@ -20,7 +20,7 @@ def press(app: App[Any], session: WalkSession, value: str, show_log: Callable[[]
     """``value``: retry, back, edit, fix (all of them in a list) or the digit of a fix. ``show_log`` is called
     when a command is going to run."""
 
-    def chosen(offer: Offer | None) -> None:
+    def chosen(offer: FixOffer | None) -> None:
         if offer is not None:
             if not offer.edits:
                 show_log()
@@ -50,7 +50,7 @@ def press(app: App[Any], session: WalkSession, value: str, show_log: Callable[[]
         session.desk.answer_gate(Answer(value))
 
 
-def _one(app: App[Any], offer: Offer, chosen: Callable[[Offer | None], None]) -> None:
+def _one(app: App[Any], offer: FixOffer, chosen: Callable[[FixOffer | None], None]) -> None:
     """A change of the cluster file is made at once; a command is shown and confirmed first."""
     if offer.edits:
         chosen(offer)

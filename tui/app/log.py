@@ -32,7 +32,7 @@ class LogLine:
 
 
 @dataclass(slots=True)
-class Section:
+class LogSection:
     """One use of a command: its text, its output, how it ended."""
 
     run: Run
@@ -100,7 +100,7 @@ class LogDoc:
 
     def __init__(self, spool: Spool) -> None:
         self.spool = spool
-        self.sections: list[Section] = []
+        self.sections: list[LogSection] = []
         self._starts: list[int] = [0]
 
     def __len__(self) -> int:
@@ -159,7 +159,9 @@ class LogDoc:
                     return
 
 
-def _in_section(section: Section, wanted: str, first: int, limit: int, spool: Spool) -> Iterator[int | None]:
+def _in_section(
+    section: LogSection, wanted: str, first: int, limit: int, spool: Spool
+) -> Iterator[int | None]:
     """Line numbers inside the section, in [first, limit)."""
     heads = enumerate(section.head[:limit])
     yield from (n for n, line in heads if n >= first and wanted in line.lower())
@@ -168,7 +170,9 @@ def _in_section(section: Section, wanted: str, first: int, limit: int, spool: Sp
         yield None if hit is None else size + hit
 
 
-def _in_body(section: Section, wanted: bytes, first: int, limit: int, spool: Spool) -> Iterator[int | None]:
+def _in_body(
+    section: LogSection, wanted: bytes, first: int, limit: int, spool: Spool
+) -> Iterator[int | None]:
     """Stretches overlap, so that a hit across their border is found."""
     index = section.index
     if index is None or first >= min(len(index), limit):
@@ -194,12 +198,12 @@ class LogStore:
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
         self._docs: dict[tuple[str, str], LogDoc] = {}
-        self._by_run: dict[int, Section] = {}
+        self._by_run: dict[int, LogSection] = {}
 
     def feed(self, event: ev.AnyEvent, runs: Mapping[int, Run]) -> None:
         """Take notice of an event; ``runs`` is the state it led to."""
         if isinstance(event, ev.CommandStarted):
-            section = Section(runs[event.run])
+            section = LogSection(runs[event.run])
             self._by_run[event.run] = section
             self.doc(event.step, event.node).sections.append(section)
         elif isinstance(event, ev.Output | ev.CommandEnded):

@@ -16,7 +16,7 @@ _TROUBLE = {"failed": 0, "warning": 1}
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class MatrixRow:
     """One node: its state at each step, in the walk's order, and what is wrong with it in words."""
 
     name: str
@@ -24,7 +24,7 @@ class Row:
     note: str
 
 
-def rows(state: State) -> list[Row]:
+def rows(state: State) -> list[MatrixRow]:
     """A row a node. Nodes with a failed check come first, then those with warnings."""
     names: dict[str, None] = {}
     by_step: list[dict[str, NodeMark]] = []
@@ -34,7 +34,7 @@ def rows(state: State) -> list[Row]:
         names |= dict.fromkeys(marks)
     notes = _notes(state)
     found = [
-        Row(
+        MatrixRow(
             name,
             tuple(marks[name].state if name in marks else "pending" for marks in by_step),
             notes.get(name, ""),
@@ -59,7 +59,7 @@ def _notes(state: State) -> dict[str, str]:
 SORTS = ("trouble first", "by name", "as in the file")
 
 
-def ordered(found: list[Row], state: State, sort: str) -> list[Row]:
+def ordered(found: list[MatrixRow], state: State, sort: str) -> list[MatrixRow]:
     """The rows of ``rows`` in one of SORTS."""
     if sort == "by name":
         return sorted(found, key=lambda row: row.name)
@@ -70,7 +70,7 @@ def ordered(found: list[Row], state: State, sort: str) -> list[Row]:
     return found
 
 
-def counts(found: list[Row]) -> str:
+def counts(found: list[MatrixRow]) -> str:
     """``nodes 256   ✓ 253  ! 2  ✗ 1``: each node once, by the worst that happened on it."""
     worst = [min((_TROUBLE.get(one, 2) for one in row.states), default=2) for row in found]
     return f"nodes {len(found)}   ✓ {worst.count(2)}  ! {worst.count(1)}  ✗ {worst.count(0)}"
@@ -82,11 +82,11 @@ def head(state: State, width: int) -> Text:
     return Text(f"{'node':<{width}}{numbers}", "bold")
 
 
-def name_width(found: list[Row]) -> int:
+def name_width(found: list[MatrixRow]) -> int:
     return min(_NAME, max((len(row.name) for row in found), default=4)) + 1
 
 
-def line(row: Row, width: int) -> Text:
+def line(row: MatrixRow, width: int) -> Text:
     """``n017   ✓  ✗  ○   GPUs: GPU 3 says ERR!``"""
     signs = "".join(f"{STEP_STATES[one][0]:>{_STEP}}" for one in row.states)
     text = Text(f"{cut(safe(row.name), width - 1):<{width}}{signs}")
@@ -94,7 +94,7 @@ def line(row: Row, width: int) -> Text:
     return text.append(f"  {safe(row.note)}") if row.note else text
 
 
-def words(row: Row) -> str:
+def words(row: MatrixRow) -> str:
     """What a filter looks at: name, words of the states, note."""
     return " ".join([row.name, *(STEP_STATES[one][1] for one in dict.fromkeys(row.states)), row.note]).lower()
 

@@ -17,7 +17,7 @@ from wizard_steps.engine.step import STARTS
 from wizard_steps.model import Node
 from wizard_steps.node.docker import image_of
 from wizard_steps.node.places import place_of
-from wizard_steps.planning import Command, Milestone, Plan
+from wizard_steps.planning import Plan, PlannedCommand, PlannedMilestone
 
 Look = Callable[[str], Style]
 #: Disk that the packages take, and vLLM's image unpacked (GB): measured for vLLM 0.33 with CUDA.
@@ -75,7 +75,7 @@ def _does(planned: Plan, cluster: Cluster, node: Node) -> Iterator[tuple[str, st
     yield "ports", ", ".join(ports)
 
 
-def _starts(one: Command) -> bool:
+def _starts(one: PlannedCommand) -> bool:
     """Whether it leaves something running: a download that goes on by itself is started too, and ends."""
     return one.key == STARTS and one.changes.startswith("starts ")
 
@@ -132,7 +132,7 @@ def _served(page: _Page, cluster: Cluster) -> None:
     page.row("Endpoint", f"http://{cluster.entry(head).fabric_ip or head.host}:{serve.port}/v1")
 
 
-def _milestone(page: _Page, number: int, milestone: Milestone, commands: bool) -> None:
+def _milestone(page: _Page, number: int, milestone: PlannedMilestone, commands: bool) -> None:
     changes = milestone.changes
     page.add(f"{number:>3} ", "quiet")
     page.add(f"{safe(milestone.title):<30}")
@@ -145,7 +145,7 @@ def _milestone(page: _Page, number: int, milestone: Milestone, commands: bool) -
             page.row("", f"{_names(nodes)} $ {typed}", value_style="quiet", indent=6)
 
 
-def grouped(commands: Sequence[Command]) -> Iterator[tuple[str, tuple[str, ...]]]:
+def grouped(commands: Sequence[PlannedCommand]) -> Iterator[tuple[str, tuple[str, ...]]]:
     """The same command on several nodes once."""
     found: dict[str, list[str]] = {}
     for one in commands:

@@ -10,14 +10,14 @@ from pathlib import Path
 from tui.app import present
 from tui.app.debug import debugging, explained, toggling
 from tui.app.desk import Desk, Front
-from tui.app.evidence import Evidence
-from tui.app.fixes import Offer, offers, remedy_offers
+from tui.app.evidence import EvidenceFiles
+from tui.app.fixes import FixOffer, offers, remedy_offers
 from tui.app.log import LogStore
 from tui.app.pauses import Pauses
 from tui.app.phase import PhaseWatch
 from tui.app.source import WalkSource
 from wizard_steps.cluster.edit import with_value
-from wizard_steps.diagnose.model import Finding
+from wizard_steps.diagnose.model import Diagnosis
 from wizard_steps.engine.engine import Engine
 from wizard_steps.engine.step import Known, Step
 from wizard_steps.errors import MilepostError
@@ -29,7 +29,7 @@ from wizard_steps.recording.state import State
 from wizard_steps.walks.handover import Handover, handover
 
 #: Looks at the failed step and says what the cause may be.
-DiagnoseHook = Callable[[State, "WalkSession"], Sequence[Finding]]
+DiagnoseHook = Callable[[State, "WalkSession"], Sequence[Diagnosis]]
 
 
 class WalkSession:
@@ -50,13 +50,13 @@ class WalkSession:
         self.spool = source.journal.spool
         self.logs = LogStore(self.spool)
         self.phases = PhaseWatch(self.spool)
-        self.evidence = Evidence()
+        self.evidence = EvidenceFiles()
         self.desk = Desk(front, source.redactor)
-        self.findings: dict[str, Sequence[Finding]] = {}
+        self.findings: dict[str, Sequence[Diagnosis]] = {}
         self._explaining: set[asyncio.Task[None]] = set()
         self.notices: list[ev.AnyEvent] = []
         self.warnings: list[str] = []
-        self._offers: tuple[object, list[Offer]] | None = None
+        self._offers: tuple[object, list[FixOffer]] | None = None
         #: A gate failed or took its time, or the walk is over: what to tell who looks elsewhere.
         self.rings = ""
         keeps = file is not None and file.exists() and not source.cluster.simulated
@@ -161,7 +161,7 @@ class WalkSession:
         except MilepostError as error:
             self.warnings.append(str(error))
 
-    def offers(self) -> list[Offer]:
+    def offers(self) -> list[FixOffer]:
         """Fixes for the gate that is open now."""
         verdict = self.state.step(self.state.current).verdict if self.gate_open else None
         if verdict is None:

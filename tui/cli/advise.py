@@ -11,7 +11,7 @@ from typing import Any
 from wizard_steps.advisor.cards import ASSUMED, card_named, known_names
 from wizard_steps.advisor.memory import GIB, UTILISATION
 from wizard_steps.advisor.model import ModelShape
-from wizard_steps.advisor.plan import Box, Topology, Wanted, advise, consider
+from wizard_steps.advisor.plan import Box, ParallelTopology, Request, advise, consider
 from wizard_steps.advisor.rehearsed import applied, read
 from wizard_steps.advisor.render import as_json, as_text, split_text
 from wizard_steps.advisor.sources import find_model
@@ -127,13 +127,13 @@ def _text(file: Path) -> str:
 
 def _of_walk(folder: Path) -> str:
     """What vLLM printed in a walk: of its last start, the longest log of each node."""
-    from wizard_steps.milestones.serve import Serve
+    from wizard_steps.milestones.serve import ServeStep
     from wizard_steps.recording.journal import load as load_walk
     from wizard_steps.recording.state import fold
 
     walk, found, last = load_walk(folder), dict[tuple[str, str], str](), ""
     for run in sorted(fold(walk.events).runs.values(), key=lambda run: run.number):
-        if run.key in Serve.keys and run.end:
+        if run.key in ServeStep.keys and run.end:
             text = walk.read(run.spool, run.start or 0, run.end).decode("utf-8", "replace")
             if read(text).tokens or read(text).workers:
                 last = run.step
@@ -141,7 +141,7 @@ def _of_walk(folder: Path) -> str:
     return "\n".join(text for (step, _), text in found.items() if step == last)
 
 
-def _topology(args: argparse.Namespace) -> Topology:
+def _topology(args: argparse.Namespace) -> ParallelTopology:
     gib, told = ASSUMED, "assumed: an 80 GB card; give --gpu or --gpu-memory"
     if args.gpu:
         found = card_named(args.gpu)
@@ -156,7 +156,7 @@ def _topology(args: argparse.Namespace) -> Topology:
     if args.gpus and args.cluster:
         raise UsageError("--gpus and --cluster both say what the machines are: give one of them")
     if args.gpus:
-        return Topology(tuple(_boxes(args.gpus)), memory, args.gpu, told=told)
+        return ParallelTopology(tuple(_boxes(args.gpus)), memory, args.gpu, told=told)
     file = Path(args.cluster or "milepost.toml")
     if not args.cluster and not file.exists():
         raise UsageError("say what the machines are: --gpus 8x2 (GPUs x machines) or --cluster milepost.toml")
@@ -165,7 +165,7 @@ def _topology(args: argparse.Namespace) -> Topology:
     boxes = tuple(Box(node.name, node.gpus) for node in nodes if node.gpus)
     if not boxes:
         raise UsageError(f"{file}: no node has gpus; set gpus of the nodes or use --gpus")
-    return Topology(boxes, memory, args.gpu, told=told)
+    return ParallelTopology(boxes, memory, args.gpu, told=told)
 
 
 def _boxes(text: str) -> list[Box]:
@@ -180,12 +180,12 @@ def _boxes(text: str) -> list[Box]:
     return [Box(f"machine {i}", count) for i, count in enumerate(counts, 1)]
 
 
-def _wanted(args: argparse.Namespace) -> Wanted:
+def _wanted(args: argparse.Namespace) -> Request:
     if args.max_len < 0 or args.concurrency < 1:
         raise UsageError("--max-len and --concurrency must be positive")
     if not 0 < args.gpu_memory_utilization <= 1:
         raise UsageError("--gpu-memory-utilization is a share between 0 and 1")
-    return Wanted(
+    return Request(
         args.max_len,
         args.concurrency,
         args.gpu_memory_utilization,

@@ -47,7 +47,7 @@ def add(subparsers: Any) -> None:
     disable.set_defaults(run=run_disable)
 
 
-class Told(FileDecider):
+class EnableNotes(FileDecider):
     """Answers for the node that the command line names."""
 
     def __init__(self, reboot: str) -> None:
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     if args.reboot_test and args.reboot_test not in names:
         raise UsageError(f"--reboot-test {args.reboot_test}: no such node; there are {', '.join(names)}")
     args.steps = [*plan_for(cluster), Units(), *([Reboot()] if args.reboot_test else [])]
-    args.decider = Told(args.reboot_test)
+    args.decider = EnableNotes(args.reboot_test)
     code = run_headless(args)
     if code or args.dry_run:
         return code

@@ -8,7 +8,7 @@ from typing import TextIO
 
 from msgspec.structs import replace
 
-from wizard_steps.diagnose import Finding
+from wizard_steps.diagnose import Diagnosis
 from wizard_steps.diagnose.explain import findings_of
 from wizard_steps.model import Verdict, with_warnings
 from wizard_steps.recording import events as ev
@@ -123,7 +123,7 @@ class PlainReport:
         what = f"{event.step} {more}".rstrip()
         self._say(f"{word.upper()} {what} ({step.elapsed(event.t):.1f} s): {event.verdict.summary}")
 
-    def _findings(self, found: Sequence[Finding]) -> None:
+    def _findings(self, found: Sequence[Diagnosis]) -> None:
         """The first one is the answer; a second is shown when it is about as likely."""
         for finding in found[:2]:
             if finding.confidence < 0.8 * found[0].confidence:

@@ -44,7 +44,7 @@ def add(subparsers: Any) -> None:
     exposed.set_defaults(run=run_exposed, lab=False, load=False, fault="", dry_run=False)
 
 
-class Told(FileDecider):
+class ProxyNotes(FileDecider):
     """Answers for the proxy that the command line names."""
 
     def __init__(self, url: str) -> None:
@@ -71,5 +71,5 @@ def run_exposed(args: argparse.Namespace) -> int:
         raise UsageError(
             f"--url {args.url}: give http:// or https:// and a host, e.g. https://llm.example.org"
         )
-    args.steps, args.decider = [Exposed()], Told(args.url)
+    args.steps, args.decider = [Exposed()], ProxyNotes(args.url)
     return run_headless(args)

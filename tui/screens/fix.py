@@ -9,17 +9,17 @@ from textual.app import ComposeResult
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from tui.app.fixes import Offer
+from tui.app.fixes import FixOffer
 from tui.app.text import safe, safe_block
 from tui.screens.dialog import Dialog
 
 
-class FixScreen(Dialog[Offer]):
+class FixScreen(Dialog[FixOffer]):
     """Answers the offer a person confirmed. Nothing is the first choice."""
 
     heading = "Run a fix?"
 
-    def __init__(self, offers: Sequence[Offer]) -> None:
+    def __init__(self, offers: Sequence[FixOffer]) -> None:
         super().__init__()
         self._offers = offers
 
@@ -38,7 +38,7 @@ class FixScreen(Dialog[Offer]):
         self.dismiss(self._offers[event.option_index - 1] if event.option_index else None)
 
 
-def _option(offer: Offer) -> Option:
+def _option(offer: FixOffer) -> Option:
     text = Text(safe(offer.text))
     where = f"on {safe(', '.join(offer.nodes))}" if offer.nodes else "in the cluster file"
     text.append(f"\n  {where}\n", "dim")

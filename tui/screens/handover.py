@@ -13,7 +13,7 @@ from textual.widgets.option_list import Option
 
 from tui.app.text import safe
 from tui.screens.dialog import Dialog
-from wizard_steps.walks.handover import Command, Handover, seconds
+from wizard_steps.walks.handover import Handover, NextCommand, seconds
 
 _BAR = 24
 
@@ -30,7 +30,7 @@ class HandoverScreen(Dialog[None]):
         super().__init__()
         self.heading = f"✓ {safe(made.title)}"
         self._made = made
-        self._commands: tuple[Command, ...] = (*made.commands, *made.following)
+        self._commands: tuple[NextCommand, ...] = (*made.commands, *made.following)
 
     def body(self) -> ComposeResult:
         with VerticalScroll(id="handover-scroll", can_focus=False):

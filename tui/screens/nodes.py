@@ -28,7 +28,7 @@ class NodesScreen(Dialog[str]):
         super().__init__()
         self._state = state
         self._wanted = ""
-        self._shown: list[matrix.Row] = []
+        self._shown: list[matrix.MatrixRow] = []
         self._drawn: object = None
         self._sort = 0
 

@@ -13,7 +13,7 @@ from textual.screen import Screen
 from textual.widgets import Footer, OptionList, Static
 from textual.widgets.option_list import Option
 
-from wizard_steps.learn.lessons import Lesson, Question
+from wizard_steps.learn.lessons import Lesson, QuizQuestion
 from wizard_steps.learn.progress import PASS, Progress
 
 
@@ -51,7 +51,7 @@ class QuizScreen(Screen[None]):
         self.action_next()
 
     @property
-    def question(self) -> Question | None:
+    def question(self) -> QuizQuestion | None:
         """The one on show; None when all were asked."""
         return self._questions[self._at] if 0 <= self._at < len(self._questions) else None
 
@@ -104,7 +104,7 @@ class QuizScreen(Screen[None]):
             row = Text(f"✗  {text}")
         return row
 
-    def _explain(self, question: Question) -> None:
+    def _explain(self, question: QuizQuestion) -> None:
         why = self.query_one("#quiz-why", Static)
         why.display = self._answer is not None
         if self._answer is None:

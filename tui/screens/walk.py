@@ -11,7 +11,7 @@ from textual.widgets import Input, Static
 from tui.app import present
 from tui.app.compare import command_line
 from tui.app.fixes import FIRST_KEY, KEYS
-from tui.app.jump import Place
+from tui.app.jump import LogPlace
 from tui.app.note import earlier, keep, recorder
 from tui.app.session import WalkSession
 from tui.screens.nodes import NodesScreen
@@ -118,7 +118,7 @@ class WalkScreen(WalkView):
         elif session is not None and (place := self.place(session)) is not None:
             self._jump(session, place)
 
-    def _jump(self, session: WalkSession, place: Place) -> None:
+    def _jump(self, session: WalkSession, place: LogPlace) -> None:
         """To the line of the log that a failed gate rests on."""
         self.node = place.run.node
         self.show_view("log")

@@ -14,7 +14,7 @@ from textual.widgets import ContentSwitcher, Footer
 from tui.app import present
 from tui.app.checks import checks_text
 from tui.app.compare import compare_lines
-from tui.app.jump import Place, place_of
+from tui.app.jump import LogPlace, place_of
 from tui.app.session import WalkSession
 from tui.widgets.bars import HeaderBar, HeadingBar, NodeBar, ProgressLine, ViewBar
 from tui.widgets.compare_view import CompareView
@@ -263,7 +263,7 @@ class WalkView(Screen[None]):
             where += f", line {place.line}" if place and place.line else ""
             pane.show_text(checks_text(step.verdict, findings, pane.styled.look, width, offers, where))
 
-    def place(self, session: WalkSession) -> Place | None:
+    def place(self, session: WalkSession) -> LogPlace | None:
         """Where the log of a failed step on show is to be read."""
         shown = self.shown
         verdict = session.state.step(shown).verdict

@@ -4,7 +4,7 @@ from wizard_steps.advisor.effect import effect_of
 from wizard_steps.advisor.memory import kv_bytes_per_token, kv_tokens, stage_layers
 from wizard_steps.advisor.model import ModelShape
 from wizard_steps.advisor.picture import picture
-from wizard_steps.advisor.plan import Advice, Box, Split, Topology, Wanted, advise
+from wizard_steps.advisor.plan import Advice, Box, ParallelTopology, Request, Split, advise
 from wizard_steps.advisor.shape import parse_config
 from wizard_steps.advisor.sources import find_model, load_model
 
@@ -12,9 +12,9 @@ __all__ = [
     "Advice",
     "Box",
     "ModelShape",
+    "ParallelTopology",
+    "Request",
     "Split",
-    "Topology",
-    "Wanted",
     "advise",
     "effect_of",
     "find_model",

@@ -16,7 +16,7 @@ from wizard_steps.advisor.config import Config
 Kind = Literal["linear", "experts", "other", "embedding"]
 
 
-class Part(Struct, frozen=True):
+class LayerPart(Struct, frozen=True):
     """``size`` parameters under ``name`` (relative to the layer, or to the model)."""
 
     name: str
@@ -24,7 +24,7 @@ class Part(Struct, frozen=True):
     kind: Kind = "linear"
 
 
-class State(Struct, frozen=True):
+class RecurrentState(Struct, frozen=True):
     """What a layer keeps for a whole request, whatever its length, in elements."""
 
     conv: int = 0
@@ -33,76 +33,79 @@ class State(Struct, frozen=True):
 
 def attention(
     hidden: int, heads: int, kv_heads: int, k_dim: int, v_dim: int, gate: bool = False
-) -> list[Part]:
+) -> list[LayerPart]:
     at = "self_attn."
     return [
-        Part(f"{at}q_proj", hidden * heads * k_dim * (2 if gate else 1)),
-        Part(f"{at}k_proj", hidden * kv_heads * k_dim),
-        Part(f"{at}v_proj", hidden * kv_heads * v_dim),
-        Part(f"{at}o_proj", heads * v_dim * hidden),
+        LayerPart(f"{at}q_proj", hidden * heads * k_dim * (2 if gate else 1)),
+        LayerPart(f"{at}k_proj", hidden * kv_heads * k_dim),
+        LayerPart(f"{at}v_proj", hidden * kv_heads * v_dim),
+        LayerPart(f"{at}o_proj", heads * v_dim * hidden),
     ]
 
 
-def latent_attention(c: Config, hidden: int, heads: int) -> list[Part]:
+def latent_attention(c: Config, hidden: int, heads: int) -> list[LayerPart]:
     """MLA: queries and keys through low-rank projections, and DeepSeek's indexer where there is one."""
     rank, q_rank = c.need("kv_lora_rank"), c.whole("q_lora_rank")
     nope, rope, v_dim = c.whole("qk_nope_head_dim"), c.whole("qk_rope_head_dim"), value_dim(c)
     at = "self_attn."
     queries = (
-        [Part(f"{at}q_a_proj", hidden * q_rank), Part(f"{at}q_b_proj", q_rank * heads * (nope + rope))]
+        [
+            LayerPart(f"{at}q_a_proj", hidden * q_rank),
+            LayerPart(f"{at}q_b_proj", q_rank * heads * (nope + rope)),
+        ]
         if q_rank
-        else [Part(f"{at}q_proj", hidden * heads * (nope + rope))]
+        else [LayerPart(f"{at}q_proj", hidden * heads * (nope + rope))]
     )
     return [
         *queries,
-        Part(f"{at}kv_a_proj_with_mqa", hidden * (rank + rope)),
-        Part(f"{at}kv_b_proj", rank * heads * (nope + v_dim)),
-        Part(f"{at}o_proj", heads * v_dim * hidden),
+        LayerPart(f"{at}kv_a_proj_with_mqa", hidden * (rank + rope)),
+        LayerPart(f"{at}kv_b_proj", rank * heads * (nope + v_dim)),
+        LayerPart(f"{at}o_proj", heads * v_dim * hidden),
     ]
 
 
-def indexer(c: Config, hidden: int) -> list[Part]:
+def indexer(c: Config, hidden: int) -> list[LayerPart]:
     heads, dim = c.whole("index_n_heads"), c.whole("index_head_dim")
     size = heads * dim * c.whole("q_lora_rank") + hidden * (dim + heads)
-    return [Part("self_attn.indexer", size)] if size else []
+    return [LayerPart("self_attn.indexer", size)] if size else []
 
 
 def value_dim(c: Config) -> int:
     return c.whole("v_head_dim") or c.whole("qk_nope_head_dim") or 128
 
 
-def mlp(hidden: int, width: int, gated: bool, name: str = "mlp") -> list[Part]:
-    parts = [Part(f"{name}.up_proj", hidden * width), Part(f"{name}.down_proj", hidden * width)]
-    return [Part(f"{name}.gate_proj", hidden * width), *parts] if gated else parts
+def mlp(hidden: int, width: int, gated: bool, name: str = "mlp") -> list[LayerPart]:
+    parts = [LayerPart(f"{name}.up_proj", hidden * width), LayerPart(f"{name}.down_proj", hidden * width)]
+    return [LayerPart(f"{name}.gate_proj", hidden * width), *parts] if gated else parts
 
 
-def experts(hidden: int, width: int, count: int, gated: bool, latent: int = 0) -> list[Part]:
+def experts(hidden: int, width: int, count: int, gated: bool, latent: int = 0) -> list[LayerPart]:
     """Routed experts and their router; with ``latent`` they work in a narrower space (Nemotron 3 Super)."""
     inner = latent or hidden
     parts = [
-        Part("mlp.gate", hidden * count, "other"),
-        Part("mlp.experts", count * (3 if gated else 2) * inner * width, "experts"),
+        LayerPart("mlp.gate", hidden * count, "other"),
+        LayerPart("mlp.experts", count * (3 if gated else 2) * inner * width, "experts"),
     ]
-    return [*parts, Part("mlp.latent_proj", 2 * hidden * latent)] if latent else parts
+    return [*parts, LayerPart("mlp.latent_proj", 2 * hidden * latent)] if latent else parts
 
 
-def delta_net(c: Config, hidden: int) -> tuple[list[Part], State]:
+def delta_net(c: Config, hidden: int) -> tuple[list[LayerPart], RecurrentState]:
     """Gated DeltaNet of Qwen3-Next, Qwen3.5 and OLMo Hybrid."""
     k_heads, v_heads = c.need("linear_num_key_heads"), c.need("linear_num_value_heads")
     k_dim, v_dim = c.need("linear_key_head_dim"), c.need("linear_value_head_dim")
     keys, values, kernel = k_heads * k_dim, v_heads * v_dim, c.whole("linear_conv_kernel_dim") or 4
     at = "linear_attn."
     parts = [
-        Part(f"{at}in_proj_qkv", hidden * (2 * keys + values)),
-        Part(f"{at}in_proj_z", hidden * values),
-        Part(f"{at}in_proj_ba", hidden * 2 * v_heads, "other"),
-        Part(f"{at}conv1d", (2 * keys + values) * kernel, "other"),
-        Part(f"{at}out_proj", values * hidden),
+        LayerPart(f"{at}in_proj_qkv", hidden * (2 * keys + values)),
+        LayerPart(f"{at}in_proj_z", hidden * values),
+        LayerPart(f"{at}in_proj_ba", hidden * 2 * v_heads, "other"),
+        LayerPart(f"{at}conv1d", (2 * keys + values) * kernel, "other"),
+        LayerPart(f"{at}out_proj", values * hidden),
     ]
-    return parts, State((2 * keys + values) * (kernel - 1), v_heads * v_dim * k_dim)
+    return parts, RecurrentState((2 * keys + values) * (kernel - 1), v_heads * v_dim * k_dim)
 
 
-def delta_attention(c: Config, hidden: int) -> tuple[list[Part], State]:
+def delta_attention(c: Config, hidden: int) -> tuple[list[LayerPart], RecurrentState]:
     """Kimi Delta Attention. Sizes lie in ``linear_attn_config`` or, since transformers 5, at the top."""
     own = Config(c.part("linear_attn_config"), c.defaults, c.where)
     heads = own.whole("num_heads") or c.need("linear_num_heads")
@@ -110,29 +113,29 @@ def delta_attention(c: Config, hidden: int) -> tuple[list[Part], State]:
     kernel = own.whole("short_conv_kernel_size") or c.whole("linear_conv_kernel_dim") or 4
     width = heads * dim
     parts = [
-        Part("self_attn.qkv_proj", 3 * hidden * width),
-        Part("self_attn.gates", 2 * dim * (hidden + width) + hidden * heads),
-        Part("self_attn.conv1d", 3 * width * kernel, "other"),
-        Part("self_attn.o_proj", width * hidden),
+        LayerPart("self_attn.qkv_proj", 3 * hidden * width),
+        LayerPart("self_attn.gates", 2 * dim * (hidden + width) + hidden * heads),
+        LayerPart("self_attn.conv1d", 3 * width * kernel, "other"),
+        LayerPart("self_attn.o_proj", width * hidden),
     ]
-    return parts, State(3 * width * (kernel - 1), heads * dim * dim)
+    return parts, RecurrentState(3 * width * (kernel - 1), heads * dim * dim)
 
 
-def mamba1(c: Config, hidden: int) -> tuple[list[Part], State]:
+def mamba1(c: Config, hidden: int) -> tuple[list[LayerPart], RecurrentState]:
     states, kernel = c.need("mamba_d_state", "state_size"), c.whole("mamba_d_conv", "conv_kernel") or 4
     width = c.whole("mamba_expand", "expand") * hidden or 2 * hidden
     rank = c.whole("mamba_dt_rank", "time_step_rank") or -(-hidden // 16)
     parts = [
-        Part("mamba.in_proj", 2 * width * hidden),
-        Part("mamba.x_proj", (rank + 2 * states) * width),
-        Part("mamba.dt_proj", rank * width),
-        Part("mamba.ssm", width * (states + kernel), "other"),
-        Part("mamba.out_proj", width * hidden),
+        LayerPart("mamba.in_proj", 2 * width * hidden),
+        LayerPart("mamba.x_proj", (rank + 2 * states) * width),
+        LayerPart("mamba.dt_proj", rank * width),
+        LayerPart("mamba.ssm", width * (states + kernel), "other"),
+        LayerPart("mamba.out_proj", width * hidden),
     ]
-    return parts, State(width * (kernel - 1), width * states)
+    return parts, RecurrentState(width * (kernel - 1), width * states)
 
 
-def mamba2(c: Config, hidden: int) -> tuple[list[Part], State]:
+def mamba2(c: Config, hidden: int) -> tuple[list[LayerPart], RecurrentState]:
     heads = c.need("mamba_n_heads", "mamba_num_heads", "n_mamba_heads", "num_heads")
     dim = c.whole("mamba_d_head", "mamba_head_dim", "mamba_headdim", "head_dim")
     dim = dim or c.whole("mamba_expand", "expand") * hidden // heads
@@ -142,19 +145,19 @@ def mamba2(c: Config, hidden: int) -> tuple[list[Part], State]:
     width = c.whole("mamba_d_ssm") or heads * dim
     conv = width + 2 * groups * states
     parts = [
-        Part("mamba.in_proj", hidden * (width + conv + heads)),
-        Part("mamba.conv1d", conv * kernel, "other"),
-        Part("mamba.out_proj", width * hidden),
+        LayerPart("mamba.in_proj", hidden * (width + conv + heads)),
+        LayerPart("mamba.conv1d", conv * kernel, "other"),
+        LayerPart("mamba.out_proj", width * hidden),
     ]
-    return parts, State(conv * (kernel - 1), heads * dim * states)
+    return parts, RecurrentState(conv * (kernel - 1), heads * dim * states)
 
 
-def lightning(hidden: int, heads: int, dim: int) -> tuple[list[Part], State]:
+def lightning(hidden: int, heads: int, dim: int) -> tuple[list[LayerPart], RecurrentState]:
     """MiniMax's linear attention: q, k, v, an output gate and the output."""
-    return [Part("self_attn.qkvgo", 5 * hidden * heads * dim)], State(0, heads * dim * dim)
+    return [LayerPart("self_attn.qkvgo", 5 * hidden * heads * dim)], RecurrentState(0, heads * dim * dim)
 
 
-def short_conv(c: Config, hidden: int) -> tuple[list[Part], State]:
+def short_conv(c: Config, hidden: int) -> tuple[list[LayerPart], RecurrentState]:
     kernel = c.whole("conv_L_cache") or 3
-    parts = [Part("conv.in_proj", 3 * hidden * hidden), Part("conv.out_proj", hidden * hidden)]
-    return parts, State(hidden * (kernel - 1), 0)
+    parts = [LayerPart("conv.in_proj", 3 * hidden * hidden), LayerPart("conv.out_proj", hidden * hidden)]
+    return parts, RecurrentState(hidden * (kernel - 1), 0)

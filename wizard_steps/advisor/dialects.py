@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wizard_steps.advisor.blocks import Part
+from wizard_steps.advisor.blocks import LayerPart
 from wizard_steps.advisor.config import Config, UnknownArchitecture
 from wizard_steps.advisor.special import rounded
 from wizard_steps.advisor.stack import Family, Stack, decoder, depth, expert_count
@@ -63,7 +63,7 @@ def with_positions(c: Config) -> Stack:
     kv = 1 if c.flag("multi_query") else c.need("num_attention_heads", "n_head")
     stack = decoder(Config({**c.own, "num_key_value_heads": kv}, c.defaults, c.where), Family(gated=False))
     hidden = c.need("hidden_size", "n_embd")
-    positions = Part(
+    positions = LayerPart(
         "position_embeddings", c.whole("max_position_embeddings", "n_positions") * hidden, "embedding"
     )
     return Stack(stack.layers, (*stack.outside, positions), stack.tied)

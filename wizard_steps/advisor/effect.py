@@ -10,7 +10,7 @@ from wizard_steps.advisor.memory import UTILISATION
 from wizard_steps.advisor.model import ModelShape
 from wizard_steps.advisor.overhead import Card
 from wizard_steps.advisor.picture import WIDTH, picture
-from wizard_steps.advisor.plan import Box, Topology, Wanted, consider
+from wizard_steps.advisor.plan import Box, ParallelTopology, Request, consider
 from wizard_steps.advisor.reasons import illegal
 from wizard_steps.advisor.rehearsed import Said, applied
 from wizard_steps.advisor.render import split_text
@@ -52,7 +52,7 @@ def effect_of(cluster: Cluster, facts: Mapping[str, Any]) -> list[str]:
     return [*head, *_wrap(title), "", *picture(topology, tp, pp, shape.layers, replicas), "", *_wrap(why)]
 
 
-def _dealt(cluster: Cluster, topology: Topology) -> tuple[list[int], str]:
+def _dealt(cluster: Cluster, topology: ParallelTopology) -> tuple[list[int], str]:
     """Replicas in each box, [] for one replica or for those that span boxes; and why it cannot be."""
     plan = deal(cluster)
     if plan.kind != "inside" or plan.problem:
@@ -70,11 +70,11 @@ def picture_of(cluster: Cluster) -> list[str]:
     return [*_wrap(problem), *drawn] if problem else drawn
 
 
-def topology_of(cluster: Cluster, machines: Mapping[str, Any]) -> Topology:
+def topology_of(cluster: Cluster, machines: Mapping[str, Any]) -> ParallelTopology:
     """The cluster file's machines in rank order, with the GPU memory that preflight saw (0: none)."""
     nodes = sorted(cluster.node_list, key=lambda node: node.role != "head")
     memory, name, nvlink = (machines.get(key) for key in ("gpu_bytes", "gpu_name", "nvlink"))
-    return Topology(
+    return ParallelTopology(
         boxes=tuple(Box(node.name, node.gpus) for node in nodes if node.gpus),
         gpu_bytes=memory if isinstance(memory, int) else 0,
         gpu_name=name if isinstance(name, str) else "",
@@ -111,11 +111,11 @@ def _shape(machines: Mapping[str, Any]) -> tuple[ModelShape | None, str]:
         return None, f"Memory and legality are not judged: {error}"
 
 
-def wanted_of(cluster: Cluster) -> Wanted:
+def wanted_of(cluster: Cluster) -> Request:
     """Those of vLLM's own flags that change the arithmetic."""
     flags = parse(cluster.serve.extra_flags)
     length, share = _flag(flags, "--max-model-len"), _flag(flags, "--gpu-memory-utilization")
-    return Wanted(
+    return Request(
         max_len=int(length) if length.isdigit() else 0,
         utilisation=_share(share),
         kv_dtype_bytes=1.0 if _flag(flags, "--kv-cache-dtype").startswith("fp8") else 0.0,

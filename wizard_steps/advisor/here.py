@@ -23,7 +23,7 @@ _FOUR_BITS = re.compile(r"AWQ|GPTQ|INT4|W4A|4[-_]?bit|NVFP4|MXFP4|FP4|gpt-oss", 
 _EIGHT_BITS = re.compile(r"FP8|INT8|W8A|8[-_]?bit", re.IGNORECASE)
 
 
-class Known(Struct, frozen=True):
+class KnownMachines(Struct, frozen=True):
     """``weight_bytes`` is 0 where nothing says how large the model is; ``source`` is for a person."""
 
     shape: ModelShape | None = None
@@ -31,7 +31,7 @@ class Known(Struct, frozen=True):
     source: str = ""
 
 
-def known(model: str) -> Known:
+def known(model: str) -> KnownMachines:
     """Never raises, never reads more than the small files beside a config.json."""
     for folder in _folders(model):
         try:
@@ -39,7 +39,7 @@ def known(model: str) -> Known:
             if file.is_file() and file.stat().st_size <= _LARGEST:
                 shape = load_model(folder)
                 if shape.weight_bytes:
-                    return Known(shape, shape.weight_bytes, "from its config.json on this machine")
+                    return KnownMachines(shape, shape.weight_bytes, "from its config.json on this machine")
                 return msgspec.structs.replace(_by_name(model), shape=shape)
         except (UsageError, OSError, ValueError):
             continue
@@ -52,12 +52,12 @@ def _folders(model: str) -> list[Path]:
     return cached(model) if MODEL_ID.fullmatch(model) else []
 
 
-def _by_name(model: str) -> Known:
+def _by_name(model: str) -> KnownMachines:
     """``8x7B`` counts eight experts in full: a little too much, for they share their attention."""
     name = model.rpartition("/")[2]
     found = _SIZE.search(name)
     if not found:
-        return Known()
+        return KnownMachines()
     billions = float(found[2]) * int(found[1] or 1)
     bits = 4 if _FOUR_BITS.search(name) else 8 if _EIGHT_BITS.search(name) else 16
-    return Known(None, int(billions * 1e9 * bits / 8), f"by its name, {bits} bits each")
+    return KnownMachines(None, int(billions * 1e9 * bits / 8), f"by its name, {bits} bits each")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from wizard_steps.advisor.memory import stage_layers
-from wizard_steps.advisor.plan import Topology, placement
+from wizard_steps.advisor.plan import ParallelTopology, placement
 from wizard_steps.model import counted
 
 WIDTH = 76
@@ -13,7 +13,9 @@ WIDTH = 76
 MAX_BOXES, MAX_ROWS, MAX_CELLS = 4, 8, 8
 
 
-def picture(topology: Topology, tp: int, pp: int, layers: int = 0, replicas: Sequence[int] = ()) -> list[str]:
+def picture(
+    topology: ParallelTopology, tp: int, pp: int, layers: int = 0, replicas: Sequence[int] = ()
+) -> list[str]:
     """One frame a machine, one row a stage in it, one cell a GPU. ``layers`` adds each stage's layers.
 
     GPUs that the pair leaves idle are shown as dots; ranks without a GPU are said in a last line.
@@ -40,7 +42,9 @@ def picture(topology: Topology, tp: int, pp: int, layers: int = 0, replicas: Seq
     return lines
 
 
-def _inside(topology: Topology, tp: int, pp: int, replicas: Sequence[int]) -> list[list[tuple[int, int]]]:
+def _inside(
+    topology: ParallelTopology, tp: int, pp: int, replicas: Sequence[int]
+) -> list[list[tuple[int, int]]]:
     """(box, gpu) of each rank, replica by replica and stage by stage, each replica inside its box."""
     stages = []
     for box, count in enumerate(replicas):
@@ -78,7 +82,7 @@ def _ranges(layers: int, pp: int) -> list[str]:
 
 
 def _frame(
-    topology: Topology, stages: list[list[tuple[int, int]]], names: list[str], index: int
+    topology: ParallelTopology, stages: list[list[tuple[int, int]]], names: list[str], index: int
 ) -> list[str]:
     box = topology.boxes[index]
     rows: list[tuple[str, list[int]]] = []

@@ -12,12 +12,22 @@ from wizard_steps.advisor.memory import Memory, fit, stage_layers
 from wizard_steps.advisor.model import ModelShape
 from wizard_steps.advisor.overhead import card
 from wizard_steps.advisor.summary import summary
-from wizard_steps.advisor.verdict import Advice, Box, Enough, Grade, Split, Topology, Wanted
+from wizard_steps.advisor.verdict import Advice, Box, Enough, Grade, ParallelTopology, Request, Split
 
-__all__ = ["Advice", "Box", "Split", "Topology", "Wanted", "advise", "consider", "placement", "resolve"]
+__all__ = [
+    "Advice",
+    "Box",
+    "ParallelTopology",
+    "Request",
+    "Split",
+    "advise",
+    "consider",
+    "placement",
+    "resolve",
+]
 
 
-def placement(topology: Topology, tp: int, pp: int) -> list[list[tuple[int, int]]]:
+def placement(topology: ParallelTopology, tp: int, pp: int) -> list[list[tuple[int, int]]]:
     """(box, gpu) of each rank, stage by stage: vLLM sorts ranks by machine, the driver's first.
 
     Source: ``v1/executor/ray_utils.py`` get_bundles_sorted_by_node; TP is the innermost rank dimension.
@@ -26,16 +36,20 @@ def placement(topology: Topology, tp: int, pp: int) -> list[list[tuple[int, int]
     return [slots[stage * tp : (stage + 1) * tp] for stage in range(pp)]
 
 
-def consider(shape: ModelShape, topology: Topology, tp: int, pp: int, wanted: Wanted | None = None) -> Split:
+def consider(
+    shape: ModelShape, topology: ParallelTopology, tp: int, pp: int, wanted: Request | None = None
+) -> Split:
     """Judge one pair, legal or not: what a screen shows while a person edits TP and PP."""
-    wanted = resolve(shape, wanted or Wanted())
+    wanted = resolve(shape, wanted or Request())
     against = list(reasons.illegal(shape, topology.total, tp, pp, wanted.expert_parallel))
     if against:
         return Split(tp, pp, False, "no", against[0].text, tuple(against))
     stages = placement(topology, tp, pp)
     spans = [len({box for box, _ in stage}) for stage in stages]
     boxes = len({box for stage in stages for box, _ in stage})
-    layout = reasons.Layout(tp, pp, topology.total, topology.largest, boxes, max(spans), topology.nvlink)
+    layout = reasons.ParallelLayout(
+        tp, pp, topology.total, topology.largest, boxes, max(spans), topology.nvlink
+    )
     memory = _memory(shape, topology, tp, pp, wanted)
     pros_cons = (
         *reasons.of_memory(shape, memory, wanted.max_len, wanted.concurrency),
@@ -57,7 +71,9 @@ def consider(shape: ModelShape, topology: Topology, tp: int, pp: int, wanted: Wa
     )
 
 
-def _memory(shape: ModelShape, topology: Topology, tp: int, pp: int, wanted: Wanted) -> Memory | None:
+def _memory(
+    shape: ModelShape, topology: ParallelTopology, tp: int, pp: int, wanted: Request
+) -> Memory | None:
     """None where the weights or the KV cache of the model are not known: nothing is guessed then."""
     if not judged(shape) or not topology.gpu_bytes:
         return None
@@ -79,9 +95,9 @@ def judged(shape: ModelShape) -> bool:
     return shape.weight_bytes > 0 and (bool(shape.held) or shape.kv_bytes_per_token > 0)
 
 
-def advise(shape: ModelShape, topology: Topology, wanted: Wanted | None = None) -> Advice:
+def advise(shape: ModelShape, topology: ParallelTopology, wanted: Request | None = None) -> Advice:
     """All legal pairs, best first, and what is enough."""
-    wanted = resolve(shape, wanted or Wanted())
+    wanted = resolve(shape, wanted or Request())
     splits = [consider(shape, topology, tp, pp, wanted) for tp, pp in _pairs(shape, topology)]
     legal = sorted((split for split in splits if split.legal), key=_rank)
     best = legal[0] if legal and legal[0].grade not in ("no", "unknown") else None
@@ -103,21 +119,21 @@ def advise(shape: ModelShape, topology: Topology, wanted: Wanted | None = None) 
     )
 
 
-def _spread(topology: Topology, best: Split | None) -> Spread:
+def _spread(topology: ParallelTopology, best: Split | None) -> Spread:
     """The recommended pair and the machines in numbers."""
     pair = (best.tp, best.pp, best.boxes) if best and best.grade != "tight" else (0, 0, 0)
     counts = [box.gpus for box in topology.boxes]
     return Spread(*pair, tuple(counts), topology.nvlink, topology.mixed)
 
 
-def resolve(shape: ModelShape, wanted: Wanted) -> Wanted:
+def resolve(shape: ModelShape, wanted: Request) -> Request:
     """With the model's own longest context where none was wanted (vLLM's default for --max-model-len)."""
     if wanted.max_len:
         return wanted
     return msgspec.structs.replace(wanted, max_len=shape.max_len or 4096)
 
 
-def _pairs(shape: ModelShape, topology: Topology) -> Iterator[tuple[int, int]]:
+def _pairs(shape: ModelShape, topology: ParallelTopology) -> Iterator[tuple[int, int]]:
     total, boxes = topology.total, len(topology.boxes)
     for tp in range(1, min(total, shape.heads) + 1):
         if shape.heads % tp:
@@ -127,7 +143,7 @@ def _pairs(shape: ModelShape, topology: Topology) -> Iterator[tuple[int, int]]:
         yield from ((tp, pp) for pp in sorted(depths) if pp <= most)
 
 
-def _grade(memory: Memory | None, wanted: Wanted, layout: reasons.Layout) -> Grade:
+def _grade(memory: Memory | None, wanted: Request, layout: reasons.ParallelLayout) -> Grade:
     """Good only where even the lower end of what is left for the KV cache holds what is wanted."""
     if memory is None:
         return "unknown"

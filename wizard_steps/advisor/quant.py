@@ -12,7 +12,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from wizard_steps.advisor.blocks import Part
+from wizard_steps.advisor.blocks import LayerPart
 from wizard_steps.advisor.config import UnknownArchitecture
 
 #: Bits per weight with its scales: MXFP4 and MXFP8 share 8 bits among 32 weights, NVFP4 8 among 16.
@@ -88,13 +88,13 @@ def quantisation(config: Any, side: Any = None, expert_dtype: str = "") -> Quant
     raise UnknownArchitecture(f"the quantisation {method[:40]} was not checked")
 
 
-def part_bytes(q: Quantisation | None, part: Part, layer: int, plain: float) -> float:
+def part_bytes(q: Quantisation | None, part: LayerPart, layer: int, plain: float) -> float:
     """Bytes of one part; ``layer`` is -1 outside of the layers, ``plain`` the bytes of an element."""
     bits = _bits(q, part, layer) if q else 0.0
     return part.size * (bits / 8 if bits else plain)
 
 
-def _bits(q: Quantisation, part: Part, layer: int) -> float:
+def _bits(q: Quantisation, part: LayerPart, layer: int) -> float:
     """0: the part stays in the plain type."""
     if part.kind in ("other", "embedding"):
         return 0.0
@@ -110,7 +110,7 @@ def _bits(q: Quantisation, part: Part, layer: int) -> float:
     return (part.kind == "experts" and q.expert_bits) or q.bits
 
 
-def _matches(pattern: str, name: str, part: Part) -> bool:
+def _matches(pattern: str, name: str, part: LayerPart) -> bool:
     """Whether a module that stays plain covers this one: exact, a parent of it, glob, or ``re:``."""
     if pattern.startswith("re:"):
         return _regex_matches(pattern[3:], name, part)
@@ -123,7 +123,7 @@ def _matches(pattern: str, name: str, part: Part) -> bool:
     return "." not in pattern and pattern in name.split(".")
 
 
-def _regex_matches(pattern: str, name: str, part: Part) -> bool:
+def _regex_matches(pattern: str, name: str, part: LayerPart) -> bool:
     """The names of checkpoints have prefixes and, for experts, numbers: both are tried.
 
     A pattern of a config file is not trusted with time: none that is long or nests repeats is tried.

@@ -19,7 +19,7 @@ class Reason(Struct, frozen=True):
     text: str
 
 
-class Layout(Struct, frozen=True):
+class ParallelLayout(Struct, frozen=True):
     """Where the ranks land. ``span``: most boxes a stage touches; ``largest``: GPUs of the largest box."""
 
     tp: int
@@ -116,7 +116,7 @@ def of_memory(shape: ModelShape, memory: Memory | None, max_len: int, concurrenc
         )
 
 
-def of_layout(shape: ModelShape, layout: Layout) -> Iterator[Reason]:
+def of_layout(shape: ModelShape, layout: ParallelLayout) -> Iterator[Reason]:
     yield from _tensor(shape, layout)
     yield from _pipeline(shape, layout)
     idle = layout.total - layout.gpus
@@ -135,7 +135,7 @@ def of_layout(shape: ModelShape, layout: Layout) -> Iterator[Reason]:
         )
 
 
-def _tensor(shape: ModelShape, layout: Layout) -> Iterator[Reason]:
+def _tensor(shape: ModelShape, layout: ParallelLayout) -> Iterator[Reason]:
     tp = layout.tp
     if layout.span > 1:
         yield Reason(
@@ -161,7 +161,7 @@ def _tensor(shape: ModelShape, layout: Layout) -> Iterator[Reason]:
         )
 
 
-def _pipeline(shape: ModelShape, layout: Layout) -> Iterator[Reason]:
+def _pipeline(shape: ModelShape, layout: ParallelLayout) -> Iterator[Reason]:
     if layout.pp == 1:
         if layout.gpus == 1:
             yield Reason(True, "nothing to communicate: the simplest and most reliable layout")

@@ -11,7 +11,7 @@ import msgspec
 from wizard_steps.advisor.memory import GIB, USABLE
 from wizard_steps.advisor.model import ModelShape
 from wizard_steps.advisor.picture import WIDTH, picture
-from wizard_steps.advisor.plan import Advice, Split, Topology
+from wizard_steps.advisor.plan import Advice, ParallelTopology, Split
 
 
 def as_text(advice: Advice, limit: int = 10) -> list[str]:
@@ -43,7 +43,7 @@ def as_text(advice: Advice, limit: int = 10) -> list[str]:
 
 
 def split_text(
-    shape: ModelShape, topology: Topology, split: Split, replicas: Sequence[int] = ()
+    shape: ModelShape, topology: ParallelTopology, split: Split, replicas: Sequence[int] = ()
 ) -> list[str]:
     """One pair: what a screen shows while a person edits TP and PP."""
     unsure = split.grade == "tight" and split.memory is not None and split.memory.requests_low < 1

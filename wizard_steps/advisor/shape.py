@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from wizard_steps.advisor.blocks import Part, State
+from wizard_steps.advisor.blocks import LayerPart, RecurrentState
 from wizard_steps.advisor.config import Config, UnknownArchitecture, defaults_of, text_config
 from wizard_steps.advisor.families import FAMILIES, stack_of
 from wizard_steps.advisor.mistral import translated
@@ -109,7 +109,7 @@ def _plain(c: Config, config: Mapping[str, Any], text: Mapping[str, Any], kind: 
     )
 
 
-def _known(plain: ModelShape, stack: Stack, quant: Quantisation | None, extra: list[Part]) -> ModelShape:
+def _known(plain: ModelShape, stack: Stack, quant: Quantisation | None, extra: list[LayerPart]) -> ModelShape:
     # vLLM loads float32 as 16 bit (``config/model.py`` _resolve_auto_dtype).
     size = min(plain.dtype_bytes, 2.0)
     padded = _padded(quant, plain.hidden)
@@ -155,7 +155,7 @@ def _known(plain: ModelShape, stack: Stack, quant: Quantisation | None, extra: l
 
 
 def _held(layer: Layer, i: int, quant: Quantisation | None, plain: float, size: float) -> Held:
-    state = layer.state or State()
+    state = layer.state or RecurrentState()
     return Held(
         layer.keeps,
         sum(part_bytes(quant, part, i, plain) for part in layer.parts),

@@ -13,10 +13,19 @@ from typing import Literal
 from msgspec import Struct
 
 from wizard_steps.advisor.cards import ASSUMED
-from wizard_steps.advisor.here import Known
+from wizard_steps.advisor.here import KnownMachines
 from wizard_steps.advisor.memory import GIB
 from wizard_steps.advisor.model import ModelShape
-from wizard_steps.advisor.plan import Box, Split, Topology, Wanted, advise, consider, judged, placement
+from wizard_steps.advisor.plan import (
+    Box,
+    ParallelTopology,
+    Request,
+    Split,
+    advise,
+    consider,
+    judged,
+    placement,
+)
 from wizard_steps.advisor.reasons import illegal
 from wizard_steps.model import counted
 
@@ -33,11 +42,11 @@ class Sits(Struct, frozen=True):
 
 
 def sits(
-    boxes: Sequence[Box], tp: int, pp: int, model: Known | None = None, wanted: Wanted | None = None
+    boxes: Sequence[Box], tp: int, pp: int, model: KnownMachines | None = None, wanted: Request | None = None
 ) -> Sits:
     """Judge a pair. ``boxes`` are the machines in rank order, the head first; names are shown as they are.
     ``wanted``: what the flags of the cluster file ask for."""
-    model = model or Known()
+    model = model or KnownMachines()
     total = sum(box.gpus for box in boxes)
     against = _against(boxes, tp, pp, model.shape)
     better = whole(boxes, model.shape)
@@ -58,8 +67,8 @@ def sits(
     return Sits("good", f"{said} {_weights(model, tp * pp)}".strip())
 
 
-def _assumed(boxes: Sequence[Box]) -> Topology:
-    return Topology(tuple(boxes), int(ASSUMED * GIB))
+def _assumed(boxes: Sequence[Box]) -> ParallelTopology:
+    return ParallelTopology(tuple(boxes), int(ASSUMED * GIB))
 
 
 def _by_the_advisor(boxes: Sequence[Box], shape: ModelShape, split: Split) -> str:
@@ -89,7 +98,7 @@ def whole(boxes: Sequence[Box], shape: ModelShape | None = None) -> Pair | None:
     return max(pairs, key=lambda pair: (pair[0] * pair[1], pair[0]), default=None)
 
 
-def roomy(boxes: Sequence[Box], model: Known) -> Pair | None:
+def roomy(boxes: Sequence[Box], model: KnownMachines) -> Pair | None:
     """The fewest GPUs, inside one machine if possible, with room for requests where each has 80 GB."""
     largest = max((box.gpus for box in boxes), default=0)
     pairs = [(1 << n, 1) for n in range(largest.bit_length()) if 1 << n <= largest]
@@ -108,12 +117,14 @@ def _against(boxes: Sequence[Box], tp: int, pp: int, shape: ModelShape | None) -
         return f"TP {tp} x PP {pp} needs {tp * pp} GPUs, the machines have {total}"
     if shape is not None and (reason := next(illegal(shape, total, tp, pp), None)) is not None:
         return reason.text
-    if any(len({box for box, _ in stage}) > 1 for stage in placement(Topology(tuple(boxes), 0), tp, pp)):
+    if any(
+        len({box for box, _ in stage}) > 1 for stage in placement(ParallelTopology(tuple(boxes), 0), tp, pp)
+    ):
         return f"TP {tp} reaches over more than one machine: every layer would wait for the network"
     return ""
 
 
-def _doubt(boxes: Sequence[Box], tp: int, pp: int, model: Known) -> str:
+def _doubt(boxes: Sequence[Box], tp: int, pp: int, model: KnownMachines) -> str:
     if model.shape is None and not _power(tp):
         return f"TP {tp} divides the attention heads of few models: vLLM may refuse it."
     if model.weight_bytes / (tp * pp) <= ROOM:
@@ -123,7 +134,7 @@ def _doubt(boxes: Sequence[Box], tp: int, pp: int, model: Known) -> str:
     return f"{_weights(model, tp * pp)} One of 80 GB has little or no room for requests then. {on}"
 
 
-def _weights(model: Known, gpus: int) -> str:
+def _weights(model: KnownMachines, gpus: int) -> str:
     if not model.weight_bytes:
         return ""
     a_gpu = f", {_gb(model.weight_bytes / gpus)} a GPU" if gpus > 1 else ""
@@ -131,7 +142,7 @@ def _weights(model: Known, gpus: int) -> str:
 
 
 def _where(boxes: Sequence[Box], tp: int, pp: int) -> str:
-    stages = placement(Topology(tuple(boxes), 0), tp, pp)
+    stages = placement(ParallelTopology(tuple(boxes), 0), tp, pp)
     used = sorted({box for stage in stages for box, _ in stage})
     one = boxes[used[0]].name
     if tp * pp == 1:

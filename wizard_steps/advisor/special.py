@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from wizard_steps.advisor import blocks
-from wizard_steps.advisor.blocks import Part
+from wizard_steps.advisor.blocks import LayerPart
 from wizard_steps.advisor.config import Config, UnknownArchitecture
 from wizard_steps.advisor.stack import (
     Family,
@@ -63,7 +63,7 @@ def nemotron_nas(c: Config) -> Stack:
     layers = []
     for one in listed:
         attention, ffn = _inner(one, "attention"), _inner(one, "ffn")
-        parts: list[Part] = []
+        parts: list[LayerPart] = []
         kv = 0
         if not attention.flag("no_op"):
             if attention.flag("replace_with_linear") or ffn.flag("replace_with_linear"):
@@ -154,20 +154,20 @@ def gemma(c: Config) -> Stack:
     if inner := c.whole("hidden_size_per_layer_input"):
         table = c.whole("vocab_size_per_layer_input") or c.need("vocab_size")
         outside += [
-            Part("embed_tokens_per_layer", table * inner * count, "embedding"),
-            Part("per_layer_model_projection", hidden * inner * count),
+            LayerPart("embed_tokens_per_layer", table * inner * count, "embedding"),
+            LayerPart("per_layer_model_projection", hidden * inner * count),
         ]
     if altup := c.whole("altup_num_inputs"):
-        outside.append(Part("altup_projections", 2 * (altup - 1) * hidden * hidden))
+        outside.append(LayerPart("altup_projections", 2 * (altup - 1) * hidden * hidden))
     return Stack(tuple(layers), tuple(outside), tied(c))
 
 
-def _per_layer(c: Config, hidden: int) -> list[Part]:
+def _per_layer(c: Config, hidden: int) -> list[LayerPart]:
     parts = []
     if inner := c.whole("hidden_size_per_layer_input"):
-        parts.append(Part("per_layer_input", 2 * hidden * inner))
+        parts.append(LayerPart("per_layer_input", 2 * hidden * inner))
     if rank := c.whole("laurel_rank"):
-        parts.append(Part("laurel", 2 * hidden * rank))
+        parts.append(LayerPart("laurel", 2 * hidden * rank))
     return parts
 
 
@@ -223,11 +223,11 @@ def zamba2(c: Config) -> Stack:
     dim, width = c.whole("attention_head_dim") or 2 * hidden // heads, c.need("intermediate_size")
     parts, state = blocks.mamba2(c, hidden)
     adapters = [
-        Part("adapter", c.whole("adapter_rank") * (hidden + 2 * width)),
-        Part("linear", hidden * hidden),
+        LayerPart("adapter", c.whole("adapter_rank") * (hidden + 2 * width)),
+        LayerPart("linear", hidden * hidden),
     ]
     hybrid = Layer("full", (*parts, *adapters), kv, dim, dim, state=state)
     layers = [Layer("state", tuple(parts), state=state) if one != "hybrid" else hybrid for one in kinds]
     shared = 3 * 2 * hidden * heads * dim + heads * dim * hidden + 3 * hidden * width
-    outside = (*embeddings(c, hidden), Part("shared_blocks", shared * (c.whole("num_mem_blocks") or 1)))
+    outside = (*embeddings(c, hidden), LayerPart("shared_blocks", shared * (c.whole("num_mem_blocks") or 1)))
     return Stack(tuple(layers), outside, tied(c))

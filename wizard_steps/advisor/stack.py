@@ -8,7 +8,7 @@ from typing import Literal
 from msgspec import Struct
 
 from wizard_steps.advisor import blocks
-from wizard_steps.advisor.blocks import Part, State
+from wizard_steps.advisor.blocks import LayerPart, RecurrentState
 from wizard_steps.advisor.config import Config, UnknownArchitecture
 
 #: full: its KV cache grows with every token; sliding: it is capped at a window; state: a fixed size for a
@@ -23,21 +23,21 @@ class Layer(Struct, frozen=True):
     """
 
     keeps: Keeps
-    parts: tuple[Part, ...]
+    parts: tuple[LayerPart, ...]
     kv_heads: int = 0
     k_dim: int = 0
     v_dim: int = 0
     latent: int = 0
     index_bytes: int = 0
     window: int = 0
-    state: State | None = None
+    state: RecurrentState | None = None
 
 
 class Stack(Struct, frozen=True):
     """The layers in order, and what lies outside of them: embeddings, output head, towers."""
 
     layers: tuple[Layer, ...]
-    outside: tuple[Part, ...]
+    outside: tuple[LayerPart, ...]
     tied: bool
     notes: tuple[str, ...] = ()
 
@@ -98,10 +98,10 @@ def tied(c: Config) -> bool:
     return c.flag("tie_word_embeddings", False)
 
 
-def embeddings(c: Config, hidden: int) -> tuple[Part, ...]:
+def embeddings(c: Config, hidden: int) -> tuple[LayerPart, ...]:
     table = c.need("padded_vocab_size", "vocab_size") * hidden
-    head = () if tied(c) else (Part("lm_head", table),)
-    return (Part("embed_tokens", table, "embedding"), *head)
+    head = () if tied(c) else (LayerPart("lm_head", table),)
+    return (LayerPart("embed_tokens", table, "embedding"), *head)
 
 
 def layer_kinds(c: Config, family: Family, count: int) -> list[str]:
@@ -163,7 +163,7 @@ def expert_count(c: Config) -> int:
     return c.whole("n_routed_experts", "num_local_experts", "num_experts", "moe_num_experts")
 
 
-def feed_forward(c: Config, family: Family, hidden: int, sparse: bool) -> list[Part]:
+def feed_forward(c: Config, family: Family, hidden: int, sparse: bool) -> list[LayerPart]:
     width = c.whole("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size") or 4 * hidden
     if not sparse:
         dense = c.whole("intermediate_size_mlp", "dense_intermediate_size")
@@ -188,7 +188,7 @@ def shared_width(c: Config, narrow: int) -> int:
     return count * narrow or c.whole("shared_intermediate_size")
 
 
-def _layer(c: Config, family: Family, hidden: int, kind: str, i: int, ffn: tuple[Part, ...]) -> Layer:
+def _layer(c: Config, family: Family, hidden: int, kind: str, i: int, ffn: tuple[LayerPart, ...]) -> Layer:
     if family.attention_free:
         ffn = ()
     if kind == "state":
@@ -200,7 +200,7 @@ def _layer(c: Config, family: Family, hidden: int, kind: str, i: int, ffn: tuple
     v_dim = c.whole("v_head_dim") or dim
     parts = blocks.attention(hidden, heads, kv, dim, v_dim, family.gate)
     window = c.whole("sliding_window", "sliding_window_size") if kind == "sliding" else 0
-    state: State | None = None
+    state: RecurrentState | None = None
     if kind == "both" or family.state == "beside":
         more, state = blocks.mamba2(c, hidden)
         parts += more
@@ -208,7 +208,7 @@ def _layer(c: Config, family: Family, hidden: int, kind: str, i: int, ffn: tuple
     return Layer(keeps, (*parts, *ffn), kv, dim, v_dim, window=window, state=state)
 
 
-def latent_layer(c: Config, hidden: int, heads: int, i: int, ffn: tuple[Part, ...]) -> Layer:
+def latent_layer(c: Config, hidden: int, heads: int, i: int, ffn: tuple[LayerPart, ...]) -> Layer:
     """MLA as vLLM keeps it (``v1/kv_cache_interface.py`` MLAAttentionSpec): one vector a token.
 
     DeepSeek's indexer keeps its keys as FP8 with a 4-byte scale for 128 of them.
@@ -223,7 +223,7 @@ def latent_layer(c: Config, hidden: int, heads: int, i: int, ffn: tuple[Part, ..
     return Layer("full", (*parts, *ffn), 1, latent=latent, index_bytes=dim + 4 * (dim // 128))
 
 
-def state_block(c: Config, family: Family, hidden: int) -> tuple[list[Part], State]:
+def state_block(c: Config, family: Family, hidden: int) -> tuple[list[LayerPart], RecurrentState]:
     if family.state == "lightning":
         heads, _, dim = heads_of(c)
         return blocks.lightning(hidden, heads, dim)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from wizard_steps.advisor.memory import GIB
 from wizard_steps.advisor.model import ModelShape
-from wizard_steps.advisor.verdict import Enough, Split, Topology, Wanted
+from wizard_steps.advisor.verdict import Enough, ParallelTopology, Request, Split
 from wizard_steps.model import counted
 
 
 def summary(
     shape: ModelShape,
-    topology: Topology,
-    wanted: Wanted,
+    topology: ParallelTopology,
+    wanted: Request,
     best: Split | None,
     legal: list[Split],
     enough: Enough,
@@ -36,7 +36,7 @@ def summary(
     return f"TP {best.tp} inside each box, PP {best.pp} between {best.boxes} boxes holds {want}."
 
 
-def _tight(best: Split, wanted: Wanted, want: str) -> str:
+def _tight(best: Split, wanted: Request, want: str) -> str:
     memory = best.memory
     if memory is None:
         return f"Nothing surely holds {want}."
@@ -68,7 +68,7 @@ def _not_known(shape: ModelShape, legal: list[Split]) -> str:
     )
 
 
-def _nothing_fits(topology: Topology, wanted: Wanted, legal: list[Split]) -> str:
+def _nothing_fits(topology: ParallelTopology, wanted: Request, legal: list[Split]) -> str:
     top = max(
         legal, key=lambda split: (split.memory.tokens, split.gpus) if split.memory else (0, 0), default=None
     )

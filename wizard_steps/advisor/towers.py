@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from wizard_steps.advisor.blocks import Part
+from wizard_steps.advisor.blocks import LayerPart
 from wizard_steps.advisor.config import Config, defaults_of
 
 #: Outer model types whose towers were compared with transformers' parameter counts.
@@ -34,7 +34,7 @@ _GATED = (
 )
 
 
-def towers(config: Mapping[str, Any], hidden: int) -> Iterator[Part]:
+def towers(config: Mapping[str, Any], hidden: int) -> Iterator[LayerPart]:
     """One part a tower, with its projector into ``hidden``."""
     outer = str(config.get("model_type") or "")
     thinker = config.get("thinker_config")
@@ -46,7 +46,7 @@ def towers(config: Mapping[str, Any], hidden: int) -> Iterator[Part]:
             kind = str(own.get("model_type") or "")
             defaults = defaults_of(f"{outer}.{name}") or defaults_of(kind)
             if size := _tower(Config(own, defaults, name), f"{outer} {kind}", hidden):
-                yield Part(f"visual.{name}", size)
+                yield LayerPart(f"visual.{name}", size)
 
 
 def _tower(c: Config, kind: str, hidden: int) -> int:

@@ -25,7 +25,7 @@ class Box(Struct, frozen=True):
     gpus: int
 
 
-class Topology(Struct, frozen=True):
+class ParallelTopology(Struct, frozen=True):
     """Machines in rank order (the head first). ``gpu_bytes`` is the memory of the smallest GPU.
 
     ``nvlink`` says whether the GPUs of a box are joined by NVLink; None when it is not known.
@@ -49,7 +49,7 @@ class Topology(Struct, frozen=True):
         return max((box.gpus for box in self.boxes), default=0)
 
 
-class Wanted(Struct, frozen=True):
+class Request(Struct, frozen=True):
     """What the server must hold: ``concurrency`` requests of ``max_len`` tokens (0: the model's longest)."""
 
     max_len: int = 0
@@ -86,8 +86,8 @@ class Advice(Struct, frozen=True):
     """``splits`` are the legal pairs, the best first; ``whole`` is the best one that uses every GPU."""
 
     model: ModelShape
-    topology: Topology
-    wanted: Wanted
+    topology: ParallelTopology
+    wanted: Request
     enough: Enough
     summary: str
     splits: tuple[Split, ...] = ()

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from msgspec import Struct
 
-from wizard_steps.diagnose.model import FAMILIES, Action, Evidence, Finding, Fix, Source
+from wizard_steps.diagnose.model import FAMILIES, Action, Diagnosis, Evidence, Fix, Source
 from wizard_steps.diagnose.rank import Scanned, findings
 from wizard_steps.diagnose.render import as_json, as_text
 from wizard_steps.diagnose.rules import RuleSet, default_rules
@@ -20,9 +20,9 @@ from wizard_steps.diagnose.scan import BLOCK, Scanner, scan_bytes, scan_text
 __all__ = [
     "FAMILIES",
     "Action",
+    "Diagnosis",
     "Evidence",
     "Examined",
-    "Finding",
     "Fix",
     "Source",
     "advice",
@@ -38,11 +38,11 @@ __all__ = [
 class Examined(Struct, frozen=True):
     """Findings, best first, and whether there was any text at all."""
 
-    findings: list[Finding]
+    findings: list[Diagnosis]
     text: bool
 
 
-def diagnose(sources: Sequence[Source], rules: RuleSet | None = None) -> list[Finding]:
+def diagnose(sources: Sequence[Source], rules: RuleSet | None = None) -> list[Diagnosis]:
     """Findings of several outputs at once, the first failure over all of them first."""
     return examine(sources, rules).findings
 
@@ -53,7 +53,7 @@ def examine(sources: Sequence[Source], rules: RuleSet | None = None) -> Examined
     return _examined([_scanned(source, scan_text(source.text, rules)) for source in sources])
 
 
-def diagnose_streams(streams: Sequence[tuple[Source, Callable[[], BinaryIO]]]) -> list[Finding]:
+def diagnose_streams(streams: Sequence[tuple[Source, Callable[[], BinaryIO]]]) -> list[Diagnosis]:
     """The same for files: each is opened, read in pieces and closed in turn, so that memory grows neither
     with their size nor with their number. The text in a Source is not looked at. Raises OSError.
     """
@@ -70,7 +70,7 @@ def examine_streams(streams: Sequence[tuple[Source, Callable[[], BinaryIO]]]) ->
     return _examined(scanned)
 
 
-def advice(text: str) -> Finding | None:
+def advice(text: str) -> Diagnosis | None:
     """The best known cause of what a program said, for a gate that failed with it; None for a mere guess."""
     found = diagnose([Source("output", text)])
     return found[0] if found and found[0].kind in ("cause", "effect") else None

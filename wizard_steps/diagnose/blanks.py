@@ -12,7 +12,7 @@ from ipaddress import ip_address
 
 from msgspec.structs import replace
 
-from wizard_steps.diagnose.model import Action, Finding
+from wizard_steps.diagnose.model import Action, Diagnosis
 
 MEANING = {
     "IFACE": "the interface of the cluster network on that node (`ip -br -4 addr`)",
@@ -62,7 +62,7 @@ def known(values: Mapping[str, str], node: str) -> dict[str, str]:
     return {word: value for word, value in found.items() if value}
 
 
-def closed(finding: Finding) -> Finding:
+def closed(finding: Diagnosis) -> Diagnosis:
     """The finding with commands that can be pasted, and the others told in words."""
     return replace(finding, try_=tuple(_closed(action) for action in finding.try_))
 

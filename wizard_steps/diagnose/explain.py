@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from wizard_steps.diagnose import Action, Finding, Fix, Source, advice, blanks, diagnose
+from wizard_steps.diagnose import Action, Diagnosis, Fix, Source, advice, blanks, diagnose
 from wizard_steps.diagnose.values import plain
 from wizard_steps.engine.step import Known, standard_variables
 from wizard_steps.recording.spool import Spool
@@ -21,7 +21,7 @@ _JUDGED = "facts"
 _SAID = ("cause", "effect", "wrapper")
 
 
-def findings_of(state: State, step_id: str, spool: Spool) -> list[Finding]:
+def findings_of(state: State, step_id: str, spool: Spool) -> list[Diagnosis]:
     """Findings of a step's latest attempt, best first; empty when no rule knows what happened.
 
     Only the last use of a polled command counts: a cluster that was not up yet is no failure.
@@ -34,7 +34,7 @@ def findings_of(state: State, step_id: str, spool: Spool) -> list[Finding]:
     return [_in_cluster(finding, state.cluster) for finding in found if finding.kind in _SAID]
 
 
-def _in_cluster(finding: Finding, cluster: Mapping[str, Any]) -> Finding:
+def _in_cluster(finding: Diagnosis, cluster: Mapping[str, Any]) -> Diagnosis:
     """The finding with what a reader would have to fill in taken from the cluster file, where it is there."""
     nodes = [node for node in _listed(cluster, "nodes") if isinstance(node, Mapping)]
     heads = [node for node in nodes if node.get("role") == "head"] or nodes
@@ -90,14 +90,14 @@ def _source(run: Run, spool: Spool) -> Source | None:
     return Source(name=f"{run.node} {run.key}", text=text, node=run.node)
 
 
-def fix_command(known: Known, finding: Finding, fix: Fix) -> str | None:
+def fix_command(known: Known, finding: Diagnosis, fix: Fix) -> str | None:
     """The fix with its placeholders filled in, each value quoted; None when one is not known."""
     node = next((n for n in known.nodes if n.name == finding.node), known.head)
     values: Mapping[str, str] = {**standard_variables(known, node), **finding.values}
     return fix.filled(values)
 
 
-def fix_nodes(known: Known, finding: Finding, fix: Fix) -> Sequence[str]:
+def fix_nodes(known: Known, finding: Diagnosis, fix: Fix) -> Sequence[str]:
     """The names of the nodes a fix belongs on; empty when the finding names no node it needs."""
     if fix.where == "all":
         return [node.name for node in known.nodes]

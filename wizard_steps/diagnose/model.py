@@ -91,7 +91,7 @@ class Evidence(Struct, frozen=True, omit_defaults=True):
     after: tuple[str, ...] = ()
 
 
-class Finding(Struct, frozen=True):
+class Diagnosis(Struct, frozen=True):
     """One diagnosis. ``confidence`` is 0 to 1 and falls along the list; the first finding is the answer.
 
     ``node`` is empty when neither the text nor the source tells it. ``since`` and ``until`` are versions,

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from wizard_steps.diagnose import blanks
 from wizard_steps.diagnose.lines import Stamp, unix
-from wizard_steps.diagnose.model import KINDS, Action, Evidence, Finding, Source
+from wizard_steps.diagnose.model import KINDS, Action, Diagnosis, Evidence, Source
 from wizard_steps.diagnose.scan import KEEP, Hit
 from wizard_steps.diagnose.values import plain
 from wizard_steps.recording.redact import Redactor
@@ -26,7 +26,7 @@ _YEAR = 2000
 _PLACEHOLDER = re.compile(r"\{(\w+)(?:\|([^{}]*))?\}")
 
 
-class Placed(Struct, frozen=True):
+class RankedFinding(Struct, frozen=True):
     """A hit with what its source adds: node, time on the common scale, order over all sources."""
 
     hit: Hit
@@ -44,11 +44,11 @@ class Scanned(Struct, frozen=True):
     values: dict[str, str] = field(default_factory=dict)
 
 
-def findings(scanned: Sequence[Scanned]) -> list[Finding]:
+def findings(scanned: Sequence[Scanned]) -> list[Diagnosis]:
     """All findings, best first. Each kind appears when there is none of a better kind."""
     everything = _place(scanned)
     placed = _one_per_line(everything)
-    groups: dict[tuple[str, str], list[Placed]] = {}
+    groups: dict[tuple[str, str], list[RankedFinding]] = {}
     for item in placed:
         groups.setdefault((item.hit.rule.rule.id, item.node), []).append(item)
     ordered = sorted(groups.values(), key=lambda group: _key(group[0]))
@@ -64,11 +64,11 @@ def findings(scanned: Sequence[Scanned]) -> list[Finding]:
     return [_wrapper(ordered[0], scanned, redactor)] if ordered else []
 
 
-def _place(scanned: Sequence[Scanned]) -> list[Placed]:
+def _place(scanned: Sequence[Scanned]) -> list[RankedFinding]:
     years = [hit.stamp.year for one in scanned for hit in one.hits if hit.stamp and hit.stamp.year]
     year = max(years, default=_YEAR)
     placed = [
-        Placed(
+        RankedFinding(
             hit,
             one.source.name,
             hit.node or one.source.node or hit.groups.get("self", "") or hit.near,
@@ -86,15 +86,15 @@ def _first_stamp(one: Scanned) -> Stamp | None:
     return next((hit.stamp for hit in one.hits if hit.stamp), None)
 
 
-def _key(item: Placed) -> tuple[int, bool, float, tuple[int, int], float]:
+def _key(item: RankedFinding) -> tuple[int, bool, float, tuple[int, int], float]:
     rule = item.hit.rule.rule
     late = item.time is None
     return (KINDS.index(item.hit.kind), late, item.time or 0.0, item.order, -rule.confidence)
 
 
-def _one_per_line(placed: Iterable[Placed]) -> list[Placed]:
+def _one_per_line(placed: Iterable[RankedFinding]) -> list[RankedFinding]:
     """Of several rules that match one line, the nearest to the root and most certain stays."""
-    best: dict[tuple[int, int], Placed] = {}
+    best: dict[tuple[int, int], RankedFinding] = {}
     for item in placed:
         line = (item.order[0], item.hit.number)
         have = best.get(line)
@@ -103,7 +103,7 @@ def _one_per_line(placed: Iterable[Placed]) -> list[Placed]:
     return sorted(best.values(), key=_key)
 
 
-def _rivals(taken: Placed, everything: Iterable[Placed]) -> tuple[str, ...]:
+def _rivals(taken: RankedFinding, everything: Iterable[RankedFinding]) -> tuple[str, ...]:
     """The rules that matched the same line and were not taken, with the reason."""
     line = (taken.order[0], taken.hit.number)
     return tuple(
@@ -124,7 +124,7 @@ def _strength(hit: Hit) -> tuple[int, float]:
     return (KINDS.index(hit.kind), -hit.rule.rule.confidence)
 
 
-def _finding(group: list[Placed], scanned: Sequence[Scanned], redactor: Redactor) -> Finding:
+def _finding(group: list[RankedFinding], scanned: Sequence[Scanned], redactor: Redactor) -> Diagnosis:
     first, rule = group[0], group[0].hit.rule.rule
     given = {name: value for one in reversed(scanned) for name, value in one.values.items()}
     named = {**first.hit.groups, **({"node": first.node} if first.node else {})}
@@ -133,7 +133,7 @@ def _finding(group: list[Placed], scanned: Sequence[Scanned], redactor: Redactor
         values.setdefault("host", first.hit.near)
     safe = plain(values)
     words = blanks.known(safe, first.node)
-    return Finding(
+    return Diagnosis(
         rule=rule.id,
         family=rule.family,
         kind=first.hit.kind,
@@ -154,19 +154,19 @@ def _finding(group: list[Placed], scanned: Sequence[Scanned], redactor: Redactor
     )
 
 
-def _evidence(item: Placed, redactor: Redactor) -> Evidence:
+def _evidence(item: RankedFinding, redactor: Redactor) -> Evidence:
     hit = item.hit
     before, after = (tuple(redactor.text(line) for line in lines) for lines in (hit.before, hit.after))
     return Evidence(item.file, hit.number, redactor.text(hit.text), before, after)
 
 
-def _with_reasons(groups: list[list[Placed]], found: list[Finding]) -> list[Finding]:
+def _with_reasons(groups: list[list[RankedFinding]], found: list[Diagnosis]) -> list[Diagnosis]:
     """Each finding with why it stands before the next one."""
     reasons = [_reason(one[0], two[0]) for one, two in itertools.pairwise(groups)]
     return [replace(finding, why=why) for finding, why in zip(found, [*reasons, ""], strict=True)]
 
 
-def _reason(one: Placed, two: Placed) -> str:
+def _reason(one: RankedFinding, two: RankedFinding) -> str:
     other = f"{two.hit.rule.rule.id} ({two.file}:{two.hit.number})"
     if one.hit.kind != two.hit.kind:
         return f"this line names a cause; {other} is usually the effect of one"
@@ -186,8 +186,8 @@ def fill(text: str, values: dict[str, str]) -> str:
     )
 
 
-def _with_confidence(found: list[Finding]) -> list[Finding]:
-    result: list[Finding] = []
+def _with_confidence(found: list[Diagnosis]) -> list[Diagnosis]:
+    result: list[Diagnosis] = []
     rivals = {finding.family for finding in found if finding.kind == "cause"}
     limit = CONTESTED if len(rivals) > 1 else 1.0
     for finding in found:
@@ -199,7 +199,7 @@ def _with_confidence(found: list[Finding]) -> list[Finding]:
     return result
 
 
-def _wrapper(group: list[Placed], scanned: Sequence[Scanned], redactor: Redactor) -> Finding:
+def _wrapper(group: list[RankedFinding], scanned: Sequence[Scanned], redactor: Redactor) -> Diagnosis:
     """Only wrappers: say so, and where the cause can be."""
     finding = _finding(group, scanned, redactor)
     first = group[0]

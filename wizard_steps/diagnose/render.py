@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from wizard_steps.diagnose.blanks import closed
-from wizard_steps.diagnose.model import Evidence, Finding
+from wizard_steps.diagnose.model import Diagnosis, Evidence
 
 _LINE = 200
 #: From this confidence on a cause is called one; below, it is likely.
@@ -17,7 +17,7 @@ SURE = 0.85
 _KINDS = {"hint": "remark", "guess": "guess", "unknown": "unknown", "wrapper": "not the cause"}
 
 
-def as_text(found: Sequence[Finding], explain: bool = False) -> list[str]:
+def as_text(found: Sequence[Diagnosis], explain: bool = False) -> list[str]:
     """Lines of plain text, the answer first. ``explain`` shows the context of every line, the
     expression that matched, and the rules that were not taken."""
     if not found:
@@ -32,12 +32,12 @@ def as_text(found: Sequence[Finding], explain: bool = False) -> list[str]:
     return lines
 
 
-def how_sure(finding: Finding) -> str:
+def how_sure(finding: Diagnosis) -> str:
     """In one word: cause, likely, guess, remark, unknown, or that it is only a wrapper."""
     return _KINDS.get(finding.kind) or ("cause" if finding.confidence >= SURE else "likely")
 
 
-def _one(number: int, finding: Finding, explain: bool) -> list[str]:
+def _one(number: int, finding: Diagnosis, explain: bool) -> list[str]:
     node = f" on {finding.node}" if finding.node else ""
     sure = f"{how_sure(finding)}, {round(finding.confidence * 100)} %"
     lines = [f"{number}. {finding.family}{node} ({sure}): {finding.cause}"]
@@ -77,12 +77,12 @@ def _short(text: str) -> str:
     return text if len(text) <= _LINE else text[: _LINE - 1] + "…"
 
 
-def _versions(finding: Finding) -> str:
+def _versions(finding: Diagnosis) -> str:
     words = (("since", finding.since), ("until", finding.until))
     return ", ".join(f"{word} {version}" for word, version in words if version)
 
 
-def as_json(found: Sequence[Finding]) -> list[dict[str, Any]]:
+def as_json(found: Sequence[Diagnosis]) -> list[dict[str, Any]]:
     """Plain JSON values; the keys are the field names of Finding, with ``try`` for ``try_``."""
     return msgspec.json.decode(
         msgspec.json.encode([closed(finding) for finding in found]), type=list[dict[str, Any]]

@@ -66,7 +66,7 @@ class Block(Struct, frozen=True):
         return fnmatchcase(key, self.key) and self.role in ("", node.role)
 
 
-class Part(Struct, frozen=True):
+class ExpectedPart(Struct, frozen=True):
     """Prose below one heading; ``ways`` is empty where it holds always."""
 
     name: str
@@ -78,7 +78,7 @@ class Expected(Struct, frozen=True):
     """An expected file: its parts by heading, and its blocks. ``source`` is its path."""
 
     title: str
-    parts: tuple[Part, ...]
+    parts: tuple[ExpectedPart, ...]
     blocks: tuple[Block, ...]
     source: str = ""
 
@@ -166,7 +166,9 @@ def parse(text: str, source: str) -> Expected:
             parts.append((heading["name"].strip(), _ways(heading["ways"], f"{source}:{number}"), []))
         else:
             parts[-1][2].append(line)
-    prose = tuple(Part(name, "\n".join(body).strip(), ways) for name, ways, body in parts if any(body))
+    prose = tuple(
+        ExpectedPart(name, "\n".join(body).strip(), ways) for name, ways, body in parts if any(body)
+    )
     return Expected(title=title, parts=prose, blocks=tuple(blocks), source=source)
 
 

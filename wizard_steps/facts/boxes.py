@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from wizard_steps.advisor.plan import Box, Topology
+from wizard_steps.advisor.plan import Box, ParallelTopology
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.facts.node import NodeFacts
 
 MIB = 1 << 20
 
 
-def topology_of(cluster: Cluster, facts: Mapping[str, NodeFacts]) -> Topology:
+def topology_of(cluster: Cluster, facts: Mapping[str, NodeFacts]) -> ParallelTopology:
     """Machines in rank order (the head first) with the GPUs that the cluster file gives to them.
 
     GPU memory is that of the smallest GPU that was seen, 0 when none was; ``nvlink`` is False as soon as
@@ -22,7 +22,7 @@ def topology_of(cluster: Cluster, facts: Mapping[str, NodeFacts]) -> Topology:
     seen = [one for one in facts.values() if one.gpu.gpus]
     memory = min((one.gpu.memory_mib for one in seen if one.gpu.memory_mib), default=0) * MIB
     links = [one.topology.nvlink for one in seen if one.topology.nvlink is not None]
-    return Topology(
+    return ParallelTopology(
         boxes=boxes,
         gpu_bytes=memory,
         gpu_name=seen[0].gpu.gpus[0].name if seen else "",

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.engine.transport import Transport
-from wizard_steps.facts.node import Answer, NodeFacts, parse_node
+from wizard_steps.facts.node import NodeAnswer, NodeFacts, parse_node
 from wizard_steps.facts.script import commands
 from wizard_steps.model import Chunk, Cmd, Node
 
@@ -57,7 +57,7 @@ async def gather_node(transport: Transport, node: Node, cluster: Cluster) -> Nod
     return facts
 
 
-async def ask(transport: Transport, node: Node, cmd: Cmd) -> Answer:
+async def ask(transport: Transport, node: Node, cmd: Cmd) -> NodeAnswer:
     """One command on one node, ended after its ``timeout``."""
     output, problem, notes = bytearray(), "", ""
     started = time.time()
@@ -72,4 +72,4 @@ async def ask(transport: Transport, node: Node, cmd: Cmd) -> Answer:
                     notes = item.detail
     except TimeoutError:
         problem = f"no answer within {cmd.timeout:.0f} s"
-    return Answer(output.decode("utf-8", "replace"), problem, started, time.time(), notes)
+    return NodeAnswer(output.decode("utf-8", "replace"), problem, started, time.time(), notes)

@@ -190,7 +190,7 @@ def _versions(lines: Sequence[str]) -> tuple[str, str]:
     return driver, cuda
 
 
-def _of_row(row: gpu_table.Row) -> Gpu:
+def _of_row(row: gpu_table.GpuRow) -> Gpu:
     return Gpu(
         row.index,
         row.name,

@@ -22,7 +22,7 @@ BROKEN = ("GPU requires reset", "GPU is lost", "Unknown Error", "ERR!")
 _WIDTH = 512
 
 
-class Row(Struct, frozen=True):
+class GpuRow(Struct, frozen=True):
     """One GPU of the table. Memory in MiB, None where no number was printed.
 
     ``broken`` is the driver's word where the GPU itself does not answer; ``sensors`` where only a fan, a
@@ -46,7 +46,7 @@ class Slice(Struct, frozen=True):
     memory: int | None
 
 
-class Process(Struct, frozen=True):
+class TableProcess(Struct, frozen=True):
     """One row of the process list. ``kind`` is C (compute), G (graphics) or both; memory in MiB or 0."""
 
     gpu: str
@@ -56,7 +56,7 @@ class Process(Struct, frozen=True):
     used: int
 
 
-def rows(lines: Sequence[str]) -> Iterator[Row]:
+def rows(lines: Sequence[str]) -> Iterator[GpuRow]:
     """The GPUs, in the order of the table."""
     head: list[str] = []
     rest: list[list[str]] = []
@@ -88,7 +88,7 @@ def slices(lines: Sequence[str]) -> Iterator[Slice]:
             yield Slice(number_of(numbers[0]) or 0, _memory(cells[1])[1])
 
 
-def processes(lines: Sequence[str]) -> Iterator[Process]:
+def processes(lines: Sequence[str]) -> Iterator[TableProcess]:
     """``GPU [GI CI] PID Type Name Memory``; names may hold blanks."""
     for line in lines:
         cells = _cells(line)
@@ -99,7 +99,7 @@ def processes(lines: Sequence[str]) -> Iterator[Process]:
         pid = number_of(words[at - 1])
         if pid is not None:
             name = " ".join(words[at + 1 : -1])
-            yield Process(words[0], pid, words[at], name, number_of(words[-1]) or 0)
+            yield TableProcess(words[0], pid, words[at], name, number_of(words[-1]) or 0)
 
 
 def number_of(word: str) -> int | None:
@@ -131,7 +131,7 @@ def _is_head(cells: Sequence[str]) -> bool:
     return bus[0].count(":") >= 2 or bus[0] in ("N/A", "ERR!", "[N/A]")
 
 
-def _row(head: Sequence[str], rest: Sequence[Sequence[str]]) -> Row:
+def _row(head: Sequence[str], rest: Sequence[Sequence[str]]) -> GpuRow:
     words = head[0].split()
     name = words[1:-1] if len(words) > 2 and words[-1] in _MODES else words[1:]
     values, third = (rest[0] if rest else ("", "", "")), (rest[1] if len(rest) > 1 else ("", "", ""))
@@ -140,7 +140,7 @@ def _row(head: Sequence[str], rest: Sequence[Sequence[str]]) -> Row:
     broken = next((word for cell in (*head, values[1]) if (word := complaint(cell))), "")
     sensors = next((word for cell in (values[0], values[2], third[2]) if (word := complaint(cell))), "")
     mode = third[2].split()
-    return Row(
+    return GpuRow(
         index=int(words[0]),
         name=" ".join(name),
         total=total,

@@ -6,7 +6,7 @@ import re
 
 from msgspec import Struct
 
-from wizard_steps.facts.sections import Section
+from wizard_steps.facts.sections import FactSection
 
 #: /proc/self/limits says "unlimited"; as a number that is this.
 UNLIMITED = -1
@@ -40,7 +40,7 @@ class Disk(Struct, frozen=True):
         return 1 - self.free_kib / self.total_kib if self.total_kib else 0.0
 
 
-class Clock(Struct, frozen=True):
+class ClockReading(Struct, frozen=True):
     """How far a node's clock is from the wizard's: the skew lies between ``low`` and ``high`` seconds."""
 
     low: float
@@ -52,7 +52,7 @@ class Clock(Struct, frozen=True):
         return 0.0 if self.low <= 0 <= self.high else min(abs(self.low), abs(self.high))
 
 
-def parse_host(os: Section, memory: Section, boot: Section) -> Host:
+def parse_host(os: FactSection, memory: FactSection, boot: FactSection) -> Host:
     """``/etc/os-release`` and ``uname -srm``, ``/proc/meminfo``, the boot id."""
     name = re.search(r'^PRETTY_NAME="?([^"\n]*)', os.text, re.MULTILINE)
     uname = re.search(r"^Linux (\S+) (\S+)$", os.text, re.MULTILINE)
@@ -74,7 +74,7 @@ def _kib(value: str) -> int:
     return int(words[0]) if words and re.fullmatch(r"[0-9]{1,15}", words[0]) else 0
 
 
-def parse_limits(section: Section) -> Limits:
+def parse_limits(section: FactSection) -> Limits:
     """``/proc/self/limits``."""
 
     def soft(name: str) -> int | None:
@@ -88,7 +88,7 @@ def parse_limits(section: Section) -> Limits:
     return Limits(soft("Max locked memory"), soft("Max open files"))
 
 
-def parse_df(section: Section) -> list[Disk]:
+def parse_df(section: FactSection) -> list[Disk]:
     """``df -Pk``, once or several times; a repeated mount point is kept once."""
     found: dict[str, Disk] = {}
     for line in section.lines:
@@ -100,11 +100,11 @@ def parse_df(section: Section) -> list[Disk]:
     return list(found.values())
 
 
-def parse_clock(text: str, started: float, ended: float) -> Clock | None:
+def parse_clock(text: str, started: float, ended: float) -> ClockReading | None:
     """``date +%s.%N`` against the wizard's epoch seconds just before and after. busybox prints no %N."""
     found = re.search(r"^(\d{9,})(?:\.(\d+))?", text.strip(), re.MULTILINE)
     if not found:
         return None
     node = float(f"{found[1]}.{found[2] or 0}")
     slack = 0.0 if found[2] else 1.0
-    return Clock(node - ended, node + slack - started)
+    return ClockReading(node - ended, node + slack - started)

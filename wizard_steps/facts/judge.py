@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from wizard_steps.advisor.config import object_of
 from wizard_steps.advisor.effect import wanted_of
-from wizard_steps.advisor.plan import Topology, consider, placement
+from wizard_steps.advisor.plan import ParallelTopology, consider, placement
 from wizard_steps.advisor.shape import parse_config
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.cluster.replicas import deal
@@ -18,7 +18,7 @@ from wizard_steps.facts.boxes import topology_of
 from wizard_steps.facts.finding import Finding, Verdict, worst
 from wizard_steps.facts.network import candidates, excluded
 from wizard_steps.facts.node import NodeFacts
-from wizard_steps.facts.recommend import Choice, NodeNet, environment, recommend
+from wizard_steps.facts.recommend import NodeNet, Recommendation, environment, recommend
 
 
 class Report(Struct, frozen=True):
@@ -26,7 +26,7 @@ class Report(Struct, frozen=True):
 
     nodes: tuple[str, ...]
     findings: tuple[Finding, ...]
-    network: Choice
+    network: Recommendation
     #: What each node's processes get: the file's fabric_ip where it names one, else the recommendation.
     env: dict[str, dict[str, str]] = {}
     simulated: bool = False
@@ -85,7 +85,7 @@ def net_of(facts: NodeFacts) -> NodeNet:
     return NodeNet(facts.interfaces, facts.speeds, facts.rdma, facts.ssh_ip)
 
 
-def _talking(cluster: Cluster, network: Choice) -> list[str]:
+def _talking(cluster: Cluster, network: Recommendation) -> list[str]:
     """The addresses the nodes will use: the file's, otherwise the recommended ones."""
     best = network.best
     chosen = {name: one.ip for name, one in best.by_node.items()} if best else {}
@@ -93,7 +93,7 @@ def _talking(cluster: Cluster, network: Choice) -> list[str]:
     return [ip for ip in ips if ip]
 
 
-def _network(network: Choice, cluster: Cluster, reached: int) -> list[Finding]:
+def _network(network: Recommendation, cluster: Cluster, reached: int) -> list[Finding]:
     if reached < 2:
         return []
     if all(node.fabric_ip for node in cluster.node_list):
@@ -106,7 +106,7 @@ def _network(network: Choice, cluster: Cluster, reached: int) -> list[Finding]:
     return [Finding("network", "", "ok", network.reason)]
 
 
-def _as_in_the_file(network: Choice, cluster: Cluster) -> Finding:
+def _as_in_the_file(network: Recommendation, cluster: Cluster) -> Finding:
     """The person has chosen; only a network that is clearly better is worth a word."""
     wanted = {node.fabric_ip for node in cluster.node_list}
     best = network.best
@@ -118,7 +118,7 @@ def _as_in_the_file(network: Choice, cluster: Cluster) -> Finding:
 
 
 def _environments(
-    cluster: Cluster, nets: Mapping[str, NodeNet], network: Choice
+    cluster: Cluster, nets: Mapping[str, NodeNet], network: Recommendation
 ) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     for node in cluster.node_list:
@@ -160,7 +160,7 @@ def _split(cluster: Cluster, facts: Mapping[str, NodeFacts]) -> list[Finding]:
     return [Finding("TP x PP", "", "ok", found)]
 
 
-def _against(head: NodeFacts | None, topology: Topology, cluster: Cluster) -> str:
+def _against(head: NodeFacts | None, topology: ParallelTopology, cluster: Cluster) -> str:
     """What vLLM will say of the pair, by the model's config.json on the head; empty: nothing, or unknown."""
     config = object_of(head.config) if head else None
     if head is None or config is None or not topology.gpu_bytes:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from msgspec import Struct
 
 from wizard_steps.facts.network import clean
-from wizard_steps.facts.sections import Section, pick
+from wizard_steps.facts.sections import FactSection, pick
 
 
 class Firewall(Struct, frozen=True):
@@ -38,7 +38,7 @@ class Topology(Struct, frozen=True):
     nics: tuple[str, ...] = ()
 
 
-def parse_firewall(found: Mapping[str, Section]) -> Firewall:
+def parse_firewall(found: Mapping[str, FactSection]) -> Firewall:
     """ufw, firewalld, nftables and iptables, each if it is installed."""
     active, unreadable, looked = [], [], False
     for name, test in (
@@ -60,23 +60,23 @@ def parse_firewall(found: Mapping[str, Section]) -> Firewall:
     return Firewall(tuple(active), tuple(unreadable), looked)
 
 
-def parse_proxies(section: Section) -> dict[str, str]:
+def parse_proxies(section: FactSection) -> dict[str, str]:
     """``name=value`` of the proxy variables, names in lower case."""
     pairs = (line.partition("=") for line in section.lines if "=" in line)
     return {name.lower(): value for name, _, value in pairs if name.lower().endswith("_proxy")}
 
 
-def parse_speeds(section: Section) -> dict[str, int]:
+def parse_speeds(section: FactSection) -> dict[str, int]:
     """Mbit/s of each network device, 0 where the driver does not say (virtual devices)."""
     return {name: speed for name, speed, _ in _links(section)}
 
 
-def parse_mtus(section: Section) -> dict[str, int]:
+def parse_mtus(section: FactSection) -> dict[str, int]:
     """Bytes of the largest packet of each network device, 0 where it is not known."""
     return {name: mtu for name, _, mtu in _links(section)}
 
 
-def _links(section: Section) -> Iterator[tuple[str, int, int]]:
+def _links(section: FactSection) -> Iterator[tuple[str, int, int]]:
     for line in section.lines:
         row = re.fullmatch(r"(\S+) speed (\S+) mtu (\S+)", line.strip())
         if row:
@@ -84,7 +84,7 @@ def _links(section: Section) -> Iterator[tuple[str, int, int]]:
             yield row[1], speed, mtu
 
 
-def parse_rdma(section: Section) -> list[Rdma]:
+def parse_rdma(section: FactSection) -> list[Rdma]:
     """``/sys/class/infiniband``: a line a port, as the script prints it."""
     found = []
     for line in section.lines:
@@ -97,7 +97,7 @@ def parse_rdma(section: Section) -> list[Rdma]:
     return found
 
 
-def parse_topology(section: Section) -> Topology:
+def parse_topology(section: FactSection) -> Topology:
     """``nvidia-smi topo -m``: the matrix between GPUs, and the names of NICs from its legend."""
     rows: dict[str, list[str]] = {}
     text = clean(section.text)

@@ -34,7 +34,7 @@ _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 _REMARK = re.compile(r"(?:^|\s)#.*")
 
 
-class Address(Struct, frozen=True):
+class InterfaceAddress(Struct, frozen=True):
     """One address with the length of its network prefix in bits."""
 
     ip: str
@@ -54,10 +54,10 @@ class Interface(Struct, frozen=True):
 
     name: str
     state: str
-    addresses: tuple[Address, ...] = ()
+    addresses: tuple[InterfaceAddress, ...] = ()
 
     @property
-    def v4(self) -> tuple[Address, ...]:
+    def v4(self) -> tuple[InterfaceAddress, ...]:
         return tuple(a for a in self.addresses if a.version == 4)
 
 
@@ -72,7 +72,7 @@ class Candidate(Struct, frozen=True):
 
     @property
     def network(self) -> str:
-        return Address(self.ip, self.prefix).network
+        return InterfaceAddress(self.ip, self.prefix).network
 
 
 #: (name pattern, kind, what it is). The first match wins.
@@ -189,7 +189,7 @@ def _all(interfaces: Sequence[Interface]) -> Iterator[Candidate]:
             yield Candidate(interface.name, address.ip, address.prefix, kind, why)
 
 
-def _judge(interface: Interface, address: Address) -> tuple[Kind, str]:
+def _judge(interface: Interface, address: InterfaceAddress) -> tuple[Kind, str]:
     kind, what = kind_of(interface.name)
     ip = ipaddress.ip_address(address.ip)
     if ip.is_loopback:
@@ -213,17 +213,17 @@ def _rank(candidate: Candidate) -> tuple[int, int, int, str]:
     return ip.version, _ORDER.index(candidate.kind), int(ip.is_global), candidate.interface
 
 
-def _address(word: str) -> Address | None:
+def _address(word: str) -> InterfaceAddress | None:
     text, _, prefix = word.partition("/")
     try:
         ip = ipaddress.ip_address(text.partition("%")[0])
         bits = int(prefix) if prefix else ip.max_prefixlen
     except ValueError:
         return None
-    return Address(str(ip), bits) if 0 <= bits <= ip.max_prefixlen else None
+    return InterfaceAddress(str(ip), bits) if 0 <= bits <= ip.max_prefixlen else None
 
 
-def _addresses(words: Sequence[str]) -> Iterator[Address]:
+def _addresses(words: Sequence[str]) -> Iterator[InterfaceAddress]:
     """Addresses among words such as ``10.0.0.5/24 metric 100`` or ``10.8.0.1 peer 10.8.0.2/32``."""
     skip = False
     for word in words:
@@ -246,8 +246,8 @@ def _routes(route: str) -> Iterator[tuple[str, ipaddress.IPv4Network]]:
 def _from_fib(ip: str, routes: Sequence[tuple[str, ipaddress.IPv4Network]]) -> Interface:
     address = ipaddress.IPv4Address(ip)
     if address.is_loopback:
-        return Interface("lo", "UNKNOWN", (Address(ip, 8),))
+        return Interface("lo", "UNKNOWN", (InterfaceAddress(ip, 8),))
     for name, network in routes:
         if address in network:
-            return Interface(name, "UNKNOWN", (Address(ip, network.prefixlen),))
-    return Interface("", "UNKNOWN", (Address(ip, 32),))
+            return Interface(name, "UNKNOWN", (InterfaceAddress(ip, network.prefixlen),))
+    return Interface("", "UNKNOWN", (InterfaceAddress(ip, 32),))

@@ -12,10 +12,10 @@ from wizard_steps.facts.gpu import GpuFacts, GpuProcess, merged, parse_compute_a
 from wizard_steps.facts.gpu_health import Health, Xid, parse_health, parse_xids
 from wizard_steps.facts.network import Interface, parse_interfaces
 from wizard_steps.facts.script import END
-from wizard_steps.facts.sections import Section, pick, split
+from wizard_steps.facts.sections import FactSection, pick, split
 
 
-class Answer(Struct, frozen=True):
+class NodeAnswer(Struct, frozen=True):
     """What a node answered to one command. ``problem`` says why nothing came (unreachable, timed out).
 
     ``started`` and ``ended`` are the wizard's clock, seconds since 1970.
@@ -41,7 +41,7 @@ class NodeFacts(Struct, frozen=True):
     limits: on_host.Limits = on_host.Limits()
     shm: on_host.Disk | None = None
     disks: tuple[on_host.Disk, ...] = ()
-    clock: on_host.Clock | None = None
+    clock: on_host.ClockReading | None = None
     ntp: str = ""
     gpu: GpuFacts = GpuFacts("failed")
     gpu_processes: tuple[GpuProcess, ...] = ()
@@ -60,23 +60,23 @@ class NodeFacts(Struct, frozen=True):
     firewall: on_net.Firewall = on_net.Firewall()
     proxies: dict[str, str] = {}
     software: on_node.Software = on_node.Software()
-    docker: on_node.Docker | None = None
-    processes: tuple[on_node.Process, ...] = ()
+    docker: on_node.DockerFacts | None = None
+    processes: tuple[on_node.ServerProcess, ...] = ()
     processes_known: bool = False
     listeners: tuple[on_node.Listener, ...] = ()
     listeners_known: bool = False
     ours: on_node.Ours = on_node.Ours()
     token: on_node.Token = on_node.Token()
-    model: on_node.Model = on_node.Model()
+    model: on_node.ModelFacts = on_node.ModelFacts()
     access: on_node.Access | None = None
     #: The model's config.json as text and the bytes of its safetensors files, as the head has them.
     config: str = ""
     weight_bytes: int = 0
 
 
-def parse_node(answers: dict[str, Answer]) -> NodeFacts:
+def parse_node(answers: dict[str, NodeAnswer]) -> NodeFacts:
     """From the answers to ``script.commands``, by command key. Never raises: what is not there is empty."""
-    main = answers.get("facts", Answer(problem="not asked"))
+    main = answers.get("facts", NodeAnswer(problem="not asked"))
     found = split(main.text)
     if not found:
         return NodeFacts(problem=main.problem or _first(main.text) or "the node printed nothing")
@@ -126,14 +126,14 @@ def parse_node(answers: dict[str, Answer]) -> NodeFacts:
     )
 
 
-def _gpu(table: Section, query: Section, host: on_host.Host) -> GpuFacts:
+def _gpu(table: FactSection, query: FactSection, host: on_host.Host) -> GpuFacts:
     """The query has exact numbers, the table has the CUDA version; either may be missing."""
     plain = parse_nvidia_smi(table.text, table.code)
     exact = parse_nvidia_smi(query.text, query.code)
     return merged(plain, exact, host.memory_kib >> 10, (host.memory_kib - host.available_kib) >> 10)
 
 
-def _access(answer: Answer | None) -> on_node.Access | None:
+def _access(answer: NodeAnswer | None) -> on_node.Access | None:
     if answer is None:
         return None
     if answer.problem:
@@ -141,7 +141,7 @@ def _access(answer: Answer | None) -> on_node.Access | None:
     return on_node.parse_access(answer.text)
 
 
-def _config(answer: Answer | None) -> tuple[int, str]:
+def _config(answer: NodeAnswer | None) -> tuple[int, str]:
     """``weights N`` and then the file itself."""
     first, _, rest = (answer.text if answer else "").replace("\r\n", "\n").partition("\n")
     name, _, number = first.partition(" ")

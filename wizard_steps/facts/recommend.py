@@ -9,7 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from wizard_steps.facts.netstate import Rdma
-from wizard_steps.facts.network import Address, Candidate, Interface, candidates, excluded
+from wizard_steps.facts.network import Candidate, Interface, InterfaceAddress, candidates, excluded
 
 
 class NodeNet(Struct, frozen=True):
@@ -38,7 +38,7 @@ class Measurement(Struct, frozen=True):
     mbit: float = 0.0
 
 
-class Option(Struct, frozen=True):
+class NetworkOption(Struct, frozen=True):
     """One network that every node has an address in. ``speed`` in Mbit/s, 0 when no driver tells."""
 
     network: str
@@ -53,23 +53,23 @@ class Option(Struct, frozen=True):
     why: str = ""
 
 
-class Choice(Struct, frozen=True):
+class Recommendation(Struct, frozen=True):
     """``options``: the recommended one first; ``excluded``: addresses left out, with reasons."""
 
-    options: tuple[Option, ...]
+    options: tuple[NetworkOption, ...]
     reason: str
     env: dict[str, dict[str, str]] = {}
     problems: tuple[str, ...] = ()
     excluded: dict[str, tuple[Candidate, ...]] = {}
 
     @property
-    def best(self) -> Option | None:
+    def best(self) -> NetworkOption | None:
         return self.options[0] if self.options else None
 
 
 def recommend(
     nets: Mapping[str, NodeNet], measurements: Sequence[Measurement] = (), *, loopback: bool = False
-) -> Choice:
+) -> Recommendation:
     """The networks all nodes share, best first, and the environment that the best one means per node.
 
     Order: reachable both ways; measured throughput, where it differs by more than half; RDMA; link speed;
@@ -95,10 +95,10 @@ def recommend(
     options.sort(key=lambda option: _order(option, fastest))
     options = [_explained(option) for option in options]
     if not options:
-        return Choice((), "; ".join(problems) or "no nodes", {}, tuple(problems), left_out)
+        return Recommendation((), "; ".join(problems) or "no nodes", {}, tuple(problems), left_out)
     best = options[0]
     env = {node: environment(one, nets[node].interfaces) for node, one in best.by_node.items()}
-    return Choice(tuple(options), _reason(options), env, tuple(problems), left_out)
+    return Recommendation(tuple(options), _reason(options), env, tuple(problems), left_out)
 
 
 def environment(chosen: Candidate, interfaces: Sequence[Interface] = ()) -> dict[str, str]:
@@ -151,7 +151,7 @@ def _repeated(by_node: Mapping[str, Sequence[Candidate]]) -> Iterator[str]:
             yield f"{ip} is on {' and '.join(nodes)}: every node needs an address of its own"
 
 
-def _shared(by_node: Mapping[str, Sequence[Candidate]]) -> Iterator[Option]:
+def _shared(by_node: Mapping[str, Sequence[Candidate]]) -> Iterator[NetworkOption]:
     networks: dict[str, dict[str, Candidate]] = {}
     for node, found in by_node.items():
         for one in found:
@@ -159,25 +159,27 @@ def _shared(by_node: Mapping[str, Sequence[Candidate]]) -> Iterator[Option]:
     for network, members in networks.items():
         ips = [one.ip for one in members.values()]
         if len(members) == len(by_node) and len(set(ips)) == len(ips):
-            yield Option(network, members)
+            yield NetworkOption(network, members)
 
 
-def _routed(by_node: Mapping[str, Sequence[Candidate]]) -> Iterator[Option]:
+def _routed(by_node: Mapping[str, Sequence[Candidate]]) -> Iterator[NetworkOption]:
     """Clouds give each node a /32 or its own subnet: the same interface name is the next best sign."""
     names: dict[tuple[str, int], dict[str, Candidate]] = {}
     for node, found in by_node.items():
         for one in found:
-            names.setdefault((one.interface, Address(one.ip, 0).version), {}).setdefault(node, one)
+            names.setdefault((one.interface, InterfaceAddress(one.ip, 0).version), {}).setdefault(node, one)
     for (name, _), members in names.items():
         if name and len(members) == len(by_node):
-            yield Option(f"routed, {name}", members, routed=True)
+            yield NetworkOption(f"routed, {name}", members, routed=True)
 
 
-def _rate(option: Option, nets: Mapping[str, NodeNet], measurements: Sequence[Measurement]) -> Option:
+def _rate(
+    option: NetworkOption, nets: Mapping[str, NodeNet], measurements: Sequence[Measurement]
+) -> NetworkOption:
     ips = {one.ip for one in option.by_node.values()}
     seen = [m for m in measurements if m.ip in ips]
     rates = [m.mbit for m in seen if m.reached and m.mbit]
-    return Option(
+    return NetworkOption(
         network=option.network,
         by_node=option.by_node,
         speed=min(_speed(nets[node], one) for node, one in option.by_node.items()),
@@ -199,13 +201,13 @@ def _speed(net: NodeNet, one: Candidate) -> int:
     return max([net.speeds.get(one.interface, 0), *rates])
 
 
-def _order(option: Option, fastest: float) -> tuple[float, ...]:
+def _order(option: NetworkOption, fastest: float) -> tuple[float, ...]:
     """``fastest``: Mbit/s of the fastest network. One short stream says little above half of that: there
     RDMA and the speed of the links decide."""
     kinds = ("infiniband", "bond", "ethernet", "bridge", "unknown", "overlay", "loopback")
     first = next(iter(option.by_node.values()))
     public = "public" in first.why
-    version = Address(first.ip, 0).version
+    version = InterfaceAddress(first.ip, 0).version
     # Fabric and management are guessed only between networks that are otherwise alike.
     return (
         bool(option.blocked),
@@ -220,7 +222,7 @@ def _order(option: Option, fastest: float) -> tuple[float, ...]:
     )
 
 
-def _explained(option: Option) -> Option:
+def _explained(option: NetworkOption) -> NetworkOption:
     first = next(iter(option.by_node.values()))
     names = sorted({one.interface or "?" for one in option.by_node.values()})
     parts = [f"{'/'.join(names)}: {first.why}"]
@@ -237,10 +239,10 @@ def _explained(option: Option) -> Option:
     if option.blocked:
         parts.append(f"blocked: {', '.join(option.blocked[:3])}")
     values = {name: getattr(option, name) for name in option.__struct_fields__}
-    return Option(**{**values, "why": "; ".join(parts)})
+    return NetworkOption(**{**values, "why": "; ".join(parts)})
 
 
-def _reason(options: Sequence[Option]) -> str:
+def _reason(options: Sequence[NetworkOption]) -> str:
     best, rest = options[0], options[1:]
     if not rest:
         return f"{best.network} is the only network that all nodes share ({best.why})"

@@ -10,7 +10,7 @@ from wizard_steps.facts import needs as wanted
 from wizard_steps.facts.finding import Finding, ok
 from wizard_steps.facts.model_script import is_path
 from wizard_steps.facts.node import NodeFacts
-from wizard_steps.facts.software import Access, Docker
+from wizard_steps.facts.software import Access, DockerFacts
 from wizard_steps.model import Node, counted
 from wizard_steps.node.docker import image_of
 from wizard_steps.node.engine import gpu_way
@@ -79,7 +79,7 @@ def _docker(node: Node, facts: NodeFacts, cluster: Cluster) -> Finding:
     return _engine(node, docker, cluster)
 
 
-def _engine(node: Node, docker: Docker, cluster: Cluster) -> Finding:
+def _engine(node: Node, docker: DockerFacts, cluster: Cluster) -> Finding:
     """The same rule as at the gate, which looks into a container as well: where that has to decide, it is a
     warning here."""
     name, way = docker.engine.name, gpu_way(docker.engine, cluster.docker.gpu_flags)

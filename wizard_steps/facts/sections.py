@@ -10,7 +10,7 @@ from msgspec import Struct
 _END = re.compile(r"^@@fact (\S+) exit (\d+)$")
 
 
-class Section(Struct, frozen=True):
+class FactSection(Struct, frozen=True):
     """What one section printed (stdout and stderr) and its exit code; 127 means that its tool is missing."""
 
     text: str = ""
@@ -30,23 +30,23 @@ class Section(Struct, frozen=True):
         return [line for line in self.text.splitlines() if line.strip()]
 
 
-ABSENT = Section()
+ABSENT = FactSection()
 
 
-def split(text: str) -> dict[str, Section]:
+def split(text: str) -> dict[str, FactSection]:
     """Section name -> Section. What follows the last marker (a cut connection) is left out."""
-    found: dict[str, Section] = {}
+    found: dict[str, FactSection] = {}
     lines: list[str] = []
     for line in text.replace("\r\n", "\n").split("\n"):
         end = _END.match(line)
         if end:
-            found[end[1]] = Section("\n".join(lines).strip("\n"), int(end[2]))
+            found[end[1]] = FactSection("\n".join(lines).strip("\n"), int(end[2]))
             lines = []
         else:
             lines.append(line)
     return found
 
 
-def pick(found: Mapping[str, Section], name: str) -> Section:
+def pick(found: Mapping[str, FactSection], name: str) -> FactSection:
     """A section by name; an absent one where the output lacks it."""
     return found.get(name, ABSENT)

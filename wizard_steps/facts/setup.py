@@ -11,7 +11,7 @@ from wizard_steps.facts.network import Candidate, candidates
 from wizard_steps.facts.node import NodeFacts
 
 
-class Seen(Struct, frozen=True):
+class MachineSeen(Struct, frozen=True):
     """One machine. ``problem``: why it did not answer. ``fabric_ip``: the one address that shares a
     network with all other machines, "" where there is none or a choice. ``gpus`` is None where not known."""
 
@@ -25,7 +25,7 @@ class Seen(Struct, frozen=True):
 class SetUp(Struct, frozen=True):
     """``path``: the way that the machines are ready for, "" where nothing speaks for one."""
 
-    machines: tuple[Seen, ...]
+    machines: tuple[MachineSeen, ...]
     path: str = ""
 
 
@@ -35,9 +35,9 @@ def seen(facts: Mapping[str, NodeFacts], cluster: Cluster) -> SetUp:
     choices = [[] if one.problem else candidates(one.interfaces) for one in nodes]
     shared = _shared(choices)
     machines = tuple(
-        Seen(one.problem.strip().splitlines()[0][:200] if one.problem.strip() else "no answer")
+        MachineSeen(one.problem.strip().splitlines()[0][:200] if one.problem.strip() else "no answer")
         if one.problem
-        else Seen("", _gpus(one), _only(found, shared), _about(one, cluster))
+        else MachineSeen("", _gpus(one), _only(found, shared), _about(one, cluster))
         for one, found in zip(nodes, choices, strict=True)
     )
     return SetUp(machines, _path([one for one in nodes if not one.problem]))

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from wizard_steps.facts.sections import Section
+from wizard_steps.facts.sections import FactSection
 from wizard_steps.node import engine
-from wizard_steps.node.engine import Engine
+from wizard_steps.node.engine import ContainerEngine
 from wizard_steps.node.lines import number
 
 
@@ -23,18 +23,18 @@ class Software(Struct, frozen=True):
     problem: str = ""
 
 
-class Docker(Struct, frozen=True):
+class DockerFacts(Struct, frozen=True):
     """``problem`` is why the engine or the image is not there, in its own words."""
 
     server: str = ""
-    engine: Engine = Engine()
+    engine: ContainerEngine = ContainerEngine()
     image: str = ""
     problem: str = ""
     #: A container that milepost started for this cluster is running.
     ours: bool = False
 
 
-class Process(Struct, frozen=True):
+class ServerProcess(Struct, frozen=True):
     """A Ray or vLLM process. ``kind`` is raylet, gcs_server, ray::, VLLM:: or vllm."""
 
     pid: int
@@ -71,7 +71,7 @@ class Token(Struct, frozen=True):
     mode: str = ""
 
 
-class Model(Struct, frozen=True):
+class ModelFacts(Struct, frozen=True):
     """The model on this node's disk. ``config`` is a checksum of config.json, ``kib`` the size."""
 
     present: bool = False
@@ -92,7 +92,7 @@ class Access(Struct, frozen=True):
     error: str = ""
 
 
-def parse_software(python: Section, packages: Section) -> Software:
+def parse_software(python: FactSection, packages: FactSection) -> Software:
     """``python -V`` and one ``name version`` a line."""
     version = re.search(r"^Python (\S+)", python.text, re.MULTILINE)
     found = dict(
@@ -104,7 +104,7 @@ def parse_software(python: Section, packages: Section) -> Software:
     return Software(version[1] if version else "", found, problem)
 
 
-def parse_docker(section: Section) -> Docker:
+def parse_docker(section: FactSection) -> DockerFacts:
     """``docker version``, ``info`` and ``image inspect``."""
     server = re.search(r"^(\d+\.\S+)$", section.text, re.MULTILINE)
     seen = engine.parse(section.text)
@@ -114,7 +114,7 @@ def parse_docker(section: Section) -> Docker:
         seen = replace(seen, kind="docker", runtimes=tuple(older[1].split()))
     image = re.search(r"^image (\S+)$", section.text, re.MULTILINE)
     problem = "" if server and image else _last(section.text) or "docker printed nothing"
-    return Docker(
+    return DockerFacts(
         server[1] if server else "",
         replace(seen, version=server[1] if server else seen.version),
         image[1] if image else "",
@@ -123,7 +123,7 @@ def parse_docker(section: Section) -> Docker:
     )
 
 
-def parse_ours(section: Section) -> Ours:
+def parse_ours(section: FactSection) -> Ours:
     """``pid N``, ``socket N`` and ``cluster PID NAME`` lines."""
     rows = [line.split() for line in section.lines]
 
@@ -134,10 +134,10 @@ def parse_ours(section: Section) -> Ours:
     return Ours(numbers("pid"), numbers("socket"), {number(row[1]): row[2] for row in named})
 
 
-def parse_processes(section: Section) -> list[Process]:
+def parse_processes(section: FactSection) -> list[ServerProcess]:
     """``pid user kind`` a line."""
     rows = (re.fullmatch(r"(\d+) (\S+) (\S+)", line.strip()) for line in section.lines)
-    return [Process(int(row[1]), row[2], row[3]) for row in rows if row]
+    return [ServerProcess(int(row[1]), row[2], row[3]) for row in rows if row]
 
 
 #: A listening socket: address, port and, behind queues, timers, retransmits, user and timeout, its inode.
@@ -146,7 +146,7 @@ _SOCKET = re.compile(
 )
 
 
-def parse_listeners(proc: Section, sockets: Section) -> list[Listener]:
+def parse_listeners(proc: FactSection, sockets: FactSection) -> list[Listener]:
     """Rows of ``/proc/net/tcp{,6}`` in state 0A; the program's name from ``ss -Hltnp`` when it is there."""
     programs = {
         int(row[1]): row[2]
@@ -167,7 +167,7 @@ def parse_listeners(proc: Section, sockets: Section) -> list[Listener]:
     return sorted(found.values(), key=lambda one: (one.port, one.ip))
 
 
-def parse_token(section: Section) -> Token:
+def parse_token(section: FactSection) -> Token:
     """Where Ray would take its token from and the first 12 hex digits of its SHA-256, never the token."""
     mode = re.search(r"^mode (\S+)$", section.text, re.MULTILINE)
     name = "" if mode is None or mode[1] == "unset" else mode[1]
@@ -180,7 +180,7 @@ def parse_token(section: Section) -> Token:
     return Token("unknown", "", name)
 
 
-def parse_model(section: Section) -> Model:
+def parse_model(section: FactSection) -> ModelFacts:
     """The model's folder as the script saw it; sizes in KiB."""
 
     def word(name: str) -> str:
@@ -188,7 +188,7 @@ def parse_model(section: Section) -> Model:
         return row[1].strip() if row else ""
 
     kib = word("kib")
-    return Model(
+    return ModelFacts(
         present=bool(word("folder")),
         folder=word("folder") or word("absent"),
         kib=int(kib) if kib.isdigit() else 0,

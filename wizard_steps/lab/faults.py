@@ -13,9 +13,9 @@ from msgspec.structs import replace
 
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.errors import UsageError
-from wizard_steps.lab.layout import Layout
+from wizard_steps.lab.layout import LabLayout
 
-Change = Callable[[Cluster, Layout], Cluster]
+Change = Callable[[Cluster, LabLayout], Cluster]
 
 
 class Fault(Struct, frozen=True):
@@ -29,7 +29,7 @@ class Fault(Struct, frozen=True):
 
 
 def _node(number: int, **values: object) -> Change:
-    def change(cluster: Cluster, _: Layout) -> Cluster:
+    def change(cluster: Cluster, _: LabLayout) -> Cluster:
         nodes = list(cluster.nodes)
         nodes[number] = replace(nodes[number], **values)
         return replace(cluster, nodes=tuple(nodes))
@@ -46,16 +46,16 @@ def _settle(seconds: int) -> Change:
     return lambda cluster, _: replace(cluster, ray=replace(cluster.ray, settle=seconds))
 
 
-def _hidden(cluster: Cluster, _: Layout) -> Cluster:
+def _hidden(cluster: Cluster, _: LabLayout) -> Cluster:
     flags = tuple("--num-gpus=4" if f.startswith("--num-gpus") else f for f in cluster.ray.worker_flags)
     return replace(cluster, ray=replace(cluster.ray, worker_flags=flags))
 
 
-def _same_ip(cluster: Cluster, layout: Layout) -> Cluster:
+def _same_ip(cluster: Cluster, layout: LabLayout) -> Cluster:
     return _node(1, fabric_ip=layout.nodes[0].ip)(cluster, layout)
 
 
-def _hub(cluster: Cluster, layout: Layout) -> Cluster:
+def _hub(cluster: Cluster, layout: LabLayout) -> Cluster:
     endpoint = {"HF_ENDPOINT": f"http://127.0.0.1:{layout.hub_port}"}
     return replace(cluster, env={**cluster.env, **endpoint})
 

@@ -24,7 +24,7 @@ from wizard_steps.cluster.file import Cluster, NodeEntry, Ray, Serve, Ssh, Weigh
 from wizard_steps.errors import MilepostError
 from wizard_steps.lab import faults, reaper
 from wizard_steps.lab import layout as layouts
-from wizard_steps.lab.layout import ROOT, Executor, Layout
+from wizard_steps.lab.layout import ROOT, Executor, LabLayout
 
 #: Seconds for the servers to listen; generous, for a machine that is busy.
 START_LIMIT = 60.0
@@ -44,7 +44,7 @@ class Lab:
     is gone, even by SIGKILL.
     """
 
-    def __init__(self, layout: Layout, ports: dict[str, int]) -> None:
+    def __init__(self, layout: LabLayout, ports: dict[str, int]) -> None:
         self.layout = layout
         self.id = layout.id
         self.folder = layout.path
@@ -114,7 +114,7 @@ class Lab:
         return shlex.join([*words, "-p", str(entry.port), f"{entry.user}@{entry.host}"])
 
 
-async def _end(process: Process, layout: Layout) -> None:
+async def _end(process: Process, layout: LabLayout) -> None:
     assert process.stdin is not None
     process.stdin.close()
     with contextlib.suppress(TimeoutError):
@@ -131,7 +131,7 @@ def private_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="ml-", dir=base))
 
 
-async def _spawn(layout: Layout) -> Process:
+async def _spawn(layout: LabLayout) -> Process:
     plan = layout.path / "layout.json"
     plan.write_bytes(msgspec.json.encode(layout))
     script = Path(__file__).with_name("reaper.py")
@@ -163,7 +163,7 @@ async def _ready(process: Process, folder: Path) -> dict[str, int]:
     return {str(name): int(port) for name, port in found["ports"].items()}
 
 
-def make_cluster(layout: Layout, ports: dict[str, int]) -> Cluster:
+def make_cluster(layout: LabLayout, ports: dict[str, int]) -> Cluster:
     """The cluster file of a lab whose servers listen on ``ports``."""
     head = layout.nodes[0]
     nodes = tuple(

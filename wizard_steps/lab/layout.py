@@ -41,7 +41,7 @@ class LabNode(Struct, frozen=True):
     ip: str
 
 
-class Layout(Struct, frozen=True):
+class LabLayout(Struct, frozen=True):
     """Plain values: the servers' process gets it as JSON."""
 
     id: str
@@ -132,7 +132,7 @@ def plan(
     executor: Executor = "ray",
     replicas: int = 1,
     rehearse: bool = False,
-) -> Layout:
+) -> LabLayout:
     """Choose addresses and ports nobody uses. ``real_vllm`` None: real vLLM if this Python has it.
 
     Each lab has its own 127.x.y.0/24. (127.0.0.1 itself will not do: Ray replaces it by the address of the
@@ -143,7 +143,7 @@ def plan(
     real = bool(found) if real_vllm is None else real_vllm
     net = f"127.{random.randint(16, 250)}.{random.randint(1, 250)}"
     ports = free_ports(8)
-    return Layout(
+    return LabLayout(
         id=lab_id,
         folder=str(folder),
         user=_user(),
@@ -199,7 +199,7 @@ def free_ports(count: int) -> list[int]:
     raise UsageError(f"the embedded lab finds no {count} free ports in {PORTS.start}-{PORTS.stop - 1}")
 
 
-def build(layout: Layout) -> None:
+def build(layout: LabLayout) -> None:
     """Write all but the SSH files into the lab's (private) folder."""
     path = layout.path
     (path / "lab-id").write_text(layout.id)
@@ -223,7 +223,7 @@ def build(layout: Layout) -> None:
             _command(home.parent / "bin" / "df", [sys.executable, "-I", str(source)])
 
 
-def _venv(layout: Layout) -> None:
+def _venv(layout: LabLayout) -> None:
     bin_ = layout.venv / "bin"
     bin_.mkdir(parents=True)
     for name in ("python", "python3"):

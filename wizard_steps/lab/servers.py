@@ -22,7 +22,7 @@ import msgspec
 
 from wizard_steps.lab import hub, reaper
 from wizard_steps.lab import layout as layouts
-from wizard_steps.lab.layout import LabNode, Layout, build
+from wizard_steps.lab.layout import LabLayout, LabNode, build
 from wizard_steps.lab.session import CommandSession
 
 LISTEN = "127.0.0.1"
@@ -65,7 +65,7 @@ class NodeServer(asyncssh.SSHServer):
         return True
 
 
-async def listen(layout: Layout) -> dict[str, asyncssh.SSHAcceptor]:
+async def listen(layout: LabLayout) -> dict[str, asyncssh.SSHAcceptor]:
     """Make the keys, start a server for each node, and write known_hosts."""
     key = asyncssh.generate_private_key("ssh-ed25519", comment=f"milepost {layout.id}")
     layout.identity.touch(mode=0o600)
@@ -83,7 +83,7 @@ async def listen(layout: Layout) -> dict[str, asyncssh.SSHAcceptor]:
 
 
 async def _server(
-    layout: Layout, node: LabNode, user_key: asyncssh.SSHKey, host_key: asyncssh.SSHKey
+    layout: LabLayout, node: LabNode, user_key: asyncssh.SSHKey, host_key: asyncssh.SSHKey
 ) -> asyncssh.SSHAcceptor:
     env = layout.environment(node)
     return await asyncssh.listen(
@@ -100,7 +100,7 @@ async def _server(
     )
 
 
-async def run(layout: Layout) -> None:
+async def run(layout: LabLayout) -> None:
     build(layout)
     servers = await listen(layout)
     trouble = hub.Trouble(gated=layout.fault == "gated-model", rate=layouts.HUB_RATE)
@@ -123,7 +123,7 @@ async def run(layout: Layout) -> None:
         orphaned(layout)
 
 
-def orphaned(layout: Layout) -> None:
+def orphaned(layout: LabLayout) -> None:
     """Somebody has killed the reaper: do its work by the mark, which every process of the lab carries."""
     for _ in range(20):
         left = reaper.marked(layout.id)
@@ -135,7 +135,7 @@ def orphaned(layout: Layout) -> None:
 
 
 def main(argv: list[str]) -> int:
-    asyncio.run(run(msgspec.json.decode(Path(argv[0]).read_bytes(), type=Layout)))
+    asyncio.run(run(msgspec.json.decode(Path(argv[0]).read_bytes(), type=LabLayout)))
     return 0
 
 

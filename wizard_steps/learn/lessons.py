@@ -23,7 +23,7 @@ from wizard_steps.errors import MilepostError, UsageError
 FOLDER = SNAPSHOTS / "course"
 
 
-class Question(Struct, frozen=True, forbid_unknown_fields=True):
+class QuizQuestion(Struct, frozen=True, forbid_unknown_fields=True):
     """``why`` is shown after the answer, right or wrong."""
 
     ask: str
@@ -55,7 +55,7 @@ class _File(Struct, frozen=True, forbid_unknown_fields=True):
     fault: str = ""
     exam: bool = False
     draw: int = 0
-    question: tuple[Question, ...] = ()
+    question: tuple[QuizQuestion, ...] = ()
 
 
 class Lesson(Struct, frozen=True):
@@ -71,9 +71,9 @@ class Lesson(Struct, frozen=True):
     fault: str
     exam: bool
     draw: int
-    questions: tuple[Question, ...]
+    questions: tuple[QuizQuestion, ...]
 
-    def asked(self, chance: random.Random) -> list[Question]:
+    def asked(self, chance: random.Random) -> list[QuizQuestion]:
         """The questions of one sitting: all in their order; of an exam ``draw`` at random."""
         if not self.exam:
             return list(self.questions)

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from wizard_steps.engine.step import Known, Step
 from wizard_steps.milestones.common import failure
-from wizard_steps.milestones.replies import Answer, Reply, models_of
+from wizard_steps.milestones.replies import HttpAnswer, Reply, models_of
 from wizard_steps.model import Check, Cmd, Result, Results, Round, Verdict
 from wizard_steps.node import api_key
 
@@ -136,7 +136,7 @@ def _chat(result: Result | None, known: Known) -> Check:
     check = _status("chat", result, known)
     if not check.ok or result is None:
         return check
-    answer, node = Answer(Reply(result.text)), known.server.name
+    answer, node = HttpAnswer(Reply(result.text)), known.server.name
     wanted = "a reply of at least one token"
     if answer.message is None:
         hint = "another server answers on this port: this is no chat completion of the OpenAI API"

@@ -12,7 +12,7 @@ from wizard_steps.milestones.common import failure, same_everywhere
 from wizard_steps.milestones.docker_probe import Image, Inside
 from wizard_steps.model import Check, Node, Results
 from wizard_steps.node import engine as engines
-from wizard_steps.node.engine import Engine
+from wizard_steps.node.engine import ContainerEngine
 
 #: Open files a container must be allowed. Ray raises its own limit to the hard one.
 MIN_FILES = 16384
@@ -25,9 +25,9 @@ _KEYS = ("load", "pull", "build", "send", "receive", "image", "inside")
 _NAMES = {"engine": "docker", "inside": "container"}
 
 
-def engine_of(done: Results, node: Node) -> Engine:
+def engine_of(done: Results, node: Node) -> ContainerEngine:
     result = done.get("engine", node)
-    return engines.parse(result.text) if result is not None and result.ok else Engine()
+    return engines.parse(result.text) if result is not None and result.ok else ContainerEngine()
 
 
 def node_checks(known: Known, done: Results, node: Node, suffix: str, executor: str) -> list[Check]:
@@ -141,7 +141,7 @@ def _cache(known: Known, found: Inside, node: Node) -> list[Check]:
     return checks
 
 
-def _gpus(known: Known, engine: Engine, found: Inside, node: Node) -> Check:
+def _gpus(known: Known, engine: ContainerEngine, found: Inside, node: Node) -> Check:
     """Only a look inside tells: an engine may take the flags and do nothing."""
     more = f", {node.gpus} of them used" if 0 < node.gpus < found.gpus else ""
     said = f"{found.gpus} in the container" + (more if found.gpus else f": {found.smi}")
@@ -158,7 +158,7 @@ def _gpus(known: Known, engine: Engine, found: Inside, node: Node) -> Check:
     return Check("GPUs", found.gpus >= node.gpus, said, f"at least {node.gpus}", node.name, hint_)
 
 
-def _network(engine: Engine, found: Inside, node: Node) -> list[Check]:
+def _network(engine: ContainerEngine, found: Inside, node: Node) -> list[Check]:
     """Rootless Docker's "host" network is one of its own, which other nodes do not reach."""
     if not (engine.netns and found.netns) or engine.netns == found.netns:
         return []
@@ -168,7 +168,7 @@ def _network(engine: Engine, found: Inside, node: Node) -> list[Check]:
     return [Check("network", False, text, "the host's network", node.name, tip)]
 
 
-def _cpu(engine: Engine, image: Image, node: Node) -> list[Check]:
+def _cpu(engine: ContainerEngine, image: Image, node: Node) -> list[Check]:
     if not (engine.arch and image.arch) or engine.arch == image.arch:
         return []
     tip = (

@@ -32,7 +32,7 @@ _LISTEN = (
 )
 
 
-class Port(Struct, frozen=True):
+class ExposedPort(Struct, frozen=True):
     """``danger``: what whoever reaches it can do."""
 
     number: int
@@ -40,27 +40,31 @@ class Port(Struct, frozen=True):
     danger: str = ""
 
 
-def ports(known: Known, node: Node) -> list[Port]:
+def ports(known: Known, node: Node) -> list[ExposedPort]:
     """The fixed ports of a node. Source for Ray's: its list of ports."""
     ray, serve = known.cluster.ray, known.cluster.serve
     shell = "run any code on the cluster"
-    found = [Port(serve.port, "vLLM's API")] if node == known.server else []
+    found = [ExposedPort(serve.port, "vLLM's API")] if node == known.server else []
     if placed(known).without_ray:
         return [
             *found,
             *(
-                [Port(known.cluster.master_port, "vLLM's ranks", "disturb the ranks, or run code on them")]
+                [
+                    ExposedPort(
+                        known.cluster.master_port, "vLLM's ranks", "disturb the ranks, or run code on them"
+                    )
+                ]
                 if node == known.head
                 else []
             ),
         ]
     if node == known.head:
         found += [
-            Port(ray.port, "Ray's head (GCS)", shell),
-            Port(ray.dashboard_port, "Ray's dashboard", shell),
+            ExposedPort(ray.port, "Ray's head (GCS)", shell),
+            ExposedPort(ray.dashboard_port, "Ray's dashboard", shell),
         ]
-        found += [Port(10001, "Ray's client server", shell)]
-    return [*found, Port(52365, "Ray's dashboard agent", shell)]
+        found += [ExposedPort(10001, "Ray's client server", shell)]
+    return [*found, ExposedPort(52365, "Ray's dashboard agent", shell)]
 
 
 class Exposed(Step):
@@ -169,7 +173,7 @@ def _ports(known: Known, done: Results, text: str) -> Iterator[Check]:
                 yield _danger(known, node, port, at)
 
 
-def _danger(known: Known, node: Node, port: Port, at: list[str]) -> Check:
+def _danger(known: Known, node: Node, port: ExposedPort, at: list[str]) -> Check:
     """On the open internet it is an emergency; in a private network everybody there can do it."""
     public = [address for address in at if ipaddress.ip_address(address).is_global]
     ray = port.number != known.cluster.master_port

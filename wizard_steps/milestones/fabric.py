@@ -23,7 +23,7 @@ from wizard_steps.node.place import RAY, SERVE, Service
 from wizard_steps.node.remote import Look
 
 
-class Fabric(Placed):
+class FabricStep(Placed):
     id = "fabric"
     bare: Mapping[str, str] = {"torch": "torch: planned\ncuda: 1\ngpus: 1"}
     title = "Prove the GPU network"

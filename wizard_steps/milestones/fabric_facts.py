@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from wizard_steps.engine.step import Known
 from wizard_steps.facts.netstate import Rdma, parse_mtus, parse_rdma, parse_speeds
-from wizard_steps.facts.sections import Section
+from wizard_steps.facts.sections import FactSection
 from wizard_steps.model import Cmd, Result, Results
 from wizard_steps.node.program import program
 
@@ -85,7 +85,7 @@ def links(result: Result | None) -> Links | None:
     """None where it was not asked, or could not be."""
     if result is None or not result.ok:
         return None
-    section = Section(result.text, result.code or 0)
+    section = FactSection(result.text, result.code or 0)
     lines = [line.strip() for line in result.lines[:_MOST]]
     gids = [_GID.match(line) for line in lines]
     verbs = next((line.rpartition(":")[2].strip() for line in lines if line.startswith("verbs: ")), "0")

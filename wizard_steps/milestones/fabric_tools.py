@@ -10,7 +10,7 @@ from wizard_steps.milestones.common import placed
 from wizard_steps.milestones.fabric_facts import Links, pairs_of, rate_of
 from wizard_steps.model import Check, Cmd, Node, Results, Round, Work
 from wizard_steps.node import perftest
-from wizard_steps.node.perftest import Port
+from wizard_steps.node.perftest import PerftestPort
 
 Pair = tuple[int, int]
 Found = Mapping[str, Links]
@@ -60,8 +60,8 @@ def _pair(known: Known, found: Found, pair: Pair) -> Iterator[Work]:
     rails = list(pairs_of(left, right))
     if not rails:
         return
-    mine = [Port(port.device, left.gid(port.device)) for port, _ in rails]
-    its = [Port(port.device, right.gid(port.device)) for _, port in rails]
+    mine = [PerftestPort(port.device, left.gid(port.device)) for port, _ in rails]
+    its = [PerftestPort(port.device, right.gid(port.device)) for _, port in rails]
     server: Cmd = perftest.command(_key(pair), mine, latency)
     client: Cmd = perftest.command(_key(pair), its, latency, known.ip(a))
     yield a, placed(known).trial(a, server)

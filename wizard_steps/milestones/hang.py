@@ -8,7 +8,7 @@ from wizard_steps.engine.step import Known
 from wizard_steps.milestones.common import placed
 from wizard_steps.model import Check, Results, Round
 from wizard_steps.node import ras, stalls
-from wizard_steps.node.ras import Report, Suspect
+from wizard_steps.node.ras import RasReport, Suspect
 from wizard_steps.node.stalls import Stall
 
 #: Ranks that are named.
@@ -54,7 +54,7 @@ def of_start(known: Known, done: Results) -> list[Check]:
     return checks(known, said, START)
 
 
-def _suspects(known: Known, reports: Mapping[str, Report], what: str, sure: bool) -> Iterator[Check]:
+def _suspects(known: Known, reports: Mapping[str, RasReport], what: str, sure: bool) -> Iterator[Check]:
     nodes = {known.ip(node): node.name for node in known.nodes}
     found = dict.fromkeys(one for report in reports.values() for one in report.suspects if one.sure is sure)
     ranks = {one.rank for one in found if one.rank >= 0}
@@ -111,7 +111,7 @@ def _earlier(ranks: Mapping[str, list[Stall]], what: str) -> Iterator[Check]:
                 yield Check(one.name, False, text, _WANTED, node, hint)
 
 
-def _nobody(ranks: Mapping[str, list[Stall]], reports: Mapping[str, Report], what: str) -> list[Check]:
+def _nobody(ranks: Mapping[str, list[Stall]], reports: Mapping[str, RasReport], what: str) -> list[Check]:
     """All ranks stand at the same place: it is the way between them."""
     count = sum(len(found) for found in ranks.values())
     answers = [report.said for report in reports.values() if report.answered]

@@ -81,7 +81,7 @@ def _environment(cluster: Cluster, node: Node) -> dict[str, str]:
     return {**environment(cluster, node), **dict.fromkeys(names, proxy)}
 
 
-class Install(Step):
+class InstallStep(Step):
     id = "install"
     title = "Install vLLM"
     short = "install"

@@ -8,7 +8,7 @@ from wizard_steps.engine.step import Known
 from wizard_steps.facts import netstate, script
 from wizard_steps.facts import recommend as networks
 from wizard_steps.facts.network import Candidate, parse_interfaces
-from wizard_steps.facts.recommend import Choice, Measurement, NodeNet
+from wizard_steps.facts.recommend import Measurement, NodeNet, Recommendation
 from wizard_steps.facts.sections import pick, split
 from wizard_steps.model import Cmd, Node, Option, Question, Results, Round, Work
 from wizard_steps.node import mesh
@@ -40,7 +40,7 @@ def nets(known: Known, done: Results) -> dict[str, NodeNet]:
     return found
 
 
-def choice(known: Known, done: Results) -> Choice:
+def choice(known: Known, done: Results) -> Recommendation:
     """The networks all nodes share, best first, with what was measured so far."""
     return networks.recommend(nets(known, done), list(_measured(known, done)))
 
@@ -73,7 +73,11 @@ def _measured(known: Known, done: Results) -> Iterator[Measurement]:
 
 
 def question(
-    known: Known, node: Node, found: Sequence[Candidate], best: Choice, env: Mapping[str, Mapping[str, str]]
+    known: Known,
+    node: Node,
+    found: Sequence[Candidate],
+    best: Recommendation,
+    env: Mapping[str, Mapping[str, str]],
 ) -> Question:
     """The recommended address first; each with the reason and what it would set. ``env`` by address."""
     by_ip = {o.by_node[node.name].ip: o for o in best.options if node.name in o.by_node}

@@ -120,7 +120,7 @@ def watched(known: Known, node: Node) -> Cmd:
     return Cmd("watched", text, mutates=True, timeout=end.timeout + 30, show=show, quiet=True)
 
 
-class Load(Step):
+class LoadStep(Step):
     id = "load"
     title = "Load: numbers, and all GPUs at work"
     short = "load"
@@ -284,7 +284,7 @@ def _limits(known: Known, runs: Mapping[int, Numbers]) -> Iterator[Check]:
         yield Check("tokens per second", best >= load.min_tokens_per_second, f"{best:.1f} at best", wanted)
 
 
-def _soak(known: Known, done: Results, samples: Mapping[str, Sequence[sample.Sample]]) -> Iterator[Check]:
+def _soak(known: Known, done: Results, samples: Mapping[str, Sequence[sample.NodeSample]]) -> Iterator[Check]:
     if not known.cluster.load.soak:
         return
     result = done.get("soak", WIZARD)

@@ -12,8 +12,8 @@ from msgspec import Struct
 from wizard_steps.cluster.devices import named, places, visible
 from wizard_steps.engine.step import Known
 from wizard_steps.model import Check, Node
-from wizard_steps.node.prometheus import Engine, since
-from wizard_steps.node.sample import Gpu, Sample
+from wizard_steps.node.prometheus import EngineMetrics, since
+from wizard_steps.node.sample import GpuSample, NodeSample
 
 #: Per cent of use, at least once, from which a GPU has worked. An idle one shows 0.
 WORKED = 5.0
@@ -21,7 +21,7 @@ WORKED = 5.0
 _GREW, _GREW_HOST = 0.02, 4096.0
 
 
-class Card(Struct, frozen=True):
+class UsedCard(Struct, frozen=True):
     """What one GPU showed over all samples. ``use`` is its highest; None where it never said."""
 
     index: int
@@ -38,18 +38,18 @@ class Card(Struct, frozen=True):
         return self.use is not None and self.use >= WORKED
 
 
-def cards(samples: Sequence[Sample]) -> list[Card]:
+def cards(samples: Sequence[NodeSample]) -> list[UsedCard]:
     """The GPUs of one node, in nvidia-smi's order."""
-    seen: dict[int, list[Gpu]] = {}
+    seen: dict[int, list[GpuSample]] = {}
     for sample in samples:
         for gpu in sample.gpus:
             seen.setdefault(gpu.index, []).append(gpu)
     return [_card(seen[index]) for index in sorted(seen)]
 
 
-def _card(of: Sequence[Gpu]) -> Card:
+def _card(of: Sequence[GpuSample]) -> UsedCard:
     memory = [gpu.used for gpu in of if gpu.used is not None]
-    return Card(
+    return UsedCard(
         of[0].index,
         of[0].uuid,
         _most(gpu.use for gpu in of),
@@ -65,7 +65,7 @@ def _most(values: Iterator[float | None]) -> float | None:
     return max((value for value in values if value is not None), default=None)
 
 
-def ours(known: Known, node: Node, found: Sequence[Card]) -> tuple[list[Card], bool]:
+def ours(known: Known, node: Node, found: Sequence[UsedCard]) -> tuple[list[UsedCard], bool]:
     """The GPUs of a node that the cluster uses, and whether it is known which they are."""
     chosen = visible(known.cluster, node, known.devices(node))
     if named(chosen):
@@ -73,7 +73,7 @@ def ours(known: Known, node: Node, found: Sequence[Card]) -> tuple[list[Card], b
     return list(found), len(found) <= node.gpus
 
 
-def checks(known: Known, samples: Mapping[str, Sequence[Sample]]) -> list[Check]:
+def checks(known: Known, samples: Mapping[str, Sequence[NodeSample]]) -> list[Check]:
     """Every node with GPUs, then the engines."""
     nodes = [node for node in known.nodes if node.gpus]
     spare = max(0, known.cluster.total_gpus - known.cluster.serve.total_ranks)
@@ -85,7 +85,7 @@ def checks(known: Known, samples: Mapping[str, Sequence[Sample]]) -> list[Check]
     return [*found, *_clocks(samples), *_engines(known, samples.get(known.server.name, ()))]
 
 
-def _node(known: Known, node: Node, of: Sequence[Sample], spare: int) -> tuple[Check, int]:
+def _node(known: Known, node: Node, of: Sequence[NodeSample], spare: int) -> tuple[Check, int]:
     """The check of a node, and how many of its GPUs may be idle because no rank is for them."""
     wanted = f"all {node.gpus} GPUs work" if node.gpus > 1 else "the GPU works"
     found = cards(of)
@@ -120,7 +120,7 @@ def _node(known: Known, node: Node, of: Sequence[Sample], spare: int) -> tuple[C
     return Check("GPU use", False, said, wanted, node.name, hint), 0
 
 
-def _shown(of: Sequence[Card]) -> str:
+def _shown(of: Sequence[UsedCard]) -> str:
     """The highest of each value that was seen, from the least busy GPU to the busiest."""
     parts = [f"GPU {', '.join(str(card.index) for card in of)}", _range([c.use for c in of], "%")]
     parts += [_range([c.power for c in of], "W"), _range([c.temperature for c in of], "°C")]
@@ -134,7 +134,7 @@ def _range(values: Sequence[float | None], unit: str) -> str:
     return f"{known[0]} {unit}" if known[0] == known[-1] else f"{known[0]} to {known[-1]} {unit}"
 
 
-def _clocks(samples: Mapping[str, Sequence[Sample]]) -> Iterator[Check]:
+def _clocks(samples: Mapping[str, Sequence[NodeSample]]) -> Iterator[Check]:
     for name, of in samples.items():
         slow = [f"GPU {card.index}: {', '.join(card.slowed)}" for card in cards(of) if card.slowed]
         if slow:
@@ -142,7 +142,7 @@ def _clocks(samples: Mapping[str, Sequence[Sample]]) -> Iterator[Check]:
             yield Check("clocks", True, "; ".join(slow), "no slowdown", name, hint, warning=True)
 
 
-def _engines(known: Known, of: Sequence[Sample]) -> list[Check]:
+def _engines(known: Known, of: Sequence[NodeSample]) -> list[Check]:
     """One check an engine: how many tokens it made while the load ran."""
     node, pages = known.server.name, [sample for sample in of if sample.api]
     if len(pages) < 2:
@@ -157,7 +157,7 @@ def _engines(known: Known, of: Sequence[Sample]) -> list[Check]:
     return found
 
 
-def _engine(did: Engine, seen: Sequence[Engine], node: str) -> Check:
+def _engine(did: EngineMetrics, seen: Sequence[EngineMetrics], node: str) -> Check:
     name, wanted = f"engine {did.name}", "tokens from every engine"
     if did.generated_tokens <= 0:
         hint = "requests do not reach it: look at the load balancing of the data-parallel ranks"
@@ -172,7 +172,7 @@ def _engine(did: Engine, seen: Sequence[Engine], node: str) -> Check:
     return Check(name, True, ", ".join(parts), wanted, node, hint if many else "", warning=many)
 
 
-def growth(samples: Mapping[str, Sequence[Sample]]) -> Iterator[Check]:
+def growth(samples: Mapping[str, Sequence[NodeSample]]) -> Iterator[Check]:
     """Memory that a soak did not give back. Never shuts the gate: a cache that fills looks the same."""
     for name, of in samples.items():
         for card in cards(of):

@@ -14,7 +14,7 @@ from wizard_steps.facts import script
 from wizard_steps.facts.boxes import topology_of
 from wizard_steps.facts.finding import Finding
 from wizard_steps.facts.judge import judge
-from wizard_steps.facts.node import Answer, NodeFacts, parse_node
+from wizard_steps.facts.node import NodeAnswer, NodeFacts, parse_node
 from wizard_steps.facts.rules_software import is_ours
 from wizard_steps.facts.sections import split
 from wizard_steps.milestones.common import check_of, everywhere
@@ -78,13 +78,13 @@ def _facts(done: Results, node: Node) -> NodeFacts:
     return parse_node(answers)
 
 
-def _answer(result: Result, zero: float | None) -> Answer:
+def _answer(result: Result, zero: float | None) -> NodeAnswer:
     problem = ""
     if result.reason not in ("exit", "stopped"):
         last = next((line for line in reversed(result.lines) if line.strip()), "")
         problem = last or {"timeout": "no answer within its limit"}.get(result.reason, result.reason)
     base = zero or 0.0
-    return Answer(result.text, problem, base + result.started, base + result.ended)
+    return NodeAnswer(result.text, problem, base + result.started, base + result.ended)
 
 
 def _epoch(wizard: Result | None) -> float | None:

@@ -116,7 +116,7 @@ def _words(value: Any, depth: int = 3) -> str:
     return ""
 
 
-class Answer:
+class HttpAnswer:
     """A chat completion: what came back, wherever the server put it.
 
     ``tokens`` is None where the server does not count. ``text`` is the answer or, without one, the reasoning.

@@ -13,7 +13,7 @@ from wizard_steps.node.place import SERVE
 _LOGS = ("log", "mp-log", "joined")
 
 
-class Serve(Placed):
+class ServeStep(Placed):
     """Over Ray on the head, or a rank on every node without Ray."""
 
     id = "serve"

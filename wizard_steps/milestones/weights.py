@@ -28,7 +28,7 @@ _BARE = (
 )
 
 
-class Weights(Placed):
+class WeightsStep(Placed):
     id = "weights"
     title = "The model on every node"
     short = "weights"

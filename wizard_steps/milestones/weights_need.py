@@ -15,7 +15,7 @@ from wizard_steps.facts.needs import older
 from wizard_steps.milestones.common import failure, placed
 from wizard_steps.model import Check, Node, Results
 from wizard_steps.node import weights
-from wizard_steps.node.weights import Listed, Seen, Source
+from wizard_steps.node.weights import ListedFile, WeightsSeen, WeightsSource
 
 #: File systems that several machines may have in common.
 NETWORK = frozenset(
@@ -45,11 +45,11 @@ def flag(known: Known, name: str) -> str:
     return next((f.value for f in parse(known.cluster.serve.extra_flags) if f.name == f"--{name}"), "")
 
 
-def source(known: Known, done: Results) -> Source:
+def source(known: Known, done: Results) -> WeightsSource:
     serve = known.cluster.serve
     if is_path(serve.model):
-        return Source(folder=serve.model, local=True)
-    return Source(
+        return WeightsSource(folder=serve.model, local=True)
+    return WeightsSource(
         repo=serve.model,
         revision=flag(known, "revision") or "main",
         consolidated=flag(known, "load-format") == "mistral" or not older(serve.vllm_version, _MISTRAL),
@@ -80,10 +80,10 @@ def loading(known: Known) -> tuple[Node, ...]:
     return (known.server, *others)
 
 
-_SEEN: WeakKeyDictionary[Results, tuple[Known, dict[str, Seen]]] = WeakKeyDictionary()
+_SEEN: WeakKeyDictionary[Results, tuple[Known, dict[str, WeightsSeen]]] = WeakKeyDictionary()
 
 
-def seen(known: Known, done: Results) -> dict[str, Seen]:
+def seen(known: Known, done: Results) -> dict[str, WeightsSeen]:
     """By node, where a look could be read. Asked for once a node by each question below: read once."""
     kept = _SEEN.get(done)
     if kept is not None and kept[0] is known:
@@ -94,7 +94,7 @@ def seen(known: Known, done: Results) -> dict[str, Seen]:
     return views
 
 
-def listed(done: Results) -> Listed | None:
+def listed(done: Results) -> ListedFile | None:
     return next((one for r in done.of("hub").values() if (one := weights.listed(r)) is not None), None)
 
 
@@ -117,7 +117,7 @@ def wanted(known: Known, done: Results) -> Mapping[str, int]:
 def missing(known: Known, done: Results, node: Node) -> Missing:
     """What has to come onto a node. Files that are there and not verified have not to come."""
     want, hub = wanted(known, done), listed(done)
-    view = seen(known, done).get(node.name) or Seen()
+    view = seen(known, done).get(node.name) or WeightsSeen()
     files = view.files if hub is None or not source(known, done).repo or view.commit == hub.commit else {}
     names = tuple(name for name, size in want.items() if files.get(name, (-1, ""))[0] != size)
     size = sum(want[name] for name in names)

@@ -10,8 +10,8 @@ import msgspec
 from msgspec import Struct, field
 
 from wizard_steps.cluster.file import Cluster
-from wizard_steps.node.prometheus import Engine, since
-from wizard_steps.node.sample import Sample
+from wizard_steps.node.prometheus import EngineMetrics, since
+from wizard_steps.node.sample import NodeSample
 
 #: Lines of the log that are kept.
 LINES = 2000
@@ -40,10 +40,10 @@ class NodeNow(Struct):
 
     name: str
     wanted: int
-    sample: Sample | None = None
+    sample: NodeSample | None = None
     seen: float | None = None
     problem: str = "no answer yet"
-    previous: Sample | None = None
+    previous: NodeSample | None = None
 
     def is_old(self, now: float) -> bool:
         return self.seen is None or now - self.seen > OLD
@@ -62,7 +62,7 @@ class Board(Struct):
     #: Counts up with each change, for those who draw it.
     version: int = 0
 
-    def take(self, node: str, sample: Sample, now: float) -> None:
+    def take(self, node: str, sample: NodeSample, now: float) -> None:
         """A sample of a node came at ``now`` (seconds of our own clock)."""
         it = self.nodes[node]
         it.previous, it.sample, it.seen, it.problem = it.sample, sample, now, sample.trouble
@@ -109,14 +109,14 @@ def new(cluster: Cluster) -> Board:
     return Board(f"{cluster.name}: {cluster.serve.name}", cluster.server.name, cluster.simulated, nodes)
 
 
-def rates(previous: Sample | None, sample: Sample) -> tuple[Rate, ...]:
+def rates(previous: NodeSample | None, sample: NodeSample) -> tuple[Rate, ...]:
     """What each engine does; speeds need two samples."""
     before = {engine.name: engine for engine in previous.engines} if previous is not None else {}
     seconds = sample.at - previous.at if previous is not None else 0.0
     return tuple(_rate(before.get(engine.name), engine, seconds) for engine in sample.engines)
 
 
-def _rate(then: Engine | None, now: Engine, seconds: float) -> Rate:
+def _rate(then: EngineMetrics | None, now: EngineMetrics, seconds: float) -> Rate:
     base = Rate(now.name, now.running, now.waiting, now.kv_use, now.preemptions)
     if then is None or seconds <= 0:
         return base

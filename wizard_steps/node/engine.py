@@ -24,7 +24,7 @@ _TOOLKIT = "install nvidia-container-toolkit, `sudo nvidia-ctk runtime configure
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64", "amd64": "amd64"}
 
 
-class Engine(Struct, frozen=True):
+class ContainerEngine(Struct, frozen=True):
     """``kind``: docker, podman or "" where it did not tell. ``cdi``, ``hook``: the file that was found."""
 
     kind: str = ""
@@ -51,7 +51,7 @@ class Engine(Struct, frozen=True):
         return Given(self.rdma > 0, self.log_driver in _ROTATING)
 
 
-class Way(Struct, frozen=True):
+class GpuWay(Struct, frozen=True):
     """How containers get their GPUs; ``sure`` is False where only a container can tell."""
 
     text: str
@@ -64,11 +64,11 @@ def script(cluster: Cluster) -> str:
     return f'engine() {{ {docker(cluster)} "$@"; }}\n{program("engine.sh")}'
 
 
-def parse(text: str) -> Engine:
+def parse(text: str) -> ContainerEngine:
     """Reads what ``script`` printed, and the engine's version where ``--version`` was asked before it."""
     found = fields(text)
     version = re.search(r"\b(?:podman|docker)\s+version\s+(\d[\w.+-]{0,30})", text, re.IGNORECASE)
-    return Engine(
+    return ContainerEngine(
         found.get("kind", ""),
         version[1].rstrip(",.") if version else "",
         found.get("rootless") == "yes",
@@ -83,36 +83,36 @@ def parse(text: str) -> Engine:
     )
 
 
-def gpu_way(engine: Engine, flags: Sequence[str]) -> Way:
+def gpu_way(engine: ContainerEngine, flags: Sequence[str]) -> GpuWay:
     """By which way ``flags`` (docker.gpu_flags) reach the GPUs on this engine, or what is missing for it."""
     if any("nvidia.com/gpu" in flag for flag in flags):
         if engine.cdi:
-            return Way(f"CDI ({engine.cdi})")
-        return Way("no CDI specification names nvidia.com/gpu", _SPEC, sure=False)
+            return GpuWay(f"CDI ({engine.cdi})")
+        return GpuWay("no CDI specification names nvidia.com/gpu", _SPEC, sure=False)
     if not any(flag.startswith("--gpus") for flag in flags):
-        return Way(
+        return GpuWay(
             f"by docker.gpu_flags ({' '.join(flags)})" if flags else "no flag asks for GPUs", sure=False
         )
     if not engine.kind:
-        return Way(
+        return GpuWay(
             "the engine did not say how", f"{_TOOLKIT}; podman 4 ignores --gpus: set {_DEVICE}", sure=False
         )
     if engine.kind == "podman":
         if _major(engine) >= 5 and engine.cdi:
-            return Way(f"CDI ({engine.cdi})")
+            return GpuWay(f"CDI ({engine.cdi})")
         if _major(engine) >= 5:
-            return Way("no CDI specification, which podman needs for --gpus", _SPEC, sure=False)
+            return GpuWay("no CDI specification, which podman needs for --gpus", _SPEC, sure=False)
         hint = f"set {_DEVICE}" + ("" if engine.cdi else f", after {_SPEC}")
-        return Way(f"podman {engine.version} ignores --gpus", hint, sure=False)
+        return GpuWay(f"podman {engine.version} ignores --gpus", hint, sure=False)
     if any("nvidia" in name for name in engine.runtimes):
-        return Way("the NVIDIA runtime")
+        return GpuWay("the NVIDIA runtime")
     if engine.hook:
-        return Way(f"the NVIDIA hook ({engine.hook})")
+        return GpuWay(f"the NVIDIA hook ({engine.hook})")
     if engine.cdi:
         hint = f"older Docker takes CDI devices by name only: {_DEVICE}"
-        return Way(f"CDI alone ({engine.cdi})", hint, sure=False)
-    return Way("names no NVIDIA runtime, hook or CDI device", _TOOLKIT, sure=False)
+        return GpuWay(f"CDI alone ({engine.cdi})", hint, sure=False)
+    return GpuWay("names no NVIDIA runtime, hook or CDI device", _TOOLKIT, sure=False)
 
 
-def _major(engine: Engine) -> int:
+def _major(engine: ContainerEngine) -> int:
     return number(engine.version.partition(".")[0])

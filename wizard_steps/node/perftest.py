@@ -35,14 +35,14 @@ _NCCL = re.compile(
 _WRONG = re.compile(r"# ?Out of bounds values\s{0,30}: (\d{1,15}) (\w{2,8})")
 
 
-class Port(Struct, frozen=True):
+class PerftestPort(Struct, frozen=True):
     """One side of a rail. ``gid``: its index of a RoCE port, -1 for InfiniBand."""
 
     device: str
     gid: int = -1
 
 
-class Rate(Struct, frozen=True):
+class PerftestRate(Struct, frozen=True):
     """What a rail did: ``gbit`` in Gbit/s, ``usec`` of a typical small message; 0.0: not measured."""
 
     device: str
@@ -51,7 +51,7 @@ class Rate(Struct, frozen=True):
     problem: str = ""
 
 
-class Inside(Struct, frozen=True):
+class InsideReport(Struct, frozen=True):
     """all_reduce_perf of one node: its best bus bandwidth in GB/s, and how many values were wrong."""
 
     gbytes: float = 0.0
@@ -59,7 +59,7 @@ class Inside(Struct, frozen=True):
     problem: str = ""
 
 
-def command(key: str, ports: Sequence[Port], latency: bool, server: str = "", show: str = "") -> Cmd:
+def command(key: str, ports: Sequence[PerftestPort], latency: bool, server: str = "", show: str = "") -> Cmd:
     """One side of ib_write_bw over each port; with ``server``, an address, the side that connects."""
     lines = [_RUN]
     for place, port in enumerate(ports[:RAILS]):
@@ -86,15 +86,15 @@ _RUN = f"""t() {{
 }}"""
 
 
-def read(text: str) -> list[Rate]:
+def read(text: str) -> list[PerftestRate]:
     """What ``command`` printed, by rail; any text ends in a list."""
-    found: list[Rate] = []
+    found: list[PerftestRate] = []
     unit = latency = 0.0
     column = 3
     for raw in text.splitlines()[:4000]:
         line = plain(raw).strip()
         if line.startswith("rail "):
-            found.append(Rate(line[5:69].strip()))
+            found.append(PerftestRate(line[5:69].strip()))
             unit = latency = 0.0
         elif line.startswith("#bytes"):
             name = re.search(r"BW average\[(\w{1,4}/sec)\]", line)
@@ -104,11 +104,11 @@ def read(text: str) -> list[Rate]:
             numbers = row[3].split()
             one = found[-1]
             if unit and len(numbers) >= 2:
-                found[-1] = Rate(one.device, round(_float(numbers[1]) * unit, 2), one.usec)
+                found[-1] = PerftestRate(one.device, round(_float(numbers[1]) * unit, 2), one.usec)
             elif latency and len(numbers) > column - 2:
-                found[-1] = Rate(one.device, one.gbit, _float(numbers[column - 2]))
+                found[-1] = PerftestRate(one.device, one.gbit, _float(numbers[column - 2]))
         elif found and not found[-1].problem and not found[-1].gbit and _BAD.search(line):
-            found[-1] = Rate(found[-1].device, problem=line[:160])
+            found[-1] = PerftestRate(found[-1].device, problem=line[:160])
     return found
 
 
@@ -119,7 +119,7 @@ def inside(path: str, gpus: int, env: Mapping[str, str]) -> Cmd:
     return Cmd("nccltests", text, timeout=75, show=f"{words}")
 
 
-def read_inside(text: str) -> Inside:
+def read_inside(text: str) -> InsideReport:
     """What ``inside`` printed; any text ends in a value."""
     best, wrong, problem = 0.0, 0, ""
     for raw in text.splitlines()[:4000]:
@@ -130,7 +130,7 @@ def read_inside(text: str) -> Inside:
             wrong = max(wrong, int(said[1]))
         elif not problem and (_BAD.search(line) or "Test NCCL failure" in line):
             problem = line[:160]
-    return Inside(best, wrong, "" if best else problem or "no result")
+    return InsideReport(best, wrong, "" if best else problem or "no result")
 
 
 def _float(text: str) -> float:

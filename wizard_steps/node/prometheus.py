@@ -65,7 +65,7 @@ def _number(word: str) -> float | None:
         return None
 
 
-class Engine(Struct, frozen=True):
+class EngineMetrics(Struct, frozen=True):
     """One engine of vLLM (one of its data-parallel ranks). Totals count since it started.
 
     ``kv_use``: share of the KV cache in use, 0 to 1; None where the server does not say.
@@ -116,7 +116,7 @@ class _Sums(Struct):
         self.values[name][of] = self.values[name].get(of, 0.0) + value
 
 
-def engines(page: str | Iterable[Sample]) -> dict[str, Engine]:
+def engines(page: str | Iterable[Sample]) -> dict[str, EngineMetrics]:
     """vLLM's engines on a page, by name, in their order; empty where it is not vLLM's."""
     sums = _Sums()
     for one in samples(page) if isinstance(page, str) else page:
@@ -131,14 +131,14 @@ def engines(page: str | Iterable[Sample]) -> dict[str, Engine]:
             name = one.labels.get("engine", ONLY)[:32]
             sums.values.setdefault(name, {})
             sums.add(name, of, one.value)
-    return {name: Engine(name, **sums.values[name]) for name in sorted(sums.values, key=_order)}
+    return {name: EngineMetrics(name, **sums.values[name]) for name in sorted(sums.values, key=_order)}
 
 
 def _order(name: str) -> tuple[int, str]:
     return (int(name), "") if name.isascii() and name.isdigit() else (1 << 40, name)
 
 
-def since(then: Engine | None, now: Engine) -> Engine:
+def since(then: EngineMetrics | None, now: EngineMetrics) -> EngineMetrics:
     """What an engine did between two pages: its totals are differences, what it holds now stays.
 
     A total that became smaller belongs to an engine that was started anew: it counts from zero.
@@ -149,4 +149,4 @@ def since(then: Engine | None, now: Engine) -> Engine:
              "first_token_seconds", "first_tokens", "step_seconds", "steps")  # fmt: skip
     anew = any(getattr(now, name) < getattr(then, name) for name in names)
     changed = {n: getattr(now, n) - (0.0 if anew else getattr(then, n)) for n in names}
-    return Engine(now.name, now.running, now.waiting, now.kv_use, **changed)
+    return EngineMetrics(now.name, now.running, now.waiting, now.kv_use, **changed)

@@ -62,7 +62,7 @@ class Suspect(Struct, frozen=True):
         return f"{self.name} on {node}{f' ({about})' if about else ''} {self.why}"
 
 
-class Report(Struct, frozen=True):
+class RasReport(Struct, frozen=True):
     """``answered``: RAS was there. ``said``: why not, or its summary of the communicators."""
 
     answered: bool
@@ -121,15 +121,15 @@ def lines_of(text: str) -> list[str]:
     return lines[starts[-1] :] if starts else lines
 
 
-def report(text: str) -> Report:
+def report(text: str) -> RasReport:
     """Reads what ``status`` printed; any text ends in a report."""
     lines = lines_of(text)
     if not any("ommunicators..." in line or line.startswith("NCCL version") for line in lines):
         last = next((line for line in reversed(lines) if line), "no answer")
-        return Report(False, last[:160])
+        return RasReport(False, last[:160])
     tables = [row for line in lines if (row := _TABLE.match(line))]
     said = ", ".join(dict.fromkeys(f"{row[1]} {row[2]}" for row in tables)) or "no communicator yet"
-    return Report(True, said, tuple(_ordered(_suspects(lines)))[:_MOST])
+    return RasReport(True, said, tuple(_ordered(_suspects(lines)))[:_MOST])
 
 
 def _ordered(found: Sequence[Suspect]) -> list[Suspect]:

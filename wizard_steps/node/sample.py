@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from msgspec import Struct
 
 from wizard_steps.node.lines import plain
-from wizard_steps.node.prometheus import WANTED, Engine, engines
+from wizard_steps.node.prometheus import WANTED, EngineMetrics, engines
 
 #: What is asked of each GPU. The reasons for lower clocks have two names, and old drivers know neither.
 _FIELDS = "index,uuid,utilization.gpu,memory.used,memory.total,power.draw,temperature.gpu,clocks.sm"
@@ -26,7 +26,7 @@ SLOWED = {0x8: "hardware slowdown", 0x20: "too hot (software)", 0x40: "too hot",
 MOST = 1 << 24
 
 
-class Gpu(Struct, frozen=True):
+class GpuSample(Struct, frozen=True):
     """Per cent, MiB, watts, degrees Celsius, MHz; None where the card does not say."""
 
     index: int
@@ -45,13 +45,13 @@ class Gpu(Struct, frozen=True):
         return tuple(words for bit, words in SLOWED.items() if self.reasons & bit)
 
 
-class Sample(Struct, frozen=True):
+class NodeSample(Struct, frozen=True):
     """``at``: seconds since 1970 on the node's own clock. ``trouble``: what nvidia-smi said instead of GPUs.
     ``available``: memory of the machine in MiB. ``api``: whether /metrics gave anything."""
 
     at: float
-    gpus: tuple[Gpu, ...] = ()
-    engines: tuple[Engine, ...] = ()
+    gpus: tuple[GpuSample, ...] = ()
+    engines: tuple[EngineMetrics, ...] = ()
     available: float | None = None
     trouble: str = ""
 
@@ -87,7 +87,7 @@ def again(url: str, every: float, limit: float) -> str:
     )
 
 
-def read(text: str) -> list[Sample]:
+def read(text: str) -> list[NodeSample]:
     """The samples of an output, oldest first; what is none is passed over."""
     found: list[list[str]] = []
     for line in text[:MOST].splitlines():
@@ -98,7 +98,7 @@ def read(text: str) -> list[Sample]:
     return [one for lines in found if (one := _sample(lines)) is not None]
 
 
-def _sample(lines: Sequence[str]) -> Sample | None:
+def _sample(lines: Sequence[str]) -> NodeSample | None:
     at = _number(lines[0].removeprefix("at "))
     if at is None:
         return None
@@ -108,17 +108,21 @@ def _sample(lines: Sequence[str]) -> Sample | None:
     kib = _number(memory)
     page = "\n".join(line.removeprefix("api ") for line in lines if line.startswith("api "))
     trouble = "" if gpus else plain(next(iter(said), ""))[:200]
-    return Sample(at, gpus, tuple(engines(page).values()), kib / 1024 if kib is not None else None, trouble)
+    return NodeSample(
+        at, gpus, tuple(engines(page).values()), kib / 1024 if kib is not None else None, trouble
+    )
 
 
-def _gpus(lines: Sequence[str]) -> Iterator[Gpu]:
+def _gpus(lines: Sequence[str]) -> Iterator[GpuSample]:
     for line in lines:
         cells = [cell.strip() for cell in line.split(",")]
         if len(cells) not in (8, 9) or not re.fullmatch(r"\d{1,4}", cells[0], re.ASCII):
             continue
         use, used, total, power, temperature, clock = (_number(cell) for cell in cells[2:8])
         reasons = _bits(cells[8] if len(cells) == 9 else "")
-        yield Gpu(int(cells[0]), plain(cells[1])[:64], use, used, total, power, temperature, clock, reasons)
+        yield GpuSample(
+            int(cells[0]), plain(cells[1])[:64], use, used, total, power, temperature, clock, reasons
+        )
 
 
 def _bits(cell: str) -> int:

@@ -46,7 +46,7 @@ _NEEDS = {
 }
 
 
-class Source(Struct, frozen=True):
+class WeightsSource(Struct, frozen=True):
     """What is to be had: a model of the hub at a revision, or a folder. ``local``: the hub is not asked."""
 
     repo: str = ""
@@ -56,7 +56,7 @@ class Source(Struct, frozen=True):
     local: bool = False
 
 
-class Seen(Struct, frozen=True):
+class WeightsSeen(Struct, frozen=True):
     """What one node has. ``files``: name -> (bytes, SHA-256 where it is verified). ``inodes`` -1: not known.
 
     ``parts``: bytes of a copy that was cut off and goes on; ``source``: where the disk's files really are.
@@ -79,7 +79,7 @@ class Seen(Struct, frozen=True):
         return sum(size for size, _ in self.files.values())
 
 
-class Listed(Struct, frozen=True):
+class ListedFile(Struct, frozen=True):
     """What the hub has: bytes by name. ``rate``: bytes per second that the node gets; 0: not measured."""
 
     commit: str
@@ -98,19 +98,19 @@ def program(name: str) -> tuple[str, str]:
     return _BOOT, json.dumps(texts, separators=(",", ":"))
 
 
-def look(cluster: Cluster, place: Place, node: Node, source: Source) -> Cmd:
+def look(cluster: Cluster, place: Place, node: Node, source: WeightsSource) -> Cmd:
     what = source.folder or source.repo
     shown = f"(which files of {what} are here, which are verified, and how much room is there?)"
     return _command(cluster, place, node, "weights_look", source, Cmd("disk", "", timeout=LOOK, show=shown))
 
 
-def resolve(cluster: Cluster, place: Place, node: Node, source: Source) -> Cmd:
+def resolve(cluster: Cluster, place: Place, node: Node, source: WeightsSource) -> Cmd:
     shown = f"(what is {source.repo} at {source.revision}, and how fast is the line? asks the hub)"
     cmd = Cmd("hub", "", timeout=ASK, show=shown, secrets=("HF_TOKEN",))
     return _command(cluster, place, node, "weights_hub", source, cmd)
 
 
-def _command(cluster: Cluster, place: Place, node: Node, name: str, source: Source, cmd: Cmd) -> Cmd:
+def _command(cluster: Cluster, place: Place, node: Node, name: str, source: WeightsSource, cmd: Cmd) -> Cmd:
     exports = "".join(f"export {k}={shlex.quote(v)}\n" for k, v in environment(cluster, node).items())
     boot, texts = program(name)
     words = remote.command(["-I", "-c", boot, texts, _spec(source)])
@@ -118,12 +118,12 @@ def _command(cluster: Cluster, place: Place, node: Node, name: str, source: Sour
     return place.run(node, replace(cmd, text=text))
 
 
-def _spec(source: Source, more: Mapping[str, Any] | None = None) -> str:
+def _spec(source: WeightsSource, more: Mapping[str, Any] | None = None) -> str:
     return json.dumps({**to_builtins(source), **(more or {})})
 
 
 def service(
-    cluster: Cluster, place: Place, node: Node, role: str, source: Source, more: Mapping[str, Any]
+    cluster: Cluster, place: Place, node: Node, role: str, source: WeightsSource, more: Mapping[str, Any]
 ) -> Service:
     """The fetch, or the share of a node, as something that outlives the wizard."""
     boot, texts = program({FETCH: "weights_fetch", SHARE: "weights_share"}[role])
@@ -132,12 +132,12 @@ def service(
     return Service(node, role, port, argv, environment(cluster, node))
 
 
-def seen(result: Result | None) -> Seen | None:
+def seen(result: Result | None) -> WeightsSeen | None:
     """None where the look said nothing that can be read."""
     data = _data(result)
     try:
         files = {str(k): (int(v[0]), str(v[1])) for k, v in data["files"].items()}
-        return Seen(
+        return WeightsSeen(
             folder=str(data["folder"]),
             commit=str(data["commit"]),
             files=files,
@@ -154,12 +154,12 @@ def seen(result: Result | None) -> Seen | None:
         return None
 
 
-def listed(result: Result | None) -> Listed | None:
+def listed(result: Result | None) -> ListedFile | None:
     """None where the hub's answer cannot be read."""
     data = _data(result)
     try:
         files = {str(name): int(size) for name, size in data["files"].items()}
-        return Listed(str(data["commit"]), files, int(data["rate"]), str(data["endpoint"]))
+        return ListedFile(str(data["commit"]), files, int(data["rate"]), str(data["endpoint"]))
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         return None
 

@@ -48,7 +48,7 @@ def _block(data: bytes, level: int) -> bytes:
     return head + body + _TAIL.pack(zlib.crc32(data), len(data))
 
 
-class Reader:
+class BgzfReader:
     """Random access to a BGZF file. Raises Damaged; keeps no file open."""
 
     def __init__(self, file: BinaryIO) -> None:

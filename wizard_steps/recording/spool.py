@@ -68,7 +68,7 @@ class DiskSpool:
         self.folder = folder
         self._open: dict[str, BinaryIO] = {}
         self._sizes: dict[str, int] = {}
-        self._packed: dict[str, bgzf.Reader] = {}
+        self._packed: dict[str, bgzf.BgzfReader] = {}
 
     def append(self, name: str, data: bytes) -> tuple[int, int]:
         try:
@@ -120,7 +120,7 @@ class DiskSpool:
             with intake.open_plain(Path(name), place) as file:
                 reader = self._packed.get(name)
                 if reader is None:
-                    reader = self._packed[name] = bgzf.Reader(file)
+                    reader = self._packed[name] = bgzf.BgzfReader(file)
                 return reader.read(file, start, reader.size if end is None else end)
         except FileNotFoundError:
             return b""

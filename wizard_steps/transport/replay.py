@@ -32,7 +32,7 @@ class EndOfRecording(Exception):
     """The recorded walk was interrupted here: nothing more is known."""
 
 
-class Difference(Struct, frozen=True):
+class ReplayDifference(Struct, frozen=True):
     """How a command of today differs from the recorded one. ``then`` and ``now`` are what a person sees."""
 
     level: Level
@@ -91,7 +91,7 @@ class Replay:
         self._at = ("", 0)
         self._cut = _cut(events)
         self._redactor = Redactor()
-        self.differences: list[Difference] = []
+        self.differences: list[ReplayDifference] = []
 
     def at(self, step: str, attempt: int) -> None:
         """The commands that follow belong to this attempt at this step."""
@@ -129,21 +129,25 @@ class Replay:
         if number >= len(known):
             if self._at == self._cut:
                 raise EndOfRecording
-            self.differences.append(Difference("unrecorded", step, attempt, node.name, cmd.key, now=seen))
+            self.differences.append(
+                ReplayDifference("unrecorded", step, attempt, node.name, cmd.key, now=seen)
+            )
             return None
         use = known[number]
         if use.seen != seen or use.started.text != text:
             level: Level = "helper" if use.seen == seen else "visible"
-            self.differences.append(Difference(level, step, attempt, node.name, cmd.key, use.seen, seen))
+            self.differences.append(
+                ReplayDifference(level, step, attempt, node.name, cmd.key, use.seen, seen)
+            )
         return use
 
-    def unused(self, judged: Iterable[tuple[str, int]]) -> Iterable[Difference]:
+    def unused(self, judged: Iterable[tuple[str, int]]) -> Iterable[ReplayDifference]:
         """Recorded commands of these (step, attempt) that were not run once."""
         wanted = set(judged)
         for key, known in self._uses.items():
             node, step, attempt, name = key
             if (step, attempt) in wanted and key not in self._next:
-                yield Difference("unused", step, attempt, node, name, known[0].seen)
+                yield ReplayDifference("unused", step, attempt, node, name, known[0].seen)
 
     async def close(self) -> None:
         pass

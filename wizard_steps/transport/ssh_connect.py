@@ -12,7 +12,7 @@ from wizard_steps.model import Node
 from wizard_steps.transport import ssh_errors as errors
 from wizard_steps.transport.ssh_ask import Asker
 from wizard_steps.transport.ssh_config import Settings, Target, read
-from wizard_steps.transport.ssh_errors import Place, Unreachable
+from wizard_steps.transport.ssh_errors import HopPlace, Unreachable
 from wizard_steps.transport.ssh_hosts import SSH_PORT, KnownHosts
 from wizard_steps.transport.ssh_keys import KeyRing
 from wizard_steps.transport.ssh_login import Limit, Login, OneAtATime
@@ -97,12 +97,12 @@ class Connector:
         try:
             settings = await read(target, self._ssh)
         except (ValueError, OSError) as error:
-            place = Place(target.host, target.host, target.port or SSH_PORT, target.user or "you")
+            place = HopPlace(target.host, target.host, target.port or SSH_PORT, target.user or "you")
             raise errors.explain(error, place, self._ssh) from None
         self._notes[target] = (*settings.notes, *unfollowed(settings, self._ssh))
         via = settings.one("ProxyJump") if target.via is None else target.via
         shown = re.sub(r"\[([^\]:]+)\]", r"\1", via)  # ssh -G puts every jump host into brackets
-        place = Place(target.host, settings.host, settings.port, settings.user, shown)
+        place = HopPlace(target.host, settings.host, settings.port, settings.user, shown)
         tunnel = await self._jump(node, target, via, route) if via else None
         async with self._slots:
             return await self._login(node, target, settings, place, tunnel, jump=bool(route))
@@ -125,7 +125,7 @@ class Connector:
         node: Node,
         target: Target,
         settings: Settings,
-        place: Place,
+        place: HopPlace,
         tunnel: Connection | None,
         jump: bool,
     ) -> Connection:
@@ -159,7 +159,7 @@ class Connector:
         raise Unreachable(f"{place} hangs up again and again during the login. Its log says why.")
 
     def _not_verifiable(
-        self, error: asyncssh.HostKeyNotVerifiable, place: Place, hosts: KnownHosts
+        self, error: asyncssh.HostKeyNotVerifiable, place: HopPlace, hosts: KnownHosts
     ) -> Unreachable:
         if "revoked" in error.reason:
             return errors.revoked(place, hosts.files)
@@ -169,7 +169,7 @@ class Connector:
         self,
         node: Node,
         settings: Settings,
-        place: Place,
+        place: HopPlace,
         hosts: KnownHosts,
         login: Login,
     ) -> None:

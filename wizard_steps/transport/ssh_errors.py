@@ -28,7 +28,7 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text[:4000])
 
 
-class Place(Struct, frozen=True):
+class HopPlace(Struct, frozen=True):
     """Where a connection goes, after the ssh config was applied. ``given`` is the name before that."""
 
     given: str
@@ -43,7 +43,7 @@ class Place(Struct, frozen=True):
         return f"{name} port {self.port}{way}"
 
 
-def ssh_command(place: Place, ssh: Ssh) -> str:
+def ssh_command(place: HopPlace, ssh: Ssh) -> str:
     """The command a person can type to try the same connection."""
     words = ["ssh"]
     if ssh.config != "~/.ssh/config":
@@ -62,12 +62,12 @@ def _absolute(path: str) -> str:
     return str(Path(path).expanduser())
 
 
-def explain(error: BaseException, place: Place, ssh: Ssh) -> Unreachable:
+def explain(error: BaseException, place: HopPlace, ssh: Ssh) -> Unreachable:
     """Any failure of a connection attempt but refused logins and host keys."""
     return Unreachable(f"{_cause(error, place, ssh)} To see it by hand: {ssh_command(place, ssh)}")
 
 
-def _cause(error: BaseException, place: Place, ssh: Ssh) -> str:
+def _cause(error: BaseException, place: HopPlace, ssh: Ssh) -> str:
     if isinstance(error, socket.gaierror):
         return (
             f"No address was found for the host name {place.host!r} ({error.strerror}). Correct the node's "
@@ -97,7 +97,7 @@ def _cause(error: BaseException, place: Place, ssh: Ssh) -> str:
     return f"The connection to {place} failed: {error or type(error).__name__}."
 
 
-def _os_cause(error: OSError, place: Place) -> str:
+def _os_cause(error: OSError, place: HopPlace) -> str:
     text = str(error)
     # Several addresses that failed in different ways come as one OSError without an errno.
     if error.errno == errno.ECONNREFUSED or (error.errno is None and f"[Errno {errno.ECONNREFUSED}]" in text):
@@ -113,7 +113,12 @@ def _os_cause(error: OSError, place: Place) -> str:
 
 
 def refused_login(
-    place: Place, ssh: Ssh, methods: Sequence[str], tried: Sequence[str], notes: Sequence[str], nobody: bool
+    place: HopPlace,
+    ssh: Ssh,
+    methods: Sequence[str],
+    tried: Sequence[str],
+    notes: Sequence[str],
+    nobody: bool,
 ) -> Unreachable:
     """Permission denied: which user, what the server takes, and what was offered in vain."""
     offered = "; ".join(tried) or "nothing"
@@ -131,12 +136,12 @@ def refused_login(
     return Unreachable(text)
 
 
-def _copy_id(place: Place) -> str:
+def _copy_id(place: HopPlace) -> str:
     port = ["-p", str(place.port)] if place.port != 22 else []
     return shlex.join([*port, f"{place.user}@{place.given}"])
 
 
-def untrusted(place: Place, ssh: Ssh, key: asyncssh.SSHKey) -> Unreachable:
+def untrusted(place: HopPlace, ssh: Ssh, key: asyncssh.SSHKey) -> Unreachable:
     """An unknown key that nobody accepted: its fingerprint, and how to accept it."""
     return Unreachable(
         f"The host key of {place} is not on record in {ssh.known_hosts} and was not accepted: "
@@ -146,7 +151,7 @@ def untrusted(place: Place, ssh: Ssh, key: asyncssh.SSHKey) -> Unreachable:
     )
 
 
-def revoked(place: Place, files: Sequence[Path]) -> Unreachable:
+def revoked(place: HopPlace, files: Sequence[Path]) -> Unreachable:
     """A key marked @revoked, and in which files."""
     names = ", ".join(str(path) for path in files if path.exists())
     return Unreachable(
@@ -156,7 +161,7 @@ def revoked(place: Place, files: Sequence[Path]) -> Unreachable:
 
 
 def changed(
-    place: Place, name: str, port: int, records: Sequence[Record], key: asyncssh.SSHKey
+    place: HopPlace, name: str, port: int, records: Sequence[Record], key: asyncssh.SSHKey
 ) -> HostKeyChanged:
     """A different key than the one on record, with both fingerprints and the place of the record."""
     known = "\n".join(f"  on record: {record}" for record in records)

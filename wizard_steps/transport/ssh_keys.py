@@ -24,7 +24,7 @@ DECLINED = 5.0
 AskPassphrase = Callable[[Node, str], Awaitable[str | None]]
 
 
-class Wanted(Struct, frozen=True):
+class WantedKey(Struct, frozen=True):
     """What the cluster file and ssh config say about keys for one host."""
 
     files: tuple[Path, ...] = ()
@@ -34,7 +34,7 @@ class Wanted(Struct, frozen=True):
     agent: str = ""
 
 
-class Offer(Struct, frozen=True):
+class KeyOffer(Struct, frozen=True):
     """One key to offer and how to call it before a person."""
 
     key: asyncssh.SSHKeyPair
@@ -65,8 +65,8 @@ class KeyRing:
         self._locks: dict[Path, asyncio.Lock] = {}
 
     async def offers(
-        self, node: Node, wanted: Wanted, agent: asyncssh.SSHAgentClient | None, notes: list[str]
-    ) -> list[Offer]:
+        self, node: Node, wanted: WantedKey, agent: asyncssh.SSHAgentClient | None, notes: list[str]
+    ) -> list[KeyOffer]:
         """The keys to offer, best first. ``notes`` gets a plain sentence for each that cannot be offered."""
         from_files = [o for path in wanted.files for o in await self._from_file(node, path, wanted, notes)]
         ours = {offer.key.public_data for offer in from_files}
@@ -77,7 +77,7 @@ class KeyRing:
         rest = [offer for offer in from_files if offer.key.public_data not in held]
         return [*matching, *rest, *others] if wanted.explicit else [*matching, *others, *rest]
 
-    async def _from_file(self, node: Node, path: Path, wanted: Wanted, notes: list[str]) -> list[Offer]:
+    async def _from_file(self, node: Node, path: Path, wanted: WantedKey, notes: list[str]) -> list[KeyOffer]:
         try:
             pairs = await self._pairs(node, path, wanted, notes)
         except FileNotFoundError:
@@ -90,10 +90,10 @@ class KeyRing:
         except ValueError as error:
             notes.append(f"key file {path}: {error}")
             return []
-        return [Offer(pair, f"key file {path}") for pair in pairs]
+        return [KeyOffer(pair, f"key file {path}") for pair in pairs]
 
     async def _pairs(
-        self, node: Node, path: Path, wanted: Wanted, notes: list[str]
+        self, node: Node, path: Path, wanted: WantedKey, notes: list[str]
     ) -> Sequence[asyncssh.SSHKeyPair]:
         certificates = [name for name in wanted.certificates if Path(name).exists()]
         if path not in self._open and not _encrypted(path.read_bytes()):
@@ -161,7 +161,7 @@ def _public_part(path: Path) -> bool:
     return False
 
 
-async def _from_agent(agent: asyncssh.SSHAgentClient | None, notes: list[str]) -> list[Offer]:
+async def _from_agent(agent: asyncssh.SSHAgentClient | None, notes: list[str]) -> list[KeyOffer]:
     if agent is None:
         return []
     try:
@@ -169,4 +169,4 @@ async def _from_agent(agent: asyncssh.SSHAgentClient | None, notes: list[str]) -
     except ValueError as error:
         notes.append(f"ssh-agent: {error or 'no answer'}")
         return []
-    return [Offer(key, f"ssh-agent key {key.get_comment() or key.get_algorithm()}") for key in keys]
+    return [KeyOffer(key, f"ssh-agent key {key.get_comment() or key.get_algorithm()}") for key in keys]

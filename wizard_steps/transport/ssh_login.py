@@ -14,7 +14,7 @@ from wizard_steps.model import Node
 from wizard_steps.transport.ssh_ask import Asker
 from wizard_steps.transport.ssh_errors import printable
 from wizard_steps.transport.ssh_hosts import KnownHosts
-from wizard_steps.transport.ssh_keys import Offer
+from wizard_steps.transport.ssh_keys import KeyOffer
 
 T = TypeVar("T")
 PASSWORD_TRIES = 3
@@ -75,7 +75,7 @@ class Login(asyncssh.SSHClient):
         self,
         node: Node,
         hosts: KnownHosts,
-        offers: Sequence[Offer],
+        offers: Sequence[KeyOffer],
         asking: OneAtATime,
         limit: Limit,
         passwords: dict[str, str],

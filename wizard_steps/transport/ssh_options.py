@@ -23,7 +23,7 @@ from wizard_steps.cluster.file import Ssh
 from wizard_steps.transport.ssh_config import Settings, Target, tilde
 from wizard_steps.transport.ssh_errors import Unreachable
 from wizard_steps.transport.ssh_hosts import KnownHosts
-from wizard_steps.transport.ssh_keys import Wanted, agent_path, default_files
+from wizard_steps.transport.ssh_keys import WantedKey, agent_path, default_files
 from wizard_steps.transport.ssh_login import Login
 
 DEFAULT_KNOWN_HOSTS = "~/.ssh/known_hosts"
@@ -55,7 +55,7 @@ def _paths(settings: Settings, name: str) -> list[Path]:
     return [Path(tilde(word)) for word in words]
 
 
-def wanted_keys(settings: Settings, ssh: Ssh, jump: bool) -> Wanted:
+def wanted_keys(settings: Settings, ssh: Ssh, jump: bool) -> WantedKey:
     """For a node the cluster file's identities replace those of the ssh config; a jump host takes both."""
     given = tuple(Path(name).expanduser() for name in ssh.identity)
     listed = tuple(Path(name) for name in settings.all("IdentityFile") if name.lower() != "none")
@@ -63,7 +63,7 @@ def wanted_keys(settings: Settings, ssh: Ssh, jump: bool) -> Wanted:
     identity_agent = settings.one("IdentityAgent")
     off = settings.is_none("IdentityAgent")
     no_files = settings.is_none("IdentityFile") and not given
-    return Wanted(
+    return WantedKey(
         files=files or (() if no_files else default_files()),
         explicit=bool(files),
         only_these=settings.yes("IdentitiesOnly", False),

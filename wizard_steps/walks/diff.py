@@ -45,7 +45,7 @@ _FACTOR, _SECONDS = 1.5, 2.0
 _NOISE = 0.1
 
 
-class Change(Struct, frozen=True):
+class WalkChange(Struct, frozen=True):
     """One difference. ``nodes`` is empty for what holds for the whole cluster."""
 
     kind: FactKind
@@ -79,7 +79,7 @@ class Measured(Struct, frozen=True):
 class Difference(Struct, frozen=True):
     """Two walks compared. ``timings``: steps that became slower or faster; ``load``: likewise the server."""
 
-    changes: tuple[Change, ...]
+    changes: tuple[WalkChange, ...]
     verdicts: tuple[str, ...]
     timings: tuple[Slower, ...]
     load: tuple[Measured, ...] = ()
@@ -136,7 +136,7 @@ def _place(value: str) -> bool:
     return bool(re.fullmatch(r"[0-9a-f]*[.:][0-9a-f.:]+|\d{4,5}|/\S+", value))
 
 
-def _changes(old: Profile, new: Profile) -> Iterable[Change]:
+def _changes(old: Profile, new: Profile) -> Iterable[WalkChange]:
     groups: dict[tuple[FactKind, str, str, str], list[str]] = {}
     ways = [way for way in _WAYS if _setting(old, way) != _setting(new, way)]
     left_out = tuple(prefix for way in ways for prefix in _WAYS[way])
@@ -155,7 +155,7 @@ def _changes(old: Profile, new: Profile) -> Iterable[Change]:
         named = tuple(node for node in nodes if node)
         alone = changed[kind, what] == set(nodes)
         score, why = _score(kind, what, named, before, after, old, new, alone)
-        yield Change(kind, what, named, before or "(nothing)", after or "(nothing)", score, why)
+        yield WalkChange(kind, what, named, before or "(nothing)", after or "(nothing)", score, why)
 
 
 def _both(key: Key, before: str | None, after: str | None, old: Profile, new: Profile) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from wizard_steps.walks.diff import Change, Difference, Measured
+from wizard_steps.walks.diff import Difference, Measured, WalkChange
 
 
 def as_json(found: Difference) -> Mapping[str, Any]:
@@ -38,7 +38,7 @@ def as_lines(found: Difference, most: int = 20) -> list[str]:
     return lines
 
 
-def _short(change: Change) -> str:
+def _short(change: WalkChange) -> str:
     """Old and new value; of long ones only what differs, with some text around it."""
     before, after = change.before, change.after
     if max(len(before), len(after)) <= 60 and "\n" not in before + after:

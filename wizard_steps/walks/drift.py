@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from wizard_steps.engine.expected import EXPECTED
 from wizard_steps.recording import events as ev
-from wizard_steps.transport.replay import Difference
+from wizard_steps.transport.replay import ReplayDifference
 
 DriftKind = Literal["command", "expectation", "verdict", "cluster", "schema"]
 #: step: only today's plan or only the recorded one has it; reason: a gate that failed then fails today for
@@ -46,9 +46,9 @@ def strict(remarks: Sequence[Remark]) -> tuple[tuple[Drift, ...], tuple[Remark, 
     return drifts, tuple(r for r in remarks if r.kind not in _STRICT)
 
 
-def of_commands(differences: Iterable[Difference]) -> tuple[list[Drift], list[Remark]]:
+def of_commands(differences: Iterable[ReplayDifference]) -> tuple[list[Drift], list[Remark]]:
     """One drift or remark for each command, with all nodes that it differs on."""
-    groups: dict[tuple[object, ...], list[Difference]] = {}
+    groups: dict[tuple[object, ...], list[ReplayDifference]] = {}
     for one in differences:
         shown = (one.attempt, one.then, one.now) if one.level == "visible" else ()
         groups.setdefault((one.level, one.step, one.key, *shown), []).append(one)
@@ -64,12 +64,12 @@ def of_commands(differences: Iterable[Difference]) -> tuple[list[Drift], list[Re
     return drifts, remarks
 
 
-def _changed_command(one: Difference) -> str:
+def _changed_command(one: ReplayDifference) -> str:
     then, now = clipped(one.then, one.now)
     return f"a command has changed since: `{then}` was recorded, today it is `{now}`. Record the walk again"
 
 
-def _remark(one: Difference) -> str:
+def _remark(one: ReplayDifference) -> str:
     if one.level == "helper":
         return "the helper script behind the command has changed since; the command a person sees has not"
     if one.level == "unrecorded":

@@ -33,7 +33,7 @@ _FOLD, _ENDS = 8, 2
 _LINES = 2000
 
 
-class Part(Struct, frozen=True):
+class TablePart(Struct, frozen=True):
     """Rows of a comparison: some shown, then some folded."""
 
     shown: tuple[Row, ...]
@@ -80,28 +80,30 @@ def _why(step: str, state: State) -> list[tuple[str, str]]:
     return [(name, sections[name]) for name in sections if name in ("Why", "What happens", "If it fails")]
 
 
-def _shot(shot: Shot, comparison: Comparison | None, failed: bool) -> tuple[Shot, list[Part] | None, bool]:
+def _shot(
+    shot: Shot, comparison: Comparison | None, failed: bool
+) -> tuple[Shot, list[TablePart] | None, bool]:
     """A command, its table where it was compared, and whether it is shown open."""
     if comparison is None:
         return shot, None, failed and not shot.quiet
     return shot, list(_parts(shot.compared(comparison).rows)), True
 
 
-def _parts(rows: Iterable[Row]) -> Iterator[Part]:
+def _parts(rows: Iterable[Row]) -> Iterator[TablePart]:
     loose: list[Row] = []
     for row in rows:
         if row.state == "between":
             loose.append(row)
             continue
         yield from _folded(loose)
-        yield Part((row,))
+        yield TablePart((row,))
         loose = []
     yield from _folded(loose)
 
 
-def _folded(rows: list[Row]) -> Iterator[Part]:
+def _folded(rows: list[Row]) -> Iterator[TablePart]:
     if len(rows) < _FOLD:
-        yield Part(tuple(rows))
+        yield TablePart(tuple(rows))
         return
-    yield Part(tuple(rows[:_ENDS]), tuple(rows[_ENDS:-_ENDS]))
-    yield Part(tuple(rows[-_ENDS:]))
+    yield TablePart(tuple(rows[:_ENDS]), tuple(rows[_ENDS:-_ENDS]))
+    yield TablePart(tuple(rows[-_ENDS:]))

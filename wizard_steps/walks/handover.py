@@ -35,14 +35,14 @@ _SHOWN = (
 _CONCURRENCY = re.compile(r"Maximum concurrency for ([\d,]{1,20}) tokens per request: ([\d.]{1,20})x")
 
 
-class Row(Struct, frozen=True):
+class HandoverRow(Struct, frozen=True):
     """One fact: a label, and its text of one line or more."""
 
     label: str
     text: str
 
 
-class Command(Struct, frozen=True):
+class NextCommand(Struct, frozen=True):
     """A command that can be pasted; ``where`` is where: here (the reader's machine) or on the network."""
 
     label: str
@@ -54,11 +54,11 @@ class Handover(Struct, frozen=True):
     """``times``: seconds by title of the milestone, longest first."""
 
     title: str
-    facts: tuple[Row, ...]
-    commands: tuple[Command, ...]
+    facts: tuple[HandoverRow, ...]
+    commands: tuple[NextCommand, ...]
     times: tuple[tuple[str, float], ...]
     warnings: tuple[Check, ...]
-    following: tuple[Command, ...]
+    following: tuple[NextCommand, ...]
 
 
 def handover(state: State, read: Read, folder: str = "", file: str = "milepost.toml") -> Handover | None:
@@ -116,24 +116,24 @@ def _head(state: State) -> Mapping[str, Any]:
     return next((node for node in nodes if node.get("role") == "head"), nodes[0])
 
 
-def _facts(state: State, read: Read, folder: str) -> Iterator[Row]:
+def _facts(state: State, read: Read, folder: str) -> Iterator[HandoverRow]:
     serve, nodes = _serve(state), state.cluster.get("nodes") or []
     tp, pp = int(serve.get("tensor_parallel", 1)), int(serve.get("pipeline_parallel", 1))
-    yield Row("endpoint", str(state.facts["url"]))
+    yield HandoverRow("endpoint", str(state.facts["url"]))
     dp = int(serve.get("data_parallel", 1))
     replicas = f" x DP {dp}" if dp > 1 else ""
     total = _count(tp * pp * dp, "GPU")
     split = f"TP {tp} x PP {pp}{replicas} = {total}, cluster of {_count(len(nodes), 'machine')}"
-    yield Row("split", split)
+    yield HandoverRow("split", split)
     ray = (state.cluster.get("ray") or {}).get("version", "")
     with_ray = f", Ray {ray}" if state.facts.get("ray_address") else ", without Ray"
-    yield Row("versions", f"vLLM {serve.get('vllm_version', '')}{with_ray}")
+    yield HandoverRow("versions", f"vLLM {serve.get('vllm_version', '')}{with_ray}")
     if size := _kv_cache(state, read):
-        yield Row("KV cache", size)
+        yield HandoverRow("KV cache", size)
     if load := _load(state):
-        yield Row("load", load)
+        yield HandoverRow("load", load)
     if folder:
-        yield Row("recording", folder)
+        yield HandoverRow("recording", folder)
 
 
 def _load(state: State) -> str:
@@ -163,7 +163,7 @@ def _kv_cache(state: State, read: Read) -> str:
     return ""
 
 
-def _commands(state: State) -> Iterator[Command]:
+def _commands(state: State) -> Iterator[NextCommand]:
     serve, head, url = _serve(state), _head(state), str(state.facts["url"])
     host = str(serve.get("host", "0.0.0.0"))
     inner = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host
@@ -174,9 +174,9 @@ def _commands(state: State) -> Iterator[Command]:
     secret = 'os.environ["VLLM_API_KEY"]' if serve.get("api_key") else '"none"'
     mine, net = "From your machine, through the tunnel", "From the network of the head"
     forward = f"{TUNNEL_PORT}:{inner}:{port}"
-    yield Command("tunnel", shlex.join(["ssh", "-N", "-L", forward, *_login(head)]), mine)
-    yield Command("models", f"curl -s {here}/models{key}", mine)
-    yield Command(
+    yield NextCommand("tunnel", shlex.join(["ssh", "-N", "-L", forward, *_login(head)]), mine)
+    yield NextCommand("models", f"curl -s {here}/models{key}", mine)
+    yield NextCommand(
         "Python",
         f"{'import os; ' if key else ''}from openai import OpenAI; "
         f"c = OpenAI(base_url={here!r}, api_key={secret}); "
@@ -186,26 +186,26 @@ def _commands(state: State) -> Iterator[Command]:
     )
     shown = '"$VLLM_API_KEY"' if key else "none"
     exported = f"export OPENAI_BASE_URL={here} OPENAI_API_BASE={here} OPENAI_API_KEY={shown}"
-    yield Command("other tools", exported, mine)
+    yield NextCommand("other tools", exported, mine)
     # Coding agents name the model by a variable of their own, or by a flag: aider reads OPENAI_API_BASE,
     # Claude Code asks /v1/messages, which vLLM has beside OpenAI's.
     tools = "" if any("tool-choice" in str(flag) for flag in serve.get("extra_flags", ())) else _TOOLS
-    yield Command("aider", f"{exported}; aider --model {shlex.quote(f'openai/{model}')}", mine)
+    yield NextCommand("aider", f"{exported}; aider --model {shlex.quote(f'openai/{model}')}", mine)
     names = " ".join(
         f"ANTHROPIC_DEFAULT_{size}_MODEL={shlex.quote(model)}" for size in ("OPUS", "SONNET", "HAIKU")
     )
     base = here.removesuffix("/v1")
-    yield Command(
+    yield NextCommand(
         "Claude Code", f"ANTHROPIC_BASE_URL={base} ANTHROPIC_AUTH_TOKEN={shown} {names} claude{tools}", mine
     )
-    yield Command(
+    yield NextCommand(
         "Open WebUI",
         f"docker run -d --network host -e PORT={WEBUI_PORT} -e OPENAI_API_BASE_URL={here} "
         f"-e OPENAI_API_KEY={shown} -e ENABLE_OLLAMA_API=false -v open-webui:/app/backend/data "
         "ghcr.io/open-webui/open-webui:main",
         mine,
     )
-    yield Command("models", f"curl -s {shlex.quote(url)}/models{key}", net)
+    yield NextCommand("models", f"curl -s {shlex.quote(url)}/models{key}", net)
 
 
 def _login(head: Mapping[str, Any]) -> list[str]:
@@ -218,18 +218,18 @@ def _times(state: State) -> list[tuple[str, float]]:
     return sorted(spent, key=lambda pair: -pair[1])
 
 
-def _following(state: State, file: str, folder: str) -> Iterator[Command]:
+def _following(state: State, file: str, folder: str) -> Iterator[NextCommand]:
     name = shlex.quote(file)
     if state.facts.get("ray_address") and not state.simulated:
-        yield Command("dashboard", f"milepost dashboard {name}", "")
+        yield NextCommand("dashboard", f"milepost dashboard {name}", "")
     if not state.simulated:
-        yield Command("watch it", f"milepost top {name}", "")
+        yield NextCommand("watch it", f"milepost top {name}", "")
         if not state.facts.get(LOAD):
-            yield Command("measure it", f"milepost load {name}", "")
+            yield NextCommand("measure it", f"milepost load {name}", "")
         if state.cluster.get("path") != "docker":
-            yield Command("keep it", f"milepost enable {name}", "")
+            yield NextCommand("keep it", f"milepost enable {name}", "")
     if folder:
-        yield Command("export", f"milepost export {shlex.quote(folder)} --to html -o walk.html", "")
-        yield Command("bundle", f"milepost bundle {shlex.quote(folder)}", "")
+        yield NextCommand("export", f"milepost export {shlex.quote(folder)} --to html -o walk.html", "")
+        yield NextCommand("bundle", f"milepost bundle {shlex.quote(folder)}", "")
     if not state.simulated:
-        yield Command("stop it", f"milepost down {name}", "")
+        yield NextCommand("stop it", f"milepost down {name}", "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from wizard_steps.model import counted
 from wizard_steps.recording.redact import Redactor
 from wizard_steps.walks.identify import secrets
-from wizard_steps.walks.texts import Change, Draft, Span, changed
+from wizard_steps.walks.texts import Draft, Span, TextChange, changed
 
 
 def redact(item: Draft, redactor: Redactor) -> Draft:
@@ -27,7 +27,7 @@ def redact(item: Draft, redactor: Redactor) -> Draft:
             at = end
         return found
 
-    change = Change(redactor.text, lambda key, value: redactor.text(value), spans)
+    change = TextChange(redactor.text, lambda key, value: redactor.text(value), spans)
     kept = {name: redactor.text(text) for name, text in item.evidence.items()}
     done = Draft(changed(item.walk, change), kept, item.said)
     return done.but(f"took secrets out of {counted(len(places), 'place')}")

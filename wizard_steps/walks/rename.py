@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from wizard_steps.errors import UsageError
 from wizard_steps.model import counted
-from wizard_steps.walks.texts import Change, Draft, Span, changed
+from wizard_steps.walks.texts import Draft, Span, TextChange, changed
 
 #: name: a machine or any other text, as a whole word. weak: a machine whose name is also a common word: only
 #: where nothing else can be meant. address: IPv4; long: IPv6 or MAC. user: an account, where one stands.
@@ -99,7 +99,7 @@ def _source(kind: Kind, olds: Iterable[str]) -> str:
     return f"(?P<{kind}>{before}(?:{words}){after})"
 
 
-def _change(renames: Sequence[Rename]) -> Change:
+def _change(renames: Sequence[Rename]) -> TextChange:
     tables: dict[Kind, dict[str, str]] = defaultdict(dict)
     for item in renames:
         tables[item.kind][item.old] = item.new
@@ -131,4 +131,4 @@ def _change(renames: Sequence[Rename]) -> Change:
             return loose.sub(lambda m: machines[m.group()], value)
         return word(value)
 
-    return Change(word, exact, spans)
+    return TextChange(word, exact, spans)

@@ -97,7 +97,7 @@ def _pieces(walk: Walk) -> Iterator[tuple[ev.CommandStarted, list[ev.Output]]]:
 Span = tuple[int, int, bytes]
 
 
-class Change(Struct, frozen=True):
+class TextChange(Struct, frozen=True):
     """How texts change. ``exact`` takes the key a value stands under: a node's name or a user as a whole.
     ``spans`` says what to put where in the bytes of a whole output: (start, end, new), in order."""
 
@@ -106,7 +106,7 @@ class Change(Struct, frozen=True):
     spans: Callable[[bytes], list[Span]]
 
 
-def changed(walk: Walk, change: Change) -> Walk:
+def changed(walk: Walk, change: TextChange) -> Walk:
     """The walk with every text changed; outputs keep their pieces and times."""
     spool = MemorySpool()
     places: dict[int, list[tuple[int, int]]] = {}
@@ -122,7 +122,7 @@ def changed(walk: Walk, change: Change) -> Walk:
     return replace(walk, meta=meta, events=events, notes=notes, read=spool.read)
 
 
-def _parts(pieces: list[bytes], change: Change) -> Iterator[bytes]:
+def _parts(pieces: list[bytes], change: TextChange) -> Iterator[bytes]:
     """The pieces of one output after the change: what spans two of them goes to where it ends."""
     whole = b"".join(pieces)
     spans = change.spans(whole)
@@ -143,7 +143,7 @@ def _parts(pieces: list[bytes], change: Change) -> Iterator[bytes]:
 
 def _event(
     event: ev.AnyEvent,
-    change: Change,
+    change: TextChange,
     names: Mapping[int, str],
     places: Mapping[int, list[tuple[int, int]]],
 ) -> ev.AnyEvent:
@@ -156,7 +156,7 @@ def _event(
     return found
 
 
-def _value(key: str, value: Any, change: Change) -> Any:
+def _value(key: str, value: Any, change: TextChange) -> Any:
     if key in _FIXED and not isinstance(value, Mapping):
         return value
     if isinstance(value, str):

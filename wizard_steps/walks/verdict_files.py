@@ -9,7 +9,7 @@ from typing import Any
 from wizard_steps.model import with_warnings
 from wizard_steps.recording.safe import safe
 from wizard_steps.walks.drift import RemarkKind
-from wizard_steps.walks.verdicts import Milestone, WalkVerdict
+from wizard_steps.walks.verdicts import MilestoneVerdict, WalkVerdict
 
 _TITLES: dict[RemarkKind, str] = {
     "step": "another plan",
@@ -92,7 +92,7 @@ def as_junit(verdicts: Sequence[WalkVerdict], lenient: bool = False) -> str:
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + Xml.tostring(root, encoding="unicode") + "\n"
 
 
-def _case(suite: Any, verdict: WalkVerdict, milestone: Milestone, lenient: bool) -> str:
+def _case(suite: Any, verdict: WalkVerdict, milestone: MilestoneVerdict, lenient: bool) -> str:
     from xml.etree import ElementTree as Xml
 
     again = f" (attempt {milestone.attempt})" if milestone.attempt > 1 else ""

@@ -23,7 +23,7 @@ _CODES: dict[WalkStatus, int] = {"passed": 0, "failed": 1, "interrupted": 130, "
 _RANK = (0, 1, 130, 2, 3)
 
 
-class Milestone(Struct, frozen=True):
+class MilestoneVerdict(Struct, frozen=True):
     """One attempt at a step. ``seconds`` it took when recorded; ``line`` of events.jsonl has its verdict."""
 
     step: str
@@ -45,7 +45,7 @@ class WalkVerdict(Struct, frozen=True):
 
     folder: Path
     status: WalkStatus
-    milestones: tuple[Milestone, ...] = ()
+    milestones: tuple[MilestoneVerdict, ...] = ()
     detail: str = ""
     kind: str = ""
     drifts: tuple[Drift, ...] = ()
@@ -98,7 +98,7 @@ def of_replay(result: Replayed) -> WalkVerdict:
     )
 
 
-def _milestones(result: Replayed) -> Iterable[Milestone]:
+def _milestones(result: Replayed) -> Iterable[MilestoneVerdict]:
     titles = {step.id: step.title for step in result.state.steps}
     places = _places(result.walk.events)
     told: set[int] = set()
@@ -107,7 +107,7 @@ def _milestones(result: Replayed) -> Iterable[Milestone]:
         drifts = tuple(d for d in result.drifts if (d.step, d.attempt) == key)
         told.update(map(id, drifts))
         seconds, line = places.get(key, (0.0, 0))
-        yield Milestone(
+        yield MilestoneVerdict(
             step=event.step,
             title=titles.get(event.step, event.step),
             status="drift" if drifts else event.verdict.state,
@@ -126,7 +126,7 @@ def _milestones(result: Replayed) -> Iterable[Milestone]:
         drifts = tuple(d for d in left if d.step == step)
         if drifts or step not in seen:
             status: Status = "drift" if drifts else "skipped"
-            yield Milestone(step=step, title=titles.get(step, step), status=status, drifts=drifts)
+            yield MilestoneVerdict(step=step, title=titles.get(step, step), status=status, drifts=drifts)
 
 
 def _places(events: Iterable[ev.AnyEvent]) -> dict[tuple[str, int], tuple[float, int]]:

@@ -40,10 +40,10 @@ def test_what_a_replay_needs_loads_no_screen_and_no_ssh(name: str) -> None:
 
 
 def test_no_class_name_means_two_things() -> None:
-    """A name in a traceback or a grep is one class. Programs for the nodes and stand-ins stand alone."""
+    """A public name in a traceback or a grep is one class. Programs for the nodes and stand-ins stand alone."""
     names: dict[str, list[str]] = {}
     for path in [*(ROOT / "wizard_steps").rglob("*.py"), *(ROOT / "tui").rglob("*.py")]:
         if not {"scripts", "standins"} & set(path.parts):
-            for name in re.findall(r"^class (\w+)", path.read_text(encoding="utf-8"), re.M):
+            for name in re.findall(r"^class ([A-Z]\w*)", path.read_text(encoding="utf-8"), re.M):
                 names.setdefault(name, []).append(str(path))
     assert {name: where for name, where in names.items() if len(where) > 1} == {}

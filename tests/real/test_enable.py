@@ -19,7 +19,7 @@ from tests.real.walks import environment, milepost
 from wizard_steps.recording.journal import load
 from wizard_steps.recording.state import fold
 
-pytestmark = [pytest.mark.real_vllm, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.real_vllm, pytest.mark.long, pytest.mark.timeout(2400)]
 KEY = "planted-key-of-the-enable-test-0123"
 
 

@@ -17,7 +17,7 @@ from tests.real.walks import HeadlessWalk, down, environment, milepost
 from wizard_steps.recording.journal import load
 from wizard_steps.recording.state import fold
 
-pytestmark = [pytest.mark.real_vllm, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.real_vllm, pytest.mark.long, pytest.mark.timeout(900)]
 SPLIT = {"tensor_parallel": 1, "pipeline_parallel": 2, "executor": "mp"}
 
 

@@ -49,6 +49,7 @@ def test_the_walk_without_ray_to_the_probe_twice_and_down(pair: Hosts, tmp_path:
     assert vllm_processes(pair) == []
 
 
+@pytest.mark.long
 def test_two_replicas_behind_one_api_each_on_its_own_host(pair: Hosts, tmp_path: Path) -> None:
     replicas = {"data_parallel": 2, "tensor_parallel": 1, "pipeline_parallel": 1, "executor": "mp"}
     # One process for the API instead of one for each replica: two cores serve all of this.
@@ -68,6 +69,7 @@ def test_two_replicas_behind_one_api_each_on_its_own_host(pair: Hosts, tmp_path:
     assert vllm_processes(pair) == []
 
 
+@pytest.mark.long
 def test_a_rehearsal_with_dummy_weights_measures_and_ends_before_the_real_start(
     pair: Hosts, tmp_path: Path
 ) -> None:

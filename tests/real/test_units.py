@@ -157,6 +157,7 @@ async def test_services_restarts_a_reboot_and_nothing_left(
     assert "serve.log" in left
 
 
+@pytest.mark.long
 async def test_with_real_ray_each_service_comes_back_and_the_server_after_it(
     pair: Bed, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

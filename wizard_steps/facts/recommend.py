@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from wizard_steps.facts.netstate import Rdma
 from wizard_steps.facts.network import Candidate, Interface, InterfaceAddress, candidates, excluded
@@ -78,8 +76,6 @@ def recommend(
     """
     by_node = {node: candidates(net.interfaces, loopback=loopback) for node, net in nets.items()}
     left_out = {node: tuple(excluded(net.interfaces)) for node, net in nets.items()}
-    by_node, host_only = _without_host_only(by_node)
-    left_out = {node: left_out[node] + host_only[node] for node in nets}
     problems = [f"{node} has no usable address" for node, found in by_node.items() if not found]
     problems += _repeated(by_node)
     options = [_rate(option, nets, measurements) for option in _shared(by_node)]
@@ -115,28 +111,6 @@ def environment(chosen: Candidate, interfaces: Sequence[Interface] = ()) -> dict
         env["NCCL_SOCKET_IFNAME"] = f"={chosen.interface}" if others else chosen.interface
         env["GLOO_SOCKET_IFNAME"] = chosen.interface
     return env
-
-
-def _without_host_only(
-    by_node: Mapping[str, Sequence[Candidate]],
-) -> tuple[dict[str, list[Candidate]], dict[str, tuple[Candidate, ...]]]:
-    """What stays and what is left out, by node: an address that repeats leads to no other node.
-
-    Bridges of containers and virtual machines have the same address on every host. It stays where a node has
-    nothing else, so that the problem is named.
-    """
-    counts = Counter(
-        ip for found in by_node.values() for ip in {one.ip for one in found if one.kind != "loopback"}
-    )
-    unique = {node: [one for one in found if counts[one.ip] < 2] for node, found in by_node.items()}
-    if not all(unique.values()):
-        return {node: list(found) for node, found in by_node.items()}, dict.fromkeys(by_node, ())
-    why = "the same address on several nodes: it leads to no other node"
-    out = {
-        node: tuple(replace(one, why=why) for one in found if counts[one.ip] > 1)
-        for node, found in by_node.items()
-    }
-    return unique, out
 
 
 def _repeated(by_node: Mapping[str, Sequence[Candidate]]) -> Iterator[str]:

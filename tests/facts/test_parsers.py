@@ -17,7 +17,7 @@ from tests.helpers.mutated import outputs
 from wizard_steps.cluster.file import load
 from wizard_steps.facts import accelerators, gpu, gpu_health, host, netstate, network, software
 from wizard_steps.facts.judge import judge
-from wizard_steps.facts.node import HttpAnswer, parse_node
+from wizard_steps.facts.node import NodeAnswer, parse_node
 from wizard_steps.facts.render import as_json, as_text
 from wizard_steps.facts.sections import FactSection, split
 from wizard_steps.milestones import vllm
@@ -94,7 +94,7 @@ def test_no_text_breaks_a_parser(name: str, text: str) -> None:
 @given(main=outputs(TEXTS), other=outputs(["1795000000.5\n", "status 200\n"]))
 def test_no_answer_of_a_node_breaks_the_report(main: str, other: str) -> None:
     cluster = load(ROOT / "healthy" / "cluster.toml")
-    answers = {"facts": HttpAnswer(main), **{key: HttpAnswer(other) for key in ("clock", "access", "config")}}
+    answers = {"facts": NodeAnswer(main), **{key: NodeAnswer(other) for key in ("clock", "access", "config")}}
     report = judge({node.name: parse_node(answers) for node in cluster.node_list}, cluster)
     assert as_text(report)
     assert as_json(report)

@@ -81,7 +81,7 @@ def worker() -> Iterator[int]:
     """A process that calls itself what vLLM calls its workers, stopped."""
     line = "exec -a VLLM::Worker_TP0 sleep 600"
     with subprocess.Popen(["bash", "-c", line]) as process:
-        while b"VLLM" not in Path(f"/proc/{process.pid}/cmdline").read_bytes():
+        while not Path(f"/proc/{process.pid}/cmdline").read_bytes().startswith(b"VLLM"):
             time.sleep(0.01)
         process.send_signal(signal.SIGSTOP)
         yield process.pid

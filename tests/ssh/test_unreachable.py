@@ -21,7 +21,7 @@ async def test_nothing_listens(ssh_bed: Bed) -> None:
 
 async def test_an_unknown_name(ssh_bed: Bed) -> None:
     node = Node(name="n", host="no-such-host.invalid")
-    lost(await once(ssh_bed.cluster(), node=node), "'no-such-host.invalid'", "No address found")
+    lost(await once(ssh_bed.cluster(), node=node), "'no-such-host.invalid'", "No address was found")
 
 
 async def test_a_host_that_does_not_answer(ssh_bed: Bed) -> None:

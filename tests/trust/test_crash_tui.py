@@ -36,7 +36,7 @@ async def killed_at_its_screen(file: Path, walk: Path, after: float) -> None:
     """`milepost FILE` on a terminal of its own, ended by SIGKILL some seconds after it has begun to record."""
     master, slave = pty.openpty()
     process = subprocess.Popen(  # noqa: ASYNC220  # it gets a terminal, and is only polled
-        [sys.executable, "-m", "tui.cli.main", str(file), "--walk", str(walk)],
+        [sys.executable, "-m", "tui.cli.main", str(file), "--yes", "--walk", str(walk)],
         stdin=slave,
         stdout=slave,
         stderr=slave,

@@ -81,12 +81,15 @@ async def test_no_form_of_a_secret_is_on_the_screen_in_a_file_or_in_an_argument_
 
 async def test_the_key_of_the_api_is_vllms_alone(walked: Walked) -> None:
     """Whatever runs on this Ray, of whomever, inherits Ray's environment."""
-    has = {p for p, env in walked.environments.items() if KEY.encode() in env or TOKEN.encode() in env}
+    has = {p for p, env in walked.environments.items() if KEY.encode() in env}
+    asks = {p for p, env in walked.environments.items() if TOKEN.encode() in env}
     roles = {
         pid: next(word for word in env.split(b"\0") if word.startswith(b"MILEPOST_ID=")).rpartition(b"/")[2]
         for pid, env in walked.environments.items()
     }
     assert {roles[pid] for pid in has} == {b"serve"}
+    # What fetches the model shows the hub its token, and the server may.
+    assert {roles[pid] for pid in asks} <= {b"fetch", b"serve"}
     assert {b"ray", b"serve"} <= set(roles.values())
 
 

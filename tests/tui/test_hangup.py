@@ -113,7 +113,7 @@ def test_a_terminal_that_fails_tells_once_and_takes_no_more() -> None:
 
 @pytest.mark.lab
 def test_a_terminal_closed_in_mid_walk_leaves_a_whole_recording(tmp_path: Path) -> None:
-    with screen((["--lab", "--yes", "--walk", str(tmp_path / "w")], b"of 12 passed"), tmp_path) as it:
+    with screen((["--lab", "--yes", "--walk", str(tmp_path / "w")], b"of 13 passed"), tmp_path) as it:
         it.close()
         assert it.ended(60) == 130
     last = load(tmp_path / "w").events[-1]

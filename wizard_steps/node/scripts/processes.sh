@@ -23,6 +23,9 @@ kind() { grep -slE "$kinds" /proc/[0-9]*/cmdline; }
 unseen() {
   for c in $(kind); do
     q=${c%/cmdline}
-    (: < "$q/environ") 2>/dev/null || echo "${q#/proc/} of $(stat -c %U "$q" 2>/dev/null)"
+    (: < "$q/environ") 2>/dev/null && continue
+    # One that is just ending cannot be read either, and is gone in a moment.
+    sleep 0.2
+    [ ! -e "$q" ] || (: < "$q/environ") 2>/dev/null || echo "${q#/proc/} of $(stat -c %U "$q" 2>/dev/null)"
   done
 }

@@ -67,7 +67,7 @@ async def test_a_change_of_the_file_is_one_key(tmp_path: Path, toy_expected: Wri
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: app.gate_open and "4 fix  use port 8001 and retry" in plain(app))
         line = file.read_text().splitlines().index("port = 8000  # the usual one") + 1
-        assert f"serve.port: 8000 → 8001   (milepost.toml:{line})" in plain(app)
+        await until(pilot, lambda: f"serve.port: 8000 → 8001   (milepost.toml:{line})" in plain(app))
         await pilot.press("9", "4")
         await until(pilot, lambda: app.session.state.outcome == "passed")
     assert load(file).serve.port == 8001

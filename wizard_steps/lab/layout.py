@@ -28,7 +28,7 @@ PORTS = range(20000, 32768)
 #: Ray's least; twice this is what the lab needs of /dev/shm.
 OBJECT_STORE = 78643200
 #: What the lab's hub has, and the bytes per second that one of its answers gives: a fetch can be watched.
-MODEL, HUB_RATE = "meta-llama/Llama-3.2-1B-Instruct", 4_000_000
+MODEL, HUB_RATE = "meta-llama/Llama-3.2-1B-Instruct", 2_000_000
 #: Unix sockets have at most 107 characters, and Ray needs about 80 of them below its folder.
 LONGEST = 30
 

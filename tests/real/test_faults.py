@@ -66,7 +66,7 @@ def test_ray_port_dropped_from_worker_to_head(bed: Hosts, plain: Plain) -> None:
     outcome = plain.there("firewall drops 6379, worker to head")
     assert (outcome.gate, outcome.code) == ("ip", 1)
     assert f"node-b reaches {bed.network.fabric_ip('a')}:6379" in outcome.words
-    assert "a firewall drops it" in outcome.words
+    assert "dropped by a firewall" in outcome.words
     assert outcome.after < 60
 
 
@@ -75,7 +75,7 @@ def test_everything_dropped_from_head_to_worker(bed: Hosts, plain: Plain) -> Non
     outcome = plain.there("firewall drops head to worker")
     assert (outcome.gate, outcome.code) == ("ip", 1)
     assert f"node-a reaches {bed.network.fabric_ip('b')}" in outcome.words
-    assert "a firewall drops it" in outcome.words
+    assert "dropped by a firewall" in outcome.words
     assert outcome.after < 60
 
 

@@ -130,8 +130,10 @@ class WalkScreen(WalkView):
             while doc.catch_up():
                 pass
             line = doc.line_of(place.run.number, place.line, place.text)
+            # Once it shows this log and has its size: a log that is new there begins at its end.
+            view.show_doc(doc)
             if line is not None:
-                view.go_to(line)
+                view.call_after_refresh(view.go_to, line)
 
         self.call_after_refresh(there)
 

@@ -27,7 +27,7 @@ from wizard_steps.recording.state import State
 from wizard_steps.session import LiveWalk
 from wizard_steps.transport.ssh_ask import NoAsker
 
-pytestmark = [pytest.mark.real_hosts, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.real_hosts, pytest.mark.long, pytest.mark.timeout(900)]
 ROOT = Path(__file__).parents[2]
 KEY = "planted-key-of-the-units-test-0123"
 VENV = "/opt/stand-in"
@@ -157,7 +157,6 @@ async def test_services_restarts_a_reboot_and_nothing_left(
     assert "serve.log" in left
 
 
-@pytest.mark.long
 async def test_with_real_ray_each_service_comes_back_and_the_server_after_it(
     pair: Bed, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -213,9 +213,9 @@ def wait_for_line(bed: Hosts, walk: HeadlessWalk, words: str, limit: float = 240
     raise AssertionError(f"{words!r} never came:\n{walk.output[-4000:]}")
 
 
-def planted_late(bed: Hosts, folder: Path, fault: str, plant: Callable[[], object]) -> Told:
+def planted_late(bed: Hosts, file: Path, folder: Path, fault: str, plant: Callable[[], object]) -> Told:
     """A walk over the running cluster; the fault comes once everything but vLLM has passed."""
-    with HeadlessWalk(cluster(bed), folder, bed.home) as walk:
+    with HeadlessWalk(file, folder, bed.home) as walk:
         walk.until_started("ray_status", 200)
         plant()
         return gate_shut(walk, fault, 200)
@@ -224,8 +224,11 @@ def planted_late(bed: Hosts, folder: Path, fault: str, plant: Callable[[], objec
 def test_model_missing_on_one_node(pair: Hosts, tmp_path: Path) -> None:
     fault = "model missing on one node"
     try:
-        late = planted_late(pair, tmp_path / "late", fault, lambda: pair.unmount("b", MODEL_AT))
-        early = there_before(pair, cluster(pair), tmp_path / "early", f"{fault}, from the start")
+        # Otherwise the model is copied to where it is missing.
+        file = cluster(pair)
+        file.write_text(file.read_text() + '\n[weights]\nfetch = "each"\n')
+        late = planted_late(pair, file, tmp_path / "late", fault, lambda: pair.unmount("b", MODEL_AT))
+        early = there_before(pair, file, tmp_path / "early", f"{fault}, from the start")
     finally:
         pair.mount_over("b", vllm_env.model(), MODEL_AT)
     assert (late.gate, late.code) == ("serve", 1)
@@ -241,7 +244,9 @@ def test_model_missing_on_one_node(pair: Hosts, tmp_path: Path) -> None:
 def test_port_8000_taken(pair: Hosts, tmp_path: Path) -> None:
     squatter = "setsid python3 -m http.server 8000 >/dev/null 2>&1 &"
     try:
-        late = planted_late(pair, tmp_path / "late", "port 8000 taken", lambda: pair.run("a", squatter))
+        late = planted_late(
+            pair, cluster(pair), tmp_path / "late", "port 8000 taken", lambda: pair.run("a", squatter)
+        )
         early = there_before(pair, cluster(pair), tmp_path / "early", "port 8000 taken, from the start")
     finally:
         ended = pair.kill("a", "http.server 8000")

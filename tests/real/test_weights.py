@@ -61,6 +61,7 @@ async def test_one_download_for_three_hosts(trio: Hosts, hub: Hub, tmp_path: Pat
         assert left == [], "nothing is left running"
 
 
+@pytest.mark.long
 async def test_a_host_that_vanishes_in_mid_copy_is_named_and_the_one_behind_it_goes_on(
     trio: Hosts, hub: Hub, tmp_path: Path
 ) -> None:
@@ -77,6 +78,7 @@ async def test_a_host_that_vanishes_in_mid_copy_is_named_and_the_one_behind_it_g
         assert "weights: complete" in own.run("c", "cat /root/.milepost/real-hosts/node-c/share.log").stdout
 
 
+@pytest.mark.long
 async def test_no_room_on_one_host(trio: Hosts, hub: Hub, tmp_path: Path) -> None:
     trio.run("b", "mkdir -p /root/.cache && mount -t tmpfs -o size=4m tmpfs /root/.cache")
     walk = WeightsWalk(cluster(trio, hub), tmp_path / "walk")
@@ -88,6 +90,7 @@ async def test_no_room_on_one_host(trio: Hosts, hub: Hub, tmp_path: Path) -> Non
     assert walk.changed == [], "nothing was fetched"
 
 
+@pytest.mark.long
 async def test_room_that_ends_in_mid_copy(trio: Hosts, hub: Hub, tmp_path: Path) -> None:
     trio.run("b", "mkdir -p /root/.cache && mount -t tmpfs -o size=16m tmpfs /root/.cache")
     filled = lambda: trio.run("b", "head -c 8000000 /dev/zero > /root/.cache/filler")  # noqa: E731

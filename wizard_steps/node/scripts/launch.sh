@@ -1,5 +1,5 @@
 #!/bin/sh
-# Starts `run` in a session of its own, output to $role.log. Needs: d (the node's state folder), role, node,
+# Starts `run` in a session of its own, output to $role.log. Needs: d (the node's state folder), id, role, node,
 # spec (what it is started with, one line), and run, a function that becomes the program.
 # shellcheck disable=SC2154
 umask 077
@@ -21,6 +21,13 @@ printf '%s\n%s\n' "$instance" "$spec" > "$role.start"
 ln -sf "$node/$role.log" "../$role.log"
 export "$(cat life)"
 run > "$role.log" 2>&1 < /dev/null &
-echo $! > "$role.pid"
-echo "started process $!, log $d/$role.log"
+pid=$!
+echo "$pid" > "$role.pid"
+# Started is what has a session of its own and carries its name: before that a cut connection ends it.
+i=0
+while [ $i -lt 50 ] && [ -e "/proc/$pid/exe" ] && ! grep -qzxF "$id" "/proc/$pid/environ" 2>/dev/null; do
+  sleep 0.1
+  i=$((i + 1))
+done
+echo "started process $pid, log $d/$role.log"
 echo "instance: $instance"

@@ -219,9 +219,10 @@ class Hosts(WizardSide):
                 if os.readlink(f"/proc/{process.pid}/ns/pid") != space or process.pid == first:
                     continue
                 line = " ".join(process.cmdline()) or f"[{process.name()}] {process.status()}"
+                own = self._is_own(name, first, process, line)
             except (psutil.Error, OSError):
                 continue
-            if not self._is_own(name, first, process, line):
+            if not own:
                 found[process.pid] = line
         return found
 

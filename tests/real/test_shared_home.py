@@ -50,6 +50,7 @@ def test_one_home_for_all_nodes_twice_and_down(bed: Hosts, tmp_path: Path, share
     assert not list(shared.glob("*/*/*.pid"))
 
 
+@pytest.mark.long
 def test_a_lost_head_brings_its_workers_back_in_the_same_walk(bed: Hosts, tmp_path: Path) -> None:
     file = bed.cluster_file(path=tmp_path / "milepost.toml", settle=2)
     try:

@@ -119,8 +119,11 @@ def test_walk_screen(snap_compare: Any, key: str, view: str, size: tuple[int, in
         await until(pilot, lambda: app.session is not None)
         playback.player.seek(len(playback.walk.events))
         await until(pilot, lambda: app.session.state.outcome is not None)
-        await pilot.press(key)
         await pilot.pause(0.5)
+        # Another view first: it is drawn anew, with all that was sought to.
+        for one in ("2", key):
+            await pilot.press(one)
+            await pilot.pause(0.5)
 
     assert snap_compare(WatchApp(playback), terminal_size=size, run_before=to_the_end)
 

@@ -7,6 +7,7 @@ vLLM 0.33 refuses its own external balancing: "launch independent vLLM instances
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator
 
 from msgspec.structs import replace
@@ -17,7 +18,6 @@ from wizard_steps.engine.step import Known
 from wizard_steps.errors import UsageError
 from wizard_steps.milestones import vllm
 from wizard_steps.model import Node
-from wizard_steps.node.remote import command
 
 #: Seconds that a long answer may take without a byte.
 _PATIENCE = 600
@@ -38,7 +38,7 @@ def lines(cluster: Cluster, kind: str, address: Callable[[Node], str]) -> Iterat
     yield "# One API on each node, each with its own replicas; nothing was started."
     for share in plan.shares:
         yield f"# on {share.node.name}:"
-        yield f"{command(_alone(cluster, share))}"
+        yield shlex.join(_alone(cluster, share))
     yield ""
     servers = [f"{address(share.node)}:{cluster.serve.port}" for share in plan.shares]
     yield from KINDS[kind](servers)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.real.hosts import Hosts
-from tests.real.walks import HeadlessWalk, down, told
+from tests.real.walks import HeadlessWalk, down, launched, to_ray_status, told
 
 pytestmark = [pytest.mark.real_hosts, pytest.mark.timeout(600)]
 
@@ -24,21 +24,6 @@ def cluster_file(bed: Hosts, folder: Path) -> Path:
     file = bed.cluster_file(path=folder / "milepost.toml", settle=2)
     file.write_text(file.read_text().replace("[ssh]\n", "[ssh]\nkeepalive = 1\n"))
     return file
-
-
-def to_ray_status(bed: Hosts, file: Path, folder: Path) -> HeadlessWalk:
-    with HeadlessWalk(file, folder, bed.home) as walk:
-        walk.until_passed("ray_status", 300)
-        walk.interrupt()
-        return walk
-
-
-def launched(walk: HeadlessWalk) -> list[tuple[str, str]]:
-    return [
-        (event["step"], event["node"])
-        for event in walk.events()
-        if event["event"] == "command-started" and event["key"] == "launch"
-    ]
 
 
 def test_a_pulled_cable_is_told_by_the_keepalive_and_the_next_walk_finds_all(

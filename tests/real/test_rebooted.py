@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.real.hosts import Hosts
-from tests.real.walks import HeadlessWalk, down
+from tests.real.walks import down, launched, to_ray_status
 
 pytestmark = [pytest.mark.real_hosts, pytest.mark.timeout(600)]
 
@@ -21,23 +21,7 @@ def pair(possible: None) -> Iterator[Hosts]:
 
 
 def cluster_file(bed: Hosts, folder: Path) -> Path:
-    file = bed.cluster_file(path=folder / "milepost.toml", settle=2)
-    return file
-
-
-def to_ray_status(bed: Hosts, file: Path, folder: Path) -> HeadlessWalk:
-    with HeadlessWalk(file, folder, bed.home) as walk:
-        walk.until_passed("ray_status", 300)
-        walk.interrupt()
-        return walk
-
-
-def launched(walk: HeadlessWalk) -> list[tuple[str, str]]:
-    return [
-        (event["step"], event["node"])
-        for event in walk.events()
-        if event["event"] == "command-started" and event["key"] == "launch"
-    ]
+    return bed.cluster_file(path=folder / "milepost.toml", settle=2)
 
 
 def test_a_rebooted_worker_is_started_again_and_nothing_of_others_is_ended(

@@ -17,9 +17,9 @@ import pytest
 
 from tests.real.hosts import Hosts
 from tests.real.walks import down, environment, milepost
-from tui.cli.enable import EnableNotes
 from wizard_steps.cluster.file import Cluster, load
-from wizard_steps.milestones.reboot import Reboot
+from wizard_steps.engine.decide import GivenAnswer
+from wizard_steps.milestones.reboot import WHICH, Reboot
 from wizard_steps.milestones.units import Units
 from wizard_steps.model import Verdict
 from wizard_steps.recording import events as ev
@@ -77,7 +77,7 @@ async def walked(cluster: Cluster, folder: Path, reboot: str = "") -> dict[str, 
             found[event.step] = event.verdict
 
     try:
-        await walk.engine(EnableNotes(reboot), NoAsker(), on_event).walk()
+        await walk.engine(GivenAnswer(WHICH, reboot), NoAsker(), on_event).walk()
     finally:
         await walk.close()
     return found

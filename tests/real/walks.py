@@ -23,6 +23,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from tests.real.hosts import Hosts
+
 Event = dict[str, Any]
 
 
@@ -196,3 +198,20 @@ def down(cluster_file: Path, home: Path, limit: float = 90.0) -> subprocess.Comp
     return subprocess.run(
         argv, capture_output=True, text=True, timeout=limit, env=environment(home), stdin=subprocess.DEVNULL
     )
+
+
+def to_ray_status(bed: Hosts, file: Path, folder: Path) -> HeadlessWalk:
+    """A walk that is interrupted once Ray's gate has passed."""
+    with HeadlessWalk(file, folder, bed.home) as walk:
+        walk.until_passed("ray_status", 300)
+        walk.interrupt()
+        return walk
+
+
+def launched(walk: HeadlessWalk) -> list[tuple[str, str]]:
+    """(step, node) of everything that the walk started."""
+    return [
+        (event["step"], event["node"])
+        for event in walk.events()
+        if event["event"] == "command-started" and event["key"] == "launch"
+    ]

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from wizard_steps.cluster.file import Cluster, load
-from wizard_steps.engine.decide import Answer, FileDecider
+from wizard_steps.engine.decide import GivenAnswer
 from wizard_steps.errors import UsageError
 from wizard_steps.milestones.reboot import WHICH
-from wizard_steps.model import Question
 
 
 def add(subparsers: Any) -> None:
@@ -47,18 +46,6 @@ def add(subparsers: Any) -> None:
     disable.set_defaults(run=run_disable)
 
 
-class EnableNotes(FileDecider):
-    """Answers for the node that the command line names."""
-
-    def __init__(self, reboot: str) -> None:
-        super().__init__()
-        self._reboot = reboot
-
-    async def ask(self, step: str, question: Question) -> Answer:
-        asked = question.id == WHICH and bool(self._reboot)
-        return Answer(self._reboot) if asked else await super().ask(step, question)
-
-
 def run(args: argparse.Namespace) -> int:
     from tui.cli.headless import run_headless
     from wizard_steps.milestones.reboot import Reboot
@@ -72,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     if args.reboot_test and args.reboot_test not in names:
         raise UsageError(f"--reboot-test {args.reboot_test}: no such node; there are {', '.join(names)}")
     args.steps = [*plan_for(cluster), Units(), *([Reboot()] if args.reboot_test else [])]
-    args.decider = EnableNotes(args.reboot_test)
+    args.decider = GivenAnswer(WHICH, args.reboot_test)
     code = run_headless(args)
     if code or args.dry_run:
         return code

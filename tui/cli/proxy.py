@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from wizard_steps.cluster.file import load
-from wizard_steps.engine.decide import Answer, FileDecider
+from wizard_steps.engine.decide import GivenAnswer
 from wizard_steps.errors import UsageError
 from wizard_steps.milestones.exposed import URL, Exposed
-from wizard_steps.model import Question
 
 
 def add(subparsers: Any) -> None:
@@ -44,18 +43,6 @@ def add(subparsers: Any) -> None:
     exposed.set_defaults(run=run_exposed, lab=False, load=False, fault="", dry_run=False)
 
 
-class ProxyNotes(FileDecider):
-    """Answers for the proxy that the command line names."""
-
-    def __init__(self, url: str) -> None:
-        super().__init__()
-        self._url = url
-
-    async def ask(self, step: str, question: Question) -> Answer:
-        given = question.id == URL and bool(self._url)
-        return Answer(self._url) if given else await super().ask(step, question)
-
-
 def run(args: argparse.Namespace) -> int:
     from wizard_steps.node import proxy
 
@@ -71,5 +58,5 @@ def run_exposed(args: argparse.Namespace) -> int:
         raise UsageError(
             f"--url {args.url}: give http:// or https:// and a host, e.g. https://llm.example.org"
         )
-    args.steps, args.decider = [Exposed()], ProxyNotes(args.url)
+    args.steps, args.decider = [Exposed()], GivenAnswer(URL, args.url)
     return run_headless(args)

@@ -60,3 +60,15 @@ class FileDecider:
             + (f" Possible values: {options}." if options else "")
             + " Set it in the cluster file, or run the wizard in a terminal."
         )
+
+
+class GivenAnswer(FileDecider):
+    """Headless, with an answer from the command line to one question; an empty ``value`` is none."""
+
+    def __init__(self, question: str, value: str) -> None:
+        super().__init__()
+        self._question, self._value = question, value
+
+    async def ask(self, step: str, question: Question) -> Answer:
+        given = question.id == self._question and bool(self._value)
+        return Answer(self._value) if given else await super().ask(step, question)

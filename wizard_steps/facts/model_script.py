@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 
 from wizard_steps.cluster.file import Cluster
+from wizard_steps.node import remote
 from wizard_steps.node.places import place_of
 from wizard_steps.node.program import program
 
@@ -14,7 +15,7 @@ CONFIG_LIMIT = 262144
 
 def exports(cluster: Cluster) -> str:
     """The cluster file's environment, which the server will have too."""
-    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in cluster.env.items())
+    return remote.exports(cluster.env)
 
 
 def is_path(model: str) -> bool:

@@ -14,7 +14,7 @@ from wizard_steps.milestones.common import everywhere, failure, same_everywhere
 from wizard_steps.model import Check, Cmd, Node, Results, Round, Verdict
 from wizard_steps.node.lines import fields
 from wizard_steps.node.program import program
-from wizard_steps.node.remote import command
+from wizard_steps.node.remote import exports
 
 _RAYS_PYTHON = "Ray refuses a worker whose Python differs, patch too"
 
@@ -41,11 +41,10 @@ def install_command(known: Known, node: Node) -> Cmd:
     wanted = [f"vllm=={cluster.serve.vllm_version}"]
     if not cluster.without_ray:
         wanted.append(f"ray[default]=={cluster.ray.version}")
-    flags, packages = command(_flags(cluster)), command(wanted)
+    flags, packages = shlex.join(_flags(cluster)), shlex.join(wanted)
     words = " ".join(filter(None, (flags, packages)))
-    exports = "".join(f"export {k}={shlex.quote(v)}\n" for k, v in _environment(cluster, node).items())
     text = (
-        f"{exports}{_UV[cluster.install.tool]}"
+        f"{exports(_environment(cluster, node))}{_UV[cluster.install.tool]}"
         f'if [ -n "$uv" ]; then\n'
         f'[ -x {venv}/bin/python ] || "$uv" venv -q --python python3 {venv} || exit 1\n'
         f'exec "$uv" pip install --no-progress --python {venv}/bin/python {words}\nfi\n'

@@ -15,7 +15,7 @@ from wizard_steps.facts.needs import older
 from wizard_steps.milestones.common import failure, placed
 from wizard_steps.model import Check, Node, Results
 from wizard_steps.node import weights
-from wizard_steps.node.weights import ListedFile, WeightsSeen, WeightsSource
+from wizard_steps.node.weights import HubListing, WeightsSeen, WeightsSource
 
 #: File systems that several machines may have in common.
 NETWORK = frozenset(
@@ -94,7 +94,7 @@ def seen(known: Known, done: Results) -> dict[str, WeightsSeen]:
     return views
 
 
-def listed(done: Results) -> ListedFile | None:
+def listed(done: Results) -> HubListing | None:
     return next((one for r in done.of("hub").values() if (one := weights.listed(r)) is not None), None)
 
 

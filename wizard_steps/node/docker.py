@@ -18,7 +18,7 @@ from msgspec import Struct
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.model import Node
 from wizard_steps.node import ray_token
-from wizard_steps.node.remote import command, identity
+from wizard_steps.node.remote import identity
 
 LABEL = "milepost.cluster"
 OFFICIAL = "vllm/vllm-openai"
@@ -67,7 +67,7 @@ def derived_image(cluster: Cluster, image: str, digest: str) -> str:
 
 def docker(cluster: Cluster) -> str:
     """The docker command as quoted sh words: `docker`, a full path, or `sudo -n docker`."""
-    return command(shlex.split(cluster.docker.command))
+    return shlex.join(shlex.split(cluster.docker.command))
 
 
 def container(cluster: Cluster, node: Node) -> str:

@@ -17,10 +17,5 @@ def run_python(venv: str, name: str, *words: str) -> str:
     """sh text that runs ``scripts/name`` with the node's ``python3``, else with that of the ``venv``."""
     return (
         f"p=$(command -v python3 || echo {shlex.quote(venv)}/bin/python)\n"
-        f'exec "$p" -I -c {sh_words(program(name), *words)}\n'
+        f'exec "$p" -I -c {shlex.join([program(name), *words])}\n'
     )
-
-
-def sh_words(*words: str) -> str:
-    """``words`` for sh, each quoted."""
-    return " ".join(shlex.quote(word) for word in words)

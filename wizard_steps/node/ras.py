@@ -7,6 +7,7 @@ the lines that name a rank or a process are read (NCCL's src/ras/client_support.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec import Struct
@@ -14,7 +15,7 @@ from msgspec.structs import replace
 
 from wizard_steps.model import Check, Cmd
 from wizard_steps.node.lines import number, plain
-from wizard_steps.node.program import program, sh_words
+from wizard_steps.node.program import program
 
 PORT = 28028
 #: Seconds without a new line of a log after which its processes are looked at, and after which once more.
@@ -72,14 +73,16 @@ class RasReport(Struct, frozen=True):
 
 def status(python: str, processes: Mapping[str, int] | None = None, key: str = "ras") -> Cmd:
     """Asks a node; ``python`` is an sh word, ``processes`` are looked at as well."""
-    words = sh_words(program("stall.py"), str(PORT), *(f"{n}={pid}" for n, pid in (processes or {}).items()))
+    words = shlex.join(
+        [program("stall.py"), str(PORT), *(f"{n}={pid}" for n, pid in (processes or {}).items())]
+    )
     show = f"(ask NCCL RAS on localhost:{PORT}: verbose status)"
     return Cmd(key, f"exec {python} -I -c {words} 2>&1\n", timeout=45, show=show)
 
 
 def _asked(python: str, mine: str) -> str:
     """sh text: ``mine`` is sh text that defines ours, which lists processes; vLLM's among them are named."""
-    code = sh_words(program("stall.py"))
+    code = shlex.quote(program("stall.py"))
     return (
         f"{mine}w=\nfor p in $(ours); do\n"
         "t=$(tr '\\0 ' '\\n\\n' 2>/dev/null <\"/proc/$p/cmdline\" | head -n 1 | head -c 40)\n"
@@ -107,7 +110,7 @@ def watch(python: str, mine: str, log: str) -> str:
         f"case $n in {QUIET}|{QUIET + MORE}) ;; *) continue;; esac\n"
         'o=$(ask); printf \'%s\\n\' "milepost: no new line in this log for $n s" "$o"\n'
         "case $o in *'ras| INCOMPLETE'*|*'ras| DEAD'*|*' is stopped'*)\n"
-        f'[ -z "$bad" ] || echo {sh_words(STALLED)}; bad=1;; *) bad=;; esac\n'
+        f'[ -z "$bad" ] || echo {shlex.quote(STALLED)}; bad=1;; *) bad=;; esac\n'
         "done ) </dev/null 2>/dev/null &\n"
     )
 

@@ -62,9 +62,9 @@ def environment(values: Mapping[str, str]) -> str:
     return " ".join(f"{name}={shlex.quote(value)}" for name, value in values.items())
 
 
-def command(argv: Sequence[str]) -> str:
-    """``argv`` for sh, each word quoted."""
-    return " ".join(shlex.quote(word) for word in argv)
+def exports(values: Mapping[str, str]) -> str:
+    """sh text that puts ``values`` into the environment of what follows."""
+    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in values.items())
 
 
 def in_double_quotes(text: str) -> str:
@@ -88,12 +88,11 @@ def launch(
     """
     ident = identity(cluster, node, role)
     own = {**env, "MILEPOST_ID": ident, "SPT_NOENV": "1", "PYTHONUNBUFFERED": "1"}
-    shown = f"{environment(env)} {command(argv)}".strip()
+    shown = f"{environment(env)} {shlex.join(argv)}".strip()
     kept = shlex.quote(Spec(tuple(argv), env, of).line())
-    exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in own.items())
     text = (
         f"{_about(cluster, node, role)}node={shlex.quote(node.name)}; spec={kept}\n"
-        f"run() {{\n{setup}\n{exports}exec setsid nohup {command(argv)}\n}}\n"
+        f"run() {{\n{setup}\n{exports(own)}exec setsid nohup {shlex.join(argv)}\n}}\n"
         f"{program('launch.sh')}"
     )
     secrets = _SECRETS.get(role, SERVER_SECRETS)

@@ -18,7 +18,7 @@ from wizard_steps.cluster.file import Cluster
 from wizard_steps.model import Cmd, Node
 from wizard_steps.node.place import RAY, SERVE, Service
 from wizard_steps.node.ray_token import setup
-from wizard_steps.node.remote import SERVER_SECRETS, command, environment, identity, state_dir
+from wizard_steps.node.remote import SERVER_SECRETS, environment, identity, state_dir
 from wizard_steps.node.spec import Spec
 
 #: Starts in an hour, and seconds before the first repetition; each further one waits longer.
@@ -124,7 +124,7 @@ def script_text(cluster: Cluster, unit: Unit) -> str:
             'export "$(cat life)"',
             f"printf '%s\\n%s\\n' \"$(cat /proc/sys/kernel/random/uuid)\" {kept} > {role}.start",
             f"echo $$ > {role}.pid",
-            f"exec env {environment(own)} {command(service.argv)}",
+            f"exec env {environment(own)} {shlex.join(service.argv)}",
             "",
         ]
     )

@@ -79,7 +79,7 @@ class WeightsSeen(Struct, frozen=True):
         return sum(size for size, _ in self.files.values())
 
 
-class ListedFile(Struct, frozen=True):
+class HubListing(Struct, frozen=True):
     """What the hub has: bytes by name. ``rate``: bytes per second that the node gets; 0: not measured."""
 
     commit: str
@@ -111,10 +111,12 @@ def resolve(cluster: Cluster, place: Place, node: Node, source: WeightsSource) -
 
 
 def _command(cluster: Cluster, place: Place, node: Node, name: str, source: WeightsSource, cmd: Cmd) -> Cmd:
-    exports = "".join(f"export {k}={shlex.quote(v)}\n" for k, v in environment(cluster, node).items())
     boot, texts = program(name)
-    words = remote.command(["-I", "-c", boot, texts, _spec(source)])
-    text = f"{exports}cd {remote.state_dir(cluster, node)} 2>/dev/null || cd /\nexec {place.python} {words}\n"
+    words = shlex.join(["-I", "-c", boot, texts, _spec(source)])
+    text = (
+        f"{remote.exports(environment(cluster, node))}"
+        f"cd {remote.state_dir(cluster, node)} 2>/dev/null || cd /\nexec {place.python} {words}\n"
+    )
     return place.run(node, replace(cmd, text=text))
 
 
@@ -154,12 +156,12 @@ def seen(result: Result | None) -> WeightsSeen | None:
         return None
 
 
-def listed(result: Result | None) -> ListedFile | None:
+def listed(result: Result | None) -> HubListing | None:
     """None where the hub's answer cannot be read."""
     data = _data(result)
     try:
         files = {str(name): int(size) for name, size in data["files"].items()}
-        return ListedFile(str(data["commit"]), files, int(data["rate"]), str(data["endpoint"]))
+        return HubListing(str(data["commit"]), files, int(data["rate"]), str(data["endpoint"]))
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         return None
 

@@ -2,6 +2,7 @@ import os
 from collections import Counter
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.helpers.ssh_fixtures import ssh_bed, ssh_either, ssh_node
@@ -12,6 +13,12 @@ os.environ.pop("NO_COLOR", None)
 # A busy machine makes a single example slow; no property here is about time.
 settings.register_profile("milepost", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("milepost")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that start labs first: they take minutes each, and the others fill what time is left."""
+    slow = {item.path for item in items if item.get_closest_marker("lab")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -115,7 +115,7 @@ def _totals(known: Known, totals: Totals, status: Result) -> list[Check]:
             totals.nodes == wanted,
             str(totals.nodes),
             str(wanted),
-            hint="a node too many: a worker was started twice; too few: see which address is missing below",
+            hint="too many: a worker was started twice; too few: see below which address is missing",
         )
     ]
     if gpus:
@@ -137,7 +137,7 @@ def _totals(known: Known, totals: Totals, status: Result) -> list[Check]:
             held,
             "held" if held else "did not hold",
             f"unchanged for {known.cluster.ray.settle} s",
-            hint="" if held else "a node came or went meanwhile: read its ray log; retry when it is back",
+            hint="" if held else "a node joined or left meanwhile: read its ray log; retry when it is back",
         )
     )
     return checks
@@ -181,7 +181,7 @@ def _addresses(known: Known, done: Results) -> list[Check]:
     strangers = sorted(set(ips) - {known.ip(node) for node in known.nodes})
     if strangers:
         found = f"unknown nodes {', '.join(strangers)}"
-        hint = "they are not in the cluster file: an old worker, or one that took another interface"
+        hint = "they are not in the cluster file: an old worker, or one that uses another interface"
         checks.append(Check("strangers", False, found, "none", hint=hint))
     return checks
 
@@ -194,9 +194,7 @@ def _alive(known: Known, done: Results) -> list[Check]:
             continue
         if not result.ok:
             found = failure(result, node).found
-            hint = (
-                "the machine is off or cut off; Ray itself notices a silent host only after a minute or more"
-            )
+            hint = "the machine is off or unreachable; Ray notices a silent host only after a minute or more"
             checks.append(Check("answers", False, found, "an answer from the node itself", node.name, hint))
         elif not Look(result.text).leader:
             log = placed(known).log_of(node, RAY)

@@ -13,7 +13,7 @@ from wizard_steps.milestones.common import Placed, failure, placed
 from wizard_steps.milestones.ray_totals import Totals, nodes_of
 from wizard_steps.model import Check, Cmd, Node, Result, Results, Round, Verdict
 from wizard_steps.node.lines import plain
-from wizard_steps.node.place import RAY, Service
+from wizard_steps.node.place import ALIVE, RAY, Service
 from wizard_steps.node.remote import Look
 
 #: How long the totals may take to become right, beside the settle time. They lag a join by about 5 s.
@@ -65,7 +65,7 @@ def list_command(known: Known, whole: bool = True) -> Cmd:
 def alive_command(known: Known, node: Node) -> Cmd:
     """Asks the node itself. Ray believes in a host that fell silent for a minute or more (its health checks
     have to time out), so a settle time shorter than that does not see it."""
-    return placed(known).look(Service(node, RAY, known.cluster.ray.port), key="alive")
+    return placed(known).look(Service(node, RAY, known.cluster.ray.port), key=ALIVE)
 
 
 class RayStatus(Placed):
@@ -87,7 +87,7 @@ class RayStatus(Placed):
             status = done.get("status", known.head)
             whole = status is not None and Totals(status.text).nodes >= len(known.nodes)
             return Round(work=((known.head, list_command(known, whole)),))
-        if not done.has("alive"):
+        if not done.has(ALIVE):
             return Round(work=tuple((node, alive_command(known, node)) for node in known.nodes))
         return None
 
@@ -189,7 +189,7 @@ def _addresses(known: Known, done: Results) -> list[Check]:
 def _alive(known: Known, done: Results) -> list[Check]:
     checks = []
     for node in known.nodes:
-        result = done.get("alive", node)
+        result = done.get(ALIVE, node)
         if result is None:
             continue
         if not result.ok:

@@ -15,6 +15,7 @@ from wizard_steps.cluster.file import Cluster
 from wizard_steps.model import Check, Cmd, Node, Result
 from wizard_steps.node.docker import LABEL, container, docker, log_folder, log_inside, own_folders, spec_of
 from wizard_steps.node.lines import fields
+from wizard_steps.node.place import ALIVE
 from wizard_steps.node.remote import state_dir
 from wizard_steps.node.spec import Spec
 
@@ -91,8 +92,10 @@ def also_in_docker_logs(cluster: Cluster, role: str) -> str:
 def look(cluster: Cluster, node: Node, line: str, port: int, key: str = "look") -> Cmd:
     """What is there already, in the words of remote.look: our container, and who listens on ``port``.
 
-    ``line``: the `docker run` of today; empty where any container of ours will do.
+    ``line``: the `docker run` of today; empty where any container of ours will do. ``ALIVE`` as key: it was
+    started in this walk, so that none is one too few.
     """
+    missing = "gone" if key == ALIVE else "none"
     name, it = shlex.quote(container(cluster, node)), docker(cluster)
     form = shlex.quote(
         '{{index .Config.Labels "milepost.cluster"}} {{index .Config.Labels "milepost.spec"}} '
@@ -103,9 +106,10 @@ def look(cluster: Cluster, node: Node, line: str, port: int, key: str = "look") 
     text = (
         f"{it} ps -q >/dev/null || exit 1\n"
         f"set -- $({it} container inspect -f {form} {name} 2>/dev/null)\n"
-        f"if [ $# -eq 0 ]; then echo 'container: none'\n"
+        f"if [ $# -eq 0 ]; then echo 'container: {missing}'; echo container {name}\n"
         f'elif [ $# -ne 7 ] || [ "$1" != {wanted} ]; then echo "container: not ours"\n'
         f'elif [ "$3" != true ]; then echo "container: ended with exit code $5"; echo "oom-killed: $6"\n'
+        f"  echo container {name}\n"
         f'  echo "ended: {_inspect(cluster, node, "{{.State.FinishedAt}}")}"\n'
         f"  {it} logs --tail {LAST} {name} 2>&1 | LC_ALL=C tr -c '\\n -~' '?' | sed 's/^/log: /'\n"
         f"else s=$({it} container inspect -f {started} {name}); case $s in '{{'*) ;; *) s=;; esac\n"
@@ -172,7 +176,7 @@ def ended(cluster: Cluster, node: Node, look: str) -> str:
     """What became of a container of ours that does not run, by what ``look`` printed; "" where it runs."""
     found, name = fields(look), container(cluster, node)
     state = found.get("container", "")
-    if state == "none":
+    if state in ("gone", "none"):
         return f"container {name} is gone: somebody removed it"
     if not state.startswith("ended"):
         return ""

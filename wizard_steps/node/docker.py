@@ -71,8 +71,13 @@ def docker(cluster: Cluster) -> str:
 
 
 def container(cluster: Cluster, node: Node) -> str:
-    """The container's name on a node, of characters that Docker takes."""
-    return re.sub(r"[^A-Za-z0-9_.-]", "-", f"milepost-{cluster.name}-{node.name}")
+    """The container's name on a node."""
+    return container_of(cluster.name, node.name)
+
+
+def container_of(cluster: str, node: str) -> str:
+    """The same by the names of the cluster and of the node, of characters that Docker takes."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", f"milepost-{cluster}-{node}")
 
 
 def _labels(cluster: Cluster, node: Node) -> dict[str, str]:

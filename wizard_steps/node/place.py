@@ -21,6 +21,8 @@ from wizard_steps.node.spec import Spec
 
 #: The roles of what is started on a node: Ray (or the container that waits for vLLM), and vLLM.
 RAY, SERVE = "ray", "serve"
+#: Key of a look at what was started before in the same walk.
+ALIVE = "alive"
 #: Those of the weights: what fetches the model, and what hands it from node to node.
 FETCH, SHARE = "fetch", "share"
 Stop = Callable[[str], bool]

@@ -1,5 +1,4 @@
-"""Commands on the Docker path: what is in a container is looked at through `docker exec`, and files of Ray and
-vLLM that are mounted are read on the node's disk, where they still are when the container is gone."""
+"""Commands on the Docker path: what is in a container is looked at through `docker exec`."""
 
 from __future__ import annotations
 

@@ -13,7 +13,16 @@ from msgspec.structs import replace
 
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.model import Check, Cmd, Node, Result
-from wizard_steps.node.docker import LABEL, container, docker, log_folder, log_inside, own_folders, spec_of
+from wizard_steps.node.docker import (
+    LABEL,
+    RAY_IN_CONTAINER,
+    container,
+    docker,
+    log_folder,
+    log_inside,
+    own_folders,
+    spec_of,
+)
 from wizard_steps.node.lines import fields
 from wizard_steps.node.place import ALIVE
 from wizard_steps.node.remote import state_dir
@@ -21,6 +30,8 @@ from wizard_steps.node.spec import Spec
 
 #: Label with the spec (see spec.py) that a container was started with.
 STARTED = "milepost.started"
+#: Sessions of Ray that stay on the node's disk: this one's and some of before. Ray rotates the logs in one.
+SESSIONS = 5
 #: Lines of the log of a container that has ended, in the recording.
 LAST = 40
 #: What ``launch`` prints of a mounted folder that the container's user may not write.
@@ -48,7 +59,10 @@ def launch(cluster: Cluster, node: Node, line: str, show: str) -> Cmd:
     folders = own_folders(cluster, node)
     inside = " ".join(shlex.quote(folder) for folder in folders.values())
     look = (
-        f'for d in {inside}; do [ -w "$d" ] || echo "{READ_ONLY}$d for $(id -un 2>/dev/null || id -u)"; done'
+        f"for d in {inside}; do\n"
+        f'[ -w "$d" ] || echo "{READ_ONLY}$d for $(id -un 2>/dev/null || id -u)"; done\n'
+        f"cd {RAY_IN_CONTAINER} && ls -dt session_2* 2>/dev/null | tail -n +{SESSIONS + 1} | "
+        'while read -r s; do rm -rf "$s"; done'
     )
     text = (
         f"state=$({it} container inspect -f {state} {name} 2>/dev/null)\n"
@@ -167,6 +181,11 @@ def obstacle(cluster: Cluster, node: Node, look: str) -> Check | None:
     return None
 
 
+def is_gone(look: str) -> bool:
+    """Whether there is no container of ours any more."""
+    return fields(look).get("container", "") in ("gone", "none")
+
+
 def has_ended(look: str) -> bool:
     """Whether a container of ours is there and does not run."""
     return fields(look).get("container", "").startswith("ended")
@@ -176,7 +195,7 @@ def ended(cluster: Cluster, node: Node, look: str) -> str:
     """What became of a container of ours that does not run, by what ``look`` printed; "" where it runs."""
     found, name = fields(look), container(cluster, node)
     state = found.get("container", "")
-    if state in ("gone", "none"):
+    if is_gone(look):
         return f"container {name} is gone: somebody removed it"
     if not state.startswith("ended"):
         return ""

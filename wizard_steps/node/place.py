@@ -141,6 +141,14 @@ class Place(ABC):
     def log_of(self, node: Node, role: str) -> str:
         """How a person reads the log of a role on its node."""
 
+    def last_log(self, node: Node, look: str) -> str:
+        """The log of a Ray that has ended, by what a look at it printed."""
+        return self.log_of(node, RAY)
+
+    @abstractmethod
+    def typed(self, node: Node, command: str) -> str:
+        """How a person runs a command of Ray or vLLM on a node."""
+
     @abstractmethod
     def serving(self, nodes: Sequence[Node], head: Node) -> Sequence[Node]:
         """Where `milepost down` looks for vLLM: it does not know what the gates had taught."""

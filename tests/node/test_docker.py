@@ -345,8 +345,9 @@ def test_what_goes_to_the_log_is_in_docker_logs_too(tmp_path: Path) -> None:
     text = text.replace("/proc/1/fd/1", str(tmp_path / "docker-logs"))
     (tmp_path / "docker-logs").touch()
     body = "i=0; while [ $i -lt 60 ]; do echo line $i of some fifty characters in all, to fill it; sleep 0.02; i=$((i+1)); done"
-    script = f"run() {{\n{text}exec sh -c '{body}; sleep 1'\n}}\nrun > serve.log 2>&1 < /dev/null &\nwait $!"
-    subprocess.run(["sh", "-c", script], cwd=tmp_path, check=True, timeout=60)
+    told = 'until [ -s serve.log.1 ] && grep -q "line 59 of" docker-logs; do sleep 0.05; done'
+    script = f"run() {{\n{text}exec sh -c '{body}; {told}'\n}}\nrun > serve.log 2>&1 < /dev/null &\nwait $!"
+    subprocess.run(["sh", "-c", script], cwd=tmp_path, check=True, timeout=300)
     told = (tmp_path / "docker-logs").read_text()
     assert "line 0 of" in told
     assert "line 59 of" in told

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from typing import Any
 
 #: Size, time (ns) and SHA-256 of each verified file, by its real path. A model folder may be read-only: its
@@ -17,6 +18,12 @@ VERIFIED = ".milepost-verified.json"
 STATE = "weights.json"
 #: A file that is being copied; the next try goes on from it.
 PART = ".milepost-part"
+#: A download that huggingface_hub cannot go on from: its name is used once (<hash>.<8 digits>.incomplete).
+_ORPHAN = re.compile(r"\.[0-9a-f]{8}\.incomplete$")
+
+
+def orphan(name: str) -> bool:
+    return _ORPHAN.search(name) is not None
 
 
 def say(text: str) -> None:
@@ -54,6 +61,15 @@ def snapshot_of(spec: dict[str, Any], commit: str) -> str:
 
 def record_of(spec: dict[str, Any]) -> str:
     return VERIFIED if spec.get("folder") else os.path.join(folder_of(spec), VERIFIED)
+
+
+def instance() -> str:
+    """Which start of the fetch this is: launch.sh writes it before the process begins; else ""."""
+    try:
+        with open("fetch.start", encoding="ascii", errors="replace") as file:
+            return file.readline(100).strip()
+    except OSError:
+        return ""
 
 
 def read(path: str) -> dict[str, Any]:

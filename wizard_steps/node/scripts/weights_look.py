@@ -15,6 +15,7 @@ from wizard_steps.node.scripts.weights_files import (
     PART,
     commit_of,
     folder_of,
+    orphan,
     read,
     record_of,
     say,
@@ -62,7 +63,7 @@ def left_over(folder: str) -> tuple[int, int]:
             except OSError:
                 continue
             parts += size if name.endswith(PART) else 0
-            orphans += size if name.endswith(".incomplete") else 0
+            orphans += size if orphan(name) else 0
     return parts, orphans
 
 

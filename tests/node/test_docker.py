@@ -78,7 +78,8 @@ def test_the_script_line_has_its_four_arguments_and_the_address() -> None:
     # Every flag of ours that the script does not give itself.
     ours = shlex.split(" ".join(docker.shared_flags(it, it.workers[0], Given())))
     given = ["--network", "host", "--gpus", "all", "-v", f"/data/hf home:{docker.HF_IN_CONTAINER}"]
-    assert sorted([*words[10:], *given]) == sorted(ours)
+    assert words[10:12] == ["-e", "RAY_USAGE_STATS_ENABLED=0"]
+    assert sorted([*words[12:], *given]) == sorted(ours)
 
 
 @pytest.mark.parametrize(
@@ -320,6 +321,7 @@ def test_logs_and_caches_lie_on_the_node() -> None:
         "/h/compiled/vllm:/root/.cache/vllm",
         "/h/compiled/flashinfer:/root/.cache/flashinfer",
         "/var/log/mile post/prod/gpu-a/container:/root/.milepost/prod/gpu-a",
+        "/var/log/mile post/prod/gpu-a/container/ray:/tmp/ray",
     ]
     none = cluster('[docker]\nlog_home = ""\ncompile_cache = ""\n')
     assert docker.run_line(none, none.head, "image", {}, ["ray"]).count(" -v ") == 1

@@ -15,7 +15,7 @@ from wizard_steps.model import Check, Cmd, Node, Option, Question, Result, Resul
 from wizard_steps.node import units
 from wizard_steps.node.lines import fields
 from wizard_steps.node.place import RAY, SERVE
-from wizard_steps.node.remote import state_dir
+from wizard_steps.node.remote import service_name, state_dir
 from wizard_steps.node.units import Unit
 
 #: Seconds a server gets to come back after a service was restarted, beside its own time to load. Ray notices
@@ -148,7 +148,7 @@ class Units(Step):
 
 def _question(known: Known) -> Question:
     count = len(planned(known))
-    names = ", ".join(units.name(known.cluster, unit.node, unit.role) for unit in planned(known)[:8])
+    names = ", ".join(service_name(known.cluster, unit.node, unit.role) for unit in planned(known)[:8])
     return Question(
         id=_ASK,
         text=f"Write {count} systemd units, and end what runs to start it again as services?",
@@ -226,7 +226,7 @@ def _written(known: Known, done: Results) -> Iterator[Check]:
             yield failure(result, node)
             continue
         said = [line.removeprefix("verify: ") for line in result.lines if line.startswith("verify: ")]
-        names = ", ".join(units.name(known.cluster, node, unit.role) for unit in _of(known, node))
+        names = ", ".join(service_name(known.cluster, node, unit.role) for unit in _of(known, node))
         yield Check("units", True, f"written and enabled: {names}", node=node.name)
         if said:
             yield Check("systemd-analyze", True, "; ".join(said[:3]), "no remark", node.name, warning=True)

@@ -54,7 +54,14 @@ def _about(cluster: Cluster, node: Node, role: str, **more: int) -> str:
     """sh text that sets what the programs of scripts/ ask for."""
     wanted = shlex.quote(f"MILEPOST_ID={identity(cluster, node, role)}")
     numbers = "".join(f"{name}={value:d}; " for name, value in more.items())
-    return f"d={state_dir(cluster, node)}; id={wanted}; role={shlex.quote(role)}; {numbers}\n"
+    unit = shlex.quote(service_name(cluster, node, role))
+    return f"d={state_dir(cluster, node)}; id={wanted}; role={shlex.quote(role)}; unit={unit}; {numbers}\n"
+
+
+def service_name(cluster: Cluster, node: Node, role: str) -> str:
+    """The file name of a role's systemd unit. A home, and so the folder of user units, may be shared by all
+    nodes."""
+    return f"milepost-{cluster.name}-{re.sub('[^A-Za-z0-9._-]', '_', node.name)}-{role}.service"
 
 
 def environment(values: Mapping[str, str]) -> str:
@@ -162,7 +169,8 @@ def stop(cluster: Cluster, node: Node, role: str, key: str = "stop", grace: int 
         key=key,
         text=text,
         mutates=True,
-        timeout=grace + 25,
+        # systemd may take a minute for a service.
+        timeout=grace + 95,
         quiet=True,
         show=f"(end the processes milepost started as {identity(cluster, node, role)})",
     )
@@ -191,6 +199,11 @@ class Look:
         self.unseen = [x.removeprefix("unseen: ") for x in lines if x.startswith("unseen: ")]
         self.instance = instance(text) if self.leader else ""
         self.spec = spec.parse(_first(lines, "spec:")) if self.leader else None
+        #: The systemd service that runs it or is about to start it, and what that service was written with.
+        self.service = _first(lines, "service:")
+        self.written = spec.parse(_first(lines, "written:"))
+        #: Whether something has to end before a start.
+        self.there = bool(self.ours or self.service)
 
 
 def instance(text: str) -> str:

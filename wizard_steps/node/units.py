@@ -8,7 +8,6 @@ again after a growing pause, and six times in an hour at most: a broken model mu
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Sequence
 
@@ -18,7 +17,7 @@ from wizard_steps.cluster.file import Cluster
 from wizard_steps.model import Cmd, Node
 from wizard_steps.node.place import RAY, SERVE, Service
 from wizard_steps.node.ray_token import setup
-from wizard_steps.node.remote import SERVER_SECRETS, environment, identity, state_dir
+from wizard_steps.node.remote import SERVER_SECRETS, environment, identity, service_name, state_dir
 from wizard_steps.node.spec import Spec
 
 #: Starts in an hour, and seconds before the first repetition; each further one waits longer.
@@ -51,14 +50,9 @@ class Unit(Struct, frozen=True):
         return self.service.role
 
 
-def name(cluster: Cluster, node: Node, role: str) -> str:
-    """The unit's file name. A home, and so the folder of user units, may be shared by all nodes."""
-    return f"milepost-{cluster.name}-{re.sub('[^A-Za-z0-9._-]', '_', node.name)}-{role}.service"
-
-
 def unit_text(cluster: Cluster, unit: Unit) -> str:
     """The unit; @HOME@ and @TARGET@ are filled in on the node, which knows them."""
-    before = name(cluster, unit.node, unit.after) if unit.after else ""
+    before = service_name(cluster, unit.node, unit.after) if unit.after else ""
     script = f"@HOME@/.milepost/{cluster.name}/{unit.node.name}/{unit.role}.unit.sh"
     lines = [
         f"# {MARK}: `milepost disable` removes it.",
@@ -98,12 +92,17 @@ _SECRETS = (
 )
 
 
+def _spec(unit: Unit) -> Spec:
+    """Without the start it hangs on: that is another one after each boot."""
+    return Spec(unit.service.argv, unit.service.env)
+
+
 def script_text(cluster: Cluster, unit: Unit) -> str:
     """POSIX sh. Its log is the role's own, so that walks and `milepost top` read it as ever."""
     role, service = unit.role, unit.service
     ident = identity(cluster, unit.node, role)
     own = {**service.env, "MILEPOST_ID": ident, "SPT_NOENV": "1", "PYTHONUNBUFFERED": "1"}
-    kept = shlex.quote(Spec(service.argv, service.env).line())
+    kept = shlex.quote(_spec(unit).line())
     return "\n".join(
         [
             "#!/bin/sh",
@@ -177,7 +176,7 @@ _HERE = (
 
 def look(cluster: Cluster, node: Node) -> Cmd:
     """Whether systemd runs the machine, who logs in, and which units of the cluster are there."""
-    pattern = shlex.quote(name(cluster, node, "@")).replace("@", "'*'")
+    pattern = shlex.quote(service_name(cluster, node, "@")).replace("@", "'*'")
     text = (
         _HERE
         + 'echo "uid: $(id -u)"; echo "init: $(cat /proc/1/comm 2>/dev/null)"\n'
@@ -209,11 +208,12 @@ def write(cluster: Cluster, units: Sequence[Unit]) -> Cmd:
         "h=$(printf %s \"$HOME\" | sed 's/[&|\\\\]/\\\\&/g')\n",
     ]
     for unit in units:
-        file = name(cluster, node, unit.role)
+        file = service_name(cluster, node, unit.role)
         script = shlex.quote(script_text(cluster, unit))
         body = shlex.quote(unit_text(cluster, unit))
         lines += [
             f"printf %s {script} > {unit.role}.unit.sh || exit 1\n",
+            f"printf '%s\\n' {shlex.quote(_spec(unit).line())} > {unit.role}.unit.spec || exit 1\n",
             f'f="$u"/{shlex.quote(file)}\n',
             f'[ ! -e "$f" ] || grep -q {shlex.quote(MARK)} "$f" || '
             '{ echo "$f is there and milepost did not write it"; exit 1; }\n',
@@ -222,12 +222,12 @@ def write(cluster: Cluster, units: Sequence[Unit]) -> Cmd:
             'echo "wrote $f"\n',
             'systemd-analyze $m verify "$f" 2>&1 | grep -F "${f##*/}" | sed "s/^/verify: /"\n',
         ]
-    files = " ".join(shlex.quote(name(cluster, node, unit.role)) for unit in units)
+    files = " ".join(shlex.quote(service_name(cluster, node, unit.role)) for unit in units)
     lines.append(
         f"systemctl $m daemon-reload && systemctl $m enable {files} 2>&1 || exit 1\necho enabled: {files}\n"
     )
     shown = "\n".join(
-        f"(write {name(cluster, node, unit.role)})\n{unit_text(cluster, unit)}" for unit in units
+        f"(write {service_name(cluster, node, unit.role)})\n{unit_text(cluster, unit)}" for unit in units
     )
     secrets = SERVER_SECRETS if any(unit.role == SERVE for unit in units) else ()
     return Cmd("write", "".join(lines), mutates=True, timeout=60, show=shown, secrets=secrets)
@@ -235,7 +235,7 @@ def write(cluster: Cluster, units: Sequence[Unit]) -> Cmd:
 
 def act(cluster: Cluster, node: Node, verb: str, roles: Sequence[str], key: str) -> Cmd:
     """`systemctl VERB` of a node's units (start, stop, restart)."""
-    files = " ".join(shlex.quote(name(cluster, node, role)) for role in roles)
+    files = " ".join(shlex.quote(service_name(cluster, node, role)) for role in roles)
     text = f"{_HERE}systemctl $m reset-failed {files} 2>/dev/null; systemctl $m {verb} {files} 2>&1\n"
     shown = f"systemctl {verb} {files}"
     return Cmd(key, text, mutates=True, timeout=_STOP + 60.0, show=shown)
@@ -255,7 +255,7 @@ def remove(cluster: Cluster, node: Node) -> Cmd:
         'rm -f "$f" && echo "removed $f"'
     )
     tidy = (
-        f"cd {state_dir(cluster, node)} 2>/dev/null && rm -f secrets mtu *.unit.sh *.tries\n"
+        f"cd {state_dir(cluster, node)} 2>/dev/null && rm -f secrets mtu *.unit.sh *.unit.spec *.tries\n"
         "systemctl $m daemon-reload\n"
     )
     text = _each(cluster, node, each).removesuffix("exit $rc\n") + tidy + "exit $rc\n"
@@ -265,7 +265,7 @@ def remove(cluster: Cluster, node: Node) -> Cmd:
 
 def _each(cluster: Cluster, node: Node, what: str) -> str:
     """sh text that does ``what`` with every unit of ours on a node: serve first, for it hangs on Ray."""
-    files = " ".join(f'"$u"/{shlex.quote(name(cluster, node, role))}' for role in (SERVE, RAY))
+    files = " ".join(f'"$u"/{shlex.quote(service_name(cluster, node, role))}' for role in (SERVE, RAY))
     return (
         f"{_HERE}rc=0; none=yes\n"
         f"for f in {files}; do\n"

@@ -17,6 +17,7 @@ from wizard_steps.milestones.units import planned
 from wizard_steps.model import Cmd
 from wizard_steps.node import units
 from wizard_steps.node.place import SERVE, Service
+from wizard_steps.node.remote import service_name
 
 KNOWN = Known(parse(CLUSTER))
 WORDS = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=20)
@@ -56,6 +57,7 @@ def _commands() -> list[Cmd]:
         units.look(cluster, node),
         units.write(cluster, [unit(("/v/bin/vllm", "it's", "$HOME", "%h"))]),
         units.act(cluster, node, "restart", [SERVE], "restart"),
+        units.state(cluster, [unit(), unit()]),
         units.stop_all(cluster, node),
         units.remove(cluster, node),
     ]
@@ -73,7 +75,7 @@ def test_systemd_takes_the_units(tmp_path: Path) -> None:
     for one in planned(KNOWN):
         text = units.unit_text(KNOWN.cluster, one)
         text = text.replace("@HOME@", str(tmp_path)).replace("@TARGET@", "multi-user.target")
-        file = tmp_path / units.name(KNOWN.cluster, one.node, one.role)
+        file = tmp_path / service_name(KNOWN.cluster, one.node, one.role)
         file.write_text(text)
         done = subprocess.run([analyze, "verify", str(file)], capture_output=True, text=True)
         said = [line for line in done.stderr.splitlines() if file.name in line]

@@ -109,7 +109,9 @@ class Units(Step):
                 if (of := _of(known, node))
             ]
             return Round(work=tuple(work))
-        return None if any(r.reason == "dry" for r in done.of("start").values()) else _proof(known, done)
+        if any(r.reason == "dry" for r in done.of("start").values()):
+            return None
+        return _proof(known, done) or _states(known, done)
 
     def undo(self, known: Known) -> Sequence[Work]:
         if placed(known).contained:
@@ -183,6 +185,29 @@ def _proof(known: Known, done: Results) -> Round | None:
     return None
 
 
+def _states(known: Known, done: Results) -> Round | None:
+    """After a start from which no server came: what became of each service."""
+    waited = [
+        r for name, _ in [("start", []), *_groups(known)] if (r := done.get(f"ready-{name}", known.server))
+    ]
+    if done.has("state") or all(result.ok for result in waited):
+        return None
+    work = [(node, units.state(known.cluster, of)) for node in known.nodes if (of := _of(known, node))]
+    return Round(work=tuple(work))
+
+
+def _down(known: Known, done: Results) -> Iterator[Check]:
+    """The services that do not run, or had to be started again; a server that waits for Ray runs."""
+    for node in known.nodes:
+        result = done.get("state", node)
+        said = fields(result.text) if result is not None and result.ok else {}
+        for unit in _of(known, node):
+            found = said.get(unit.role, "")
+            if found and not found.startswith("active, restarts 0"):
+                ok = found.startswith("active,")
+                yield Check(f"service {unit.role}", ok, found, "active", node.name, warning=ok)
+
+
 def ready(known: Known, key: str, before: str) -> Cmd:
     """Polls until the API answers from another start of vLLM than ``before``."""
     log = f"{state_dir(known.cluster, known.server)}/{SERVE}"
@@ -250,6 +275,7 @@ def _came_back(known: Known, done: Results) -> Iterator[Check]:
             return
         if result is None or not result.ok:
             last = failure(result, known.server)
+            yield from _down(known, done)
             hint = (
                 f"`systemctl status` and `journalctl -u` there; {SERVE}.log in ~/.milepost has its own words"
             )

@@ -241,6 +241,20 @@ def act(cluster: Cluster, node: Node, verb: str, roles: Sequence[str], key: str)
     return Cmd(key, text, mutates=True, timeout=_STOP + 60.0, show=shown)
 
 
+def state(cluster: Cluster, units: Sequence[Unit]) -> Cmd:
+    """What became of a node's units: one ``ROLE: STATE, STARTS; LAST LINE`` each."""
+    node = units[0].node
+    lines = [_HERE, f"cd {state_dir(cluster, node)} || exit 1\n"]
+    for unit in units:
+        asked = f"systemctl $m show -p %s --value {shlex.quote(service_name(cluster, node, unit.role))}"
+        values = ", ".join(
+            f"{word}$({asked % name})" for name, word in (("ActiveState", ""), ("NRestarts", "restarts "))
+        )
+        last = f"$(tail -n 1 {unit.role}.log 2>/dev/null | tr -d '\\000-\\037' | cut -c1-200)"
+        lines.append(f'echo "{unit.role}: {values}; last line: {last}"\n')
+    return Cmd("state", "".join(lines), timeout=30, quiet=True, show="systemctl status 'milepost-*'")
+
+
 def stop_all(cluster: Cluster, node: Node) -> Cmd:
     """Stops the units of a node where there are any; they stay enabled. For `milepost down`."""
     text = _each(cluster, node, 'systemctl $m stop "$b" && echo "stopped $b; it stays enabled"')
@@ -256,7 +270,7 @@ def remove(cluster: Cluster, node: Node) -> Cmd:
     )
     tidy = (
         f"cd {state_dir(cluster, node)} 2>/dev/null && rm -f secrets mtu *.unit.sh *.unit.spec *.tries\n"
-        "systemctl $m daemon-reload\n"
+        "[ $none = yes ] || systemctl $m daemon-reload\n"
     )
     text = _each(cluster, node, each).removesuffix("exit $rc\n") + tidy + "exit $rc\n"
     return Cmd("disable", text, mutates=True, timeout=2 * _STOP + 20.0, quiet=True,

@@ -217,7 +217,7 @@ async def test_a_model_that_cannot_start_does_not_keep_the_machine_busy(
     text = file.read_text().replace("ready_timeout", "#").replace("[serve]", "[serve]\nready_timeout = 10")
     file.write_text(text.replace("gpus = 1", "gpus = 3"))
     monkeypatch.setattr("wizard_steps.milestones.units._NOTICE", 5.0)
-    monkeypatch.setattr("wizard_steps.node.units._ADDRESS", 3)
+    monkeypatch.setattr("wizard_steps.node.unit_script._ADDRESS", 3)
     found = await walked(load(file), tmp_path / "walk")
     assert not found["units"].passed
     folder = "/root/.milepost/real-hosts/node-a"

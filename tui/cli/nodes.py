@@ -132,8 +132,7 @@ async def _end(cluster: Cluster, node: Node, take_over: bool) -> bool:
 
     transport = Locked(cleaned(cluster), cluster, take_over)
     try:
-        services = [] if cluster.path == "docker" else [(node, units.remove(cluster, node))]
-        for work in (services, *undo(cluster)):
+        for work in ([(node, units.remove(cluster, node))], *undo(cluster)):
             for where, cmd in work:
                 if where == node and not await one(transport, node, cmd):
                     return False

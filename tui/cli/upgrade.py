@@ -74,6 +74,11 @@ def _before(file: Path) -> Cluster:
     return load(kept)
 
 
+def _environment(cluster: Cluster) -> tuple[str, ...]:
+    """What Ray and vLLM are started from."""
+    return (cluster.venv, cluster.docker.image, cluster.serve.vllm_version, cluster.ray.version)
+
+
 class Change:
     """One upgrade or the way back: its parts are walks of their own, each with its recording."""
 
@@ -109,7 +114,8 @@ class Change:
             print(f"\nNothing was changed: {self.args.cluster} is as it was.")
             return code
         code = self._switch()
-        print(f"\n{previous(self.args.cluster)} has the values that were rolled back.")
+        kept = f"{previous(self.args.cluster)} has the values that were rolled back."
+        print(f"\n{'The gates failed. ' if code else ''}{kept}")
         return code
 
     def _rollback(self) -> str:
@@ -139,10 +145,21 @@ class Change:
         keep(self.args.cluster, previous(self.args.cluster))
         write(self.args.cluster, self.new)
         print(f"\n{self.args.cluster} is changed; before: {previous(self.args.cluster)}", flush=True)
+        if _environment(self.old) != _environment(self.new) and (code := self._down()):
+            return code
         services = optional("units") if self._services() else []
         steps = [*plan_for(self.new), *services]
         restart = GivenAnswer(DIFFERS, "restart")
         return self._walk("Start anew; all gates", "switch", self.new, steps, restart)
+
+    def _down(self) -> int:
+        """Another environment means another Ray everywhere: all of it ends first, in its order."""
+        import asyncio
+
+        from tui.cli.down import down
+
+        print("\n=== End what runs", flush=True)
+        return asyncio.run(down(self.old, take_over=self.args.take_over))
 
     def _services(self) -> bool:
         """Whether systemd services of this cluster were seen: they are written anew after the gates."""

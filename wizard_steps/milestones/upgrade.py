@@ -52,10 +52,11 @@ class Upgrade(Placed):
             )
         _, place = _before(done)
         if placed(known).contained:
-            return None if done.has("old") else everywhere(known.nodes, _image(known, place))
-        if not done.has("old"):
+            if not done.has("old"):
+                return everywhere(known.nodes, _image(known, place))
+        elif not done.has("old"):
             return everywhere(known.nodes, versions_command(place, "old", known.cluster.without_ray))
-        if not done.has("machine"):
+        if not placed(known).contained and not done.has("machine"):
             return everywhere(known.nodes, _machine(known.cluster.venv))
         if not done.has("look"):
             return everywhere(known.nodes, lambda node: units.look(known.cluster, node))

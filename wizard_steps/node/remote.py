@@ -31,6 +31,9 @@ COPY_TOKEN = "MILEPOST_COPY_TOKEN"
 #: and VLLM_).
 _SECRETS: Mapping[str, tuple[str, ...]] = {"ray": (), "fetch": ("HF_TOKEN",), "share": (COPY_TOKEN,)}
 
+#: Seconds that systemd gives a service of ours to end, and some.
+UNIT_STOPS = 70
+
 #: What ``follow`` prints when what it tries beside the log has succeeded.
 ANSWERS = "milepost: /health answers with 200"
 
@@ -169,11 +172,16 @@ def stop(cluster: Cluster, node: Node, role: str, key: str = "stop", grace: int 
         key=key,
         text=text,
         mutates=True,
-        # systemd may take a minute for a service.
-        timeout=grace + 95,
+        timeout=grace + 25 + UNIT_STOPS,
         quiet=True,
         show=f"(end the processes milepost started as {identity(cluster, node, role)})",
     )
+
+
+def stop_service(cluster: Cluster, node: Node, role: str) -> str:
+    """sh text that has systemd stop the role's service, where there is one."""
+    asked = 's=$(service); [ -z "$s" ] || asked stop "$s" 2>&1'
+    return f"( {_about(cluster, node, role)}{program('processes.sh')}{asked}\n)\n"
 
 
 def workers(cluster: Cluster, node: Node, role: str, key: str, whole: bool = False) -> Cmd:

@@ -211,10 +211,11 @@ class InContainer(Place):
         cluster, node, role = self.cluster, service.node, service.role
         # What it hangs on is another start after each boot.
         start = self.launch(replace(service, of="")).text
-        alive = f'kill -0 "$(cat {remote.state_dir(cluster, node)}/{role}.pid)" 2>/dev/null\n'
-        inside = container.inside(cluster, node, Cmd("alive", alive)).text
+        pid = f"pid=$(cat {remote.state_dir(cluster, node)}/{role}.pid) || exit 1\n"
+        wait = f'{pid}exec tail --pid="$pid" -s 2 -f /dev/null\n'
+        inside = container.inside(cluster, node, Cmd("wait", wait)).text
         it, name = docker.docker(cluster), shlex.quote(docker.container(cluster, node))
-        lasts = f"{it} wait {name}\n" if role == RAY else f"while ( {inside} ); do sleep 5; done\n"
+        lasts = f"{it} wait {name}\n" if role == RAY else f"( {inside})\n"
         address = shlex.quote(f"--address={service.env.get('RAY_ADDRESS', 'auto')}")
         status = self.run(node, Cmd("status", f"ray status {address}\n")).text
         engine = f"{it} ps -q >/dev/null 2>&1"

@@ -181,7 +181,7 @@ def _waits(cluster: Cluster, unit: Unit) -> list[str]:
         own = f"{setup(cluster, unit.node)}{ray} status --address={address}\n"
         status = held.status if held else own
         count = f"( {status}) 2>/dev/null | sed -n 's|.*/\\([0-9]*\\)[.0-9]* GPU.*|\\1|p'"
-        test = f'[ "$({count} | head -n 1 | grep . || echo 0)" -ge {unit.ray_gpus} ]'
+        test = f'[ "$( {count} | head -n 1 | grep . || echo 0)" -ge {unit.ray_gpus} ]'
         lines.append(_until(test, _HEAD, f"Ray does not have {unit.ray_gpus} GPUs"))
     return lines
 

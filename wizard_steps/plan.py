@@ -45,7 +45,7 @@ PATHS: dict[str, tuple[type[Step], ...]] = {
 
 
 #: Milestones that are walked when they are asked for (`milepost load`, `milepost enable`), in their order.
-_OPTIONAL: tuple[tuple[str, ...], ...] = (("load",), ("units",), ("reboot",), ("exposed",))
+_OPTIONAL: tuple[tuple[str, ...], ...] = (("load",), ("upgrade",), ("units",), ("reboot",), ("exposed",))
 OPTIONAL: tuple[type[Step], ...] = tuple(_step(name) for name, *_ in _OPTIONAL)
 
 

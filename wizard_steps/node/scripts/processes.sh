@@ -1,5 +1,6 @@
 #!/bin/sh
-# Which processes are ours. Needs: d (the node's state folder), id (MILEPOST_ID=...), role. Linux and GNU grep.
+# Which processes are ours. Needs: d (the node's state folder), id (MILEPOST_ID=...), role, and for a service
+# unit, the name it would have. Linux and GNU grep.
 # dash and busybox have test -O.
 # shellcheck disable=SC2154,SC2034,SC3067
 
@@ -28,4 +29,17 @@ unseen() {
     sleep 0.2
     [ ! -e "$q" ] || (: < "$q/environ") 2>/dev/null || echo "${q#/proc/} of $(stat -c %U "$q" 2>/dev/null)"
   done
+}
+# systemctl for this login's units.
+asked() {
+  if [ "$(id -u)" = 0 ]; then systemctl "$@"; else
+    XDG_RUNTIME_DIR=${XDG_RUNTIME_DIR:-/run/user/$(id -u)} systemctl --user "$@"
+  fi
+}
+# The role's systemd service where `milepost enable` wrote one, and it runs or is about to; nothing elsewhere.
+service() {
+  [ -n "${unit:-}" ] && [ -s "$d/$role.unit.sh" ] && [ -d /run/systemd/system ] || return 0
+  case $(asked show -p ActiveState --value "$unit" 2>/dev/null) in
+    active | activating | reloading | deactivating) echo "$unit" ;;
+  esac
 }

@@ -135,9 +135,11 @@ def _totals(known: Known, totals: Totals, status: Result) -> list[Check]:
         Check(
             "stable",
             held,
-            "held" if held else "did not hold",
+            "held" if held else "did not hold" if totals.right(wanted, gpus) else "the totals are not right",
             f"unchanged for {known.cluster.ray.settle} s",
-            hint="" if held else "a node came or went meanwhile: read its ray log; retry when it is back",
+            hint="a node came or went meanwhile: read its ray log; retry when it is back"
+            if not held and totals.right(wanted, gpus)
+            else "",
         )
     )
     return checks

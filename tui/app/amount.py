@@ -32,7 +32,8 @@ def amount_of(line: str) -> Amount | None:
     line = line[:_MOST]
     rate = _RATE.search(line)
     told = f"{rate[1]} {rate[2]}/s" if rate else ""
-    for found in _BYTES.finditer(line):
+    # Without a rate it may be any other pair of sizes: memory that is used, a disk.
+    for found in _BYTES.finditer(line) if rate else ():
         done, whole = _bytes(found[1], found[2] or found[4]), _bytes(found[3], found[4])
         if whole > 0 and done <= whole:
             size = f"{done / 1e9:.3g} of {whole / 1e9:.3g} GB"

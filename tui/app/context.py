@@ -38,7 +38,7 @@ def actions(here: Context) -> tuple[str, ...]:
         named.append("nodes")
     named += {"log": ["find", "wrap"], "compare": ["fold"], "checks": []}[here.view]
     named.append("copy")
-    if not here.over and not here.gate:
+    if here.records and not here.over and not here.gate:
         named.append("steps")
     if here.records and not here.gate:
         named.append("note")

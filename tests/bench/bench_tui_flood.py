@@ -78,7 +78,7 @@ async def measure(lines: int, folder: Path) -> None:
     async with app.run_test(size=(120, 40)) as pilot:
         await until(lambda: app.screen.query("#log-view").first().is_attached and app.session is not None)
         await pilot.press("2")
-        view, screen, session = app.screen.query_one(LogView), app.screen, app.session
+        view, screen, session = app.screen.query_one("#log-view", LogView), app.screen, app.session
         assert session is not None
         begun, cpu = time.monotonic(), time.process_time()
         flood.go.set()

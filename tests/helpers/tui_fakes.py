@@ -172,7 +172,7 @@ class ToyWalk:
         self.journal.close()
 
 
-async def until(pilot: Pilot[Any] | None, condition: Callable[[], object], limit: float = 15.0) -> None:
+async def until(pilot: Pilot[Any] | None, condition: Callable[[], object], limit: float = 60.0) -> None:
     """Wait for the screen to get somewhere."""
     async with asyncio.timeout(limit):
         while not condition():  # noqa: ASYNC110 - the screen has no event for it

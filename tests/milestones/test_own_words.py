@@ -12,6 +12,7 @@ from tests.helpers.case_runner import CLUSTER
 from tests.helpers.walk_maker import record
 from tui.app import present
 from tui.app.phase import PhaseWatch
+from tui.app.waiting import waiting
 from wizard_steps.plan import OPTIONAL, PATHS, milestone
 from wizard_steps.recording.journal import Walk, load
 from wizard_steps.recording.spool import DiskSpool
@@ -74,7 +75,7 @@ def test_the_stages_of_vllm_are_read_on_both_paths() -> None:
         state = fold(walk.events)
         spool = DiskSpool(walk.folder / "out")
         assert PhaseWatch(spool).phase(step, 1, state.runs_of(step)) == "ready"
-        assert "[ready]" in present.phases(step, "ready")
+        assert ("● ready  ", "accent") in waiting(step, "ready", None, 200)
 
 
 async def test_the_stages_are_read_without_ray(without_ray: Walk) -> None:

@@ -113,6 +113,6 @@ async def test_enter_goes_to_the_line_of_the_log(tmp_path: Path, toy_expected: W
         await until(pilot, lambda: app.gate_open and "opens the log at gpu-a" in plain(app))
         await pilot.press("enter")
         await until(pilot, lambda: "it broke" in plain(app))
-        view = app.screen.query_one(LogView)
+        view = app.screen.query_one("#log-view", LogView)
         assert view.hit > 299
         assert not view.following

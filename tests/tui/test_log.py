@@ -41,7 +41,7 @@ async def test_follow_pause_search_and_jump(tmp_path: Path, toy_expected: WriteE
     async with app.run_test(size=(80, 24)) as pilot:
         await flowing.wait()
         await pilot.press("2")
-        view = app.screen.query_one(LogView)
+        view = app.screen.query_one("#log-view", LogView)
         await until(pilot, lambda: view.line_total() >= 299 and view.scroll_offset.y == view.max_scroll_y)
         assert place(app).startswith("following")
         await pilot.press("pageup", "pageup")
@@ -83,7 +83,7 @@ async def test_copy_takes_the_command_or_the_selection(tmp_path: Path, toy_expec
         assert app.clipboard == "vllm serve x"
         await pilot.press("2")
         await pilot.pause(0.1)
-        view = app.screen.query_one(LogView)
+        view = app.screen.query_one("#log-view", LogView)
         await pilot.mouse_down(view, offset=(0, 1))
         await pilot.hover(view, offset=(9, 1))
         await pilot.mouse_up(view, offset=(9, 1))

@@ -135,9 +135,8 @@ def test_checks_put_failures_first_and_fold_equal_ones() -> None:
 
 def test_progress_says_what_is_awaited_and_until_when() -> None:
     waiting = ev.Waiting(5, "serve", "a", "log", "holds; stable for 2 of 8 s", 65)
-    text = present.progress(fold(walked(waiting)), 10, "placing")
+    text = present.progress(fold(walked(waiting)), 10)
     assert "vllm serve · 10s · a log: holds; stable for 2 of 8 s · at most 55s more" in text
-    assert "connecting > [placing] > loading weights" in text
 
 
 def test_what_was_ended_again_does_not_keep_running() -> None:

@@ -135,7 +135,7 @@ async def test_check_only_pauses_before_the_first_change(tmp_path: Path, factory
     assert first_change(toy_cluster()) == "install"
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: shows_plan(app))
-        await pilot.press("k")
+        await pilot.press("c")
         await until(pilot, lambda: "Paused before: Install" in plain(app))
         assert app.session.state.step("install").attempt == 0
         await pilot.press("ctrl+c")

@@ -74,7 +74,7 @@ async def test_every_part_of_a_wrapped_log_can_be_reached(
     async with app.run_test(size=size) as pilot:
         await until(pilot, lambda: app.session and app.session.state.outcome == "passed")
         await pilot.press("2")
-        view = app.screen.query_one(LogView)
+        view = app.screen.query_one("#log-view", LogView)
         await until(pilot, lambda: "exit status 0" in plain(app))
         assert view.following
         assert "<end 29>" in plain(app)
@@ -98,7 +98,7 @@ async def test_w_leaves_lines_whole_and_wraps_them_again(tmp_path: Path, toy_exp
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: app.session and app.session.state.outcome == "passed")
         await pilot.press("w")
-        view = app.screen.query_one(LogView)
+        view = app.screen.query_one("#log-view", LogView)
         await until(pilot, lambda: "<end 1>" in plain(app))
         assert not view.show_horizontal_scrollbar
         await pilot.press("w")
@@ -119,7 +119,7 @@ async def test_a_hit_deep_in_a_wrapped_log_is_on_the_screen(
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: app.session and app.session.state.outcome == "passed")
         await pilot.press("slash", *"needle", "enter")
-        view = app.screen.query_one(LogView)
+        view = app.screen.query_one("#log-view", LogView)
         await until(pilot, lambda: view.hit == 41 and "the needle" in plain(app))
 
 

@@ -11,6 +11,8 @@ from typing import IO, Any
 
 from textual.drivers.linux_driver import LinuxDriver
 
+from tui.app.signs import plain_signs
+
 
 class TerminalOutput:
     """Text for a terminal; once that fails all text is dropped, and ``gone`` is called, once."""
@@ -48,6 +50,7 @@ class TerminalDriver(LinuxDriver):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        plain_signs(self._file)
         self._file: Any = TerminalOutput(self._file, self._leave)
 
     def _leave(self) -> None:

@@ -73,15 +73,16 @@ def default_node(state: State, step_id: str, chosen: str) -> str:
     return next(iter(failed or names), WIZARD.name)
 
 
-def heading(step: StepState, now: float) -> str:
-    """What stands over a step: how it went, or that it goes on."""
+def heading(step: StepState, now: float, usual: str = "") -> str:
+    """What stands over a step: how it went, or that it goes on. ``usual``: how long it took before."""
     if step.verdict is not None:
         return summarised(safe(step.verdict.summary))
     if step.status == "asking":
         return "waits for your answer"
     if step.status == "running":
         again = f", attempt {step.attempt}" if step.attempt > 1 else ""
-        return f"running for {duration(step.elapsed(now))}{again}"
+        before = f"; it took {usual}" if usual else ""
+        return f"running for {duration(step.elapsed(now))}{again}{before}"
     return "comes later"
 
 
@@ -97,7 +98,7 @@ def outcome_line(state: State) -> str:
     return f"The walk ended at {passed} of {total} milestones: {safe(state.detail or state.outcome or '')}"
 
 
-def progress(state: State, now: float, phase: str = "", narrow: bool = False) -> str:
+def progress(state: State, now: float, narrow: bool = False) -> str:
     """What goes on now, for how long, what is waited for and until when. Empty when nothing does."""
     step = next((s for s in state.steps if s.id == state.current), None)
     if state.outcome is not None:
@@ -111,19 +112,7 @@ def progress(state: State, now: float, phase: str = "", narrow: bool = False) ->
         return f"{title}: {STEP_STATES[step.status][1]}"
     parts = [title, duration(step.elapsed(now))]
     parts += _waiting(state, step, now) or _running(state, step)
-    if phase:
-        parts.append(phases(step.id, phase, narrow))
     return " · ".join(parts)
-
-
-def phases(step_id: str, now: str, narrow: bool = False) -> str:
-    """The stages of start-up with the present one in brackets; only that one where there is little room."""
-    step = milestone(step_id)
-    known = step.phases if step is not None else ()
-    names = known if now in known else (*known, now)
-    if narrow:
-        return f"stage {names.index(now) + 1} of {len(names)}: {now}"
-    return " > ".join(f"[{name}]" if name == now else name for name in names)
 
 
 def _waiting(state: State, step: StepState, now: float) -> list[str]:

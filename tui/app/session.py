@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from tui.app import present
 from tui.app.debug import debugging, explained, toggling
@@ -25,8 +26,10 @@ from wizard_steps.model import Question
 from wizard_steps.persist import Persist
 from wizard_steps.planning import plan
 from wizard_steps.recording import events as ev
+from wizard_steps.recording.journal import WalkFolder
 from wizard_steps.recording.state import State
 from wizard_steps.walks.handover import Handover, handover
+from wizard_steps.walks.typical import Usual, usual
 
 #: Looks at the failed step and says what the cause may be.
 DiagnoseHook = Callable[[State, "WalkSession"], Sequence[Diagnosis]]
@@ -53,7 +56,9 @@ class WalkSession:
         self.evidence = EvidenceFiles()
         self.desk = Desk(front, source.redactor)
         self.findings: dict[str, Sequence[Diagnosis]] = {}
-        self._explaining: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        #: How long milestones took in earlier recordings of this cluster, by id.
+        self.usual: Mapping[str, Usual] = {}
         self.notices: list[ev.AnyEvent] = []
         self.warnings: list[str] = []
         self._offers: tuple[object, list[FixOffer]] | None = None
@@ -83,6 +88,8 @@ class WalkSession:
         self.logs.feed(event, state.runs)
         if isinstance(event, ev.Judged | ev.StepStarted):
             self.notices.append(event)
+        if isinstance(event, ev.WalkStarted) and isinstance(self.source.journal, WalkFolder):
+            self._beside(self._earlier(state))
         if isinstance(event, ev.StepStarted):
             self.findings.pop(event.step, None)
         self._file(event, state)
@@ -98,13 +105,22 @@ class WalkSession:
             if keep is not None:
                 keep(event, state)
         elif self._diagnose is not None:
-            task = asyncio.create_task(self._explain(self._diagnose, event, state))
-            self._explaining.add(task)
-            task.add_done_callback(self._explaining.discard)
+            self._beside(self._explain(self._diagnose, event, state))
+
+    def _beside(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _earlier(self, state: State) -> None:
+        """In a thread: several recordings are read."""
+        name = str(state.cluster.get("name", ""))
+        self.usual = await asyncio.to_thread(usual, self.source.folder, name, state.simulated)
+        self.dirty = True
 
     async def close(self) -> None:
         """End the diagnoses that still go on: nobody will read them."""
-        for task in (tasks := list(self._explaining)):
+        for task in (tasks := list(self._tasks)):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 

@@ -8,9 +8,10 @@ import errno
 import signal
 import sys
 from collections.abc import Iterator
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from textual.app import App
+from textual.binding import Binding, BindingType
 from textual.driver import Driver
 
 from tui.app import themes
@@ -39,6 +40,11 @@ class TerminalApp(App[T]):
             return super().run(**options)
         return None
 
+    #: The arrows of those who do not leave the home row; in a field they are letters.
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("j", "simulate_key('down')", "Down", show=False),
+        Binding("k", "simulate_key('up')", "Up", show=False),
+    ]
     #: Whether the theme that is chosen is kept for the next time.
     remembers = False
     _titled = ""

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from tui.cli.paint import show
 from wizard_steps.advisor.cards import ASSUMED, card_named, known_names
 from wizard_steps.advisor.memory import GIB, UTILISATION
 from wizard_steps.advisor.model import ModelShape
@@ -83,14 +84,16 @@ def run(args: argparse.Namespace) -> int:
     if args.split:
         tp, pp = _pair(args.split)
         split = consider(shape, topology, tp, pp, wanted)
-        print(
-            json.dumps(msgspec.to_builtins(split), indent=2)
-            if args.json
-            else "\n".join(split_text(shape, topology, split))
-        )
+        if args.json:
+            print(json.dumps(msgspec.to_builtins(split), indent=2))
+        else:
+            show(split_text(shape, topology, split))
         return 0 if split.grade not in ("no", "unknown") else 1
     advice = advise(shape, topology, wanted)
-    print(json.dumps(as_json(advice), indent=2) if args.json else "\n".join(as_text(advice)))
+    if args.json:
+        print(json.dumps(as_json(advice), indent=2))
+    else:
+        show(as_text(advice))
     return 0 if advice.recommended else 1
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tui.cli.door import outside
+from tui.cli.paint import show
 from wizard_steps.cluster.file import Cluster, load
 from wizard_steps.engine.transport import Transport
 from wizard_steps.facts.judge import Report, judge
@@ -39,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(as_json(report), indent=2))
     else:
-        print("\n".join(as_text(report)))
+        show(as_text(report))
     return 0 if report.passed else 1
 
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tui.cli.paint import show
 from wizard_steps.errors import UsageError
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
         print("milepost: nothing to read: the input is empty", file=sys.stderr)
         return 2
     if not args.json:
-        print("\n".join(as_text(found, explain=args.explain)))
+        show(as_text(found, explain=args.explain))
     return 1 if any(finding.kind != "hint" for finding in found) else 0
 
 

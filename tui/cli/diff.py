@@ -24,6 +24,7 @@ def add(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     import json
 
+    from tui.cli.paint import show
     from tui.cli.replays import heading
     from wizard_steps.recording.journal import load
     from wizard_steps.walks import diff, diff_lines
@@ -34,6 +35,6 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(diff_lines.as_json(found), indent=1))
     else:
-        print(f"A  {heading(before.folder, before.meta)}\nB  {heading(after.folder, after.meta)}\n")
-        print("\n".join(diff_lines.as_lines(found, len(found.changes) if args.all else 20)))
+        heads = [f"A  {heading(before.folder, before.meta)}", f"B  {heading(after.folder, after.meta)}", ""]
+        show([*heads, *diff_lines.as_lines(found, len(found.changes) if args.all else 20)])
     return 0 if found.empty else 1

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any, TextIO, cast
 
+from tui.app.signs import plain_signs
 from wizard_steps.recording.safe import safe
 
 #: How GitHub's runner knows a command of its own in a log: `::name::` at the beginning of a line (also after
@@ -42,6 +43,8 @@ class Door:
 def guarded() -> Iterator[None]:
     """Standard output and error behind the door. (Textual draws through neither: its widgets do)"""
     before = sys.stdout, sys.stderr
+    for stream in before:
+        plain_signs(stream)
     sys.stdout, sys.stderr = (cast(TextIO, Door(stream)) for stream in before)
     try:
         yield

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tui.cli.door import outside
 from wizard_steps.errors import UsageError
 
 #: The same files are linked from the README.
@@ -56,7 +57,7 @@ def show(text: str) -> None:
     from rich.console import Console
     from rich.markdown import Markdown
 
-    console = Console()
+    console = Console(file=outside(sys.stdout))
     console.print(Markdown(text), width=min(console.width, WIDTH))
 
 

@@ -30,7 +30,7 @@ class PlanScreen(Screen[PlanAnswer | None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "answer('start')", "Start"),
         Binding("s", "answer('step')", "Step by step"),
-        Binding("k", "answer('check')", "Check only"),
+        Binding("c", "answer('check')", "Check only"),
         Binding("e", "answer('edit')", "Edit"),
         Binding("w", "answer('save')", "Save only"),
         Binding("v", "commands", "Commands"),

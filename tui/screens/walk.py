@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from textual.binding import Binding, BindingType
+from textual.binding import ActiveBinding, Binding, BindingType
 from textual.notifications import SeverityLevel
 from textual.widgets import Input, Static
 
 from tui.app import present
 from tui.app.compare import command_line
+from tui.app.context import Context, shown
 from tui.app.fixes import FIRST_KEY, KEYS
 from tui.app.jump import LogPlace
 from tui.app.note import earlier, keep, recorder
@@ -17,7 +18,6 @@ from tui.app.session import WalkSession
 from tui.screens.nodes import NodesScreen
 from tui.screens.note import NoteScreen
 from tui.screens.walk_view import WalkView
-from tui.widgets.compare_view import CompareView
 from tui.widgets.find_bar import FindBar
 from tui.widgets.line_view import LineView
 from tui.widgets.log_view import LogView
@@ -54,14 +54,38 @@ class WalkScreen(WalkView):
         Binding("x", "fold", "Fold", show=False),
         Binding("z", "zoom", "Zoom"),
         Binding("m", "note", "Note"),
-        Binding("enter", "go_on", "Go on", show=False),
-        Binding("s", "steps", "Step by step", show=False),
+        Binding("enter", "go_on", "Go on", show=False, key_display="Enter"),
+        Binding("s", "steps", "Steps", show=False),
         Binding("w", "wrap", "Wrap", show=False),
         Binding("d", "app.debugging", "Debug"),
         Binding("h", "app.handover", "Hand-over", show=False),
-        Binding("escape", "present", "Present step", show=False),
+        Binding("escape", "present", "Present", show=False, key_display="Esc"),
         Binding("ctrl+c", "app.ask_quit", "Quit", show=False, priority=True),
     ]
+
+    @property
+    def context(self) -> Context:
+        """What a person can do here and now."""
+        session, state = self.app.session, self.state
+        if session is None:
+            return Context(self._view, over=True)
+        place = self._view == "checks" and self.place(session) is not None
+        return Context(
+            self._view,
+            gate=session.gate_open and self.shown == state.current,
+            paused=session.pauses.next is not None,
+            over=state.outcome is not None,
+            passed=state.outcome == "passed",
+            many=len(present.node_names(state, self.shown)) > 1,
+            place=place,
+            steps=bool(self.pinned) and self.shown != state.current,
+            records=recorder(session) is not None,
+        )
+
+    @property
+    def active_bindings(self) -> dict[str, ActiveBinding]:
+        """For the footer; what a key does is not decided by it."""
+        return shown(super().active_bindings, self.context)
 
     def action_view(self, name: str) -> None:
         self.show_view(name)
@@ -70,6 +94,8 @@ class WalkScreen(WalkView):
         info = self.query_one(InfoPanel)
         info.display = not info.display
         self.set_class(info.display, "-info")
+        if not info.display and info.has_focus:
+            self.query_one(f"#{self._pane}").focus()
         self.redraw()
 
     def action_zoom(self) -> None:
@@ -80,9 +106,15 @@ class WalkScreen(WalkView):
         self.redraw()
 
     def action_present(self) -> None:
-        self.pinned = ""
-        self.query_one(FindBar).close()
-        self.redraw()
+        """One thing at a time: the line to search in, Why, the way back to the present step."""
+        info, find = self.query_one(InfoPanel), self.query_one(FindBar)
+        if find.is_open:
+            find.close()
+        elif info.display and not self.pinned and not self.has_class("-roomy"):
+            self.action_info()
+        else:
+            self.pinned = ""
+            self.redraw()
 
     def on_step_list_chosen(self, message: StepList.Chosen) -> None:
         self.pinned = "" if message.step == self.state.current else message.step
@@ -122,7 +154,7 @@ class WalkScreen(WalkView):
         """To the line of the log that a failed gate rests on."""
         self.node = place.run.node
         self.show_view("log")
-        view = self.query_one(LogView)
+        view = self.query_one("#log-view", LogView)
         view.following = False
 
         def there() -> None:
@@ -187,7 +219,7 @@ class WalkScreen(WalkView):
     def action_wrap(self) -> None:
         """In the log: long lines on several rows, or each on one. Elsewhere: to the log."""
         if self._view == "log":
-            view = self.query_one(LogView)
+            view = self.query_one("#log-view", LogView)
             view.wrap = not view.wrap
         else:
             self.show_view("log")
@@ -230,6 +262,6 @@ class WalkScreen(WalkView):
             text = self.query_one("#checks-text", Static).visual
             self.app.copy_text(str(text), "the checks")
             return
-        view: LineView = self.query_one(LogView) if self._view == "log" else self.query_one(CompareView)
+        view = self.query_one(f"#{self._pane}", LineView)
         total = min(view.line_total(), 20_000)
         self.app.copy_text("\n".join(view.plain(view.line_total() - total, total)), f"{total} lines")

@@ -16,7 +16,8 @@ from tui.app.checks import checks_text
 from tui.app.compare import compare_lines
 from tui.app.jump import LogPlace, place_of
 from tui.app.session import WalkSession
-from tui.widgets.bars import HeaderBar, HeadingBar, NodeBar, ProgressLine, ViewBar
+from tui.app.text import safe
+from tui.widgets.bars import HeaderBar, HeadingBar, NodeBar, ProgressLine, ViewBar, WaitBar
 from tui.widgets.compare_view import CompareView
 from tui.widgets.find_bar import FindBar
 from tui.widgets.log_view import LogView
@@ -56,6 +57,7 @@ class WalkView(Screen[None]):
         self._informed: object = None
         self._suited: object = None
         self._roomy = False
+        self._named: object = None
         #: Whether the view is there because the step's own lines say little.
         self._lent = False
 
@@ -67,6 +69,7 @@ class WalkView(Screen[None]):
                 yield HeadingBar(id="heading")
                 yield NodeBar(id="nodes")
                 yield ViewBar(id="views")
+                yield WaitBar(id="waiting")
                 with ContentSwitcher(initial="compare", id="switch"):
                     yield CompareView(id="compare")
                     with Vertical(id="log"):
@@ -75,17 +78,20 @@ class WalkView(Screen[None]):
                     yield ChecksPane(id="checks")
                 yield GateBar(id="gate")
                 yield PauseBar(id="pause")
-            yield InfoPanel(id="info")
+            with Vertical(id="side"):
+                yield InfoPanel(id="info")
+                yield LogView(id="side-log")
         yield ProgressLine(id="progress")
         yield Footer(compact=True)
 
     def on_resize(self) -> None:
-        """Where there is room for it the prose stands open, until a person says otherwise."""
+        """Where there is room, the log is open beside, and the prose until a person says otherwise."""
         roomy = self.size.width >= ROOMY
         if roomy != self._roomy and self.is_mounted and self.query(InfoPanel):
             self._roomy = roomy
             self.query_one(InfoPanel).display = roomy
             self.set_class(roomy, "-info")
+            self.set_class(roomy, "-roomy")
 
     def on_mount(self) -> None:
         self.call_after_refresh(setattr, self, "_whole", True)
@@ -140,6 +146,19 @@ class WalkView(Screen[None]):
         self._gate(session, shown)
         self._pause(session)
         self._panes(session, state, shown)
+        if self.context != self._named:
+            self._named = self.context
+            self.refresh_bindings()
+
+    @property
+    def context(self) -> object:
+        """What the footer names keys for."""
+        raise NotImplementedError
+
+    @property
+    def _pane(self) -> str:
+        """The id of the widget that shows the view."""
+        return "log-view" if self._view == "log" else self._view
 
     def _suit(self, session: WalkSession, state: State, shown: str) -> None:
         """A judged step whose lines are a protocol between machines opens in its checks, until a person
@@ -176,14 +195,20 @@ class WalkView(Screen[None]):
         )
         self.query_one(StepList).show_rows(step_rows(state.steps, now), shown)
         pinned = bool(self.pinned) and shown != state.current
-        self.query_one(HeadingBar).show(step.title, step.status, present.heading(step, now), pinned)
+        usual = session.usual.get(shown)
+        line = present.heading(step, now, usual.words if usual is not None else "")
+        self.query_one(HeadingBar).show(step.title, step.status, line, pinned)
         self.query_one(NodeBar).show(present.node_marks(state, shown), self.node)
         self.query_one(ViewBar).show(VIEWS, self._view)
         current = state.step(state.current) if state.current else step
-        phase = session.phases.phase(current.id, current.attempt, state.runs_of(current.id))
+        runs = state.runs_of(current.id)
+        phase = session.phases.phase(current.id, current.attempt, runs)
+        going = current.status == "running" and shown == current.id
+        amount = session.phases.amount(runs) if going else None
+        self.query_one(WaitBar).show(current.id, phase if going else "", amount)
         good = "warning" if state.warnings else "good"
         tone = {None: "", "passed": good, "listed": ""}.get(state.outcome, "bad")
-        text = self.app.closing or present.progress(state, now, phase, self.has_class("-narrow"))
+        text = self.app.closing or present.progress(state, now, self.has_class("-narrow"))
         self.query_one(ProgressLine).show(text, now, session.busy or bool(self.app.closing), tone)
 
     def _gate(self, session: WalkSession, shown: str) -> None:
@@ -204,12 +229,17 @@ class WalkView(Screen[None]):
         if self._view == "compare":
             self._compare(session, state, shown)
         elif self._view == "log":
-            self.query_one(LogView).show_doc(session.logs.doc(shown, self.node))
+            self.query_one("#log-view", LogView).show_doc(session.logs.doc(shown, self.node))
         else:
             self._checks(session, state, shown)
         info = self.query_one(InfoPanel)
         if info.display:
             self._info(info, session, state, shown)
+        side = self.query_one("#side-log", LogView)
+        side.display = self.has_class("-roomy") and self._view != "log"
+        if side.display:
+            side.border_title = f"log of {safe(self.node)}"
+            side.show_doc(session.logs.doc(shown, self.node))
 
     def _info(self, info: InfoPanel, session: WalkSession, state: State, shown: str) -> None:
         """The prose that fits this walk: read again when a gate has taught something new."""
@@ -280,4 +310,4 @@ class WalkView(Screen[None]):
         self._view = name
         self.query_one(ContentSwitcher).current = name
         self._compared = self._checked = None
-        self.query_one({"compare": "#compare", "log": "#log-view", "checks": "#checks"}[name]).focus()
+        self.query_one(f"#{self._pane}").focus()

@@ -24,7 +24,7 @@ _KEYS = (
     ("Space", "play, pause"),
     (", .", "milestone before, next"),
     ("- +", "speed"),
-    ("j", "jump"),
+    ("J", "jump"),
 )
 #: Notes may take this many lines, more on the step's own page of an export.
 _NOTE_LINES = 5
@@ -126,7 +126,7 @@ class WatchScreen(WalkScreen):
         Binding("comma", "milestone(-1)", "Before", show=False),
         Binding("plus,equals_sign", "faster(1)", "Faster", show=False),
         Binding("minus", "faster(-1)", "Slower", show=False),
-        Binding("j", "jump", "Jump", show=False),
+        Binding("J", "jump", "Jump", show=False),
         Binding("m", "note", "Note", show=False),
     ]
     NO_NOTE = "This is being played, not recorded: `milepost edit WALK --note STEP TEXT` adds a note."

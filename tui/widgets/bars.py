@@ -9,8 +9,10 @@ from rich.cells import cell_len
 from rich.text import Text
 from textual.widget import Widget
 
+from tui.app.amount import Amount
 from tui.app.present import NodeMark
 from tui.app.text import STEP_STATES, cut, safe, spinner
+from tui.app.waiting import waiting
 from wizard_steps.model import counted
 
 #: Above this many nodes a filterable list takes the place of the tabs.
@@ -68,10 +70,13 @@ class HeaderBar(Bar):
             right.append(" ")
             self.add(right, f" {badge} ", "badge")
         room = self.size.width - right.cell_len
-        self.add(text, cut(f"  {cluster}  {path}  {done} of {total} passed", max(0, room - 9)), "quiet")
-        if warnings:
-            said = f", {counted(warnings, 'warning')}"
-            self.add(text, cut(said, max(0, room - text.cell_len)), "warning")
+        said = f", {counted(warnings, 'warning')}" if warnings else ""
+        passed = f"{done} of {total} passed"
+        # In little room the path goes first, then the end of the name.
+        left = room - text.cell_len - len(passed) - len(said) - 5
+        where = f"{cluster}  {path}" if len(cluster) + len(path) + 2 <= left else cut(cluster, max(8, left))
+        self.add(text, cut(f"  {where}  {passed}", max(0, room - 9)), "quiet")
+        self.add(text, cut(said, max(0, room - text.cell_len)), "warning")
         text.append(" " * max(0, room - text.cell_len))
         return text.append_text(right)
 
@@ -160,6 +165,22 @@ class ViewBar(Bar):
                 tab.stylize(self.get_component_rich_style("bar--chosen", partial=True))
             tab.apply_meta({"@click": f"screen.view('{name}')"})
             text.append_text(tab).append(" ")
+        return text
+
+
+class WaitBar(Bar):
+    """The phases of what goes on, and a bar of how much is done. Not there when nothing is known."""
+
+    def show(self, step_id: str, phase: str, amount: Amount | None) -> None:
+        self.display = bool(phase or amount)
+        if self.changed((step_id, phase, amount)):
+            self._values = (step_id, phase, amount)
+
+    def render(self) -> Text:
+        text = Text(no_wrap=True, overflow="ellipsis")
+        if self._said is not None:
+            for words, name in waiting(*self._values, self.size.width):
+                self.add(text, words, name)
         return text
 
 

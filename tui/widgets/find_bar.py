@@ -28,7 +28,7 @@ class FindBar(Horizontal):
 
     @property
     def _log_view(self) -> LogView:
-        return self.screen.query_one(LogView)
+        return self.screen.query_one("#log-view", LogView)
 
     def refresh_place(self) -> None:
         """Say where the reader is."""
@@ -59,9 +59,13 @@ class FindBar(Horizontal):
         box.display = True
         box.focus()
 
+    @property
+    def is_open(self) -> bool:
+        return bool(self.query_one(Input).display)
+
     def close(self) -> None:
         box = self.query_one(Input)
-        if box.display:
+        if self.is_open:
             box.display = False
             self._log_view.focus()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -61,18 +62,32 @@ class InfoPanel(VerticalScroll):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._shown: tuple[str, Mapping[str, str]] = ("", {})
+        self._wanted: tuple[str, Mapping[str, str]] = ("", {})
+        self._drawing = False
 
     def compose(self) -> ComposeResult:
         yield Markdown(id="prose", open_links=False)
 
     def want(self, step_id: str, sections: Mapping[str, str]) -> None:
         """Show the prose of a step, if it is not there already."""
-        if (step_id, sections) != self._shown:
-            self._shown = step_id, sections
-            self.run_worker(self._show(sections), group="prose", exclusive=True)
+        if (step_id, sections) != self._wanted:
+            self._wanted = step_id, sections
+            if not self._drawing:
+                self._drawing = True
+                self.run_worker(self._draw(), group="prose")
 
-    async def _show(self, sections: Mapping[str, str]) -> None:
+    async def _draw(self) -> None:
+        """The latest prose that was wanted. An update is never cut off: Textual ends the app, without a word,
+        when the mounting of widgets is cancelled."""
+        drawn: object = None
+        try:
+            while drawn != self._wanted and self.is_attached:
+                drawn = self._wanted
+                await asyncio.shield(self._update(self._wanted[1]))
+        finally:
+            self._drawing = False
+
+    async def _update(self, sections: Mapping[str, str]) -> None:
         names = [n for n in _ORDER if n in sections] + [n for n in sections if n not in _ORDER]
         text = "\n\n".join(f"### {name}\n\n{sections[name]}" for name in names)
         await self.query_one(Markdown).update(plain_fences(text) or "This step has no further notes.")

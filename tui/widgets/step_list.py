@@ -95,16 +95,16 @@ class StepList(LineView):
         symbol, word, style = STEP_STATES[row.status]
         if pitch == 1:
             tail = f"{word} {row.time}".rstrip()
-            if len(row.short) + len(tail) + 5 > width and row.time:
+            if len(row.short) + len(tail) + 4 > width and row.time:
                 tail = row.time
-            room = width - len(tail) - 5
+            room = width - len(tail) - 4
             # One name for all of its life: what is to come leaves the title less room than "to do" does.
-            title = row.title if len(row.title) <= width - _TAIL - 5 else row.short
-            return [(f" {symbol} ", style), (f"{cut(title, room):<{room}} ", ""), (f"{tail} ", style)]
+            title = row.title if len(row.title) <= width - _TAIL - 4 else row.short
+            return [(f"{symbol} ", style), (f"{cut(title, room):<{room}} ", ""), (f"{tail} ", style)]
         if part == 0:
-            return [(f" {symbol} ", style), (cut(row.title, width - 4), "")]
+            return [(f"{symbol} ", style), (cut(row.title, width - 3), "")]
         if part == 1:
-            return [("   ", ""), (word, style), (f"  {row.time}", "quiet")]
+            return [("  ", ""), (word, style), (f"  {row.time}", "quiet")]
         return [("", "")]
 
     def render_line(self, y: int) -> Strip:

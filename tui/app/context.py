@@ -1,0 +1,62 @@
+"""Which keys the footer of the walk's screen names, here and now. All others work too: F1 lists them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from textual.binding import ActiveBinding
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a person can do at the moment."""
+
+    view: str
+    gate: bool = False
+    paused: bool = False
+    over: bool = False
+    passed: bool = False
+    many: bool = False
+    place: bool = False
+    steps: bool = False
+    records: bool = False
+
+
+def actions(here: Context) -> tuple[str, ...]:
+    """The actions that the footer names, in its order, the most fitting first."""
+    named = []
+    if here.passed:
+        named.append("app.handover")
+    if here.paused or here.place:
+        named.append("go_on")
+    if here.gate:
+        named += ["gate('retry')", "gate('edit')"]
+    if here.steps:
+        named.append("present")
+    named.append("info")
+    if here.many:
+        named.append("nodes")
+    named += {"log": ["find", "wrap"], "compare": ["fold"], "checks": []}[here.view]
+    named.append("copy")
+    if here.records and not here.over and not here.gate:
+        named.append("steps")
+    if here.records and not here.gate:
+        named.append("note")
+    return (*named, "help", "ask_quit")
+
+
+def shown(active: dict[str, ActiveBinding], here: Context) -> dict[str, ActiveBinding]:
+    """The bindings with those of ``actions`` first and marked to be shown; the others are not."""
+    wanted = actions(here)
+    first: dict[str, ActiveBinding] = {}
+    for action in wanted:
+        for key, found in active.items():
+            if found.binding.action == action and not found.binding.priority:
+                first[key] = found._replace(binding=replace(found.binding, show=True))
+                break
+    rest = {
+        key: found._replace(binding=replace(found.binding, show=False))
+        for key, found in active.items()
+        if key not in first
+    }
+    return first | rest

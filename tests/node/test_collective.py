@@ -41,11 +41,21 @@ a:1:1 [0] NCCL INFO Channel 03/0 : 0[0] -> 1[0] [receive] via NET/I
 a:1:1 [0] NCCL INFO Channel 00/0 : 0[0] -> 1[1] via P2P/CUMEM
 a:1:1 [0] NCCL INFO Channel 00 : 0[0] -> 1[1] via SHM/direct/direct'''
 fake, uses = os.environ.get("FAKE"), 0
-def init_process_group(backend, init_method, rank, world_size, timeout):
+class TCPStore:
+    # The last of three ranks does not come where FAKE is "absent"; none reaches rank 0 where it is "far".
+    def __init__(self, host, port, world, master, timeout, wait_for_workers):
+        if fake == "far" and not master: raise RuntimeError("connect timed out\\nand more")
+    def set(self, key, value): pass
+    def check(self, keys):
+        if fake == "far": time.sleep(600)
+        return fake != "absent" or keys != ["came/2"]
+    def wait(self, keys, timeout):
+        if fake in ("far", "absent"): time.sleep(600)
+def init_process_group(backend, store, rank, world_size, timeout):
     global world, me
     world, me = world_size, rank
     if fake == "nccl" and rank == 0: print(NCCL + "\\na:1:1 [0] NCCL INFO cut in mid-line ", end="", flush=True)
-    if fake == "absent": time.sleep(600)
+    if fake == "slow": time.sleep(600)
     if fake == "raise": raise RuntimeError("Connection refused\\nand more")
 class ReduceOp: MAX = "max"
 def all_reduce(x, op=None):
@@ -77,7 +87,7 @@ async def reduce(venv: Path, fake: str, limit: int = 2, ask: int = 10) -> Result
         str(venv / "bin/python"), rank, 3, "127.0.0.1", "gloo", {"FAKE": fake}, "allreduce"
     )
     text = cmd.text.replace('"start":90', f'"start":{limit}').replace('"limit":20', f'"limit":{limit}')
-    text = text.replace('"ask":10', f'"ask":{ask}')
+    text = text.replace('"ask":10', f'"ask":{ask}').replace('"patience":45', '"patience":0.5')
     process = await asyncio.create_subprocess_exec(
         "sh", "-c", text, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
@@ -116,7 +126,8 @@ async def test_the_ways_nccl_names_are_counted_by_kind(venv: Path) -> None:
     ("fake", "code", "words"),
     [
         ("hang", 3, "no end of all_reduce within 2 s"),
-        ("absent", 3, "no end of meet the other ranks within 2 s"),
+        ("slow", 3, "no end of meet the other ranks within 2 s"),
+        ("far", 9, "meet the other ranks: rank 0 at 127.0.0.1 port 29512 was not reached in 0"),
         ("raise", 1, "failed at meet the other ranks: RuntimeError: Connection refused"),
     ],
 )
@@ -125,6 +136,20 @@ async def test_a_failure_is_named_and_nothing_is_left(venv: Path, fake: str, cod
     assert result.code == code, result.text
     assert words in collective.told(result).problem
     assert "and more" not in result.text
+
+
+async def test_a_rank_that_never_comes_is_named_by_rank_0(venv: Path) -> None:
+    result = await reduce(venv, "absent", limit=60)
+    assert result.code, result.text
+    known = Known(cluster("ab"))
+    said = {"a": result.text, "b": "\nrank 2: no end of import torch within 50 s\n"}
+    (check,) = hang.absent(known, said, {0: "a", 1: "a", 2: "b"}, "the all_reduce")
+    assert (check.name, check.node, check.ok) == ("rank 2", "b", False)
+    assert "rank 2 on b never came to rank 0 on a" in check.found
+    assert "no end of import torch within 50 s" in check.found
+    (silent,) = hang.absent(known, {**said, "b": ""}, {2: "b"}, "the all_reduce")
+    assert "b said nothing of it" in silent.found
+    assert hang.absent(known, {"a": "rank 0: waits for rank 2 of 3 (15 s)"}, {2: "b"}, "x") == []
 
 
 async def test_a_stopped_rank_is_named_long_before_the_limit(venv: Path) -> None:
@@ -144,7 +169,7 @@ async def test_the_ranks_end_with_a_killed_parent(venv: Path) -> None:
         2,
         "127.0.0.1",
         "gloo",
-        {"FAKE": "absent"},
+        {"FAKE": "slow"},
         "x",
     )
     process = await asyncio.create_subprocess_exec("sh", "-c", cmd.text, stdout=asyncio.subprocess.PIPE)
@@ -174,6 +199,6 @@ def test_every_gpu_of_a_node_is_a_rank_with_nccl_one_with_gloo() -> None:
     assert [(r.first, r.procs) for r in collective.ranks(nodes, "gloo")] == [(0, 1), (1, 1), (2, 1)]
     rank = collective.ranks(nodes, "nccl")[1]
     text = collective.command("python3", rank, 24, "fd00::1", "nccl", {"NCCL_DEBUG": "WARN"}, "x").text
-    assert "tcp://[fd00::1]:29512" in text
+    assert '"host":"fd00::1","port":29512' in text
     assert "NCCL_DEBUG=WARN" in text
     assert json.dumps("nccl") in text

@@ -161,6 +161,8 @@ class Fabric(Struct, frozen=True, forbid_unknown_fields=True):
     accept: tuple[Literal["socket", "slow"], ...] = ()
     warn_below: Annotated[float, Meta(ge=0, le=1)] = 0.75
     fail_below: Annotated[float, Meta(ge=0, le=1)] = 0.25
+    #: Beside NVLink: two healthy H100 were measured at 0.64.
+    warn_below_inside: Annotated[float, Meta(ge=0, le=1)] = 0.5
 
 
 class Install(Struct, frozen=True, forbid_unknown_fields=True):

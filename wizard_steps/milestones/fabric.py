@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from wizard_steps.engine.step import Known
 from wizard_steps.milestones import (
     fabric_facts,
+    fabric_inside,
     fabric_links,
     fabric_mesh,
     fabric_pairs,
@@ -28,7 +29,7 @@ class FabricStep(Placed):
     bare: Mapping[str, str] = {"torch": "torch: planned\ncuda: 1\ngpus: 1"}
     title = "Prove the GPU network"
     short = "GPU network"
-    keys = ("mesh", "allreduce", "pair-*", "perf-*", "nccltests")
+    keys = ("mesh", "allreduce", "inside", "pair-*", "perf-*", "nccltests")
     formerly = (("docker_fabric", {}),)
 
     def rounds(self, known: Known, done: Results) -> Round | None:
@@ -55,6 +56,8 @@ class FabricStep(Placed):
             return Round(work=tuple(_all(known, done)))
         if _backend(known, done) == "nccl":
             found = fabric_facts.all_links(known, done)
+            if not done.has(fabric_inside.KEY) and (inside := _inside(known, done, found)):
+                return Round(work=tuple(inside))
             if (more := fabric_tools.rounds(known, done, found)) is not None:
                 return more
         return _next_pairs(known, done)
@@ -164,6 +167,12 @@ def _all(known: Known, done: Results) -> list[Work]:
     return _run(known, done, nodes, backend, "allreduce", collective.PORT)
 
 
+def _inside(known: Known, done: Results, found: Mapping[str, fabric_facts.Links]) -> list[Work]:
+    """Each node by itself, where all of them together worked."""
+    nodes = fabric_inside.nodes(known, found) if len(known.nodes) > 1 and not _failed(known, done) else []
+    return [one for n in nodes for one in _run(known, done, (n,), "nccl", fabric_inside.KEY, collective.PORT)]
+
+
 def _failed(known: Known, done: Results) -> list[Node]:
     return [node for node in known.nodes if collective.told(done.get("allreduce", node)).problem]
 
@@ -221,6 +230,7 @@ def _proved(known: Known, done: Results) -> tuple[list[Check], dict[str, object]
     checks = [*fabric_links.transport(known, done, found)]
     if backend == "nccl":
         checks += fabric_rdma.checks(known, found, _settings(known, done))
+        checks += fabric_inside.checks(known, done, found)
         checks += fabric_tools.checks(known, done, found)
     if (speed := _speed(known, done)) is not None:
         checks += [speed, *(fabric_pairs.slow_pair(known, done) if speed.state != "ok" else [])]
@@ -233,8 +243,13 @@ def _proved(known: Known, done: Results) -> tuple[list[Check], dict[str, object]
 
 def _hangs(known: Known, done: Results) -> list[Check]:
     """Which rank the others waited for, where one stands out: no pair has to be tried then."""
+    if not _failed(known, done):
+        return []
     said = {name: result.text for name, result in done.of("allreduce").items()}
-    return hang.checks(known, said, "the all_reduce") if _failed(known, done) else []
+    ranks = collective.ranks((known.head, *known.workers), _backend(known, done) or "gloo")
+    owners = {rank.first + i: rank.node.name for rank in ranks for i in range(rank.procs)}
+    what = "the all_reduce"
+    return hang.absent(known, said, owners, what) or hang.checks(known, said, what)
 
 
 def _broken(known: Known, done: Results) -> list[Check]:

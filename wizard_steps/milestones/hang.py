@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 
 from wizard_steps.engine.step import Known
 from wizard_steps.milestones.common import placed
 from wizard_steps.model import Check, Results, Round
 from wizard_steps.node import ras, stalls
+from wizard_steps.node.lines import number, plain
 from wizard_steps.node.ras import RasReport, Suspect
 from wizard_steps.node.stalls import Stall
 
@@ -16,6 +18,8 @@ _MOST = 4
 _WANTED = "every rank takes part"
 #: What is waited for when vLLM does not become ready.
 START = "the start of vLLM"
+#: What scripts/rank.py says as rank 0.
+_ABSENT = re.compile(r"^rank 0: failed at .{1,40}: no sign of ranks? ([\d, ]{1,80})", re.M)
 
 
 def checks(known: Known, said: Mapping[str, str], what: str) -> list[Check]:
@@ -38,6 +42,21 @@ def checks(known: Known, said: Mapping[str, str], what: str) -> list[Check]:
         if named := list(found)[:_MOST]:
             return named
     return _nobody(ranks, reports, what)
+
+
+def absent(known: Known, said: Mapping[str, str], owners: Mapping[int, str], what: str) -> list[Check]:
+    """Ranks that never came to where all of them meet, by the word of rank 0. ``owners``: node by rank."""
+    told = next((row for text in said.values() if (row := _ABSENT.search(text))), None)
+    ranks = [number(word) for word in told[1].replace(",", " ").split() if word.isdigit()] if told else []
+    found = []
+    for rank in [rank for rank in ranks if rank in owners][:_MOST]:
+        node = owners[rank]
+        own = re.search(rf"^rank {rank}: ((?:failed|no end|at) .{{1,300}})$", said.get(node, ""), re.M)
+        why = f"; it says: {plain(own[1])}" if own else f"; {node} said nothing of it"
+        text = f"rank {rank} on {node} never came to rank 0 on {known.head.name}; {what} waits for it{why}"
+        hint = f"is TCP open from {node} to {known.head_ip}, and is the node well (load, `dmesg`)?"
+        found.append(Check(f"rank {rank}", False, text, _WANTED, node, hint))
+    return found
 
 
 def ask(known: Known) -> Round:

@@ -12,6 +12,8 @@ from wizard_steps.engine.step import Known
 from wizard_steps.milestones import alive, hang, model, rank_places, running, vllm
 from wizard_steps.milestones.common import failure, placed
 from wizard_steps.model import Check, Node, Result, Results, Round, Together, Verdict
+from wizard_steps.node import meeting
+from wizard_steps.node.lines import plain
 from wizard_steps.node.place import SERVE, Service
 from wizard_steps.node.remote import Look
 
@@ -19,10 +21,17 @@ from wizard_steps.node.remote import Look
 _JOINED = re.compile(r"rank \d+ in world size \d+")
 #: Seconds for all ranks to meet, before weights are loaded: imports from a slow disk, and the configuration.
 JOIN_LIMIT = 900.0
+#: Times that the logs are read where some ranks wait for those of a node that is slower to start; the last
+#: time until all have met or the limit is over.
+_LOOKS = 8
 
 
 def joined(line: str) -> bool:
     return bool(_JOINED.search(line)) or vllm.over(line)
+
+
+def _joined_or_waits(line: str) -> bool:
+    return joined(line) or meeting.WAITS in line
 
 
 def rounds(known: Known, done: Results) -> Round | None:
@@ -46,9 +55,10 @@ def rounds(known: Known, done: Results) -> Round | None:
         return Round(work=tuple((s.node, place.launch(s)) for s in services))
     if any(not r.ok and r.reason != "dry" for r in done.of("launch").values()):
         return _stop(known)
-    if not done.has("joined"):
+    if (key := _next_look(known, done)) is not None:
         meet = min(JOIN_LIMIT, limit)
-        follow = tuple((s.node, place.follow(s, "joined", meet, joined, quiet=True)) for s in services)
+        stop = joined if key.endswith(f"-{_LOOKS}") else _joined_or_waits
+        follow = tuple((s.node, place.follow(s, key, meet, stop, quiet=True)) for s in services)
         return Round(follow, together=Together(lambda result: not _joined_by(result)))
     if not done.has("mp-log") and all(_has_joined(done, node) for node in known.nodes):
         return _until_ready(known, services, limit)
@@ -57,7 +67,7 @@ def rounds(known: Known, done: Results) -> Round | None:
         return rank_places.rounds(known, done)
     if log is not None and log.reason == "lost":
         return None
-    waited = [*done.of("joined").values(), *done.of("mp-log").values()]
+    waited = [one for node in known.nodes if (one := _last(done, node)) is not None]
     # A rank that has ended says why itself.
     hung = any(map(vllm.hangs, waited)) and not any(one.reason == "exit" for one in waited)
     if hung and not done.has("stall"):
@@ -89,8 +99,33 @@ def _look(done: Results, node: Node) -> Look:
     return Look(result.text if result else "")
 
 
+def _looks(done: Results) -> list[str]:
+    """Keys under which the logs were read until all ranks had met, the last one first."""
+    keys = ["joined", *(f"joined-{number}" for number in range(2, _LOOKS + 1))]
+    return [key for key in reversed(keys) if done.has(key)]
+
+
+def _next_look(known: Known, done: Results) -> str | None:
+    """The logs are read on where some ranks wait, and others have not come to where all of them meet."""
+    looks = _looks(done)
+    if not looks:
+        return "joined"
+    last = done.of(looks[0]).values()
+    waiting = [meeting.where(one.text) for one in last]
+    going = all(one.reason in ("stopped", "cancelled") for one in last)
+    broken = any(map(vllm.broken, (line for one in last for line in one.lines)))
+    if broken or not going or not any(waiting) or all(waiting) or len(looks) >= _LOOKS:
+        return None
+    return f"joined-{len(looks) + 1}"
+
+
+def _joins(done: Results, node: Node) -> Result | None:
+    looks = _looks(done)
+    return done.get(looks[0], node) if looks else None
+
+
 def _has_joined(done: Results, node: Node) -> bool:
-    result = done.get("joined", node)
+    result = _joins(done, node)
     return result is not None and _joined_by(result)
 
 
@@ -134,6 +169,8 @@ def judge(known: Known, done: Results) -> Verdict:
         if not all(check.ok for check in checks):
             return Verdict(False, "vLLM serves, but not every node takes part", tuple(checks))
         return Verdict(True, f"vLLM serves {it.name} at {url}, without Ray", tuple(checks), {"url": url})
+    if not done.has("mp-log") and (apart := _apart(known, done)):
+        return Verdict(False, "the ranks of vLLM cannot reach each other", tuple(apart))
     first = _first(known, done)
     ordered = sorted(known.nodes, key=lambda node: node != first)
     checks = [
@@ -145,6 +182,23 @@ def judge(known: Known, done: Results) -> Verdict:
         f"vLLM did not become ready: {first.name} failed first" if first else "vLLM did not become ready"
     )
     return Verdict(False, summary, tuple(checks))
+
+
+def _apart(known: Known, done: Results) -> list[Check]:
+    """Every rank waits at the same place for the others: it is the way between them."""
+    found = [(node, result) for node in known.nodes if (result := _joins(done, node)) is not None]
+    if len(found) < len(known.nodes) or not all(meeting.where(result.text) for _, result in found):
+        return []
+    hint = (
+        "is TCP open from every node to this address, and on random ports? Is it the right address of "
+        f"{known.server.name} (`ip addr`), and do NCCL_SOCKET_IFNAME and GLOO_SOCKET_IFNAME fit it?"
+    )
+    checks = []
+    for node, result in found:
+        rank, at = vllm.rank(known, node), plain(meeting.where(result.text))
+        said = f"node rank {rank} waits for the others at {at}, as every rank does"
+        checks.append(Check("rank", False, said, "all ranks meet", node.name, hint))
+    return checks
 
 
 def _first(known: Known, done: Results) -> Node | None:
@@ -159,13 +213,15 @@ def _first(known: Known, done: Results) -> Node | None:
 
 
 def _last(done: Results, node: Node) -> Result | None:
-    return done.get("mp-log", node) or done.get("joined", node)
+    return done.get("mp-log", node) or _joins(done, node)
 
 
 def _failed(known: Known, node: Node, result: Result) -> bool:
     if result.reason not in ("exit", "stopped"):
         return False
-    return not (_joined_by(result) if result.key == "joined" else vllm.ready(result))
+    if result.key == "mp-log":
+        return not vllm.ready(result)
+    return not _joined_by(result) and not (result.reason == "stopped" and meeting.where(result.text))
 
 
 def _rank_check(known: Known, done: Results, node: Node, first: Node | None = None) -> Check:

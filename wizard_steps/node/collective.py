@@ -26,6 +26,8 @@ SIZES: dict[str, tuple[int, ...]] = {"gloo": (16,), "nccl": (64, 512)}
 #: Seconds until all ranks have met (importing torch from a slow disk counts), and for the reduction itself
 #: (NCCL joins the ranks of many nodes in its first one).
 MEET, REDUCE = 90, {"gloo": 20, "nccl": 50}
+#: Seconds that a rank waits for the others once it has torch; longer, up to MEET, where torch came slowly.
+PATIENCE = 45
 #: Seconds in one stage after which a node asks who hangs: the ranks still stand, and NCCL still answers.
 ASK = {"gloo": 10, "nccl": 25}
 
@@ -85,23 +87,26 @@ def command(
 ) -> Cmd:
     """The ranks of one node. ``python``: an sh word; ``master``: the address of rank 0's node; ``env``: what
     Ray is started with."""
-    where = f"[{master}]" if ":" in master else master
     spec = {
         "world": world,
         "first": rank.first,
         "procs": rank.procs,
         "backend": backend,
-        "meet": f"tcp://{where}:{port}",
+        "host": master,
+        "port": port,
         "mib": SIZES[backend],
         "start": MEET,
+        "patience": PATIENCE,
         "limit": REDUCE[backend],
         "ask": ASK[backend],
         "ras": ras.PORT,
         "stall": program("stall.py"),
+        "rank": program("rank.py"),
     }
     own = {"NCCL_DEBUG": "INFO", "NCCL_DEBUG_SUBSYS": "INIT,NET", **env, "PYTHONUNBUFFERED": "1"}
     words = f"{shlex.quote(program('all_reduce.py'))} {shlex.quote(json.dumps(spec, separators=(',', ':')))}"
-    span = f"ranks {rank.first} to {rank.first + rank.procs - 1} of {world}"
+    last = rank.first + rank.procs - 1
+    span = f"ranks {rank.first} to {last} of {world}" if rank.procs > 1 else f"rank {rank.first} of {world}"
     shown = f"(torch.distributed all_reduce: {backend}, {span})"
     text = f"exec env {remote.environment(own)} {python} -I -c {words}\n"
     return Cmd(key, text, timeout=MEET + REDUCE[backend] + 60, show=shown)

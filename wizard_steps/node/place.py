@@ -15,7 +15,7 @@ from msgspec import Struct, field
 
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.model import Check, Cmd, Node, Result
-from wizard_steps.node import ras, ray_token
+from wizard_steps.node import meeting, ras, ray_token
 from wizard_steps.node.remote import Look
 from wizard_steps.node.spec import Spec
 
@@ -211,8 +211,9 @@ class Place(ABC):
         return ""
 
     def _watch(self, service: Service) -> str:
-        """For ``remote.follow``: looks at the processes when the log is silent."""
-        return ras.watch(self.python, self.mine(service.node), f"{service.role}.log")
+        """For ``remote.follow``: looks at the log and the processes when the log is silent."""
+        log = f"{service.role}.log"
+        return ras.watch(self.python, self.mine(service.node), log) + meeting.watch(log)
 
     @property
     def idle(self) -> bool:

@@ -1,6 +1,6 @@
 """The ranks of one node in an all_reduce over all nodes: one process a GPU with NCCL, one a node with Gloo.
 
-Run as ``python -c TEXT SPEC``; SPEC is JSON, see collective.command. The first process starts the ranks,
+Run as ``python -c TEXT SPEC``; SPEC is JSON, see collective.command. It starts the ranks (scripts/rank.py),
 keeps what matters of their output, and ends them when a stage takes too long. They end with it even when it
 is killed.
 """
@@ -8,7 +8,6 @@ is killed.
 from __future__ import annotations
 
 import collections
-import ctypes
 import json
 import os
 import re
@@ -19,9 +18,7 @@ import time
 from typing import Any
 
 SPEC: dict[str, Any] = json.loads(sys.argv[1])
-WORLD, FIRST, BACKEND = SPEC["world"], SPEC["first"], SPEC["backend"]
-#: The larger size is reduced only where the smaller one was done this quickly (seconds).
-QUICK = 0.05
+FIRST = SPEC["first"]
 #: ``via NET/IB/0/GDRDMA``, ``via P2P/CUMEM``, ``via SHM/direct/direct``: how a channel goes.
 VIA = re.compile(r"\bvia (NET/[A-Za-z]+\S*|P2P\S*|SHM\S*)")
 NETWORK = re.compile(r"Using network (\S+)")
@@ -38,85 +35,6 @@ GONE = re.compile(r"process rank \d+: \d+ (?:is stopped|is gone|has ended)|ras\|
 def say(text: str) -> None:
     """In one write, on a line of its own: NCCL's threads write to the same pipe, also in mid-line."""
     os.write(1, f"\n{text}\n".encode())
-
-
-def rank_main(local: int, parent: int) -> None:
-    """One rank. Ends the process, always."""
-    ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG: killed when the first process is gone
-    if os.getppid() != parent:  # which it was before the kernel knew
-        os._exit(1)
-    rank, stage = FIRST + local, ["import torch"]
-
-    def at(name: str) -> None:
-        stage[0] = name
-        say(f"@stage {rank} {name}")
-
-    try:
-        at("import torch")
-        reduce(rank, local, at)
-        os._exit(0)
-    except BaseException as error:
-        text = (str(error).strip() or "no message").splitlines()[0][:300]
-        say(f"rank {rank}: failed at {stage[0]}: {type(error).__name__}: {text}")
-        os._exit(1)
-
-
-def reduce(rank: int, local: int, at: Any) -> None:
-    import datetime
-
-    import torch
-    import torch.distributed as dist
-
-    device = "cpu"
-    if BACKEND == "nccl":
-        at(f"take GPU {local}")
-        torch.cuda.set_device(local)
-        device = f"cuda:{local}"
-    at("meet the other ranks")
-    limit = datetime.timedelta(seconds=SPEC["start"])
-    dist.init_process_group(BACKEND, init_method=SPEC["meet"], rank=rank, world_size=WORLD, timeout=limit)
-    at("all_reduce")
-    x = torch.full((1,), float(rank + 1), device=device)
-    dist.all_reduce(x)
-    if x.item() != WORLD * (WORLD + 1) / 2:
-        raise ValueError(f"the sum is {x.item()}, not {WORLD * (WORLD + 1) / 2}")
-    results = []
-    for mib in SPEC["mib"]:
-        seconds = timed(torch, dist, mib, device)
-        results.append((mib, seconds))
-        # Every rank must go on or stop alike: the slowest one's time is what all of them take.
-        slowest = torch.tensor([seconds], device=device)
-        dist.all_reduce(slowest, op=dist.ReduceOp.MAX)
-        if slowest.item() > QUICK:
-            break
-    say(f"rank {rank} of {WORLD}: the sum is right")
-    if rank == 0:
-        mib, seconds = max(results, key=lambda one: one[0] / one[1])
-        bus = 2 * (WORLD - 1) / WORLD * (mib << 20) / seconds / 1e9
-        say(
-            f"all_reduce: {BACKEND}, {WORLD} ranks, {mib} MiB in {seconds * 1e3:.1f} ms, "
-            f"bus bandwidth {bus:.2f} GB/s"
-        )
-    dist.destroy_process_group()
-
-
-def timed(torch: Any, dist: Any, mib: int, device: str) -> float:
-    """Seconds of the best of three, after one that warms up."""
-    x = torch.ones(mib << 18, device=device)
-    dist.all_reduce(x)
-    times = []
-    for _ in range(3):
-        x.fill_(1.0)
-        if BACKEND == "nccl":
-            torch.cuda.synchronize()
-        began = time.monotonic()
-        dist.all_reduce(x)
-        if BACKEND == "nccl":
-            torch.cuda.synchronize()
-        times.append(time.monotonic() - began)
-    if x[-1].item() != WORLD:
-        raise ValueError(f"the sum is {x[-1].item()}, not {WORLD}")
-    return min(times)
 
 
 class Reader:
@@ -187,7 +105,8 @@ def kind(via: str) -> str:
 
 
 def main() -> int:
-    argv = [sys.executable, "-I", "-c", sys.orig_argv[sys.orig_argv.index("-c") + 1], sys.argv[1]]
+    wanted = {name: value for name, value in SPEC.items() if name not in ("rank", "stall")}
+    argv = [sys.executable, "-I", "-c", SPEC["rank"], json.dumps(wanted)]
     pipes: dict[str, Any] = {
         "stdout": subprocess.PIPE,
         "stderr": subprocess.STDOUT,
@@ -304,6 +223,4 @@ def _late(stages: dict[int, tuple[str, float]], now: float, began: float, named:
     return ""
 
 
-if len(sys.argv) > 2:
-    rank_main(int(sys.argv[2]), int(sys.argv[3]))
 sys.exit(main())

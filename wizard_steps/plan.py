@@ -62,6 +62,13 @@ def optional(*names: str) -> list[Step]:
     return [step() for step in OPTIONAL if step.id in names]
 
 
+def before_upgrade(cluster: Cluster) -> list[Step]:
+    """What is walked before anything that runs is touched: machines, versions, the new environment."""
+    steps = {step.id: step for step in (*plan_for(cluster), *optional("upgrade"))}
+    wanted = ("reach", "preflight", "ip", "smi", "upgrade", "install", "docker_ready")
+    return [steps[name] for name in wanted if name in steps]
+
+
 def plan_like(cluster: Cluster, named: Collection[str]) -> list[Step]:
     """Today's plan for a recording that names these milestones; optional ones may be all of them."""
     extra = optional(*named)

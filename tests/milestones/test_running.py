@@ -88,7 +88,7 @@ async def test_another_server_of_ours_is_not_taken_for_this_one_without_a_person
     (verdict,), ran = await walk([ServeStep()], serving(vllm_with(512)), cluster=vllm_with(256))
     assert not verdict.passed
     assert "--max-model-len: 512 -> 256" in verdict.failures[0].found
-    assert "milepost down" in verdict.failures[0].hint
+    assert "--restart" in verdict.failures[0].hint
     assert [key for _, key in ran] == ["look"]
 
 

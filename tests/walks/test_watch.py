@@ -195,7 +195,7 @@ async def test_the_screen(folder: Path, size: tuple[int, int]) -> None:
         await until(pilot, lambda: "PAUSED" in plain(app))
         await pilot.press("plus", "plus")
         await until(pilot, lambda: "4x" in plain(app))
-        await pilot.press("j")
+        await pilot.press("J")
         assert isinstance(app.screen, JumpScreen)
         await pilot.press("escape")
         app.playback.jump(0)

@@ -11,9 +11,6 @@ from wizard_steps.engine.decide import FileDecider, GivenAnswer
 from wizard_steps.engine.step import Step
 from wizard_steps.errors import UsageError
 
-#: Milestones before anything that runs is touched: the machines, the versions, the new environment.
-_PREPARE = ("reach", "preflight", "ip", "smi", "upgrade", "install", "docker_ready")
-
 
 def add(subparsers: Any) -> None:
     parser = subparsers.add_parser(
@@ -131,10 +128,9 @@ class Change:
                 print(f"  {where}: {before or 'not set'} -> {after or 'not set'}", flush=True)
 
     def _prepare(self) -> list[Step]:
-        from wizard_steps.plan import optional, plan_for
+        from wizard_steps.plan import before_upgrade
 
-        steps = {step.id: step for step in (*plan_for(self.new), *optional("upgrade"))}
-        return [steps[name] for name in _PREPARE if name in steps]
+        return before_upgrade(self.new)
 
     def _switch(self) -> int:
         """The file first: whatever happens from here on, `milepost down` and a walk know what runs."""

@@ -2,8 +2,8 @@
 
 ``--gpus`` needs the NVIDIA hook in the PATH of Docker's daemon (the toolkit that registers the NVIDIA runtime
 brings it); Docker 29 and podman 5 also go by a CDI specification. ``--device nvidia.com/gpu=...`` needs a CDI
-specification, and Docker 25 or newer with CDI switched on. Sources: daemon/devices_nvidia_linux.go of moby, and
-the `docker info` of users in NVIDIA/nvidia-container-toolkit's issues 434 and 1967.
+specification, and Docker 25 or newer with CDI switched on. Sources: daemon/devices_nvidia_linux.go of moby,
+and the `docker info` of users in NVIDIA/nvidia-container-toolkit's issues 434 and 1967.
 """
 
 from __future__ import annotations

@@ -57,14 +57,21 @@ def _about(cluster: Cluster, node: Node, role: str, **more: int) -> str:
     """sh text that sets what the programs of scripts/ ask for."""
     wanted = shlex.quote(f"MILEPOST_ID={identity(cluster, node, role)}")
     numbers = "".join(f"{name}={value:d}; " for name, value in more.items())
-    unit = shlex.quote(service_name(cluster, node, role))
-    return f"d={state_dir(cluster, node)}; id={wanted}; role={shlex.quote(role)}; unit={unit}; {numbers}\n"
+    # The unit's name in pieces: a recording can be given another name of the node (`milepost edit --rename`).
+    unit = (
+        f'n={shlex.quote(_unit_word(node))}; unit="milepost-"{shlex.quote(cluster.name)}"-$n-$role.service"'
+    )
+    return f"d={state_dir(cluster, node)}; id={wanted}; role={shlex.quote(role)}; {unit}; {numbers}\n"
+
+
+def _unit_word(node: Node) -> str:
+    return re.sub("[^A-Za-z0-9._-]", "_", node.name)
 
 
 def service_name(cluster: Cluster, node: Node, role: str) -> str:
     """The file name of a role's systemd unit. A home, and so the folder of user units, may be shared by all
     nodes."""
-    return f"milepost-{cluster.name}-{re.sub('[^A-Za-z0-9._-]', '_', node.name)}-{role}.service"
+    return f"milepost-{cluster.name}-{_unit_word(node)}-{role}.service"
 
 
 def environment(values: Mapping[str, str]) -> str:

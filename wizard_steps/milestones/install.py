@@ -12,6 +12,7 @@ from wizard_steps.facts.needs import satisfies
 from wizard_steps.milestones import install_lock as lock
 from wizard_steps.milestones.common import everywhere, failure, same_everywhere
 from wizard_steps.model import Check, Cmd, Node, Results, Round, Verdict
+from wizard_steps.node.kit import LOCK, WHEELS, as_sh
 from wizard_steps.node.lines import fields
 from wizard_steps.node.program import program
 from wizard_steps.node.remote import exports
@@ -42,7 +43,13 @@ def install_command(known: Known, node: Node) -> Cmd:
     if not cluster.without_ray:
         wanted.append(f"ray[default]=={cluster.ray.version}")
     flags, packages = shlex.join(_flags(cluster)), shlex.join(wanted)
-    words = " ".join(filter(None, (flags, packages)))
+    words = shown = " ".join(filter(None, (flags, packages)))
+    if folder := str(known.facts.get("kit", {}).get("folder", "")):
+        # What is installed is what was packed, to the byte: nothing else is taken, from nowhere else.
+        words, shown = (
+            f"--no-index --find-links {kit}/{WHEELS} --require-hashes -r {kit}/{LOCK}"
+            for kit in (as_sh(folder), folder)
+        )
     text = (
         f"{exports(_environment(cluster, node))}{_UV[cluster.install.tool]}"
         f'if [ -n "$uv" ]; then\n'
@@ -51,9 +58,9 @@ def install_command(known: Known, node: Node) -> Cmd:
         f"[ -x {venv}/bin/python ] || python3 -I -m venv {venv} || exit 1\n"
         f"exec {venv}/bin/python -I -m pip install --disable-pip-version-check --progress-bar off {words}\n"
     )
-    show = f"python3 -m venv {venv} && {venv}/bin/pip install {words}"
+    show = f"python3 -m venv {venv} && {venv}/bin/pip install {shown}"
     if cluster.install.tool == "uv":
-        show = f"uv venv --python python3 {venv} && uv pip install --python {venv}/bin/python {words}"
+        show = f"uv venv --python python3 {venv} && uv pip install --python {venv}/bin/python {shown}"
     return Cmd(key="install", text=text, mutates=True, timeout=3600, show=show)
 
 

@@ -1,7 +1,7 @@
 """kit: what `milepost pack` made, from the wizard's machine onto every node, without internet.
 
-One node gets it over SSH, the others take it from node to node over the GPU network; every file is verified on
-every node.
+One node gets it over SSH, the others take it from node to node over the GPU network; every file is verified
+on every node.
 
 What is cut off is kept: the next try goes on from there.
 """

@@ -21,7 +21,7 @@ _HINTS = {
     "source": "retry: what has come is kept, and the copy goes on from there",
     "space": "free some disk there; what has come is kept",
     "rights": "give this user the right to write there",
-    "corrupt": "look at the kit itself (sha256sum -c SHA256SUMS in its folder), then at this node's disk; retry",
+    "corrupt": "check the kit (sha256sum -c SHA256SUMS in its folder), then this node's disk; retry",
     "differs": "remove the named file on this node, and it is copied anew",
     "port": "end who has the port, or edit weights.port",
     "disk": "look at this disk (dmesg); what has come is kept",

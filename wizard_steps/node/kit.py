@@ -46,7 +46,7 @@ class KitModel(Struct, frozen=True):
 
 
 class Kit(Struct, frozen=True):
-    """kit.json. ``python``, ``machine`` and ``glibc``: of the nodes that it is for, "" where it does not matter."""
+    """kit.json. ``python``, ``machine`` and ``glibc``: of the nodes that it is for; "": any."""
 
     format: int
     machine: str

@@ -61,8 +61,8 @@ class WeightsSource(Struct, frozen=True):
 class WeightsSeen(Struct, frozen=True):
     """What one node has. ``files``: name -> (bytes, SHA-256 where it is verified). ``inodes`` -1: not known.
 
-    ``parts``: bytes of a copy that was cut off and goes on, ``cut``: those of each file; ``source``: where the
-    disk's files really are.
+    ``parts``: bytes of a copy that was cut off and goes on, ``cut``: those of each file; ``source``: where
+    the disk's files really are.
     """
 
     folder: str = ""

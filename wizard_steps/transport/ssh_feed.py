@@ -33,10 +33,10 @@ async def feeding(process: asyncssh.SSHClientProcess[bytes], files: Sequence[Pie
 
 
 async def _feed(process: asyncssh.SSHClientProcess[bytes], files: Sequence[Piece]) -> None:
-    """Exactly what was announced. Where that cannot be had, the input ends early and the command sees that."""
+    """Exactly what was announced. Where that cannot be had, the input ends early: the command sees that."""
     with suppress(OSError, asyncssh.Error):
         for path, at, left in files:
-            with open(path, "rb") as file:
+            with open(path, "rb") as file:  # noqa: ASYNC230
                 file.seek(at)
                 while left:
                     data = await asyncio.to_thread(file.read, min(BLOCK, left))

@@ -1,8 +1,8 @@
-"""The model of a kit into the hub's cache of this node, as huggingface_hub would have put it there. Takes no more
-room where both are on one disk: the files are linked.
+"""The model of a kit into the hub's cache of this node, as huggingface_hub would have put it there. Takes no
+more room where both are on one disk: the files are linked.
 
-Runs in the node's state folder with SPEC, JSON: ``kit`` (folder), ``repo``, ``revision``, ``commit`` and ``files``,
-each with ``name``, ``sha256`` and ``blob``.
+Runs in the node's state folder with SPEC, JSON: ``kit`` (folder), ``repo``, ``revision``, ``commit`` and
+``files``, each with ``name``, ``sha256`` and ``blob``.
 """
 
 from __future__ import annotations

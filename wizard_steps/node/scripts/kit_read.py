@@ -33,10 +33,10 @@ def main() -> int:
             found = -1
         if found != size:
             wrong.append(f"{name}: {found} bytes in place of {size}" if found >= 0 else f"{name}: not there")
-    for line in wrong[:SHOWN]:
+    for line in wrong[1:SHOWN]:
         print(line)
     if wrong:
-        print(f"{folder}: {len(wrong)} of {len(files)} files are not as kit.json says: pack it again")
+        print(f"{wrong[0]} ({len(wrong)} of {len(files)} files are not as kit.json says: pack it again)")
         return 1
     print(f"{folder}: {len(files)} files, {sum(size for _, size in files) / 1e9:.3f} GB")
     print("kit-json: " + json.dumps({"folder": folder, "kit": kit}, separators=(",", ":")))

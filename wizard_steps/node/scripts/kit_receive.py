@@ -1,5 +1,5 @@
-"""Takes files of a kit from standard input, one after the other, and verifies each. What is cut off is kept, and
-the next start goes on from there.
+"""Takes files of a kit from standard input, one after the other, and verifies each. What is cut off is kept,
+and the next start goes on from there.
 
 Runs in the node's state folder with SPEC, JSON: ``folder`` and ``files``, each with ``name``, ``size``,
 ``sha256`` and ``at``, the bytes that are here already and do not come again.

@@ -96,9 +96,11 @@ def parse(text: str | bytes) -> KitHere:
             f"a kit of format {here.kit.format}, and this milepost reads {FORMAT}: pack it again"
         )
     names = [one.name for one in here.kit.files]
-    bad = next((name for name in names if not _SAFE.fullmatch(name) or "//" in name), "")
+    bad = [name for name in names if not _SAFE.fullmatch(name) or "//" in name]
     if bad or len(set(names)) != len(names):
-        raise ValueError(f"a kit with a file name that is not allowed: {bad or 'one is there twice'!r}")
+        raise ValueError(
+            f"a kit with a file name that is not allowed: {repr(bad[0]) if bad else 'one is there twice'}"
+        )
     return here
 
 

@@ -23,7 +23,7 @@ from wizard_steps.milestones.install import InstallStep
 from wizard_steps.milestones.kit import KitStep
 from wizard_steps.model import Node, Result, Verdict
 from wizard_steps.node import kit as kits
-from wizard_steps.pack.wheels import Target
+from wizard_steps.pack.wheels import PackTarget
 from wizard_steps.recording import events as ev
 from wizard_steps.session import LiveWalk
 from wizard_steps.transport.ssh_ask import NoAsker
@@ -94,10 +94,10 @@ async def test_a_kit_is_packed_copied_verified_and_installed_from(tmp_path: Path
 
 
 def test_the_platform_tags_of_a_node() -> None:
-    tags = Target("3.12", "x86_64", "2.18").platforms
+    tags = PackTarget("3.12", "x86_64", "2.18").platforms
     assert tags[:3] == ["manylinux_2_18_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64"]
     assert tags[-2:] == ["manylinux1_x86_64", "linux_x86_64"]
-    assert Target("3.12", "aarch64", "2.17").platforms[-1] == "linux_aarch64"
+    assert PackTarget("3.12", "aarch64", "2.17").platforms[-1] == "linux_aarch64"
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/x", "a/../x", "a//b", "", "-x", "a\nb"])

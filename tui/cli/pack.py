@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     from wizard_steps.cluster.file import load
     from wizard_steps.cluster.flags import parse
     from wizard_steps.pack.make import make
-    from wizard_steps.pack.wheels import Target
+    from wizard_steps.pack.wheels import PackTarget
 
     cluster = load(args.cluster)
     for name, value, form in (
@@ -51,7 +51,9 @@ def run(args: argparse.Namespace) -> int:
     flags = parse(cluster.serve.extra_flags)
     revision = next((flag.value for flag in flags if flag.name == "--revision"), "") or "main"
     try:
-        kit = make(cluster, Target(args.python, args.machine, args.glibc), args.output, args.model, revision)
+        kit = make(
+            cluster, PackTarget(args.python, args.machine, args.glibc), args.output, args.model, revision
+        )
     except OSError as error:
         raise UsageError(f"{error.filename or args.output}: {error.strerror or error}") from None
     print(f"{args.output}: {len(kit.files)} files, {kit.size / 1e9:.3f} GB. In the cluster file:")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from wizard_steps.cluster.devices import environment
 from wizard_steps.engine.step import Known
 from wizard_steps.facts.needs import older
-from wizard_steps.milestones.common import failure
+from wizard_steps.milestones.common import failure, placed
 from wizard_steps.milestones.weights_need import NETWORK
 from wizard_steps.milestones.weights_words import size
 from wizard_steps.model import WIZARD, Check, Node, Result, Results, Verdict, counted
@@ -94,7 +94,7 @@ def blocked(known: Known, done: Results, kit: Kit) -> list[Check]:
 
 def _unfit(known: Known, kit: Kit) -> Iterator[Check]:
     cluster, name = known.cluster, WIZARD.name
-    if cluster.path == "docker":
+    if placed(known).contained:
         wanted = docker.image_of(cluster)
         if kit.image != wanted:
             yield Check("image", False, kit.image or "no image", wanted, name, _PACK)

@@ -19,21 +19,22 @@ from wizard_steps.cluster.file import Cluster
 from wizard_steps.errors import MilepostError, UsageError
 from wizard_steps.node import docker, weights
 from wizard_steps.node.kit import FORMAT, IMAGE, MODEL, Kit, KitFile, KitModel
+from wizard_steps.node.places import place_of
 from wizard_steps.pack import wheels
-from wizard_steps.pack.wheels import Target, run
+from wizard_steps.pack.wheels import PackTarget, run
 
 KIT, SUMS, README = "kit.json", "SHA256SUMS", "README.md"
 _ARCH = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
-def make(cluster: Cluster, target: Target, kit: Path, model: bool, revision: str) -> Kit:
+def make(cluster: Cluster, target: PackTarget, kit: Path, model: bool, revision: str) -> Kit:
     """Fill the folder; what is there of an earlier try is used again. Raises MilepostError or UsageError."""
     if kit.exists() and any(kit.iterdir()) and not (kit / KIT).exists() and not (kit / ".packing").exists():
         raise UsageError(f"{kit}: is not empty and no kit; name another folder with -o")
     kit.mkdir(parents=True, exist_ok=True)
     (kit / ".packing").touch()
     (kit / KIT).unlink(missing_ok=True)  # it says what is here, and is written last
-    contained = cluster.path == "docker"
+    contained = place_of(cluster, {}).contained
     if contained:
         save_image(cluster, target, kit)
     else:
@@ -61,7 +62,7 @@ def make(cluster: Cluster, target: Target, kit: Path, model: bool, revision: str
     return made
 
 
-def save_image(cluster: Cluster, target: Target, kit: Path) -> None:
+def save_image(cluster: Cluster, target: PackTarget, kit: Path) -> None:
     engine, image = shlex.split(cluster.docker.command), docker.image_of(cluster)
     platform = f"--platform=linux/{_ARCH.get(target.machine, target.machine)}"
     run([*engine, "pull", platform, image], {**os.environ, **cluster.env})

@@ -24,7 +24,7 @@ from wizard_steps.node.kit import LOCK, WHEELS
 _OLDEST = {"x86_64": 5, "i686": 5}
 
 
-class Target(Struct, frozen=True):
+class PackTarget(Struct, frozen=True):
     """What the nodes are: Python "3.12", machine "x86_64", glibc "2.35"."""
 
     python: str
@@ -43,7 +43,7 @@ class Target(Struct, frozen=True):
         return [*found, f"linux_{self.machine}"]
 
 
-def fetch(cluster: Cluster, target: Target, kit: Path) -> None:
+def fetch(cluster: Cluster, target: PackTarget, kit: Path) -> None:
     """Fill ``kit/wheels`` and write ``kit/requirements.txt``. Raises MilepostError."""
     new = kit / f"{WHEELS}.new"
     shutil.rmtree(new, ignore_errors=True)
@@ -78,7 +78,7 @@ def fetch(cluster: Cluster, target: Target, kit: Path) -> None:
 
 
 def resolved(
-    uv: str, wanted: Sequence[str], flags: Sequence[str], target: Target, environment: Mapping[str, str]
+    uv: str, wanted: Sequence[str], flags: Sequence[str], target: PackTarget, environment: Mapping[str, str]
 ) -> list[str]:
     """NAME==VERSION of everything that has to be installed on such a node."""
     tag = f"{target.machine}-manylinux_{target.glibc.replace('.', '_')}"
@@ -131,6 +131,6 @@ def _python() -> str:
     return "{}.{}".format(*sys.version_info[:2])
 
 
-def _like_here(target: Target) -> bool:
+def _like_here(target: PackTarget) -> bool:
     here = (sys.platform, platform.machine(), _python())
     return here == ("linux", target.machine, target.python) and find_spec("pip") is not None

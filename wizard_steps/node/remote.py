@@ -58,9 +58,8 @@ def _about(cluster: Cluster, node: Node, role: str, **more: int) -> str:
     wanted = shlex.quote(f"MILEPOST_ID={identity(cluster, node, role)}")
     numbers = "".join(f"{name}={value:d}; " for name, value in more.items())
     # The unit's name in pieces: a recording can be given another name of the node (`milepost edit --rename`).
-    unit = (
-        f'n={shlex.quote(_unit_word(node))}; unit="milepost-"{shlex.quote(cluster.name)}"-$n-$role.service"'
-    )
+    name, of = shlex.quote(cluster.name), shlex.quote(_unit_word(node))
+    unit = f'whose={of}; unit=milepost-{name}-"$whose-$role.service"'
     return f"d={state_dir(cluster, node)}; id={wanted}; role={shlex.quote(role)}; {unit}; {numbers}\n"
 
 

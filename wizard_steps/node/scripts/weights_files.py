@@ -133,6 +133,12 @@ def hashes(path: str) -> tuple[str, str]:
     return sha.hexdigest(), git.hexdigest() if small else ""
 
 
-def progress(got: int, total: int, rate: float) -> str:
+def oserror(error: OSError) -> str:
+    """A kind that the gate knows, the path, and what the system said."""
+    kind = {28: "space", 122: "space", 1: "rights", 13: "rights", 30: "rights"}.get(error.errno or 0, "disk")
+    return f"{kind}: {error.filename or 'the disk'}: {error.strerror or error}"
+
+
+def progress(got: int, total: int, rate: float, what: str = "weights") -> str:
     left = f", {(total - got) / rate:.0f} s left" if rate > 10_000 and got < total else ""
-    return f"weights: {got / 1e9:.3f} of {total / 1e9:.3f} GB, {rate / 1e6:.1f} MB/s{left}"
+    return f"{what}: {got / 1e9:.3f} of {total / 1e9:.3f} GB, {rate / 1e6:.1f} MB/s{left}"

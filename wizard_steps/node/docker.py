@@ -109,10 +109,10 @@ def log_folder(cluster: Cluster, node: Node) -> str:
     return f"{home.rstrip('/')}/{cluster.name}/{node.name}/container" if home else ""
 
 
-def log_on_node(cluster: Cluster, node: Node, role: str) -> str:
-    """As sh text: the log of a role on the node's disk; "" where it is not mounted."""
+def logs_on_node(cluster: Cluster, node: Node) -> str:
+    """The same as sh text."""
     folder = log_folder(cluster, node)
-    return _on_node(f"{folder}/{role}.log") if folder else ""
+    return _on_node(folder) if folder else ""
 
 
 def log_inside(cluster: Cluster, node: Node) -> str:

@@ -1,9 +1,9 @@
 """What a node's container engine is, and how it gives containers their GPUs. One rule for check and gate.
 
 ``--gpus`` needs the NVIDIA hook in the PATH of Docker's daemon (the toolkit that registers the NVIDIA runtime
-brings it); Docker 29 and podman 5 also go by a CDI specification. ``--device nvidia.com/gpu=...`` needs a CDI
-specification, and Docker 25 or newer with CDI switched on. Sources: daemon/devices_nvidia_linux.go of moby, and
-the `docker info` of users in NVIDIA/nvidia-container-toolkit's issues 434 and 1967.
+brings it); Docker 29 and podman 5 also take a CDI specification, which ``--device nvidia.com/gpu=...`` always
+needs, with Docker 25 or newer and CDI switched on. Sources: daemon/devices_nvidia_linux.go of moby, and
+the `docker info` of users in issues 434 and 1967 of NVIDIA/nvidia-container-toolkit.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Callable
 from typing import Any
 
 #: Size, time (ns) and SHA-256 of each verified file, by its real path. A model folder may be read-only: its
@@ -133,6 +134,22 @@ def hashes(path: str) -> tuple[str, str]:
     return sha.hexdigest(), git.hexdigest() if small else ""
 
 
-def progress(got: int, total: int, rate: float) -> str:
+def ended(work: Callable[[dict[str, Any]], None], words: list[str], why: Callable[[Exception], str]) -> int:
+    """The exit status of a program whose first word is its SPEC; its last word says why it failed."""
+    try:
+        work(json.loads(words[0]))
+    except Exception as error:
+        say(f"weights: failed: {why(error)}")
+        return 1
+    return 0
+
+
+def oserror(error: OSError) -> str:
+    """A kind that the gate knows, the path, and what the system said."""
+    kind = {28: "space", 122: "space", 1: "rights", 13: "rights", 30: "rights"}.get(error.errno or 0, "disk")
+    return f"{kind}: {error.filename or 'the disk'}: {error.strerror or error}"
+
+
+def progress(got: int, total: int, rate: float, what: str = "weights") -> str:
     left = f", {(total - got) / rate:.0f} s left" if rate > 10_000 and got < total else ""
-    return f"weights: {got / 1e9:.3f} of {total / 1e9:.3f} GB, {rate / 1e6:.1f} MB/s{left}"
+    return f"{what}: {got / 1e9:.3f} of {total / 1e9:.3f} GB, {rate / 1e6:.1f} MB/s{left}"

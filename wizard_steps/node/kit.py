@@ -152,7 +152,7 @@ def look(cluster: Cluster, node: Node, kit: Kit) -> Cmd:
     # A look writes nothing: without the state folder nothing is verified.
     before = (
         'cd "$state" 2>/dev/null || cd /\necho "machine: $(uname -m)"\n'
-        'python3 -c \'import platform, sys; print("python: %d.%d" % sys.version_info[:2]); '
+        'python3 -I -c \'import platform, sys; print("python: %d.%d" % sys.version_info[:2]); '
         'print("glibc:", platform.libc_ver()[1])\''
     )
     spec = msgspec.to_builtins(_source(cluster, kit))

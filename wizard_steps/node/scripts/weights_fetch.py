@@ -22,6 +22,7 @@ from wizard_steps.node.scripts.weights_files import (
     STATE,
     cache,
     commit_of,
+    ended,
     folder_of,
     hashes,
     instance,
@@ -229,12 +230,7 @@ def fetch(spec: dict[str, Any]) -> None:
 
 def run(words: list[str]) -> int:
     os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-    try:
-        fetch(json.loads(words[0]))
-    except Exception as error:
-        say(f"weights: failed: {why(error)}")
-        return 1
-    return 0
+    return ended(fetch, words, why)
 
 
 if __name__ == "__main__":

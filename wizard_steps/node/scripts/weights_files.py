@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Callable
 from typing import Any
 
 #: Size, time (ns) and SHA-256 of each verified file, by its real path. A model folder may be read-only: its
@@ -131,6 +132,16 @@ def hashes(path: str) -> tuple[str, str]:
             if small:
                 git.update(data)
     return sha.hexdigest(), git.hexdigest() if small else ""
+
+
+def ended(work: Callable[[dict[str, Any]], None], words: list[str], why: Callable[[Exception], str]) -> int:
+    """The exit status of a program whose first word is its SPEC; its last word says why it failed."""
+    try:
+        work(json.loads(words[0]))
+    except Exception as error:
+        say(f"weights: failed: {why(error)}")
+        return 1
+    return 0
 
 
 def oserror(error: OSError) -> str:

@@ -23,6 +23,7 @@ from typing import Any
 
 from wizard_steps.node.scripts.weights_files import (
     PART,
+    ended,
     hashes,
     oserror,
     progress,
@@ -261,12 +262,7 @@ def why(error: BaseException) -> str:
 
 
 def run(words: list[str]) -> int:
-    try:
-        share(json.loads(words[0]))
-    except Exception as error:
-        say(f"weights: failed: {why(error)}")
-        return 1
-    return 0
+    return ended(share, words, why)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,8 @@ _PREFIXES = tuple(
         rf"\[(?:pod/)?(?P<node>{_NAME})/{_NAME}\]\s",
         rf"(?P<node>{_NAME}-{_NAME}) › {_NAME}\s",
         rf"(?P<node>{_NAME}-{_NAME})\s{_NAME}\s(?=\(\w[\w.-]* (?:pid|rank)=)",
+        # talosctl dmesg
+        rf"(?P<node>{_ADDRESS}|{_NAME}): (?:kern|user|daemon): {{1,8}}\w+: \[{_ISO}\]: ",
         rf"{_ISO}\s(?:stdout|stderr)\s[FP]\s",
         # logcli: time, then the labels of the stream
         rf"{_ISO}\s?\{{[^{{}}]{{0,400}}?(?:host|node|hostname|instance|pod)=\"(?P<node>[^\"]{{1,80}})\"[^{{}}]{{0,400}}\}}\s?",
@@ -121,6 +123,8 @@ _HEADERS = tuple(
     for pattern in (
         rf"^(?P<node>{_NAME}) \| (?:FAILED|CHANGED|SUCCESS|UNREACHABLE!)(?: \||! =>| =>)",
         r"(?i)\blocal node ip(?: address)?: (?P<node>[\w.:-]+)",
+        # What Ray writes above the error of a task: where it ran.
+        rf"\bray::[\w.]{{1,120}}\(?\)? ?\(pid=\d+, ip=(?P<node>{_ADDRESS})",
         rf"^==+>? ?(?P<node>{_NAME}) ?<?==+$",
         rf"^clush: (?P<node>{_NAME}): ",
         rf"^srun: error: (?P<node>{_NAME}): ",

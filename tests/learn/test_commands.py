@@ -24,7 +24,7 @@ PROGRAMS = words_of("""
     [ apt apt-get ausearch awk bash cat cd chmod chown command cp curl cut date df dirname dkms dmesg dnf
     docker du echo env ethtool exec exit export findmnt for free getenforce getent grep hash head hf
     hostname ib_write_bw ibdev2netdev ibstat ibv_devices ibv_devinfo id if ip iperf3 iptables journalctl
-    kill kubectl ldconfig less loginctl ls lsmod lsof lspci milepost mkdir modinfo modprobe mokutil mount nc
+    kill kubectl last ldconfig less loginctl ls lsmod lsof lspci milepost mkdir modinfo modprobe mokutil mount nc
     nft nginx nohup nv-fabricmanager nvcc nvidia-ctk nvidia-smi openssl pgrep ping pip podman printf ps py-spy
     python python3 ray readlink rm rsync runc sacct scontrol scp sed sh sha256sum show_gids sort srun ss
     ssh ssh-add ssh-copy-id ssh-keygen ssh-keyscan sshd stat su sudo sysctl systemctl tail tee test
@@ -39,7 +39,7 @@ PHRASES = re.compile(
 )
 RAY = words_of("start stop status list summary memory health-check logs get get-auth-token symmetric-run")
 DOCKER = words_of("""
-    build builder compose container cp exec image images info inspect kill load login logs manifest network
+    build builder compose container cp events exec image images info inspect kill load login logs manifest network
     ps pull push restart rm run save start stats stop system tag top update version volume
 """)
 #: Words that milepost itself fills in where it knows the cluster (see diagnose/blanks.py).

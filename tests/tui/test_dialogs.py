@@ -46,7 +46,7 @@ async def test_set_up_writes_the_file_and_walks(tmp_path: Path, toy_expected: Wr
         assert isinstance(app.screen, SetupScreen)
         app.screen.query_one("#f-serve-port", Input).value = "x"
         await pilot.press("ctrl+s")
-        assert "Port: 'x' is not an integer" in plain(app)
+        assert "Port: 'x' is not a whole number" in plain(app)
         assert app.focused is app.screen.query_one("#f-serve-port")
         app.screen.query_one("#f-serve-port", Input).value = "8100"
         await pilot.press("ctrl+n")

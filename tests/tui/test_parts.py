@@ -188,7 +188,7 @@ def test_the_form_is_written_and_read_back_with_its_comments(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("where", "value", "words"),
     [
-        ("serve.port", "many", "serve.port: 'many' is not an integer"),
+        ("serve.port", "many", "serve.port: 'many' is not a whole number"),
         ("serve.port", "70000", "serve.port: must be a whole number, 1 to 65535"),
         ("venv", "here", "venv: must be an absolute path"),
         ("serve.tensor_parallel", "99", "serve.tensor_parallel: TP x PP"),

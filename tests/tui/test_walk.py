@@ -104,7 +104,7 @@ async def test_a_failing_gate_is_edited_and_retried(tmp_path: Path, toy_expected
         assert box.value == "8000"
         box.value = "many"
         await pilot.press("enter")
-        assert "'many' is not an integer" in str(app.screen.query_one("#dialog-error", Static).visual)
+        assert "'many' is not a whole number" in str(app.screen.query_one("#dialog-error", Static).visual)
         box.value = "9000"
         await pilot.press("enter")
         await until(pilot, lambda: app.session and app.session.state.outcome == "passed")

@@ -59,8 +59,8 @@ class DockerReady(Step):
     )
     owns = (r"docker\..*",)
     effects: Mapping[str, str] = {
-        "pull": "brings the image to the node",
-        "load": "brings the image to the node, from an archive",
+        "pull": "gets the image onto the node",
+        "load": "gets the image onto the node, from an archive",
         "send": "sends the image to the nodes that lack it, over the GPU network",
         "receive": "takes the image that the head sends",
         "build": "makes an image with Ray on the node, from the image without Ray",

@@ -17,17 +17,21 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-#: Seconds between two looks, until a look is given up, and until a start by hand is no longer waited for.
-LOOK, LIMIT, BY_HAND = 0.2, 600.0, 60.0
+#: Seconds between two looks, and until a look is given up.
+LOOK, LIMIT = 0.2, 600.0
+BY_HAND = "--by-hand"
 OLD_RAY = "2.55.1"
 
 
 def worker_twice(ray: str, words: list[str]) -> None:
-    """Somebody has started Ray here by hand already. Without --block `ray start` ends when its node is up;
-    two starts at the same time may be too slow for Ray's own limit of 30 s."""
-    by_hand = _apart([ray, *(word for word in words if word != "--block")])
-    _wait(lambda: by_hand.poll() is not None, BY_HAND)
+    """Somebody starts Ray here by hand as well, once milepost's own raylet runs: two starts at the same time
+    may be too slow for Ray's own limit of 30 s."""
+    _apart([sys.executable, "-I", __file__, BY_HAND, ray, *(word for word in words if word != "--block")])
+
+
+def by_hand(words: list[str]) -> None:
     _wait(lambda: any(ip == os.environ["LAB_IP"] for _, ip in _raylets()))
+    os.execv(words[0], words)
 
 
 def port_taken(ray: str, words: list[str]) -> None:
@@ -68,8 +72,8 @@ def _apart(words: list[str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(words, env=env, stdin=null, stdout=null, stderr=null, start_new_session=True)
 
 
-def _wait(until: Callable[[], bool], limit: float = LIMIT) -> None:
-    end = time.monotonic() + limit
+def _wait(until: Callable[[], bool]) -> None:
+    end = time.monotonic() + LIMIT
     while not until() and time.monotonic() < end:
         time.sleep(LOOK)
 
@@ -95,6 +99,8 @@ def status(ray: str, words: list[str], fault: str) -> int:
     goes on to count it for about 20 seconds, on a busy machine longer. The lists, and the status of a worker
     that was started twice, wait until Ray counts what there is."""
     killed = fault == "raylet-killed" and words[0] == "status"
+    if fault == "worker-twice":
+        _wait(lambda: len(list(_raylets())) > 2)
     while True:
         done = subprocess.run([ray, *words], stdout=subprocess.PIPE, text=True, check=False)
         counted = re.findall(r'^ *\d+ node_|"state": "ALIVE"', done.stdout, re.MULTILINE)
@@ -110,6 +116,8 @@ def status(ray: str, words: list[str], fault: str) -> int:
 
 def main(argv: list[str]) -> int:
     """Runs the real ray."""
+    if argv[0] == BY_HAND:
+        by_hand(argv[1:])
     ray, *words = argv
     fault, node = os.environ.get("LAB_FAULT", ""), os.environ.get("LAB_NODE", "")
     if fault in ("raylet-killed", "worker-twice") and words[:1] in (["status"], ["list"]):

@@ -17,6 +17,7 @@ import pytest
 
 from tests.real.hosts import Hosts
 from tests.real.walks import down, environment, milepost
+from tests.real.wizard_side import MODEL_AT
 from wizard_steps.cluster.edit import with_value
 from wizard_steps.cluster.file import Cluster, load
 from wizard_steps.engine.decide import GivenAnswer
@@ -68,6 +69,11 @@ def file(pair: Bed) -> Path:
     for name in pair.names:
         folder = f"/root/.milepost/real-hosts/node-{name}"
         pair.run(name, f"mkdir -p {folder} && echo MILEPOST_LIFE=0123456789abcdef > {folder}/life")
+        # The stand-in loads nothing; the gate of vLLM looks for the model's configuration.
+        pair.run(
+            name,
+            f"mkdir -p {MODEL_AT} && [ -e {MODEL_AT}/config.json ] || echo '{{}}' > {MODEL_AT}/config.json",
+        )
     return path
 
 
@@ -225,7 +231,7 @@ async def test_a_model_that_cannot_start_does_not_keep_the_machine_busy(
     await asyncio.sleep(25)
     assert "nvidia-smi does not list 3 GPUs" in pair.run("a", f"cat {folder}/serve.log*").stdout
     shown = _shown(pair)
-    assert "Restart=on-failure" in shown
+    assert "Restart=always" in shown
     assert "StartLimitBurst=6" in shown
     assert "NRestarts=0" not in shown
     assert disabled(pair, file) == 0

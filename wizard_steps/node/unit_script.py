@@ -71,7 +71,8 @@ def unit_text(cluster: Cluster, unit: Unit) -> str:
         "Type=exec",
         f'ExecStart=/bin/sh "{_percent(script)}"',
         *([f'ExecStop=/bin/sh "{_percent(script)}" stop'] if unit.attended else []),
-        "Restart=on-failure",
+        # vLLM ends with 0 when it has lost a worker: every end but one that was asked for is a failure.
+        "Restart=always",
         f"RestartSec={PAUSE}",
         f"TimeoutStopSec={STOPS}",
         "LimitNOFILE=65536",

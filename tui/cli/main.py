@@ -41,6 +41,7 @@ MODULES = (
     "tui.cli.check",
     "tui.cli.advise",
     "tui.cli.plan",
+    "tui.cli.pack",
     "tui.cli.load",
     "tui.cli.enable",
     "tui.cli.proxy",

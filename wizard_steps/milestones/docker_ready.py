@@ -60,7 +60,7 @@ class DockerReady(Step):
     owns = (r"docker\..*",)
     effects: Mapping[str, str] = {
         "pull": "brings the image to the node",
-        "load": "brings the image to the node, from docker.archive",
+        "load": "brings the image to the node, from an archive",
         "send": "sends the image to the nodes that lack it, over the GPU network",
         "receive": "takes the image that the head sends",
         "build": "makes an image with Ray on the node, from the one before",
@@ -149,8 +149,9 @@ def _fetch(known: Known, image: str, digest: str, suffix: str, build: bool) -> t
         key = f"build{suffix}"
         base = docker.image_of(cluster)
         return probe.build_command(cluster, base, digest, image, key), key
-    if cluster.docker.archive and not suffix:
-        return images.load(cluster, f"load{suffix}"), f"load{suffix}"
+    kit = str(known.facts.get("kit", {}).get("folder", ""))
+    if (cluster.docker.archive or kit) and not suffix:
+        return images.load(cluster, f"load{suffix}", kit), f"load{suffix}"
     return images.pull(cluster, image, f"pull{suffix}"), f"pull{suffix}"
 
 

@@ -40,9 +40,11 @@ def say(text: str) -> None:
     os.write(1, f"\n{text}\n".encode())
 
 
-def rank_main(local: int) -> None:
+def rank_main(local: int, parent: int) -> None:
     """One rank. Ends the process, always."""
     ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG: killed when the first process is gone
+    if os.getppid() != parent:  # which it was before the kernel knew
+        os._exit(1)
     rank, stage = FIRST + local, ["import torch"]
 
     def at(name: str) -> None:
@@ -191,7 +193,8 @@ def main() -> int:
         "stderr": subprocess.STDOUT,
         "stdin": subprocess.DEVNULL,
     }
-    processes = [subprocess.Popen([*argv, str(i)], **pipes) for i in range(SPEC["procs"])]
+    own = str(os.getpid())
+    processes = [subprocess.Popen([*argv, str(i), own], **pipes) for i in range(SPEC["procs"])]
     reader = Reader()
     threads = [
         threading.Thread(target=reader.read, args=(FIRST + i, p), daemon=True)
@@ -302,5 +305,5 @@ def _late(stages: dict[int, tuple[str, float]], now: float, began: float, named:
 
 
 if len(sys.argv) > 2:
-    rank_main(int(sys.argv[2]))
+    rank_main(int(sys.argv[2]), int(sys.argv[3]))
 sys.exit(main())

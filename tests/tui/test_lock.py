@@ -292,7 +292,7 @@ async def test_a_diagnosis_that_goes_on_is_ended_with_the_session(
     walk = walk_of(tmp_path, toy_expected)
     session = WalkSession(walk, None)  # type: ignore[arg-type]
     forever = asyncio.create_task(asyncio.sleep(60))
-    session._explaining.add(forever)  # type: ignore[arg-type]
+    session._tasks.add(forever)  # type: ignore[arg-type]
     await session.close()
     assert forever.cancelled()
     await walk.close()

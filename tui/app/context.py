@@ -27,10 +27,9 @@ def actions(here: Context) -> tuple[str, ...]:
     named = []
     if here.passed:
         named.append("app.handover")
-    if here.paused or here.place:
+    # The keys of a gate and of a pause are named in bars of their own.
+    if here.place and not here.paused:
         named.append("go_on")
-    if here.gate:
-        named += ["gate('retry')", "gate('edit')"]
     if here.steps:
         named.append("present")
     named.append("info")
@@ -40,7 +39,7 @@ def actions(here: Context) -> tuple[str, ...]:
     named.append("copy")
     if here.records and not here.over and not here.gate:
         named.append("steps")
-    if here.records and not here.gate:
+    if here.records:
         named.append("note")
     return (*named, "help", "ask_quit")
 

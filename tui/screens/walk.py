@@ -54,7 +54,7 @@ class WalkScreen(WalkView):
         Binding("x", "fold", "Fold", show=False),
         Binding("z", "zoom", "Zoom"),
         Binding("m", "note", "Note"),
-        Binding("enter", "go_on", "Go on", show=False, key_display="Enter"),
+        Binding("enter", "go_on", "To the log", show=False, key_display="Enter"),
         Binding("s", "steps", "Steps", show=False),
         Binding("w", "wrap", "Wrap", show=False),
         Binding("d", "app.debugging", "Debug"),

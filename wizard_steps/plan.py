@@ -64,6 +64,16 @@ def optional(*names: str) -> list[Step]:
     return [step() for step in OPTIONAL if step.id in names]
 
 
+#: What is walked before anything that runs is touched: the machines, the versions, the new environment.
+_PREPARING = "reach preflight ip smi upgrade install docker_ready".split()
+
+
+def preparing(cluster: Cluster) -> list[Step]:
+    """The milestones of an upgrade while the old server goes on."""
+    steps = {step.id: step for step in (*plan_for(cluster), *optional(*_PREPARING))}
+    return [steps[name] for name in _PREPARING if name in steps]
+
+
 def plan_like(cluster: Cluster, named: Collection[str]) -> list[Step]:
     """Today's plan for a recording that names these milestones; optional ones may be all of them."""
     extra = optional(*named)

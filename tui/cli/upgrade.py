@@ -11,9 +11,6 @@ from wizard_steps.engine.decide import FileDecider, GivenAnswer
 from wizard_steps.engine.step import Step
 from wizard_steps.errors import UsageError
 
-#: Milestones before anything that runs is touched: the machines, the versions, the new environment.
-_PREPARE = ("reach", "preflight", "ip", "smi", "upgrade", "install", "docker_ready")
-
 
 def add(subparsers: Any) -> None:
     parser = subparsers.add_parser(
@@ -91,11 +88,13 @@ class Change:
 
     def there(self) -> int:
         """The exit status."""
+        from wizard_steps.plan import preparing
+
         self._tell()
         if self.args.dry_run:
-            return self._walk("The new version", "prepare", self.new, self._prepare())
+            return self._walk("The new version", "prepare", self.new, preparing(self.new))
         measured = not self.args.no_load and self._load("before", self.old)
-        if code := self._walk("Prepare; the server goes on", "prepare", self.new, self._prepare()):
+        if code := self._walk("Prepare; the server goes on", "prepare", self.new, preparing(self.new)):
             print(f"\nNothing was changed: {self.args.cluster} is as it was, and what runs goes on.")
             return code
         code = self._switch()
@@ -107,10 +106,12 @@ class Change:
         return code
 
     def back(self) -> int:
+        from wizard_steps.plan import preparing
+
         self._tell()
         if self.args.dry_run:
-            return self._walk("The version of before", "prepare", self.new, self._prepare())
-        if code := self._walk("Prepare; what runs goes on", "prepare", self.new, self._prepare()):
+            return self._walk("The version of before", "prepare", self.new, preparing(self.new))
+        if code := self._walk("Prepare; what runs goes on", "prepare", self.new, preparing(self.new)):
             print(f"\nNothing was changed: {self.args.cluster} is as it was.")
             return code
         code = self._switch()
@@ -129,12 +130,6 @@ class Change:
         for where, after in fields(self.new):
             if (before := now.get(where, "")) != after:
                 print(f"  {where}: {before or 'not set'} -> {after or 'not set'}", flush=True)
-
-    def _prepare(self) -> list[Step]:
-        from wizard_steps.plan import optional, plan_for
-
-        steps = {step.id: step for step in (*plan_for(self.new), *optional("upgrade"))}
-        return [steps[name] for name in _PREPARE if name in steps]
 
     def _switch(self) -> int:
         """The file first: whatever happens from here on, `milepost down` and a walk know what runs."""

@@ -57,8 +57,7 @@ def _about(cluster: Cluster, node: Node, role: str, **more: int) -> str:
     """sh text that sets what the programs of scripts/ ask for."""
     wanted = shlex.quote(f"MILEPOST_ID={identity(cluster, node, role)}")
     numbers = "".join(f"{name}={value:d}; " for name, value in more.items())
-    unit = shlex.quote(service_name(cluster, node, role))
-    return f"d={state_dir(cluster, node)}; id={wanted}; role={shlex.quote(role)}; unit={unit}; {numbers}\n"
+    return f"d={state_dir(cluster, node)}; id={wanted}; role={shlex.quote(role)}; {numbers}\n"
 
 
 def service_name(cluster: Cluster, node: Node, role: str) -> str:

@@ -65,13 +65,15 @@ def optional(*names: str) -> list[Step]:
 
 
 #: What is walked before anything that runs is touched: the machines, the versions, the new environment.
-_PREPARING = "reach preflight ip smi upgrade install docker_ready".split()
+_PREPARING: tuple[tuple[str, ...], ...] = (("reach",), ("preflight",), ("ip",), ("smi",), ("upgrade",),
+                                           ("install",), ("docker_ready",))  # fmt: skip
 
 
 def preparing(cluster: Cluster) -> list[Step]:
     """The milestones of an upgrade while the old server goes on."""
-    steps = {step.id: step for step in (*plan_for(cluster), *optional(*_PREPARING))}
-    return [steps[name] for name in _PREPARING if name in steps]
+    names = [name for name, *_ in _PREPARING]
+    steps = {step.id: step for step in (*plan_for(cluster), *optional(*names))}
+    return [steps[name] for name in names if name in steps]
 
 
 def plan_like(cluster: Cluster, named: Collection[str]) -> list[Step]:

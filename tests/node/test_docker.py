@@ -241,7 +241,7 @@ def test_a_wrong_docker_table_is_named_with_its_field(more: str, words: str) -> 
 
 
 def test_without_ray_the_ranks_must_spread_evenly() -> None:
-    with pytest.raises(UsageError, match="no multiple of 2 nodes"):
+    with pytest.raises(UsageError, match="not a multiple of 2 nodes"):
         parse(
             TEXT.replace("tensor_parallel = 8\npipeline_parallel = 2", "tensor_parallel = 3")
             + '[docker]\nray = "none"\n'

@@ -117,7 +117,7 @@ def _totals(known: Known, totals: Totals, status: Result) -> list[Check]:
             totals.nodes == wanted,
             str(totals.nodes),
             str(wanted),
-            hint="a node too many: a worker was started twice; too few: see which address is missing below",
+            hint="too many: a worker was started twice; too few: see below which address is missing",
         )
     ]
     if gpus:
@@ -139,7 +139,9 @@ def _totals(known: Known, totals: Totals, status: Result) -> list[Check]:
             held,
             "held" if held else "did not hold",
             f"unchanged for {known.cluster.ray.settle} s",
-            hint="" if held else f"a node came or went meanwhile: {_node_log(known)}; retry when it is back",
+            hint=""
+            if held
+            else f"a node joined or left meanwhile: {_node_log(known)}; retry when it is back",
         )
     )
     return checks
@@ -191,7 +193,7 @@ def _addresses(known: Known, done: Results) -> list[Check]:
     if strangers:
         found = f"unknown nodes {', '.join(strangers)}"
         hint = (
-            "they are not in the cluster file: an old worker, one that took another interface, or a node "
+            "they are not in the cluster file: an old worker, one that uses another interface, or a node "
             "that was taken out of the file: put it back, and `milepost remove-node` ends its Ray first"
         )
         checks.append(Check("strangers", False, found, "none", hint=hint))
@@ -206,9 +208,7 @@ def _alive(known: Known, done: Results) -> list[Check]:
             continue
         if not result.ok:
             found = failure(result, node).found
-            hint = (
-                "the machine is off or cut off; Ray itself notices a silent host only after a minute or more"
-            )
+            hint = "the machine is off or unreachable; Ray notices a silent host only after a minute or more"
             checks.append(Check("answers", False, found, "an answer from the node itself", node.name, hint))
         elif not Look(result.text).leader:
             log = placed(known).last_log(node, result.text)

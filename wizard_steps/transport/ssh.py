@@ -198,8 +198,8 @@ class SshTransport:
         return Exit(
             code=-1,
             reason="lost",
-            detail=f"The connection to {node.name} broke while the command ran; what it did until then "
-            "stands. Check the machine (rebooted? out of memory?), the network, and whether this computer "
+            detail=f"The connection to {node.name} broke while the command ran; what it had done by then "
+            "remains. Check the machine (rebooted? out of memory?), the network, and whether this computer "
             "has slept; then retry.",
         )
 

@@ -45,12 +45,23 @@ def write(path: Path, cluster: Cluster) -> None:
     """Write the cluster file in one move: a crash leaves the old one or the new one, never half."""
     try:
         previous = path.read_text(encoding="utf-8") if path.exists() else ""
-        folder = path.resolve().parent
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=folder)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(dump(cluster, previous))
         mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
-        os.chmod(name, mode)
-        os.replace(name, path.resolve())
+        _move(path, dump(cluster, previous), mode)
     except OSError as error:
         raise UsageError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+def keep(path: Path, beside: Path) -> None:
+    """Copies the cluster file as it is, comments and all, over what is at ``beside``."""
+    try:
+        _move(beside, path.read_text(encoding="utf-8"), path.stat().st_mode & 0o777)
+    except OSError as error:
+        raise UsageError(f"{beside}: cannot be written: {error.strerror or error}") from None
+
+
+def _move(path: Path, text: str, mode: int) -> None:
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.resolve().parent)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.chmod(name, mode)
+    os.replace(name, path.resolve())

@@ -46,7 +46,7 @@ PATHS: dict[str, tuple[type[Step], ...]] = {
 
 
 #: Milestones that are walked when they are asked for (`milepost load`, `milepost enable`), in their order.
-_OPTIONAL: tuple[tuple[str, ...], ...] = (("load",), ("units",), ("reboot",), ("exposed",))
+_OPTIONAL: tuple[tuple[str, ...], ...] = (("load",), ("upgrade",), ("units",), ("reboot",), ("exposed",))
 OPTIONAL: tuple[type[Step], ...] = tuple(_step(name) for name, *_ in _OPTIONAL)
 
 
@@ -62,6 +62,18 @@ def plan_for(cluster: Cluster) -> list[Step]:
 def optional(*names: str) -> list[Step]:
     """Those of the optional milestones that are named."""
     return [step() for step in OPTIONAL if step.id in names]
+
+
+#: What is walked before anything that runs is touched: the machines, the versions, the new environment.
+_PREPARING: tuple[tuple[str, ...], ...] = (("reach",), ("preflight",), ("ip",), ("smi",), ("upgrade",),
+                                           ("install",), ("docker_ready",))  # fmt: skip
+
+
+def preparing(cluster: Cluster) -> list[Step]:
+    """The milestones of an upgrade while the old server goes on."""
+    names = [name for name, *_ in _PREPARING]
+    steps = {step.id: step for step in (*plan_for(cluster), *optional(*names))}
+    return [steps[name] for name in names if name in steps]
 
 
 def plan_like(cluster: Cluster, named: Collection[str]) -> list[Step]:

@@ -121,9 +121,16 @@ def test_no_step_id_stands_as_a_string_outside_milestones_and_plan(room: str) ->
     assert found == []
 
 
-#: Where the path is asked for: the plan, the place, the checks of the file, and what only tells it.
-#: (planning.py repeats the word for a reader.)
-_PATH = ("plan.py", "planning.py", "node/places.py", "cluster/checks.py", "engine/engine.py")
+#: Where the path is asked for: the plan, the place, the checks of the file and its changes for an upgrade, and
+#: what only tells it. (planning.py repeats the word for a reader.)
+_PATH = (
+    "plan.py",
+    "planning.py",
+    "node/places.py",
+    "cluster/checks.py",
+    "cluster/newer.py",
+    "engine/engine.py",
+)
 
 
 def test_which_path_it_is_only_place_and_plan_ask() -> None:

@@ -55,3 +55,8 @@ def test_what_hangs_on_another_start_is_stale() -> None:
     assert stale(Spec(of="1"), Spec(of="2"))
     assert not stale(Spec(of="1"), Spec())
     assert not stale(Spec(), Spec(of="2"))
+
+
+def test_a_start_that_came_later_takes_nothing_from_it() -> None:
+    assert not stale(Spec(of="1 2"), Spec(of="1 2 3"))
+    assert stale(Spec(of="1 2"), Spec(of="1 3"))

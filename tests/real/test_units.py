@@ -10,16 +10,21 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.real.hosts import Hosts
 from tests.real.walks import down, environment, milepost
+from tests.real.wizard_side import MODEL_AT
+from wizard_steps.cluster.edit import with_value
 from wizard_steps.cluster.file import Cluster, load
 from wizard_steps.engine.decide import GivenAnswer
+from wizard_steps.engine.step import Step
 from wizard_steps.milestones.reboot import WHICH, Reboot
+from wizard_steps.milestones.running import DIFFERS
+from wizard_steps.milestones.serve import ServeStep
 from wizard_steps.milestones.units import Units
 from wizard_steps.model import Verdict
 from wizard_steps.recording import events as ev
@@ -64,12 +69,24 @@ def file(pair: Bed) -> Path:
     for name in pair.names:
         folder = f"/root/.milepost/real-hosts/node-{name}"
         pair.run(name, f"mkdir -p {folder} && echo MILEPOST_LIFE=0123456789abcdef > {folder}/life")
+        # The stand-in loads nothing; the gate of vLLM looks for the model's configuration.
+        pair.run(
+            name,
+            f"mkdir -p {MODEL_AT} && [ -e {MODEL_AT}/config.json ] || echo '{{}}' > {MODEL_AT}/config.json",
+        )
     return path
 
 
 async def walked(cluster: Cluster, folder: Path, reboot: str = "") -> dict[str, Verdict]:
     """The verdicts of the services' milestones, and of the reboot where one is asked for."""
-    walk = LiveWalk(cluster, folder, steps=[Units(), *([Reboot()] if reboot else [])])
+    steps = [Units(), *([Reboot()] if reboot else [])]
+    return await walked_with(cluster, folder, steps, GivenAnswer(WHICH, reboot))
+
+
+async def walked_with(
+    cluster: Cluster, folder: Path, steps: Sequence[Step], decider: GivenAnswer
+) -> dict[str, Verdict]:
+    walk = LiveWalk(cluster, folder, steps=steps)
     found: dict[str, Verdict] = {}
 
     def on_event(event: ev.AnyEvent, state: State) -> None:
@@ -77,7 +94,7 @@ async def walked(cluster: Cluster, folder: Path, reboot: str = "") -> dict[str, 
             found[event.step] = event.verdict
 
     try:
-        await walk.engine(GivenAnswer(WHICH, reboot), NoAsker(), on_event).walk()
+        await walk.engine(decider, NoAsker(), on_event).walk()
     finally:
         await walk.close()
     return found
@@ -175,6 +192,30 @@ async def test_with_real_ray_each_service_comes_back_and_the_server_after_it(
     assert services(pair, "a") == ""
 
 
+async def test_a_walk_with_other_values_ends_the_service_and_says_what_the_next_boot_starts(
+    pair: Bed, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service whose process is killed is started again by systemd: two servers would fight for the port."""
+    assert (await walked(load(file), tmp_path / "services"))["units"].passed
+    changed = with_value(load(file), "serve.extra_flags", "--max-model-len=2048")
+    steps = [ServeStep()]
+    refused = await walked_with(changed, tmp_path / "one", steps, GivenAnswer("", ""))
+    assert not refused["serve"].passed
+    assert services(pair, "a").count("running") == 1
+    found = await walked_with(changed, tmp_path / "two", steps, GivenAnswer(DIFFERS, "restart"))
+    assert found["serve"].passed, found["serve"].checks
+    told = [check.found for check in found["serve"].warnings if check.name == "service"]
+    assert len(told) == 2
+    assert "--max-model-len: not set -> 2048" in told[0]
+    for name in pair.names:
+        assert "running" not in services(pair, name)
+    assert (await walked(changed, tmp_path / "again"))["units"].passed
+    kept = await walked_with(changed, tmp_path / "three", steps, GivenAnswer("", ""))
+    assert kept["serve"].passed
+    assert not [check for check in kept["serve"].warnings if check.name == "service"]
+    assert disabled(pair, file) == 0
+
+
 async def test_a_model_that_cannot_start_does_not_keep_the_machine_busy(
     pair: Bed, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -182,7 +223,7 @@ async def test_a_model_that_cannot_start_does_not_keep_the_machine_busy(
     text = file.read_text().replace("ready_timeout", "#").replace("[serve]", "[serve]\nready_timeout = 10")
     file.write_text(text.replace("gpus = 1", "gpus = 3"))
     monkeypatch.setattr("wizard_steps.milestones.units._NOTICE", 5.0)
-    monkeypatch.setattr("wizard_steps.node.units._ADDRESS", 3)
+    monkeypatch.setattr("wizard_steps.node.unit_script._ADDRESS", 3)
     found = await walked(load(file), tmp_path / "walk")
     assert not found["units"].passed
     folder = "/root/.milepost/real-hosts/node-a"
@@ -190,7 +231,7 @@ async def test_a_model_that_cannot_start_does_not_keep_the_machine_busy(
     await asyncio.sleep(25)
     assert "nvidia-smi does not list 3 GPUs" in pair.run("a", f"cat {folder}/serve.log*").stdout
     shown = _shown(pair)
-    assert "Restart=on-failure" in shown
+    assert "Restart=always" in shown
     assert "StartLimitBurst=6" in shown
     assert "NRestarts=0" not in shown
     assert disabled(pair, file) == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+from collections.abc import Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from msgspec.structs import replace
 
 from wizard_steps.cluster.file import Cluster, load
 from wizard_steps.engine.transport import Transport
-from wizard_steps.model import Cmd, Exit, Node
+from wizard_steps.model import Cmd, Exit, Node, Work
 from wizard_steps.transport.over_ssh import cleaned
 
 
@@ -35,21 +36,26 @@ def run(args: argparse.Namespace) -> int:
     return asyncio.run(down(load(args.cluster), dry=args.dry_run, take_over=args.take_over))
 
 
+def undo(cluster: Cluster) -> list[Sequence[Work]]:
+    """What ends each milestone, the last one first."""
+    from wizard_steps.engine.step import Known
+    from wizard_steps.plan import OPTIONAL, plan_for
+
+    known = Known(cluster)
+    return [step.undo(known) for step in reversed([*plan_for(cluster), *(kind() for kind in OPTIONAL)])]
+
+
 async def down(cluster: Cluster, dry: bool = False, take_over: bool = False) -> int:
     """Undo each milestone, last first. Returns 1 when something could not be ended or reached.
 
     Raises LockHeld while another wizard walks this cluster.
     """
-    from wizard_steps.engine.step import Known
-    from wizard_steps.plan import OPTIONAL, plan_for
     from wizard_steps.transport.locked import Locked
 
-    known = Known(cluster)
     transport = Locked(cleaned(cluster), cluster, take_over)
     failed = False
     try:
-        for step in reversed([*plan_for(cluster), *(kind() for kind in OPTIONAL)]):
-            work = step.undo(known)
+        for work in undo(cluster):
             if dry:
                 for node, cmd in work:
                     print(f"{node.name}: {cmd.show or cmd.text}")

@@ -20,7 +20,7 @@ def add(subparsers: Any) -> None:
         description="Walks all milestones, writes systemd units for Ray and vLLM on every node, starts them "
         "in place of what runs, restarts each of them, and walks the gates again. --dry-run shows the units "
         "and changes nothing. HF_TOKEN and VLLM_API_KEY of the environment go into a file that only your "
-        "user on the nodes can read. Bare metal only.",
+        "user on the nodes can read. On the Docker path each service starts its container.",
     )
     enable.add_argument("cluster", nargs="?", type=Path, help="cluster file (default: ./milepost.toml)")
     enable.add_argument(
@@ -53,8 +53,6 @@ def run(args: argparse.Namespace) -> int:
     from wizard_steps.plan import plan_for
 
     cluster = load(args.cluster or Path("milepost.toml"))
-    if cluster.path != "bare-metal":
-        raise UsageError('enable makes services for path = "bare-metal"; for containers set docker.restart')
     names = [node.name for node in cluster.node_list]
     if args.reboot_test and args.reboot_test not in names:
         raise UsageError(f"--reboot-test {args.reboot_test}: no such node; there are {', '.join(names)}")

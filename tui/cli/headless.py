@@ -12,7 +12,7 @@ from pathlib import Path
 from tui.cli.lab import lab_of
 from tui.cli.plain import PlainReport
 from wizard_steps.cluster.file import Cluster, load
-from wizard_steps.engine.decide import FileDecider
+from wizard_steps.engine.decide import FileDecider, GivenAnswer
 from wizard_steps.engine.step import Step
 from wizard_steps.node import api_key
 from wizard_steps.plan import optional, plan_for
@@ -69,6 +69,14 @@ def _steps(cluster: Cluster, args: argparse.Namespace) -> list[Step]:
     return alone or ([*plan_for(cluster), *more] if more else [])
 
 
+def _decider(args: argparse.Namespace) -> FileDecider:
+    """A command's own, else the cluster file; what runs with other values is restarted where one says so."""
+    from wizard_steps.milestones.running import DIFFERS
+
+    given: FileDecider | None = getattr(args, "decider", None)
+    return given or GivenAnswer(DIFFERS, "restart" if getattr(args, "restart", False) else "")
+
+
 async def _walk(cluster: Cluster, args: argparse.Namespace, steps: Sequence[Step]) -> int:
     from wizard_steps.transport.ssh_ask import NoAsker
 
@@ -96,9 +104,8 @@ async def _walk(cluster: Cluster, args: argparse.Namespace, steps: Sequence[Step
             print(f"\n{text}", end="", flush=True)
 
     try:
-        outcome = await walk.engine(
-            getattr(args, "decider", None) or FileDecider(), NoAsker(), on_event
-        ).walk(gated=not args.dry_run)
+        engine = walk.engine(_decider(args), NoAsker(), on_event)
+        outcome = await engine.walk(gated=not args.dry_run)
     finally:
         await walk.close()
     return CODES.get(outcome, 1)

@@ -44,6 +44,8 @@ MODULES = (
     "tui.cli.pack",
     "tui.cli.load",
     "tui.cli.enable",
+    "tui.cli.upgrade",
+    "tui.cli.nodes",
     "tui.cli.proxy",
     "tui.cli.top",
     "tui.cli.walks",
@@ -89,6 +91,9 @@ def walk_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--yes", action="store_true", help="begin at once: without the form of an existing file and the plan"
+    )
+    parser.add_argument(
+        "--restart", action="store_true", help="headless: restart what runs with other values than the file"
     )
     parser.add_argument("--load", action="store_true", help="measure the server under load as well")
     parser.add_argument("--quiet", action="store_true", help="headless: verdicts and failures only")
@@ -193,6 +198,8 @@ def run_walk(args: argparse.Namespace) -> int:
         refuse_word(args.cluster)
     if args.lab and args.cluster:
         raise UsageError("--lab has its own cluster file; leave the file out")
+    if args.restart and not args.headless:
+        raise UsageError("--restart goes with --headless; the wizard asks")
     if args.headless or args.dry_run:
         from tui.cli.headless import run_headless
 

@@ -68,8 +68,11 @@ def merge_nodes(document: Any, nodes: list[dict[str, Any]]) -> None:
     if tables is None:
         document["nodes"] = tables = tomlkit.aot()
         tables = document["nodes"]
+    kept = [(node.get("host"), node.get("port") or 0, node.get("name")) for node in nodes]
     while len(tables) > len(nodes):
-        del tables[len(tables) - 1]
+        # The table of the node that is gone, with its comments; not just the last one.
+        is_of = [(one.get("host"), one.get("port") or 0, one.get("name")) in kept for one in tables]
+        del tables[is_of.index(False) if False in is_of else len(tables) - 1]
     while len(tables) < len(nodes):
         tables.append(tomlkit.table())
     for table, node in zip(tables, nodes, strict=True):

@@ -26,7 +26,7 @@ def rounds(known: Known, done: Results) -> Round | None:
     if running.refused(known, done, service):
         return None
     keep = running.keeps(known, done, service)
-    if not keep and _look(done, head).ours and not done.has("clear"):
+    if not keep and _look(done, head).there and not done.has("clear"):
         return Round(work=((head, place.stop(head, SERVE, key="clear", grace=5)),))
     if (clear := done.get("clear", head)) is not None and not clear.ok and clear.reason != "dry":
         return None
@@ -66,7 +66,7 @@ def judge(known: Known, done: Results) -> Verdict:
         url = f"http://{known.ip(known.server)}:{known.cluster.serve.port}/v1"
         again = "started anew" if done.get("clear", head) else "started"
         check = running.check(known, done, service, "vLLM") or Check("vLLM", True, again, READY, head.name)
-        found = [check, *rank_places.checks(known, done)]
+        found = [check, *rank_places.checks(known, done), *running.written(known, done, [service])]
         if not all(one.ok for one in found):
             return Verdict(False, "vLLM serves, but not every node takes part", tuple(found))
         return Verdict(True, f"vLLM serves {known.cluster.serve.name} at {url}", tuple(found), {"url": url})

@@ -39,7 +39,7 @@ def rounds(known: Known, done: Results) -> Round | None:
     if any(running.refused(known, done, s) for s in services):
         return None
     whole = all(running.keeps(known, done, s) for s in services)
-    left = [node for node in known.nodes if _look(done, node).ours]
+    left = [node for node in known.nodes if _look(done, node).there]
     if not whole and left and not done.has("clear"):
         return Round(work=tuple((n, place.stop(n, SERVE, key="clear", grace=5)) for n in left))
     if not whole and not done.has("launch"):
@@ -130,7 +130,7 @@ def judge(known: Known, done: Results) -> Verdict:
         same = [running.check(known, done, s, "vLLM") for s in services] if not done.has("launch") else []
         found = [check for check in same if check is not None]
         checks += found or [Check("vLLM", True, "started", vllm.READY, known.server.name)]
-        checks += rank_places.checks(known, done)
+        checks += [*rank_places.checks(known, done), *running.written(known, done, services)]
         if not all(check.ok for check in checks):
             return Verdict(False, "vLLM serves, but not every node takes part", tuple(checks))
         return Verdict(True, f"vLLM serves {it.name} at {url}, without Ray", tuple(checks), {"url": url})

@@ -192,7 +192,10 @@ def _addresses(known: Known, done: Results) -> list[Check]:
     strangers = sorted(set(ips) - {known.ip(node) for node in known.nodes})
     if strangers:
         found = f"unknown nodes {', '.join(strangers)}"
-        hint = "they are not in the cluster file: an old worker, or one that uses another interface"
+        hint = (
+            "they are not in the cluster file: an old worker, one that uses another interface, or a node "
+            "that was taken out of the file: put it back, and `milepost remove-node` ends its Ray first"
+        )
         checks.append(Check("strangers", False, found, "none", hint=hint))
     return checks
 

@@ -113,7 +113,7 @@ def rounds(known: Known, done: Results, services: Sequence[Service]) -> Round | 
         return Round(questions=(question,))
     free = [s for s in free if not running.refused(known, done, s)]
     todo = [s for s in free if not running.keeps(known, done, s)]
-    if not done.has("clear") and (left := [s for s in todo if running.look_of(done, s.node).ours]):
+    if not done.has("clear") and (left := [s for s in todo if running.look_of(done, s.node).there]):
         return Round(work=tuple((s.node, place.stop(s.node, RAY, key="clear")) for s in left))
     free, todo = ([s for s in some if _cleared(done, s.node)] for some in (free, todo))
     if place.wants_token and free and not done.has("token"):
@@ -218,7 +218,11 @@ def blocked(known: Known, done: Results, service: Service) -> Check | None:
 def judge(known: Known, done: Results, services: Sequence[Service]) -> list[Check]:
     checks = [_one(known, done, service) for service in services]
     free = [s for s in services if not blocked(known, done, s) and not running.refused(known, done, s)]
-    return checks + token_checks(known, done, [s.node for s in free])
+    return [
+        *checks,
+        *running.written(known, done, services),
+        *token_checks(known, done, [s.node for s in free]),
+    ]
 
 
 def _one(known: Known, done: Results, service: Service) -> Check:

@@ -25,7 +25,10 @@ _CHOICES = (
     Option("stop", "Stop here", "nothing is changed"),
 )
 _WANTED = "the values of the cluster file"
-_HINT = "walk in a terminal and choose there, end it with `milepost down`, or put these values into the file"
+_HINT = (
+    "walk in a terminal and choose there, or with --headless --restart; end it with `milepost down`; "
+    "or put these values into the file"
+)
 
 
 def look_of(done: Results, node: Node) -> Look:
@@ -92,6 +95,19 @@ def check(known: Known, done: Results, service: Service, name: str) -> Check | N
         text += "; what it was started with is not known"
     proved = text == "already running, and ours"
     return Check(name, True, text, _WANTED, node, warning=not proved)
+
+
+def written(known: Known, done: Results, services: Sequence[Service]) -> list[Check]:
+    """A warning for each systemd service that starts other values at the next boot than the file has."""
+    checks = []
+    for service in services:
+        then = look_of(done, service.node).written
+        found = spec.differences(then, placed(known).spec(service)) if then is not None else []
+        if found:
+            said = f"at the next boot the systemd service starts other values: {_short(found)}"
+            hint = "`milepost enable` writes the services anew, `milepost disable` removes them"
+            checks.append(Check("service", True, said, _WANTED, service.node.name, hint, warning=True))
+    return checks
 
 
 def _short(found: Sequence[str]) -> str:

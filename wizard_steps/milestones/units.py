@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from msgspec.structs import replace
+
 from wizard_steps.engine.step import Known, Step
 from wizard_steps.milestones import head, vllm, workers
 from wizard_steps.milestones.common import failure, placed
@@ -15,8 +17,8 @@ from wizard_steps.model import Check, Cmd, Node, Option, Question, Result, Resul
 from wizard_steps.node import units
 from wizard_steps.node.lines import fields
 from wizard_steps.node.place import RAY, SERVE
-from wizard_steps.node.remote import state_dir
-from wizard_steps.node.units import Unit
+from wizard_steps.node.remote import service_name, state_dir
+from wizard_steps.node.unit_script import Unit
 
 #: Seconds a server gets to come back after a service was restarted, beside its own time to load. Ray notices
 #: a lost node after about 20 s, vLLM later.
@@ -25,18 +27,21 @@ _ASK = "write"
 
 
 def planned(known: Known) -> list[Unit]:
-    """The units of all nodes: Ray on each and the server, or without Ray a rank on each."""
-    if placed(known).without_ray:
-        return [_rank(known, node) for node in known.nodes]
-    return [*_rays(known), _server(known)]
+    """The units of all nodes: Ray on each and the server, or without Ray a rank on each; in containers these
+    hang on the unit of their container."""
+    place = placed(known)
+    own = [_rank(known, node) for node in known.nodes] if place.without_ray else [_server(known)]
+    found = [*(() if place.idle else _rays(known)), *own]
+    return [replace(unit, attended=place.attended(unit.service)) for unit in found]
 
 
 def _rays(known: Known) -> Iterator[Unit]:
     port = known.cluster.ray.port
     for service in (*head.services(known), *workers.services(known)):
         node = service.node
-        first = "" if node.role == "head" else f"{known.head_ip}:{port}"
-        title = f"Ray on {node.name}"
+        alone = node.role == "head" or placed(known).without_ray
+        first = "" if alone else f"{known.head_ip}:{port}"
+        title = f"{'the container' if placed(known).without_ray else 'Ray'} on {node.name}"
         yield Unit(service, title, node.gpus, known.ip(node), first)
 
 
@@ -47,7 +52,9 @@ def _server(known: Known) -> Unit:
 
 
 def _rank(known: Known, node: Node) -> Unit:
-    return Unit(vllm.service(known, node), f"vllm serve on {node.name}", node.gpus, known.ip(node))
+    after = RAY if placed(known).contained else ""
+    title = f"vllm serve on {node.name}"
+    return Unit(vllm.service(known, node), title, node.gpus, known.ip(node), after=after)
 
 
 def _of(known: Known, node: Node) -> list[Unit]:
@@ -82,8 +89,6 @@ class Units(Step):
 
     def rounds(self, known: Known, done: Results) -> Round | None:
         nodes, place = known.nodes, placed(known)
-        if place.contained:
-            return None
         if not done.has("look"):
             return Round(work=tuple((node, units.look(known.cluster, node)) for node in nodes))
         if _blocked(known, done):
@@ -100,7 +105,7 @@ class Units(Step):
         if not done.has("end-serve"):
             on = place.serving(nodes, known.server)
             return Round(work=tuple((n, place.stop(n, SERVE, "end-serve", 8)) for n in on))
-        if not place.without_ray and not done.has("end-ray"):
+        if not place.idle and not done.has("end-ray"):
             return Round(work=tuple((n, place.stop(n, RAY, "end-ray")) for n in (*known.workers, known.head)))
         if not done.has("start"):
             work = [
@@ -109,17 +114,14 @@ class Units(Step):
                 if (of := _of(known, node))
             ]
             return Round(work=tuple(work))
-        return None if any(r.reason == "dry" for r in done.of("start").values()) else _proof(known, done)
+        if any(r.reason == "dry" for r in done.of("start").values()):
+            return None
+        return _proof(known, done) or _states(known, done)
 
     def undo(self, known: Known) -> Sequence[Work]:
-        if placed(known).contained:
-            return ()
         return [(node, units.stop_all(known.cluster, node)) for node in known.nodes]
 
     def judge(self, known: Known, done: Results) -> Verdict:
-        if placed(known).contained:
-            said = "services are made for bare metal only; for containers set docker.restart"
-            return Verdict(False, said, (Check("path", False, "docker", "bare-metal"),))
         problems = _blocked(known, done)
         if problems:
             return Verdict(False, "services cannot be made", tuple(problems))
@@ -148,7 +150,7 @@ class Units(Step):
 
 def _question(known: Known) -> Question:
     count = len(planned(known))
-    names = ", ".join(units.name(known.cluster, unit.node, unit.role) for unit in planned(known)[:8])
+    names = ", ".join(service_name(known.cluster, unit.node, unit.role) for unit in planned(known)[:8])
     return Question(
         id=_ASK,
         text=f"Write {count} systemd units, and end what runs to start it again as services?",
@@ -170,7 +172,11 @@ def _proof(known: Known, done: Results) -> Round | None:
     for name, group in [("start", []), *_groups(known)]:
         restart, key = f"restart-{name}", f"ready-{name}"
         if group and not done.has(restart):
-            work = [(u.node, units.act(known.cluster, u.node, "restart", [u.role], restart)) for u in group]
+            work = [
+                (node, units.act(known.cluster, node, "restart", roles, restart))
+                for node in known.nodes
+                if (roles := [unit.role for unit in group if unit.node == node])
+            ]
             return Round(work=tuple(work))
         if not _all_good(done, restart if group else "start"):
             return None
@@ -181,6 +187,29 @@ def _proof(known: Known, done: Results) -> Round | None:
             return None
         before = fields(result.text).get("instance", before)
     return None
+
+
+def _states(known: Known, done: Results) -> Round | None:
+    """After a start from which no server came: what became of each service."""
+    waited = [
+        r for name, _ in [("start", []), *_groups(known)] if (r := done.get(f"ready-{name}", known.server))
+    ]
+    if done.has("state") or all(result.ok for result in waited):
+        return None
+    work = [(node, units.state(known.cluster, of)) for node in known.nodes if (of := _of(known, node))]
+    return Round(work=tuple(work))
+
+
+def _down(known: Known, done: Results) -> Iterator[Check]:
+    """The services that do not run, or had to be started again; a server that waits for Ray runs."""
+    for node in known.nodes:
+        result = done.get("state", node)
+        said = fields(result.text) if result is not None and result.ok else {}
+        for unit in _of(known, node):
+            found = said.get(unit.role, "")
+            if found and not found.startswith("active, restarts 0"):
+                ok = found.startswith("active,")
+                yield Check(f"service {unit.role}", ok, found, "active", node.name, warning=ok)
 
 
 def ready(known: Known, key: str, before: str) -> Cmd:
@@ -197,9 +226,10 @@ def ready(known: Known, key: str, before: str) -> Cmd:
         return found.get("health") == "200" and found.get("instance", "") not in ("", before)
 
     limit = float(known.cluster.serve.ready_timeout) + _NOTICE
-    return Cmd(
-        key, text, timeout=limit, every=3.0, until=back, settle=9.0, show=f"curl {known.server.name}:/health"
-    )
+    show = f"curl {known.server.name}:/health"
+    asked = Cmd(key, text, timeout=limit, every=3.0, until=back, settle=9.0, show=show)
+    # A container that is not up yet answers nothing, and is asked again.
+    return placed(known).run(known.server, asked) if placed(known).contained else asked
 
 
 def _blocked(known: Known, done: Results) -> list[Check]:
@@ -214,6 +244,9 @@ def _blocked(known: Known, done: Results) -> list[Check]:
             said = f"the first process is {found.get('init', 'unknown')}"
             hint = "this needs a machine that systemd runs; in a container start milepost's commands by hand"
             checks.append(Check("systemd", False, said, "systemd runs the machine", node.name, hint))
+    if placed(known).contained and (policy := known.cluster.docker.restart):
+        hint = 'set docker.restart = "" and walk: the engine and systemd would both start the container'
+        checks.append(Check("docker.restart", False, policy, "empty", hint=hint))
     return checks
 
 
@@ -226,7 +259,7 @@ def _written(known: Known, done: Results) -> Iterator[Check]:
             yield failure(result, node)
             continue
         said = [line.removeprefix("verify: ") for line in result.lines if line.startswith("verify: ")]
-        names = ", ".join(units.name(known.cluster, node, unit.role) for unit in _of(known, node))
+        names = ", ".join(service_name(known.cluster, node, unit.role) for unit in _of(known, node))
         yield Check("units", True, f"written and enabled: {names}", node=node.name)
         if said:
             yield Check("systemd-analyze", True, "; ".join(said[:3]), "no remark", node.name, warning=True)
@@ -250,6 +283,7 @@ def _came_back(known: Known, done: Results) -> Iterator[Check]:
             return
         if result is None or not result.ok:
             last = failure(result, known.server)
+            yield from _down(known, done)
             hint = (
                 f"`systemctl status` and `journalctl -u` there; {SERVE}.log in ~/.milepost has its own words"
             )

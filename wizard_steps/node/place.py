@@ -42,6 +42,17 @@ class Service(Struct, frozen=True):
     of: str = ""
 
 
+class Attended(Struct, frozen=True):
+    """sh texts for a systemd unit whose program lives elsewhere, in a container: what starts it (secrets on
+    standard input), ends it, lasts as long as it runs, prints `ray status` there, and asks the engine."""
+
+    start: str
+    stop: str
+    lasts: str
+    status: str
+    engine: str
+
+
 class Place(ABC):
     """One interface for both. ``facts`` is what the gates before have taught."""
 
@@ -132,6 +143,10 @@ class Place(ABC):
 
     @abstractmethod
     def stop(self, node: Node, role: str, key: str = "stop", grace: int = 10) -> Cmd: ...
+
+    def attended(self, service: Service) -> Attended | None:
+        """How a unit starts, watches and ends it; None where the unit's script becomes the program."""
+        return None
 
     @abstractmethod
     def workers(self, node: Node, role: str, key: str) -> Cmd:

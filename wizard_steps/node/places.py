@@ -12,7 +12,7 @@ from wizard_steps.cluster.file import Cluster
 from wizard_steps.model import Check, Cmd, Node, Result
 from wizard_steps.node import container, docker, ray_token, remote
 from wizard_steps.node.docker import Given
-from wizard_steps.node.place import RAY, SERVE, Place, Service, Stop
+from wizard_steps.node.place import RAY, SERVE, Attended, Place, Service, Stop
 from wizard_steps.node.remote import Look
 from wizard_steps.node.spec import Spec
 
@@ -200,10 +200,29 @@ class InContainer(Place):
         return "ours() { cd /proc && echo [0-9]*; }\n"
 
     def stop(self, node: Node, role: str, key: str = "stop", grace: int = 10) -> Cmd:
+        end = self._end(node, role, key, grace)
+        service = remote.stop_service(self.cluster, node, role)
+        return replace(end, text=f"{service}{end.text}", timeout=end.timeout + remote.UNIT_STOPS)
+
+    def _end(self, node: Node, role: str, key: str, grace: int) -> Cmd:
         if role == RAY:
             return container.remove(self.cluster, node, key)
         stop = remote.stop(self.cluster, node, role, key, grace)
         return container.inside_if_running(self.cluster, node, stop)
+
+    def attended(self, service: Service) -> Attended | None:
+        cluster, node, role = self.cluster, service.node, service.role
+        # What it hangs on is another start after each boot.
+        start = self.launch(replace(service, of="")).text
+        pid = f"pid=$(cat {remote.state_dir(cluster, node)}/{role}.pid) || exit 1\n"
+        wait = f'{pid}exec tail --pid="$pid" -s 2 -f /dev/null\n'
+        inside = container.inside(cluster, node, Cmd("wait", wait)).text
+        it, name = docker.docker(cluster), shlex.quote(docker.container(cluster, node))
+        lasts = f"{it} wait {name}\n" if role == RAY else f"( {inside})\n"
+        address = shlex.quote(f"--address={service.env.get('RAY_ADDRESS', 'auto')}")
+        status = self.run(node, Cmd("status", f"ray status {address}\n")).text
+        engine = f"{it} ps -q >/dev/null 2>&1"
+        return Attended(start, self._end(node, role, "stop", 10).text, lasts, status, engine)
 
     def workers(self, node: Node, role: str, key: str) -> Cmd:
         return self.run(node, remote.workers(self.cluster, node, role, key, whole=True))

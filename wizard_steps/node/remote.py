@@ -31,6 +31,9 @@ COPY_TOKEN = "MILEPOST_COPY_TOKEN"
 #: and VLLM_).
 _SECRETS: Mapping[str, tuple[str, ...]] = {"ray": (), "fetch": ("HF_TOKEN",), "share": (COPY_TOKEN,)}
 
+#: Seconds that systemd gives a service of ours to end, and some.
+UNIT_STOPS = 70
+
 #: What ``follow`` prints when what it tries beside the log has succeeded.
 ANSWERS = "milepost: /health answers with 200"
 
@@ -55,6 +58,12 @@ def _about(cluster: Cluster, node: Node, role: str, **more: int) -> str:
     wanted = shlex.quote(f"MILEPOST_ID={identity(cluster, node, role)}")
     numbers = "".join(f"{name}={value:d}; " for name, value in more.items())
     return f"d={state_dir(cluster, node)}; id={wanted}; role={shlex.quote(role)}; {numbers}\n"
+
+
+def service_name(cluster: Cluster, node: Node, role: str) -> str:
+    """The file name of a role's systemd unit. A home, and so the folder of user units, may be shared by all
+    nodes."""
+    return f"milepost-{cluster.name}-{re.sub('[^A-Za-z0-9._-]', '_', node.name)}-{role}.service"
 
 
 def environment(values: Mapping[str, str]) -> str:
@@ -162,10 +171,16 @@ def stop(cluster: Cluster, node: Node, role: str, key: str = "stop", grace: int 
         key=key,
         text=text,
         mutates=True,
-        timeout=grace + 25,
+        timeout=grace + 25 + UNIT_STOPS,
         quiet=True,
         show=f"(end the processes milepost started as {identity(cluster, node, role)})",
     )
+
+
+def stop_service(cluster: Cluster, node: Node, role: str) -> str:
+    """sh text that has systemd stop the role's service, where there is one."""
+    asked = 's=$(service); [ -z "$s" ] || asked stop "$s" 2>&1'
+    return f"( {_about(cluster, node, role)}{program('processes.sh')}{asked}\n)\n"
 
 
 def workers(cluster: Cluster, node: Node, role: str, key: str, whole: bool = False) -> Cmd:
@@ -191,6 +206,11 @@ class Look:
         self.unseen = [x.removeprefix("unseen: ") for x in lines if x.startswith("unseen: ")]
         self.instance = instance(text) if self.leader else ""
         self.spec = spec.parse(_first(lines, "spec:")) if self.leader else None
+        #: The systemd service that runs it or is about to start it, and what that service was written with.
+        self.service = _first(lines, "service:")
+        self.written = spec.parse(_first(lines, "written:"))
+        #: Whether something has to end before a start.
+        self.there = bool(self.ours or self.service)
 
 
 def instance(text: str) -> str:

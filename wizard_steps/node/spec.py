@@ -1,7 +1,8 @@
 """What a process was started with, kept beside its pid (or as a container's label), against today's wish.
 
 One line of JSON: argv, the environment we set (never a secret, see ``Cmd.secrets``), the image
-of a container, and ``of``: what it hangs on, e.g. the very start of the head that a worker joined.
+of a container, and ``of``: the starts it hangs on (ids with blanks between), e.g. that of the head that a
+worker joined.
 """
 
 from __future__ import annotations
@@ -51,8 +52,9 @@ def differences(then: Spec, now: Spec) -> list[str]:
 
 
 def stale(then: Spec, now: Spec) -> bool:
-    """Whether it hangs on something that is gone: a head that was started anew since."""
-    return bool(then.of and now.of and then.of != now.of)
+    """Whether it hangs on something that is gone: a head that was started anew since. What was started beside
+    it later (a node that was added) takes nothing from it."""
+    return bool(now.of) and not set(then.of.split()) <= set(now.of.split())
 
 
 def _changed(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:

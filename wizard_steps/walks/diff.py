@@ -42,7 +42,7 @@ _DEFAULTS = dict(defaults())
 #: A step counts as slower or faster from this factor and this many seconds on.
 _FACTOR, _SECONDS = 1.5, 2.0
 #: Share by which two loads of the same server differ without a cause.
-_NOISE = 0.1
+_LOAD_NOISE = 0.1
 
 
 class WalkChange(Struct, frozen=True):
@@ -280,7 +280,7 @@ def _load(old: Profile, new: Profile) -> list[Measured]:
     found = []
     for key, before in old.measured.items():
         after = new.measured.get(key)
-        if after is not None and abs(after - before) > _NOISE * max(before, after):
+        if after is not None and abs(after - before) > _LOAD_NOISE * max(before, after):
             worse = (after < before) == BETTER[key[0]]
             found.append(Measured(*key, before, after, worse))
     return sorted(found, key=lambda m: (not m.worse, -abs(m.after - m.before) / max(m.after, m.before)))

@@ -29,13 +29,18 @@ def as_lines(found: Difference, most: int = 20) -> list[str]:
     if len(found.changes) > most:
         lines.append(f"     and {len(found.changes) - most} more; --all shows them")
     if found.load:
-        lines += ["", "Load:", *map(_told, found.load)]
+        lines += ["", "Load:", *load_lines(found)]
     if found.timings:
         lines += ["", "Times:"]
     for slow in found.timings:
         where = f" on {slow.node}" if slow.node else ""
         lines.append(f"     {slow.step}{where}: {slow.before:.1f} s then, {slow.after:.1f} s now")
     return lines
+
+
+def load_lines(found: Difference) -> list[str]:
+    """The load alone: what became slower or faster; nothing where no number changed."""
+    return [_told(one) for one in found.load]
 
 
 def _short(change: WalkChange) -> str:

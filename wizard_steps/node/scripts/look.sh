@@ -11,6 +11,10 @@ if [ -n "$leader" ] && ours | grep -qx "$leader"; then
   { read -r instance; read -r spec; } < "$d/$role.start" 2>/dev/null &&
     { echo "instance: $instance"; printf 'spec: %s\n' "$spec"; }
 fi
+s=$(service)
+[ -z "$s" ] || echo "service: $s"
+# What a service was written with: it starts that at the next boot, whatever runs now.
+[ ! -s "$d/$role.unit.spec" ] || printf 'written: %s\n' "$(cat "$d/$role.unit.spec")"
 kin | sed 's/^/kin: /'
 unseen | sed 's/^/unseen: /'
 hex=$(printf '%04X' "$port")

@@ -29,3 +29,18 @@ unseen() {
     [ ! -e "$q" ] || (: < "$q/environ") 2>/dev/null || echo "${q#/proc/} of $(stat -c %U "$q" 2>/dev/null)"
   done
 }
+# systemctl for this login's units.
+asked() {
+  if [ "$(id -u)" = 0 ]; then systemctl "$@"; else
+    XDG_RUNTIME_DIR=${XDG_RUNTIME_DIR:-/run/user/$(id -u)} systemctl --user "$@"
+  fi
+}
+# The role's systemd service where `milepost enable` wrote one, and it runs or is about to; nothing elsewhere.
+service() {
+  [ -s "$d/$role.unit.sh" ] && [ -d /run/systemd/system ] || return 0
+  # As service_name makes it of CLUSTER/NODE/ROLE.
+  unit=milepost-$(printf %s "${id#*=}" | LC_ALL=C tr -c 'A-Za-z0-9._/-' _ | tr / -).service
+  case $(asked show -p ActiveState --value "$unit" 2>/dev/null) in
+    active | activating | reloading | deactivating) echo "$unit" ;;
+  esac
+}

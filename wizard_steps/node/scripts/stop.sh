@@ -12,6 +12,14 @@ nothing_found() {
   exit 1
 }
 
+# systemd starts again what it has started when that is killed: a service is ended by systemd.
+s=$(service)
+if [ -n "$s" ]; then
+  n=$(ours | wc -l)
+  asked stop "$s" 2>&1 && echo "stopped $s: it stays enabled, and starts at the next boot as it was written"
+  [ -n "$(ours)" ] || { rm -f "$d/$role.pid" "$d/$role.start"; echo "ended $n processes"; exit 0; }
+fi
+
 all=$(ours); n=$(echo $all | wc -w)
 [ "$n" -gt 0 ] || nothing_found
 if echo "$all" | grep -qx "$leader"; then kill -TERM "$leader" 2>/dev/null; else kill -TERM $all 2>/dev/null; fi

@@ -64,11 +64,16 @@ def optional(*names: str) -> list[Step]:
     return [step() for step in OPTIONAL if step.id in names]
 
 
-def before_upgrade(cluster: Cluster) -> list[Step]:
-    """What is walked before anything that runs is touched: machines, versions, the new environment."""
-    steps = {step.id: step for step in (*plan_for(cluster), *optional("upgrade"))}
-    wanted = ("reach", "preflight", "ip", "smi", "upgrade", "install", "docker_ready")
-    return [steps[name] for name in wanted if name in steps]
+#: What is walked before anything that runs is touched: the machines, the versions, the new environment.
+_PREPARING: tuple[tuple[str, ...], ...] = (("reach",), ("preflight",), ("ip",), ("smi",), ("upgrade",),
+                                           ("install",), ("docker_ready",))  # fmt: skip
+
+
+def preparing(cluster: Cluster) -> list[Step]:
+    """The milestones of an upgrade while the old server goes on."""
+    names = [name for name, *_ in _PREPARING]
+    steps = {step.id: step for step in (*plan_for(cluster), *optional(*names))}
+    return [steps[name] for name in names if name in steps]
 
 
 def plan_like(cluster: Cluster, named: Collection[str]) -> list[Step]:

@@ -88,11 +88,13 @@ class Change:
 
     def there(self) -> int:
         """The exit status."""
+        from wizard_steps.plan import preparing
+
         self._tell()
         if self.args.dry_run:
-            return self._walk("The new version", "prepare", self.new, self._prepare())
+            return self._walk("The new version", "prepare", self.new, preparing(self.new))
         measured = not self.args.no_load and self._load("before", self.old)
-        if code := self._walk("Prepare; the server goes on", "prepare", self.new, self._prepare()):
+        if code := self._walk("Prepare; the server goes on", "prepare", self.new, preparing(self.new)):
             print(f"\nNothing was changed: {self.args.cluster} is as it was, and what runs goes on.")
             return code
         code = self._switch()
@@ -104,10 +106,12 @@ class Change:
         return code
 
     def back(self) -> int:
+        from wizard_steps.plan import preparing
+
         self._tell()
         if self.args.dry_run:
-            return self._walk("The version of before", "prepare", self.new, self._prepare())
-        if code := self._walk("Prepare; what runs goes on", "prepare", self.new, self._prepare()):
+            return self._walk("The version of before", "prepare", self.new, preparing(self.new))
+        if code := self._walk("Prepare; what runs goes on", "prepare", self.new, preparing(self.new)):
             print(f"\nNothing was changed: {self.args.cluster} is as it was.")
             return code
         code = self._switch()
@@ -126,11 +130,6 @@ class Change:
         for where, after in fields(self.new):
             if (before := now.get(where, "")) != after:
                 print(f"  {where}: {before or 'not set'} -> {after or 'not set'}", flush=True)
-
-    def _prepare(self) -> list[Step]:
-        from wizard_steps.plan import before_upgrade
-
-        return before_upgrade(self.new)
 
     def _switch(self) -> int:
         """The file first: whatever happens from here on, `milepost down` and a walk know what runs."""

@@ -25,7 +25,10 @@ _CHOICES = (
     Option("stop", "Stop here", "nothing is changed"),
 )
 _WANTED = "the values of the cluster file"
-_HINT = "walk in a terminal and choose there, or with --headless --restart; or put these values into the file"
+_HINT = (
+    "walk in a terminal and choose there, or with --headless --restart; end it with `milepost down`; "
+    "or put these values into the file"
+)
 
 
 def look_of(done: Results, node: Node) -> Look:

@@ -57,14 +57,7 @@ def _about(cluster: Cluster, node: Node, role: str, **more: int) -> str:
     """sh text that sets what the programs of scripts/ ask for."""
     wanted = shlex.quote(f"MILEPOST_ID={identity(cluster, node, role)}")
     numbers = "".join(f"{name}={value:d}; " for name, value in more.items())
-    # The unit's name in pieces: a recording can be given another name of the node (`milepost edit --rename`).
-    name, of = shlex.quote(cluster.name), shlex.quote(_unit_word(node))
-    unit = f'whose={of}; unit=milepost-{name}-"$whose-$role.service"'
-    return f"d={state_dir(cluster, node)}; id={wanted}; role={shlex.quote(role)}; {unit}; {numbers}\n"
-
-
-def _unit_word(node: Node) -> str:
-    return re.sub("[^A-Za-z0-9._-]", "_", node.name)
+    return f"d={state_dir(cluster, node)}; id={wanted}; role={shlex.quote(role)}; {numbers}\n"
 
 
 def service_name(cluster: Cluster, node: Node, role: str) -> str:

@@ -1,6 +1,5 @@
 #!/bin/sh
-# Which processes are ours. Needs: d (the node's state folder), id (MILEPOST_ID=...), role, and for a service
-# unit, the name it would have. Linux and GNU grep.
+# Which processes are ours. Needs: d (the node's state folder), id (MILEPOST_ID=...), role. Linux and GNU grep.
 # dash and busybox have test -O.
 # shellcheck disable=SC2154,SC2034,SC3067
 
@@ -38,7 +37,9 @@ asked() {
 }
 # The role's systemd service where `milepost enable` wrote one, and it runs or is about to; nothing elsewhere.
 service() {
-  [ -n "${unit:-}" ] && [ -s "$d/$role.unit.sh" ] && [ -d /run/systemd/system ] || return 0
+  [ -s "$d/$role.unit.sh" ] && [ -d /run/systemd/system ] || return 0
+  # As service_name makes it of CLUSTER/NODE/ROLE.
+  unit=milepost-$(printf %s "${id#*=}" | LC_ALL=C tr -c 'A-Za-z0-9._/-' _ | tr / -).service
   case $(asked show -p ActiveState --value "$unit" 2>/dev/null) in
     active | activating | reloading | deactivating) echo "$unit" ;;
   esac

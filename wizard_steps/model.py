@@ -80,6 +80,8 @@ class Cmd(Struct, frozen=True):
     settle   seconds for which ``until`` must stay True before the command counts as done.
     stop     following: end the command as soon as it returns True for one line of its output.
     stdin    handed to the command's standard input, never shown, logged or recorded.
+    feed     (path on the wizard's machine, offset) of files whose rest follows ``stdin``; over SSH only,
+             never logged or recorded.
     quiet    helper whose output a person need not compare (still recorded).
     show     the plain command a person would type; empty when ``text`` is already that.
     secrets  names of secrets of the wizard's environment that are handed over as NAME=value lines on
@@ -98,6 +100,7 @@ class Cmd(Struct, frozen=True):
     stop: Callable[[str], bool] | None = None
     forward: Forward | None = None
     stdin: str = ""
+    feed: tuple[tuple[str, int], ...] = ()
     quiet: bool = False
     show: str = ""
     secrets: tuple[str, ...] = ()

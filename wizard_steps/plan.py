@@ -15,6 +15,7 @@ _ORDER: tuple[tuple[str, ...], ...] = (
     ("preflight",),
     ("ip",),
     ("smi",),
+    ("kit",),
     ("install", "bare-metal"),
     ("docker_ready", "docker"),
     ("fabric",),
@@ -53,6 +54,7 @@ def plan_for(cluster: Cluster) -> list[Step]:
     """The milestones for a cluster's path and executor."""
     path, without_ray = cluster.path, cluster.serve.executor == "mp"
     left_out = {"rehearse"} if cluster.serve.rehearse == "no" else set()
+    left_out |= set() if cluster.install.kit else {"kit"}
     steps = [step for step in PATHS[path] if step.id not in left_out]
     return [step() for step in steps if not (without_ray and path in step.only_ray)]
 

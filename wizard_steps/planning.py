@@ -202,7 +202,7 @@ def _assumed(cluster: Cluster) -> Iterator[str]:
         "part of a node's GPUs, CUDA_VISIBLE_DEVICES, once it has seen the nodes"
     )
     if cluster.serve.api_key:
-        yield "VLLM_API_KEY is handed over on standard input, and stands in no command"
+        yield "VLLM_API_KEY is handed over on standard input, and is in no command"
 
 
 def script(planned: Plan, node: str) -> str:

@@ -205,7 +205,7 @@ def test_model_folder_takes_the_size_from_the_index(tmp_path: Path) -> None:
         ("{", "not valid JSON"),
         ("[]", "no JSON object"),
         ("{}", "no num_hidden_layers"),
-        ('{"num_hidden_layers": "many"}', "num_hidden_layers: 'many' is not a whole number"),
+        ('{"num_hidden_layers": "many"}', "num_hidden_layers: 'many' is not an integer"),
     ],
 )
 def test_bad_files_are_named(tmp_path: Path, text: str, message: str) -> None:

@@ -35,7 +35,7 @@ def facts(config: dict[str, Any] | None = LLAMA, **more: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("serve", "seen", "says"),
     [
-        ({"tensor_parallel": 8}, facts(None), "nobody knows what fits"),
+        ({"tensor_parallel": 8}, facts(None), "it is not known what fits"),
         ({"tensor_parallel": 8}, facts({**LLAMA, "model_type": "brand_new"}), "is not known (the model type"),
         ({"tensor_parallel": 8}, facts(), "the weights are not on the head yet"),
         ({"tensor_parallel": 8}, facts(weight_bytes=141 * 10**9), ""),

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import struct
+import tempfile
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -67,12 +70,10 @@ def test_an_index_stands_for_files_that_are_not_there(tmp_path: Path) -> None:
 
 @given(st.binary(max_size=300))
 def test_any_bytes_as_a_safetensors_file(data: bytes) -> None:
-    file = Path("/tmp") / f"milepost-{threading.get_ident()}.safetensors"
-    file.write_bytes(data)
-    try:
-        assert all(size > 0 for _, size in tensors(file))
-    finally:
-        file.unlink()
+    with tempfile.NamedTemporaryFile(suffix=".safetensors") as file:
+        file.write(data)
+        file.flush()
+        assert all(size > 0 for _, size in tensors(Path(file.name)))
 
 
 def test_gguf_is_refused_with_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -214,6 +215,55 @@ def test_a_hub_that_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         find_model("org/name")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(UsageError, match="the Hub is not asked"):
+        find_model("org/name")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+        b"",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: file:///etc/passwd\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: http://[::1\r\n\r\n",
+    ],
+)
+def test_what_is_no_http_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, answer: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            line, _ = server.accept()
+            with line:
+                line.recv(4096)
+                line.sendall(answer)
+
+        threading.Thread(target=serve, daemon=True).start()
+        monkeypatch.setenv("HF_HOME", str(tmp_path))
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
+        with pytest.raises(UsageError, match=r"org/odd|no JSON"):
+            find_model("org/odd")
+
+
+@pytest.mark.parametrize("token", ["hf_first\nsecond", "hf_näme", "hf_a b", "hf_\x00x"])
+def test_a_token_that_no_header_can_carry_is_not_printed(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    monkeypatch.setattr("os.environ", {**os.environ, "HF_TOKEN": token})
+    with pytest.raises(UsageError, match="HF_TOKEN: has a character") as caught:
+        find_model("org/tiny")
+    assert token not in str(caught.value)
+    assert hub.asked == []
+
+
+@pytest.mark.parametrize("address", ["http://[::1", "http://", "http://h:port", "ftp://h", "hub.example"])
+def test_an_endpoint_that_is_no_address(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, address: str
+) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.setenv("HF_ENDPOINT", address)
+    with pytest.raises(UsageError, match="not an http or https address"):
         find_model("org/name")
 
 

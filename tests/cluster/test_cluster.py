@@ -54,7 +54,7 @@ def test_reads_names_roles_and_defaults() -> None:
         ('host = "gpu-b"', 'host = "gpu-b"\nfabric_ip = "10.0.0"', ":13: nodes[1].fabric_ip:"),
         ("[serve]", '[env]\nHF_TOKEN = "hf_x"\n[serve]', ":16: env.HF_TOKEN: looks like a secret"),
         ("[serve]", '[serve]\nextra_flags = ["--api-key", "x"]', "serve.extra_flags[0]: an API key"),
-        ("[serve]", "[ray]\nport = 12000\n[serve]", "ray.port: lies in Ray's worker port range"),
+        ("[serve]", "[ray]\nport = 12000\n[serve]", "ray.port: is in Ray's worker port range"),
         ('venv = "/opt', 'venv = "opt', ":4: venv: must be an absolute path"),
     ],
 )

@@ -90,7 +90,7 @@ def test_a_broken_archive_is_named(tmp_path: Path) -> None:
 def test_the_command_for_a_node_prints_its_logs(tmp_path: Path) -> None:
     cluster = parse(CLUSTER)
     logs = {"serve.log": FAILURE, "long.log": NOISE * 4000, "empty.log": ""}
-    write(tmp_path / ".milepost" / cluster.name, logs)
+    write(tmp_path / ".milepost" / cluster.name / cluster.node_list[0].name, logs)
     cmd = command(cluster, cluster.node_list[0], MARK)
     assert not cmd.mutates
     home = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
@@ -98,6 +98,20 @@ def test_the_command_for_a_node_prints_its_logs(tmp_path: Path) -> None:
     names = {source.name.rsplit("/", 1)[-1] for source in parts(done.stdout, "a", MARK)}
     assert {"serve.log", "long.log (beginning)", "long.log (end)"} <= names
     assert "empty.log" not in names
+
+
+def test_logs_of_a_container_that_is_gone_come_from_the_disk_of_its_node(tmp_path: Path) -> None:
+    cluster = parse('path = "docker"\n' + CLUSTER)
+    folder = tmp_path / ".milepost" / cluster.name / cluster.node_list[0].name / "container"
+    write(folder, {"serve.log": FAILURE})
+    write(folder / "ray/session_2026-11-26_01-58-20_1_1/logs", {"raylet.out": NOISE})
+    (tmp_path / "docker").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "docker").chmod(0o755)
+    env = {"HOME": str(tmp_path), "PATH": f"{tmp_path}:/usr/bin:/bin"}
+    cmd = command(cluster, cluster.node_list[0], MARK)
+    done = subprocess.run(["/bin/sh", "-c", cmd.text], env=env, capture_output=True, text=True, check=True)
+    names = {source.name.rsplit("/", 1)[-1] for source in parts(done.stdout, "a", MARK)}
+    assert {"serve.log", "raylet.out"} <= names
 
 
 class Nodes:
@@ -126,7 +140,8 @@ async def test_logs_come_over_a_real_ssh_server(ssh_bed: Bed, tmp_path: Path) ->
     home = tmp_path / "remote"
     server = ssh_bed.sshd(f"SetEnv HOME={home}")
     cluster = ssh_bed.cluster(server.port, free_port())
-    write(home / ".milepost" / cluster.name, {"serve.log": NOISE * 3 + FAILURE})
+    own = home / ".milepost" / cluster.name / cluster.node_list[0].name
+    write(own, {"serve.log": NOISE * 3 + FAILURE})
     before = sorted(home.rglob("*"))
     transport = SshTransport(cluster, NoAsker())
     try:

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from tests.helpers.network_help import cluster
+from tests.helpers.waiting import soon
 from wizard_steps.cluster.file import parse
 from wizard_steps.engine.step import Known
 from wizard_steps.milestones import hang
@@ -173,16 +174,11 @@ async def test_the_ranks_end_with_a_killed_parent(venv: Path) -> None:
     )
     process = await asyncio.create_subprocess_exec("sh", "-c", cmd.text, stdout=asyncio.subprocess.PIPE)
     parent = psutil.Process(process.pid)
-    for _ in range(200):
-        ranks = parent.children(recursive=True)
-        if len(ranks) == 2:
-            break
-        await asyncio.sleep(0.05)
-    # Until the kernel knows whose end is theirs.
-    await asyncio.sleep(1)
+    await soon(lambda: len(parent.children(recursive=True)) == 2, "two ranks", 60)
+    ranks = parent.children(recursive=True)
     process.kill()
     await process.wait()
-    _, alive = psutil.wait_procs(ranks, timeout=10)
+    _, alive = psutil.wait_procs(ranks, timeout=60)
     assert alive == []
 
 

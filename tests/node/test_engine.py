@@ -61,6 +61,26 @@ def test_docker_tells_its_runtimes_and_its_log_driver(tmp_path: Path) -> None:
     assert told(tmp_path, "docker", ', "name=rootless"').rootless
 
 
+def test_docker_tells_where_it_looks_for_cdi_and_what_it_has_found(tmp_path: Path) -> None:
+    usual = FAKES["docker"]
+    for dirs, devices, wanted in (
+        (
+            "/etc/cdi /var/run/cdi ",
+            '[{"Source":"cdi","ID":"nvidia.com/gpu=all"}]',
+            ("/etc/cdi /var/run/cdi", "list"),
+        ),
+        ("", "null", ("none", "")),
+        ("TMP/cdi ", "null", ("TMP/cdi", "TMP/cdi/nvidia.yaml")),
+    ):
+        (tmp_path / "cdi").mkdir(exist_ok=True)
+        (tmp_path / "cdi/nvidia.yaml").write_text("kind: nvidia.com/gpu\n")
+        told_ = f"*CDISpecDirs*) echo '{dirs}' ;;\n  *DiscoveredDevices*) echo '{devices}' ;;\n  *Runtimes*"
+        FAKES["newer"] = usual.replace("*Runtimes*", told_.replace("TMP", str(tmp_path)))
+        found = told(tmp_path, "newer", "")
+        assert found.cdi_dirs == wanted[0].replace("TMP", str(tmp_path))
+        assert wanted[1].replace("TMP", str(tmp_path)) in found.cdi
+
+
 def test_podman_tells_the_same_in_its_own_words(tmp_path: Path) -> None:
     found = told(tmp_path, "podman", "true")
     assert (found.kind, found.version, found.rootless) == ("podman", "4.3.1", True)
@@ -78,9 +98,30 @@ def test_podman_tells_the_same_in_its_own_words(tmp_path: Path) -> None:
             "NVIDIA hook",
             "",
         ),
-        (ContainerEngine("docker", "24.0.7", cdi=SPEC), ALL, "CDI alone", "nvidia.com/gpu=all"),
-        (ContainerEngine("docker", "24.0.7", cdi=SPEC), CDI, f"CDI ({SPEC})", ""),
-        (ContainerEngine("docker", "24.0.7"), CDI, "no CDI specification", "nvidia-ctk cdi generate"),
+        (ContainerEngine("docker", "24.0.7", cdi=SPEC), ALL, "CDI alone", "install nvidia-container-toolkit"),
+        (ContainerEngine("docker", "27.5.1", cdi=SPEC), ALL, "CDI alone", "nvidia.com/gpu=all"),
+        (ContainerEngine("docker", "24.0.7", cdi=SPEC), CDI, "24.0.7 takes no CDI devices", "--gpus"),
+        (
+            ContainerEngine("docker", "27.5.1", cdi=SPEC, cdi_dirs="none"),
+            CDI,
+            "switched off",
+            "--cdi.enabled",
+        ),
+        (ContainerEngine("docker", "27.5.1", cdi=SPEC, cdi_dirs="/etc/cdi"), CDI, f"CDI ({SPEC})", ""),
+        (ContainerEngine("docker", "27.5.1"), CDI, "no CDI specification", "nvidia-ctk cdi generate"),
+        (ContainerEngine("docker", "26.0.0", rootless=True), CDI, "no CDI specification", "cdi-spec-dirs"),
+        (
+            ContainerEngine("docker", "29.7.2", runtimes=("nvidia", "runc"), cdi=SPEC, cdi_dirs="/etc/cdi"),
+            ALL,
+            f"CDI ({SPEC})",
+            "",
+        ),
+        (
+            ContainerEngine("docker", "29.7.2", runtimes=("nvidia", "runc"), cdi_dirs="/etc/cdi"),
+            ALL,
+            "the NVIDIA runtime, and no CDI",
+            "nvidia-ctk cdi generate",
+        ),
         (
             ContainerEngine("docker", "24.0.7"),
             ALL,

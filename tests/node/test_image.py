@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.waiting import wait_for
 from tests.node.test_docker import cluster
 from wizard_steps.node import image
 from wizard_steps.node.program import program
@@ -33,6 +36,19 @@ def sender(port: int, wait: str, command: list[str], to: tuple[str, ...] = TAKER
     return start("image_send.py", HEAD, str(port), wait, json.dumps(to), json.dumps(command))
 
 
+def taken(mine: str, port: int) -> socket.socket:
+    """A connection to the sender, as soon as it listens."""
+    made: list[socket.socket] = []
+
+    def connects() -> bool:
+        with contextlib.suppress(ConnectionRefusedError):
+            made.append(socket.create_connection((HEAD, port), timeout=60, source_address=(mine, 0)))
+        return bool(made)
+
+    wait_for(connects, "a sender", 60)
+    return made[0]
+
+
 def test_every_taker_gets_every_byte(tmp_path: Path) -> None:
     port = free_port()
     data = os.urandom(3 << 20)
@@ -42,7 +58,7 @@ def test_every_taker_gets_every_byte(tmp_path: Path) -> None:
         start("image_receive.py", mine, HEAD, str(port), "20", json.dumps(["dd", f"of={tmp_path / mine}"]))
         for mine in TAKERS
     ]
-    told = [process.communicate(timeout=60)[0] for process in (send, *takes)]
+    told = [process.communicate(timeout=300)[0] for process in (send, *takes)]
     assert [process.returncode for process in (send, *takes)] == [0, 0, 0], told
     assert f"sent: {len(data)} bytes to 2 of 2" in told[0]
     for mine in TAKERS:
@@ -53,16 +69,21 @@ def test_one_that_does_not_come_is_named_and_a_stranger_gets_nothing(tmp_path: P
     port = free_port()
     (tmp_path / "image").write_bytes(b"x" * 100_000)
     send = sender(port, "3", ["cat", str(tmp_path / "image")])
-    stranger = start("image_receive.py", "127.0.0.9", HEAD, str(port), "3", '["cat"]')
-    mine = TAKERS[0]
-    take = start("image_receive.py", mine, HEAD, str(port), "3", json.dumps(["dd", f"of={tmp_path / mine}"]))
-    told, _ = send.communicate(timeout=60)
+    with taken("127.0.0.9", port) as stranger, taken(TAKERS[0], port) as take:
+        assert take.makefile("rb").read() == b"x" * 100_000
+        assert stranger.makefile("rb").read() == b""
+    told, _ = send.communicate(timeout=300)
     assert send.returncode == 1
     assert f"{TAKERS[1]}: did not connect within 3 s" in told
-    take.communicate(timeout=60)
-    assert (tmp_path / mine).read_bytes() == b"x" * 100_000
-    assert "received: 0 bytes" in stranger.communicate(timeout=60)[0]
-    assert stranger.returncode == 1
+
+
+def test_a_sender_that_sends_nothing_is_a_failure() -> None:
+    with socket.create_server((HEAD, 0)) as server:
+        port = server.getsockname()[1]
+        take = start("image_receive.py", TAKERS[0], HEAD, str(port), "60", '["cat"]')
+        server.accept()[0].close()
+        assert "received: 0 bytes" in take.communicate(timeout=300)[0]
+    assert take.returncode == 1
 
 
 def test_a_command_that_fails_on_either_side_is_a_failure(tmp_path: Path) -> None:
@@ -71,18 +92,22 @@ def test_a_command_that_fails_on_either_side_is_a_failure(tmp_path: Path) -> Non
     take = start(
         "image_receive.py", TAKERS[0], HEAD, str(port), "20", '["sh", "-c", "cat >/dev/null; exit 5"]'
     )
-    send.communicate(timeout=60)
-    take.communicate(timeout=60)
+    send.communicate(timeout=300)
+    take.communicate(timeout=300)
     assert (send.returncode, take.returncode) == (3, 5)
 
 
 @pytest.mark.parametrize("code", [0, 7])
 def test_progress_is_told_while_it_is_fetched(tmp_path: Path, code: int) -> None:
+    # The pull ends when the disk has been looked at a third time: the second look has been told by then.
+    (tmp_path / "df").write_text(f'#!/bin/sh\necho >> "$HOME/looks"; exec {shutil.which("df")} "$@"\n')
     (tmp_path / "docker").write_text(
-        '#!/bin/sh\ncase "$*" in *DockerRootDir*) echo "$HOME";; pull*) sleep 1; echo "Pulled"; '
+        '#!/bin/sh\ncase "$*" in *DockerRootDir*) echo "$HOME";; pull*) '
+        'while [ "$(wc -l < "$HOME/looks")" -lt 3 ]; do sleep 0.05; done; echo "Pulled"; '
         f"exit {code};; esac\n"
     )
-    (tmp_path / "docker").chmod(0o755)
+    for name in ("df", "docker"):
+        (tmp_path / name).chmod(0o755)
     text = image.pull(cluster(), "acme/vllm:1", "pull").text.replace("sleep 10", "sleep 0.2")
     env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path)}
     done = subprocess.run(["sh", "-c", text], env=env, capture_output=True, text=True, timeout=60)

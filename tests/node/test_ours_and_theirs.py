@@ -6,12 +6,12 @@ import os
 import pwd
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.helpers.waiting import wait_for
 from tests.node.test_remote import Host
 from wizard_steps.node import remote, spec
 from wizard_steps.node.remote import Look
@@ -32,7 +32,8 @@ def started(*argv: str, user: str | None = None, **env: str) -> subprocess.Popen
     process = subprocess.Popen(
         argv, env={"PATH": os.environ["PATH"], **env}, user=user, stdin=subprocess.DEVNULL, cwd="/"
     )
-    time.sleep(0.2)
+    environ = Path(f"/proc/{process.pid}/environ")
+    wait_for(lambda: environ.read_bytes() != b"", "its environment", 60)
     return process
 
 
@@ -145,13 +146,12 @@ def test_two_nodes_may_share_one_home(host: Host) -> None:
     other.node = host.cluster.workers[0]
     host.launch("sh", "-c", "echo head; exec sleep 300")
     other.launch("sh", "-c", "echo worker; exec sleep 301")
-    time.sleep(0.3)
+    folder = host.home / ".milepost" / host.cluster.name
+    logs = [folder / node.name / "ray.log" for node in host.cluster.node_list]
+    wait_for(lambda: [log.read_text() for log in logs] == ["head\n", "worker\n"], "a log of each", 60)
     first, second = host.look(), other.look()
     assert first.leader
     assert second.leader
     assert first.leader != second.leader
-    folder = host.home / ".milepost" / host.cluster.name
-    logs = [(folder / node.name / "ray.log").read_text() for node in host.cluster.node_list]
-    assert logs == ["head\n", "worker\n"]
     assert "ended 1 processes" in other.stop().stdout
     assert host.look().leader == first.leader

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.case_runner import CLUSTER
-from tests.helpers.waiting import alive
+from tests.helpers.waiting import alive, wait_for
 from wizard_steps.cluster.file import Cluster, parse
 from wizard_steps.model import Cmd
 from wizard_steps.node import remote
@@ -28,15 +28,14 @@ class Host:
         self.cluster: Cluster = parse(f'name = "t-{os.getpid()}-{time.monotonic_ns()}"\n' + CLUSTER)
         self.node = self.cluster.head
 
-    def run(self, cmd: Cmd, stdin: str = "", timeout: float = 40) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            ["sh", "-c", cmd.text],
-            env={"HOME": str(self.home), "PATH": os.environ["PATH"]},
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-        )
+    def start(self, text: str) -> subprocess.Popen[str]:
+        env, pipe = {"HOME": str(self.home), "PATH": os.environ["PATH"]}, subprocess.PIPE
+        return subprocess.Popen(["sh", "-c", text], env=env, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+
+    def run(self, cmd: Cmd, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        with self.start(cmd.text) as process:
+            output, errors = process.communicate(stdin, timeout=300)
+        return subprocess.CompletedProcess([], process.returncode, output, errors)
 
     def launch(self, *argv: str, stdin: str = "", **env: str) -> None:
         done = self.run(remote.launch(self.cluster, self.node, "ray", argv, env), stdin)
@@ -49,8 +48,15 @@ class Host:
         return self.run(remote.stop(self.cluster, self.node, "ray", grace=2))
 
     def log(self) -> str:
-        time.sleep(0.3)
-        return (self.home / ".milepost" / self.cluster.name / "ray.log").read_text()
+        """Its first lines, once they are there: the process writes when it comes to it."""
+        path = self.home / ".milepost" / self.cluster.name / "ray.log"
+        wait_for(lambda: path.read_text().endswith("\n"), "a line in the log", 60)
+        return path.read_text()
+
+    def running(self, count: int) -> Look:
+        """A look, once so many processes of ours run."""
+        wait_for(lambda: len(self.look().ours) == count, f"{count} processes", 60)
+        return self.look()
 
 
 @pytest.fixture
@@ -62,18 +68,16 @@ def host(tmp_path: Path) -> Iterator[Host]:
 
 def test_a_launched_process_is_found_again_and_ended_with_its_children(host: Host) -> None:
     host.launch("sh", "-c", "sleep 300 & setsid sleep 301 & wait")
-    time.sleep(0.3)
-    look = host.look()
+    look = host.running(3)
     assert look.leader
-    assert len(look.ours) == 3
     assert "ended 3 processes" in host.stop().stdout
     assert host.look().ours == []
     assert not any(alive(pid) for pid in look.ours)
 
 
 def test_a_process_that_ignores_sigterm_is_really_gone(host: Host) -> None:
-    host.launch("sh", "-c", "trap '' TERM INT; while :; do sleep 0.2; done")
-    time.sleep(0.3)
+    host.launch("sh", "-c", "trap '' TERM INT; echo ready; while :; do sleep 0.2; done")
+    assert host.log() == "ready\n"
     pid = host.look().leader
     assert host.stop().returncode == 0
     assert not alive(pid)
@@ -133,10 +137,15 @@ def test_a_listening_port_is_seen(host: Host) -> None:
 
 
 def test_what_is_tried_beside_the_log_is_told_in_it_and_leaves_with_it(host: Host) -> None:
-    host.launch("sh", "-c", "echo loading; sleep 8")
-    seen = host.run(remote.follow(host.cluster, host.node, "ray", "log", 60, None, beside="[ -e /dev/null ]"))
-    assert seen.stdout.splitlines() == ["loading", remote.ANSWERS]
-    assert seen.stderr == ""
+    host.launch("sh", "-c", "echo loading; sleep 300")
+    text = remote.follow(host.cluster, host.node, "ray", "log", 60, None, beside="[ -e /dev/null ]").text
+    with host.start(text) as seen:
+        assert seen.stdout is not None
+        lines = {seen.stdout.readline().strip() for _ in range(2)}
+        host.stop()
+        rest, said = seen.communicate(timeout=60)
+    assert lines == {"loading", remote.ANSWERS}
+    assert (rest, said) == ("", "")
 
 
 def test_what_never_succeeds_beside_the_log_says_nothing(host: Host) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.network_help import cluster
+from tests.node.test_ours_and_theirs import started
 from tests.node.test_ras import NEWER
 from wizard_steps.engine.step import Known
 from wizard_steps.milestones import hang, vllm
@@ -131,16 +132,16 @@ def test_our_own_processes_of_both_roles_are_found(tmp_path: Path) -> None:
     home = tmp_path / ".milepost" / one.name / "a"
     home.mkdir(parents=True)
     (home / "life").write_text("MILEPOST_LIFE=word\n")
-    started = []
+    running = []
     for role in ("serve", "ray", "other"):
-        env = {"PATH": os.environ["PATH"], "MILEPOST_ID": f"{one.name}/a/{role}", "MILEPOST_LIFE": "word"}
-        started.append(subprocess.Popen(["sleep", "60"], env=env))
+        env = {"MILEPOST_ID": f"{one.name}/a/{role}", "MILEPOST_LIFE": "word"}
+        running.append(started("sleep", "600", **env))
     text = f"{OnHost(one, {}).mine(one.head)}ours\n"
     env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
     try:
         done = subprocess.run(["sh", "-c", text], env=env, capture_output=True, text=True, check=False)
     finally:
-        for process in started:
+        for process in running:
             process.kill()
             process.wait()
-    assert done.stdout.split() == [str(process.pid) for process in started[:2]], done.stderr
+    assert done.stdout.split() == [str(process.pid) for process in running[:2]], done.stderr

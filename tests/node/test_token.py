@@ -124,7 +124,11 @@ def test_a_stray_token_on_one_node_is_found_before_anything_starts(cluster: Clus
 
 
 def test_an_open_dashboard_is_a_warning_with_its_reason() -> None:
-    for host, words in (("127.0.0.1", ""), ("0.0.0.0", "WITHOUT any lock"), ("10.0.0.1", "WITHOUT any lock")):
+    for host, words in (
+        ("127.0.0.1", ""),
+        ("0.0.0.0", "WITHOUT any login"),
+        ("10.0.0.1", "WITHOUT any login"),
+    ):
         cluster = replace(PLAIN, ray=replace(PLAIN.ray, dashboard_host=host))
         checks = head.dashboard_checks(Known(cluster))
         assert [check.ok for check in checks] == ([True] if words else [])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -14,11 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.helpers.mutated import outputs
-from tests.helpers.weights_nodes import REPO, SPEC, WORD, Bed, bed, ends, listening, until
+from tests.helpers.waiting import wait_for
+from tests.helpers.weights_nodes import REPO, SPEC, WORD, Bed, bed, ends, listening
 from wizard_steps.lab.hub import COMMIT, Hub, Trouble
 from wizard_steps.model import Node, Result
 from wizard_steps.node import weights
-from wizard_steps.node.scripts import weights_files, weights_hand, weights_hub
+from wizard_steps.node.scripts import weights_fetch, weights_files, weights_hand, weights_hub
 
 NODE = Node("a", "a")
 SHARD = "model-00001-of-00002.safetensors"
@@ -172,16 +174,41 @@ def test_who_has_not_the_word_is_given_nothing(tmp_path: Path) -> None:
             assert refused.value.code == code
 
 
+def begun(made: Bed) -> subprocess.Popen[str]:
+    """A fetch that has begun to download: what it makes is noted before it is made."""
+    fetch = made.start("a", "weights_fetch", SPEC)
+    notes = made.home("a") / "state" / weights_fetch.PARTS
+    wait_for(lambda: notes.is_file() and bool(notes.read_text()), "a first download", 60)
+    return fetch
+
+
+def cut(made: Bed) -> list[Path]:
+    return list((made.model("a") / "blobs").glob("*.incomplete"))
+
+
 def test_an_ended_fetch_leaves_no_part_that_nothing_can_go_on_from(tmp_path: Path) -> None:
-    with bed(tmp_path, Trouble(rate=500_000)) as made:
-        fetch = made.start("a", "weights_fetch", SPEC)
-        blobs = made.model("a") / "blobs"
-        until(blobs)
-        while not list(blobs.glob("*.incomplete")):
-            assert fetch.poll() is None
+    with bed(tmp_path, Trouble(rate=1)) as made:
+        fetch = begun(made)
         fetch.send_signal(signal.SIGTERM)
-        fetch.wait(30)
-        assert not list(blobs.glob("*.incomplete"))
+        output = ends(fetch)
+        assert fetch.returncode == 143, output
+        assert not cut(made)
+
+
+def test_what_a_killed_fetch_left_is_removed_by_the_next_one(tmp_path: Path) -> None:
+    with bed(tmp_path, Trouble(rate=1)) as made:
+        fetch = begun(made)
+        wait_for(lambda: bool(cut(made)), "a part of a file", 60)
+        fetch.kill()
+        fetch.wait()
+        left = cut(made)
+        theirs = made.model("a") / "blobs" / f"{'0' * 64}.0123abcd.incomplete"
+        theirs.write_bytes(b"of somebody else")
+        made.hub.trouble.rate = 0
+        code, output = made.run("a", "weights_fetch")
+        assert code == 0, output
+        assert cut(made) == [theirs]
+        assert all(f"weights: removed, a cut download: {one}\n" in output for one in left)
 
 
 def test_a_folder_is_copied_and_nothing_is_written_over(tmp_path: Path) -> None:

@@ -120,4 +120,4 @@ async def test_a_jump_rule_for_every_host_leaves_out_the_jump_host(ssh_bed: Bed)
 
 async def test_jump_hosts_in_a_circle(ssh_bed: Bed) -> None:
     ssh_bed.config.write_text("Host a\n  ProxyJump b\nHost b\n  ProxyJump a\n")
-    lost(await once(ssh_bed.cluster(), node=Node(name="n", host="a")), "circles")
+    lost(await once(ssh_bed.cluster(), node=Node(name="n", host="a")), "forms a loop")

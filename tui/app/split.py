@@ -20,7 +20,7 @@ def split_line(form: Form) -> Sits:
     nodes = sorted(form.nodes, key=lambda node: node.role != "head")
     tp, pp = (_number(form.values[f"serve.{name}_parallel"]) for name in ("tensor", "pipeline"))
     if tp is None or pp is None:
-        return Sits("bad", f"{'TP' if tp is None else 'PP'} is a whole number, 1 or more.")
+        return Sits("bad", f"{'TP' if tp is None else 'PP'} is an integer, 1 or more.")
     boxes = []
     for place, node in enumerate(nodes):
         gpus = _number(node.gpus, _MOST_GPUS)

@@ -60,7 +60,9 @@ def add(subparsers: Any) -> None:
         help="KV cache bytes per token of one replica, all layers, for a model that is not known",
     )  # fmt: skip
     parser.add_argument(
-        "--enable-expert-parallel", action="store_true", help="experts are dealt out whole, not cut"
+        "--enable-expert-parallel",
+        action="store_true",
+        help="an expert stays on one GPU instead of being cut",
     )
     parser.add_argument(
         "--log", metavar="FILE", default="",

@@ -26,7 +26,7 @@ def add(subparsers: Any) -> None:
         "Exit status: 0 nothing fails, 1 something fails, 2 wrong usage.",
     )
     parser.add_argument("cluster", nargs="?", default="milepost.toml", help="cluster file (milepost.toml)")
-    parser.add_argument("--json", action="store_true", help="print the whole report as JSON")
+    parser.add_argument("--json", action="store_true", help="print the full report as JSON")
     parser.add_argument(
         "--weights", type=_gib, default=0.0, metavar="GIB", help="size of the model, to judge the disks by"
     )

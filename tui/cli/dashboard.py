@@ -23,7 +23,7 @@ def add(subparsers: Any) -> None:
         "dashboard",
         help="open a tunnel to the head's Ray dashboard, until Ctrl-C",
         description="Opens an SSH tunnel to the Ray dashboard of the head and prints the address to open "
-        "here. The dashboard itself stays on the head's localhost: it is a remote shell without a lock. "
+        "here. The dashboard itself stays on the head's localhost: whoever reaches it can run commands. "
         "The tunnel ends with Ctrl-C.",
     )
     parser.add_argument("cluster", nargs="?", type=Path, default=Path("milepost.toml"))

@@ -41,13 +41,13 @@ def add(subparsers: Any) -> None:
         "files",
         nargs="*",
         metavar="[NODE=]FILE",
-        help="files, folders or archives, - for standard input (the default); NODE= says whose output it is",
+        help="files, folders or archives, - for standard input (the default); NODE= says which node wrote it",
     )
     parser.add_argument(
         "--from", dest="cluster", metavar="FILE", help="fetch the logs of the nodes of this cluster file"
     )
     parser.add_argument(
-        "--explain", action="store_true", help="show why: context, rule, what speaks for others"
+        "--explain", action="store_true", help="show why: context, rule, and the rules that were ruled out"
     )
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
     parser.set_defaults(run=run)

@@ -17,7 +17,7 @@ def add(subparsers: Any) -> None:
     parser.add_argument("before", type=Path, metavar="WALK_A", help="the one that worked")
     parser.add_argument("after", type=Path, metavar="WALK_B", help="the one that did not")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
-    parser.add_argument("--all", action="store_true", help="all changes, also the unlikely ones")
+    parser.add_argument("--all", action="store_true", help="all changes, including the unlikely ones")
     parser.set_defaults(run=run)
 
 

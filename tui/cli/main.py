@@ -17,7 +17,7 @@ from wizard_steps.errors import MilepostError, UsageError
 
 EXAMPLES = """\
 examples:
-  milepost --lab                     try it: a whole cluster on this machine, nothing to set up
+  milepost --lab                     try it: a complete cluster on this machine, nothing to set up
   milepost                           the wizard; writes ./milepost.toml with you
   milepost cluster.toml              the wizard on a cluster file
   milepost cluster.toml --dry-run    every command, on which node; runs only those that read
@@ -41,6 +41,7 @@ MODULES = (
     "tui.cli.check",
     "tui.cli.advise",
     "tui.cli.plan",
+    "tui.cli.pack",
     "tui.cli.load",
     "tui.cli.enable",
     "tui.cli.proxy",
@@ -191,7 +192,7 @@ def run_walk(args: argparse.Namespace) -> int:
     if args.cluster is not None:
         refuse_word(args.cluster)
     if args.lab and args.cluster:
-        raise UsageError("--lab brings its own cluster file; leave the file out")
+        raise UsageError("--lab has its own cluster file; leave the file out")
     if args.headless or args.dry_run:
         from tui.cli.headless import run_headless
 

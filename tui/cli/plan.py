@@ -31,7 +31,7 @@ def add(subparsers: Any) -> None:
         "(`milepost FILE --dry-run` asks the nodes and leaves out what is done already.)",
     )
     parser.add_argument("cluster", nargs="?", default="milepost.toml", help="cluster file (milepost.toml)")
-    parser.add_argument("--json", action="store_true", help="the whole plan as JSON")
+    parser.add_argument("--json", action="store_true", help="the full plan as JSON")
     parser.add_argument(
         "--scripts", type=Path, metavar="DIR", help="write a shell script for each node into this folder"
     )

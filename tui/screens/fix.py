@@ -24,7 +24,7 @@ class FixScreen(Dialog[FixOffer]):
         self._offers = offers
 
     def body(self) -> ComposeResult:
-        words = "Read it: it is done as it stands here. The step runs again afterwards."
+        words = "Read it: it is run exactly as shown here. The step runs again afterwards."
         yield Static(words, id="dialog-text", markup=False)
         yield OptionList(Option(Text("Do nothing")), *map(_option, self._offers), id="choices", compact=True)
         yield Static("Up and Down choose, Enter confirms; Esc goes back", id="dialog-hint", markup=False)

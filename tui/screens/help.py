@@ -22,7 +22,7 @@ KEYS = (
             ("[ ]", "the node before, the next node"),
             ("f", "nodes x milestones, those in trouble first; find a node"),
             ("Tab", "to the step list (arrows there choose) and back"),
-            ("Esc", "back to the present step"),
+            ("Esc", "back to the current step"),
             ("z", "hide or show the step list"),
             ("x", "show or fold the lines between"),
         ),
@@ -34,19 +34,19 @@ KEYS = (
             ("End", "follow again"),
             ("/ n N", "search, next hit, hit before"),
             ("g", "go to a line by its number"),
-            ("w", "wrap long lines, or leave them whole"),
-            ("Left, Right", "along lines that are left whole"),
+            ("w", "wrap long lines, or not"),
+            ("Left, Right", "along lines that are not wrapped"),
         ),
     ),
     (
         "Do",
         (
             ("c", "copy the selection, or else the command"),
-            ("y", "copy the whole pane"),
+            ("y", "copy all of the pane"),
             ("s", "pause before each milestone, or no longer; Enter goes on"),
             ("h", "after the last gate: endpoint, commands to copy, what next"),
             ("m", "write a note on this step; milepost --watch shows it"),
-            ("d", "debugging switches (NCCL_DEBUG) on or off; with Ray, vllm serve must start anew"),
+            ("d", "debugging switches (NCCL_DEBUG) on or off; with Ray, vllm serve must be restarted"),
             ("?", "words: rank, raylet, KV cache, ... one sentence each"),
             ("Ctrl+P", "all commands, themes"),
             ("q, Ctrl+C", "stop or close; asks first, and says what keeps running"),
@@ -92,10 +92,10 @@ def _text() -> Text:
         text.append("\n")
     text.append("Signs of compared lines\n", "bold")
     meanings = {
-        "matched": "expected, and there",
-        "missing": "expected, and not there: the gate stays shut",
-        "unexpected": "there, and not expected; does not shut the gate",
-        "between": "passed over by a ... of the expected text",
+        "matched": "expected, and found",
+        "missing": "expected, and missing: the gate stays shut",
+        "unexpected": "found, and not expected; does not shut the gate",
+        "between": "skipped by a ... of the expected text",
         "optional": "may be there",
         "awaited": "the step still runs",
     }

@@ -34,7 +34,7 @@ class QuitScreen(Dialog[bool]):
         """Before there is a walk."""
         screen = cls(False, False, (), "", False)
         screen.heading = "Leave the set-up?"
-        screen._text = Text("What you typed is not saved. Nothing was run.\n")
+        screen._text = Text("What you have typed is not saved. Nothing was run.\n")
         return screen
 
     def body(self) -> ComposeResult:
@@ -61,7 +61,7 @@ def leave_text(command: bool, running: Sequence[str], folder: str, lab: bool) ->
     if command:
         text.append("The command that runs now is ended on its node.\n")
     if lab:
-        text.append("The embedded lab ends with the wizard: nothing of it stays behind.\n")
+        text.append("The embedded lab ends with the wizard: nothing of it is left behind.\n")
     elif running:
         text.append("This keeps running on the nodes:\n")
         for item in running[:8]:

@@ -16,7 +16,7 @@ from wizard_steps.node.lock import STALE, Holder, LockHeld
 LockAnswer = Literal["leave", "again", "take"]
 
 TAKE = (
-    "The other wizard stops at its next command and says why. Its person may be in the midst of something: "
+    "The other wizard stops at its next command and says why. Its user may be in the middle of something: "
     "ask them first if you can. What was started on the nodes is not ended: Ray and vLLM go on running, and "
     "this walk finds them again."
 )

@@ -20,7 +20,7 @@ class NoteScreen(Dialog[str]):
 
     def __init__(self, title: str, earlier: Sequence[str]) -> None:
         super().__init__()
-        self.heading = f"Note beside: {safe(title)}"
+        self.heading = f"Note on: {safe(title)}"
         self._earlier = earlier
 
     def body(self) -> ComposeResult:

@@ -92,7 +92,7 @@ class HeadingBar(Bar):
         self.add(text, f"{symbol} {word}  ", style)
         self.add(text, title, "strong")
         if pinned:
-            self.add(text, "   Esc: back to the present step", "quiet")
+            self.add(text, "   Esc: back to the current step", "quiet")
         text.append("\n")
         return self.add(text, line, "bad" if status == "failed" else "quiet")
 

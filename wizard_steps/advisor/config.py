@@ -85,12 +85,12 @@ class Config:
         if value is None or isinstance(value, bool | list | Mapping):
             return 0
         if not isinstance(value, int | float):
-            raise UsageError(f"{self.where}: {name}: {value!r:.60} is not a whole number")
+            raise UsageError(f"{self.where}: {name}: {value!r:.60} is not an integer")
         # -1 stands for "not set" in many configs.
         if not math.isfinite(value) or value < 0:
             return 0
         if value != int(value):
-            raise UsageError(f"{self.where}: {name}: {value!r:.60} is not a whole number")
+            raise UsageError(f"{self.where}: {name}: {value!r:.60} is not an integer")
         return int(value)
 
 

@@ -48,7 +48,7 @@ def effect_of(cluster: Cluster, facts: Mapping[str, Any]) -> list[str]:
     against = [reason.text for reason in illegal(shape, topology.total, tp, pp)]
     verdict = against[0] if against else "legal for this model"
     title = f"{cluster.serve.split} = {cluster.serve.total_ranks} GPUs: {verdict}"
-    why = "How much memory a GPU has is not known yet: nvidia-smi of the nodes tells it."
+    why = "How much memory a GPU has is not known yet: nvidia-smi on the nodes will show it."
     return [*head, *_wrap(title), "", *picture(topology, tp, pp, shape.layers, replicas), "", *_wrap(why)]
 
 

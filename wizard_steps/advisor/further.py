@@ -77,8 +77,8 @@ def _replicas(at: Spread) -> Iterator[str]:
 def _experts(shape: ModelShape, at: Spread) -> Iterator[str]:
     if shape.experts and at.tp * at.pp > 1:
         yield (
-            "expert parallel: serve.expert_parallel = true deals out whole experts instead of cutting each; "
-            "with data parallel attention it scales over machines with a fast network"
+            "expert parallel: serve.expert_parallel = true places complete experts on the GPUs instead of "
+            "cutting each; with data parallel attention it scales over machines with a fast network"
         )
 
 
@@ -88,8 +88,6 @@ def _context(shape: ModelShape, at: Spread) -> Iterator[str]:
     most = at.tp if shape.mla_dim else at.tp // max(1, shape.kv_heads)
     if most > 1 and shape.known:
         kept = (
-            "MLA keeps the whole KV cache on every GPU"
-            if shape.mla_dim
-            else "KV heads are kept several times"
+            "MLA keeps a full KV cache on every GPU" if shape.mla_dim else "KV heads are kept several times"
         )
-        yield f"{kept}: serve.decode_context_parallel = {most} deals it out instead"
+        yield f"{kept}: serve.decode_context_parallel = {most} splits it over the GPUs instead"

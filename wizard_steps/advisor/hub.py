@@ -6,8 +6,10 @@ Two or three small requests: the repository's files with their sizes, its config
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -20,7 +22,7 @@ from wizard_steps.advisor.config import LARGEST
 from wizard_steps.advisor.files import wanted_files
 from wizard_steps.errors import UsageError
 
-#: Seconds for one request.
+#: Seconds for one request, its whole answer included.
 TIMEOUT = 15.0
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 
@@ -77,27 +79,55 @@ def _sizes(data: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _get(url: str, model: str, timeout: float) -> dict[str, Any]:
-    parts = urllib.parse.urlsplit(url)
-    if parts.scheme not in ("http", "https"):
-        raise UsageError(f"HF_ENDPOINT: {endpoint()}: not an http or https address")
-    request = urllib.request.Request(url, headers={"User-Agent": "milepost"})
-    token = os.environ.get("HF_TOKEN", "").strip()
-    if token and (parts.scheme == "https" or parts.hostname in _LOCAL):
-        # Unredirected: not repeated to where the answer may redirect.
-        request.add_unredirected_header("Authorization", f"Bearer {token}")
+    host, request = _request(url)
     try:
-        with urllib.request.urlopen(request, timeout=timeout) as answer:
-            body = answer.read(LARGEST + 1)
+        body = _body(request, timeout)
     except urllib.error.HTTPError as error:
         error.close()
-        raise UsageError(f"{model}: {_refused(error.code, parts.netloc, bool(token))}") from None
-    except (OSError, ValueError) as error:
+        raise UsageError(f"{model}: {_refused(error.code, host, bool(_token()))}") from None
+    except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         raise UsageError(
-            f"{model}: {parts.netloc} does not answer: {reason}. Set HF_ENDPOINT to a mirror, or give the "
+            f"{model}: {host} does not answer: {str(reason)[:200]}. Set HF_ENDPOINT to a mirror, or give the "
             "model's folder or config.json"
         ) from None
     return _object(body, url)
+
+
+def _token() -> str:
+    """UsageError for one that no header can carry: an error of the HTTP library would print it."""
+    token = os.environ.get("HF_TOKEN", "").strip()
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise UsageError("HF_TOKEN: has a character that no token has. Set it again, on one line")
+    return token
+
+
+def _request(url: str) -> tuple[str, urllib.request.Request]:
+    try:
+        parts = urllib.parse.urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise UsageError(f"HF_ENDPOINT: {endpoint()}: not an http or https address")
+    request = urllib.request.Request(url, headers={"User-Agent": "milepost"})
+    token = _token()
+    if token and (parts.scheme == "https" or parts.hostname in _LOCAL):
+        # Unredirected: not repeated to where the answer may redirect.
+        request.add_unredirected_header("Authorization", f"Bearer {token}")
+    return parts.netloc.rpartition("@")[2], request
+
+
+def _body(request: urllib.request.Request, timeout: float) -> bytes:
+    """At most one byte more than is read. TimeoutError also for an answer that only trickles."""
+    over, parts, size = time.monotonic() + timeout, [], 0
+    with urllib.request.urlopen(request, timeout=timeout) as answer:
+        while size <= LARGEST and (data := answer.read1(1 << 16)):
+            if time.monotonic() > over:
+                raise TimeoutError(f"its answer was not there after {timeout:.0f} s")
+            parts.append(data)
+            size += len(data)
+    return b"".join(parts)
 
 
 def _object(body: bytes, url: str) -> dict[str, Any]:

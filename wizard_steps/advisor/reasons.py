@@ -166,7 +166,7 @@ def _tensor(shape: ModelShape, layout: ParallelLayout) -> Iterator[Reason]:
                 "than PP",
             )
     if shape.mla_dim and tp > 1:
-        yield Reason(False, "MLA: every GPU keeps the whole KV cache of its layers; TP does not shrink it")
+        yield Reason(False, "MLA: every GPU keeps the full KV cache of its layers; TP does not shrink it")
     elif tp > shape.kv_heads:
         yield Reason(
             False,

@@ -29,7 +29,7 @@ def reason(cluster: Cluster, facts: Mapping[str, Any]) -> str:
     topology = topology_of(cluster, machines)
     shape, why = shape_of(facts, cluster.serve.model)
     if shape is None:
-        return "the model's config.json is not on the head, so nobody knows what fits" if why else ""
+        return "the model's config.json is not on the head, so it is not known what fits" if why else ""
     split = _split(cluster, facts, shape)
     if not topology.gpu_bytes or split.grade == "unknown":
         return f"how much memory it needs is not known ({shape.unknown or 'no GPU memory was read'})"

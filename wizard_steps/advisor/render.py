@@ -33,7 +33,7 @@ def as_text(advice: Advice, limit: int = 10) -> list[str]:
         lines += ["", *_wrap(f"For more requests at once: serve.data_parallel = {advice.replicas}, "
                              f"{advice.replicas} replicas of it on {gpus} GPUs behind one API.")]  # fmt: skip
     if advice.further:
-        lines += ["", "Also worth weighing:"]
+        lines += ["", "Also consider:"]
         for text in advice.further:
             lines += textwrap.wrap(f"* {text}", WIDTH, initial_indent="  ", subsequent_indent="    ")
     lines += ["", *table(advice, limit)]

@@ -43,7 +43,7 @@ def _tight(best: Split, wanted: Request, want: str) -> str:
     if memory.requests_low >= 1:
         sure = "Nothing holds" if memory.requests_high < wanted.concurrency else "Nothing surely holds"
         return (
-            f"{sure} {want}. TP {best.tp} x PP {best.pp} comes nearest: {memory.requests_low:.1f} to "
+            f"{sure} {want}. TP {best.tp} x PP {best.pp} comes closest: {memory.requests_low:.1f} to "
             f"{memory.requests_high:.1f} requests. Lower --max-model-len, expect queueing, or add GPUs."
         )
     return (

@@ -42,7 +42,7 @@ def problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
     yield from _docker_problems(cluster)
     yield from _install_problems(cluster)
     if (node := cluster.weights.node) and node not in (names := [n.name for n in cluster.node_list]):
-        yield "weights.node", f"{node!r} is no node of this file; it has {', '.join(names)}"
+        yield "weights.node", f"{node!r} is not a node of this file; the nodes are {', '.join(names)}"
     tables = {"env": cluster.env, **{f"nodes[{i}].env": entry.env for i, entry in enumerate(cluster.nodes)}}
     for table, env in tables.items():
         for key in env:
@@ -58,7 +58,7 @@ def problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
 def _unseen(where: str, value: Any) -> Iterator[tuple[str, str]]:
     """Line ends, NUL and marks that nobody sees have no place in a value of any field."""
     if isinstance(value, str) and not value.isprintable():
-        yield where, f"{value!r} has a character in it that cannot be seen"
+        yield where, f"{value!r} contains an invisible character"
     if isinstance(value, dict):
         for key, inner in value.items():
             yield from _unseen(f"{where}.{key}".lstrip("."), inner)
@@ -143,7 +143,7 @@ def _serve_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
     ray = cluster.ray
     if 10002 <= ray.port <= 19999 or 10002 <= ray.dashboard_port <= 19999:
         where = "ray.port" if 10002 <= ray.port <= 19999 else "ray.dashboard_port"
-        yield where, "lies in Ray's worker port range 10002-19999; `ray start` refuses that"
+        yield where, "is in Ray's worker port range 10002-19999; `ray start` refuses that"
 
 
 def _secret_flags(cluster: Cluster) -> Iterator[tuple[str, str]]:

@@ -91,7 +91,7 @@ def _problem(flag: Flag) -> str:
         return f"{_called(flag)} is not possible here: {REFUSED[flag.name]}"
     if flag.name.startswith("--data-parallel"):
         return (
-            f"{_called(flag)} is not possible here: milepost deals the replicas out over the nodes itself "
+            f"{_called(flag)} is not possible here: milepost distributes the replicas over the nodes itself "
             "(serve.data_parallel)"
         )
     if flag.name == "--prefill-context-parallel-size" and flag.number != 1:

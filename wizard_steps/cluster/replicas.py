@@ -69,7 +69,7 @@ def _unequal(cluster: Cluster) -> str:
     world, count = cluster.serve.world_size, len(cluster.nodes)
     what = f"without Ray every node runs the same number of ranks: TP x PP = {world}"
     if world % count:
-        return f"{what} is no multiple of {count} nodes"
+        return f"{what} is not a multiple of {count} nodes"
     small = next((node for node in cluster.node_list if node.gpus < world // count), None)
     if small is None:
         return ""

@@ -168,6 +168,8 @@ class Fabric(Struct, frozen=True, forbid_unknown_fields=True):
 class Install(Struct, frozen=True, forbid_unknown_fields=True):
     """How vLLM and Ray are installed on bare metal. [env] reaches the installer too.
 
+    from        a folder on the wizard's machine that `milepost pack` made: packages, image and model come
+                from it over SSH, and no node needs a way to the internet.
     tool        auto: uv where a node has it, else pip.
     index_url   a package index in place of PyPI; find_links: folders or pages of wheels beside it.
     proxy       for the installer, where a node has no way out of its own.
@@ -177,6 +179,7 @@ class Install(Struct, frozen=True, forbid_unknown_fields=True):
     index_url: str = ""
     find_links: tuple[str, ...] = ()
     proxy: str = ""
+    kit: str = field(default="", name="from")
 
 
 class Weights(Struct, frozen=True, forbid_unknown_fields=True):

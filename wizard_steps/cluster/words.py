@@ -29,4 +29,4 @@ def own_words(where: str, message: str) -> str:
 def _form(kind: str, example: str) -> str:
     if not example:
         return "may hold letters, digits, dots, dashes and underscores, 63 characters at most"
-    return f"does not have the form of {example}" if example != '""' else f"is no valid {kind}"
+    return f"does not have the form of {example}" if example != '""' else f"is not a valid {kind}"

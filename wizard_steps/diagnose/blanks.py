@@ -55,6 +55,7 @@ def known(values: Mapping[str, str], node: str) -> dict[str, str]:
         "HEAD_IP": values.get("head_ip", ""),
         "THIS_NODE_IP": node if _is_address(node) else values.get("own_ip", ""),
         "IMAGE": values.get("image", ""),
+        "CONTAINER": values.get("container", ""),
         "MODEL": model,
         "MODEL_PATH": model if model.startswith("/") else "",
         "TP": values.get("tp", ""),

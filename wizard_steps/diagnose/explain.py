@@ -7,9 +7,11 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from wizard_steps.diagnose import Action, Diagnosis, Fix, Source, advice, blanks, diagnose
+from wizard_steps.diagnose import Action, Diagnosis, Fix, Source, advice, blanks, contained, diagnose
 from wizard_steps.diagnose.values import plain
 from wizard_steps.engine.step import Known, standard_variables
+from wizard_steps.node.docker import container_of
+from wizard_steps.node.places import place_of
 from wizard_steps.recording.spool import Spool
 from wizard_steps.recording.state import Run, State
 
@@ -42,6 +44,7 @@ def _in_cluster(finding: Diagnosis, cluster: Mapping[str, Any]) -> Diagnosis:
     node = next((node for name, node in names if name == finding.node), {})
     serve, docker, ray = (_table(cluster, name) for name in ("serve", "docker", "ray"))
     head = heads[0] if heads else {}
+    name = container_of(str(cluster.get("name")), finding.node) if finding.node else None
     known = {
         "HEAD_IP": head.get("fabric_ip"),
         "HEAD": head.get("host"),
@@ -53,10 +56,14 @@ def _in_cluster(finding: Diagnosis, cluster: Mapping[str, Any]) -> Diagnosis:
         "MODEL": serve.get("model"),
         "MODEL_PATH": serve.get("model"),
         "VERSION": ray.get("version"),
+        "CONTAINER": name,
     }
     safe = plain({word: value for word, value in known.items() if isinstance(value, str)})
-    actions = tuple(Action(a.text, blanks.filled(a.command, safe)) for a in finding.try_)
-    return blanks.closed(replace(finding, try_=actions))
+    actions = [Action(a.text, blanks.filled(a.command, safe)) for a in finding.try_]
+    if cluster.get("path") == "docker" and "CONTAINER" in safe:
+        it = f"{docker.get('command') or 'docker'} exec {safe['CONTAINER']}"
+        actions = [Action(a.text, contained.inside(a.command, it)) for a in actions]
+    return blanks.closed(replace(finding, try_=tuple(actions)))
 
 
 def _table(cluster: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -93,7 +100,9 @@ def _source(run: Run, spool: Spool) -> Source | None:
 def fix_command(known: Known, finding: Diagnosis, fix: Fix) -> str | None:
     """The fix with its placeholders filled in, each value quoted; None when one is not known."""
     node = next((n for n in known.nodes if n.name == finding.node), known.head)
-    values: Mapping[str, str] = {**standard_variables(known, node), **finding.values}
+    values = {**standard_variables(known, node), **finding.values}
+    if place_of(known.cluster).contained:
+        del values["venv"]  # nothing of an image is in it
     return fix.filled(values)
 
 

@@ -21,6 +21,8 @@ _PREFIXES = tuple(
     re.compile(pattern)
     for pattern in (
         r"(?:> ?){1,9}",
+        # milepost's look at a container that has ended
+        r"log:\s" + _BODY,
         # (RayWorkerProc pid=2183, ip=10.10.10.2)  (raylet, ip=10.0.0.2)  (EngineCore_DP0 pid=504)  (raylet)
         r"\([\w.:<>-]{1,80}(?:\s\w+=\d+)*?(?:,? ?pid=\d+)?(?:, ?ip=(?P<node>[\w.:-]+))?\)\s?",
         # kubectl --prefix; stern with its plus sign; CRI files

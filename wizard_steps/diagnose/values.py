@@ -22,6 +22,7 @@ _PATTERNS = (
     r"models--(?P<owner>[\w.-]+?)--(?P<repo>[\w.-]+)",
     r"(?P<image>(?:[\w.-]+/)*vllm-openai(?:-cu\d+)?:[\w.-]+)",
     r"unable to find image '(?P<image>[\w./:@-]+)' locally",
+    r"\bcontainer (?P<container>milepost-[\w.-]+)",
     r"tensor_parallel_size['\"]?[=:] ?(?P<tp>\d+)",
     r"pipeline_parallel_size['\"]?[=:] ?(?P<pp>\d+)",
     r"starting vllm server on http://[\w.]+:(?P<api_port>\d+)",

@@ -22,7 +22,7 @@ UNLIKE: dict[str, tuple[Verdict, str]] = {
     "GPU links": ("warn", "the node with the slowest links sets the pace"),
     "RDMA": ("warn", "NCCL uses RDMA only where both ends have it"),
     "MTU": ("warn", "large packets can get lost between them: normal pings pass, NCCL and Ray hang"),
-    "system": ("warn", "usually harmless, but worth knowing when only one node fails"),
+    "system": ("warn", "usually harmless, but worth knowing if only one node fails"),
     "model": ("fail", "every node must load the same files"),
     "Ray token": ("fail", "Ray refuses workers whose token differs from the head's (InvalidAuthToken)"),
     "docker": ("warn", "all nodes should run the same image"),
@@ -31,7 +31,7 @@ UNLIKE: dict[str, tuple[Verdict, str]] = {
 #: What to do about it, where that is not plain from the sentence.
 HINTS = {
     "Ray token": (
-        'bring the head\'s ~/.ray/auth_token to the other nodes (mode 0600), or set ray.auth = "token" in '
+        'copy the head\'s ~/.ray/auth_token to the other nodes (mode 0600), or set ray.auth = "token" in '
         "the cluster file: milepost then creates one"
     ),
     "Python": "make the environment with the same Python on every node",

@@ -54,10 +54,10 @@ _REMEDIES: dict[Problem, str] = {
     "no-devices": "the driver runs but sees no GPU: check lspci, the card, and the VM's passthrough",
     "not-permitted": "this user may not use the GPU: check the permissions of /dev/nvidia*",
     "blocked": "Windows keeps the GPU from WSL: update the NVIDIA driver in Windows, then `wsl --shutdown`; "
-    "install no Linux driver inside WSL",
-    "lost": "a GPU no longer answers: `dmesg | grep -i xid` names the fault; reset it "
-    "(nvidia-smi --gpu-reset), reboot, or power the machine off and on",
-    "nvml": "the library cannot talk to the driver: in a container, start it anew (systemd may have taken "
+    "do not install a Linux driver inside WSL",
+    "lost": "a GPU no longer answers: `sudo dmesg | grep -i xid` names the fault; reset it "
+    "(sudo nvidia-smi --gpu-reset), reboot, or power the machine off and on",
+    "nvml": "the library cannot talk to the driver: in a container, restart that (systemd may have taken "
     "its devices); on the machine itself, reboot",
     "failed": "nvidia-smi failed: read its message",
 }

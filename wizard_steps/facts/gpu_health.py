@@ -86,7 +86,7 @@ def _health(bus: str, values: Sequence[tuple[str, str, str]]) -> Health:
         if section == "MIG Mode" and name == "Current":
             mig = value == "Enabled"
         elif section == "Remapped Rows" and name == "Remapping Failure Occurred" and value == "Yes":
-            faults.append("a memory row could not be remapped: the card has to be exchanged")
+            faults.append("a memory row could not be remapped: the card has to be replaced")
         elif section == "Remapped Rows" and name == "Pending" and value == "Yes":
             worries.append("a memory row waits to be remapped: reset the GPU or reboot")
         elif section == "Retired Pages" and name.startswith("Pending") and value == "Yes":

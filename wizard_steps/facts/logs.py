@@ -12,8 +12,8 @@ from wizard_steps.engine.transport import Transport
 from wizard_steps.facts.gather import ask
 from wizard_steps.model import Cmd, Node
 from wizard_steps.node import docker
-from wizard_steps.node.place import SERVE
 from wizard_steps.node.places import place_of
+from wizard_steps.node.remote import state_dir
 
 #: Bytes of the beginning and of the end of a log that are fetched; a shorter one comes in one piece.
 _FIRST, _LAST = 65_536, 98_304
@@ -30,8 +30,8 @@ log() {{
   else say "$1 (beginning)"; head -c {first} "$1"; say "$1 (end)"; tail -c {last} "$1"; fi
 }}
 newest() {{ ls -t "$@" 2>/dev/null | head -n 8; }}
-for f in "$HOME"/.milepost/{name}/*.log; do log "$f"; done
-d=/tmp/ray/session_latest/logs
+for f in {own}/*.log; do log "$f"; done
+d={ray}
 for f in raylet.out raylet.err gcs_server.out gcs_server.err; do log "$d/$f"; done
 for f in dashboard.log dashboard_agent.log; do log "$d/$f"; done
 newest "$d"/worker-*.err "$d"/worker-*.out | while IFS= read -r f; do log "$f"; done
@@ -46,19 +46,24 @@ journalctl -b -o short-iso --no-pager -p warning -n 200 \\
 """
 
 
+def _logs(mark: str, own: str, ray: str = "/tmp/ray/session_latest/logs") -> str:
+    """sh text that prints the logs of the folders ``own`` and ``ray``, both sh text."""
+    return _SCRIPT.format(mark=mark, own=own, ray=ray, first=_FIRST, last=_LAST, both=_FIRST + _LAST)
+
+
 def command(cluster: Cluster, node: Node, mark: str) -> Cmd:
     """The one command for a node. It changes nothing."""
-    words = {"mark": mark, "name": shlex.quote(cluster.name), "kernel": shlex.quote(_KERNEL)}
-    logs = _SCRIPT.format(**words, first=_FIRST, last=_LAST, both=_FIRST + _LAST)
-    text = logs + _HOST.format(**words)
+    text = _logs(mark, state_dir(cluster, node)) + _HOST.format(mark=mark, kernel=shlex.quote(_KERNEL))
     if place_of(cluster).contained:
         engine, name = docker.docker(cluster), shlex.quote(docker.container(cluster, node))
-        inside = f"{engine} exec {name} sh -c {shlex.quote(logs)}"
-        text += f"say container\n{engine} logs --tail 3000 {name} 2>&1\n{inside}\n"
-        if log_file := docker.log_on_node(cluster, node, SERVE):
-            # The log of a container that is gone lies on the node's disk.
+        inside = f"{engine} exec {name} sh -c {shlex.quote(_logs(mark, state_dir(cluster, node)))}"
+        text += f"say container\n{engine} logs --tail 3000 {name} 2>&1\n"
+        if folder := docker.logs_on_node(cluster, node):
+            # Those of a container that has ended or is gone lie on the node's disk.
             running = f"$({engine} container inspect -f '{{{{.State.Running}}}}' {name})"
-            text += f'[ "{running}" = true ] || log {log_file}\n'
+            newest = f"$(ls -td {folder}/ray/session_2*/logs | head -n 1)"
+            inside = f'if [ "{running}" = true ]; then {inside}\nelse\n{_logs(mark, folder, newest)}fi'
+        text += f"{inside}\n"
     return Cmd("logs", f"{{ {text}}} 2>/dev/null; true", timeout=TIMEOUT, quiet=True)
 
 

@@ -85,7 +85,7 @@ _NAMES: tuple[tuple[str, Kind, str], ...] = (
      "virtual", "a virtual device of this host"),
     (r"tun.*|tap.*|wg.*|tailscale.*|zt.*|nebula.*|ppp.*", "overlay", "a VPN or tunnel: it works, but slowly"),
     (r"ib\S*", "infiniband", "InfiniBand (IPoIB): usually the GPU fabric"),
-    (r"bond.*|team.*", "bond", "several links joined: often the front-end network"),
+    (r"bond.*|team.*", "bond", "several links bonded together: often the front-end network"),
     (r"br\d*|bridge.*|vmbr.*", "bridge", "a bridge with this host's own address"),
     (r"wl.*", "ethernet", "Wi-Fi: slow and shared, not meant for GPU traffic"),
     (r"eth.*|en.*|em\d+.*|p\d+p\d+.*|mlx.*|rdma.*|roce.*|hsn.*|net\d+.*|vlan.*", "ethernet", "Ethernet"),
@@ -202,7 +202,7 @@ def _judge(interface: Interface, address: InterfaceAddress) -> tuple[Kind, str]:
     if kind in _UNUSABLE:
         return kind, f"{what}: the same address can exist on every host"
     if interface.state in ("DOWN", "LOWERLAYERDOWN", "NOTPRESENT"):
-        return "down", f"the link is {interface.state}: no cable, or switched off"
+        return "down", f"the link is {interface.state}: no cable, or it is switched off"
     if not interface.name and address.ip.startswith("172.17."):
         return "container", "172.17.x.x is Docker's own default bridge"
     return kind, f"{what}; {'a public' if ip.is_global else 'a private'} IPv{ip.version} address"

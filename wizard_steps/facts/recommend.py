@@ -209,7 +209,7 @@ def _explained(option: NetworkOption) -> NetworkOption:
     if option.latency_ms:
         parts.append(f"latency up to {option.latency_ms:.2f} ms")
     if option.management:
-        parts.append("ssh comes in here, so it may be the management network")
+        parts.append("SSH uses this network, so it may be the management network")
     if option.blocked:
         parts.append(f"blocked: {', '.join(option.blocked[:3])}")
     values = {name: getattr(option, name) for name in option.__struct_fields__}

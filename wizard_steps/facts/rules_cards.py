@@ -11,7 +11,7 @@ from wizard_steps.facts.finding import Finding, ok
 from wizard_steps.facts.gpu import Gpu, GpuFacts
 from wizard_steps.model import Node
 
-LOST = "a GPU has fallen off the bus (`dmesg | grep -i xid`), or the cluster file's gpus is wrong"
+LOST = "a GPU has fallen off the bus (`sudo dmesg | grep -i xid`), or the cluster file's gpus is wrong"
 
 
 def judge(node: Node, gpu: GpuFacts, cluster: Cluster) -> Iterator[Finding]:
@@ -95,7 +95,10 @@ def _broken(node: Node, gpu: GpuFacts, used: Sequence[Gpu]) -> Iterator[Finding]
         found = f"{found}; {gpu.lost}" if found else gpu.lost
     if found:
         message = "a GPU does not answer" + ("" if grave else "; the GPUs in use do")
-        hint = "`dmesg | grep -i xid` names the fault; reset the GPU (nvidia-smi --gpu-reset) or reboot"
+        hint = (
+            "`sudo dmesg | grep -i xid` names the fault; reset the GPU (sudo nvidia-smi --gpu-reset) "
+            "or reboot"
+        )
         yield Finding("GPU health", node.name, "fail" if grave else "warn", found, message, hint)
 
 
@@ -105,7 +108,7 @@ def _mig(node: Node, used: Sequence[Gpu], cluster: Cluster) -> Iterator[Finding]
         return
     found = f"MIG is on: GPU {', '.join(str(one.index) for one in cut[:8])}"
     if cluster.serve.world_size > 1:
-        message = "NCCL joins whole GPUs only, so vLLM cannot split a model over MIG devices"
+        message = "NCCL connects complete GPUs only, so vLLM cannot split a model over MIG devices"
         hint = "`sudo nvidia-smi -mig 0` on this node, or use GPUs without MIG (gpus, CUDA_VISIBLE_DEVICES)"
         yield Finding("MIG", node.name, "fail", found, message, hint)
         return
@@ -123,5 +126,5 @@ def _worries(node: Node, gpu: GpuFacts, used: Sequence[Gpu]) -> Iterator[Finding
     told += [gpu.remark] if gpu.remark and gpu.remark != gpu.lost else []
     if told:
         more = f" and {len(told) - 4} more" if len(told) > 4 else ""
-        hint = "`nvidia-smi -q` has the details; a card that goes on like this has to be exchanged"
+        hint = "`nvidia-smi -q` has the details; a card that keeps failing has to be replaced"
         yield Finding("GPU health", node.name, "warn", "; ".join(told[:4]) + more, "it works for now", hint)

@@ -60,7 +60,7 @@ def _no_gpu(node: Node, facts: NodeFacts, cluster: Cluster) -> Finding:
     message = f"{promised}; {sentence(seen)}" if sentence(seen) else promised
     hint = remedy(gpu.problem)
     if seen.others and not seen.nvidia:
-        hint = "take this node out of the cluster file, or use one with NVIDIA GPUs"
+        hint = "remove this node from the cluster file, or use one with NVIDIA GPUs"
     elif seen.wsl and gpu.problem != "blocked":
         hint = remedy("blocked")
     return Finding("GPUs", node.name, "fail", found, message, hint)
@@ -114,7 +114,7 @@ def _health(node: str, facts: NodeFacts, used: Sequence[Gpu]) -> Iterator[Findin
     faults = [f"GPU {i}: {text}" for i, one in sick for text in one.faults]
     worries = [f"GPU {i}: {text}" for i, one in sick for text in one.worries]
     if faults:
-        hint = "reset the GPU or reboot the node; a card that fails again has to be exchanged"
+        hint = "reset the GPU or reboot the node; a card that fails again has to be replaced"
         yield Finding("GPU health", node, "fail", "; ".join(faults[:4]), "it may fail under load", hint)
     if worries:
         hint = "`nvidia-smi -q` has the details"
@@ -123,7 +123,7 @@ def _health(node: str, facts: NodeFacts, used: Sequence[Gpu]) -> Iterator[Findin
     if grave:
         found = "; ".join(f"Xid {number} on {one.bus}: {XIDS[number]}" for number, one in grave.items())
         message = "since the node was started, by its kernel's log"
-        hint = "`sudo dmesg | grep -i xid` has the lines; after a reset or an exchange they are history"
+        hint = "`sudo dmesg | grep -i xid` has the lines; after a reset or replacement they no longer matter"
         yield Finding("GPU faults", node, "warn", found, message, hint)
 
 
@@ -152,7 +152,7 @@ def _busy(node: Node, facts: NodeFacts, cluster: Cluster, used: Sequence[Gpu]) -
         return Finding("GPU use", node.name, "fail", found + more, message, hint)
     if holders:
         return Finding(
-            "GPU use", node.name, "warn", holders, "someone else is on the GPUs", "ask before you start"
+            "GPU use", node.name, "warn", holders, "someone else uses the GPUs", "ask before you start"
         )
     return ok("GPU use", node.name, "free")
 

@@ -85,7 +85,7 @@ def _firewall(node: str, facts: NodeFacts) -> Finding:
             "allow all TCP between the nodes; a list of fixed ports lets Ray join, and vLLM hangs later",
         )  # fmt: skip
     if state.unreadable and not state.looked:
-        message = "needs root to look; a blocked port shows when the nodes try to reach each other"
+        message = "only root can look; a blocked port shows when the nodes try to reach each other"
         return Finding("firewall", node, "unknown", f"{', '.join(state.unreadable)} not readable", message)
     return ok("firewall", node, "open" if state.looked else "no firewall tool found")
 

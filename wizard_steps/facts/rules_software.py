@@ -252,7 +252,7 @@ def _access(node: str, facts: NodeFacts, access: Access, cluster: Cluster) -> Fi
             )
         return Finding("model access", node, "fail", found, "the hub refuses this model", hint)
     if access.status == 404:
-        hint = "check serve.model for a typing mistake"
+        hint = "check serve.model for a typo"
         return Finding(
             "model access", node, "fail", "HTTP 404", "there is no such model, or no config.json", hint
         )

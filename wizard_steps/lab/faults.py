@@ -81,7 +81,7 @@ FAULTS = (
         "curl",
         _serve(extra_flags=("--served-model-name=another-name",)),
     ),
-    Fault("worker-vanishes", "a worker is lost as soon as the server is ready", "curl"),
+    Fault("worker-vanishes", "a worker is lost once the server is ready", "curl"),
     Fault(
         "key-and-invocations",
         "an API key, and routes that do not ask for it",

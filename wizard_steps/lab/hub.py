@@ -178,7 +178,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 self.wfile.write(data)
                 left, sent = left - len(data), sent + len(data)
                 self.hub.sent += len(data)
-                if trouble.rate:
+                if trouble.rate and left:
                     time.sleep(max(0.0, sent / trouble.rate - (time.monotonic() - began)))
 
 

@@ -133,14 +133,15 @@ def plan(
     replicas: int = 1,
     rehearse: bool = False,
 ) -> LabLayout:
-    """Choose addresses and ports nobody uses. ``real_vllm`` None: real vLLM if this Python has it.
+    """Choose addresses and ports nobody uses. ``real_vllm`` None: real vLLM if this Python has it, but
+    for a fault the stand-in: some of them are in it.
 
     Each lab has its own 127.x.y.0/24. (127.0.0.1 itself will not do: Ray replaces it by the address of the
     machine's default route.) Raises UsageError without Ray.
     """
     require_ray()
     found = _version("vllm")
-    real = bool(found) if real_vllm is None else real_vllm
+    real = bool(found and not fault) if real_vllm is None else real_vllm
     net = f"127.{random.randint(16, 250)}.{random.randint(1, 250)}"
     ports = free_ports(8)
     return LabLayout(
@@ -204,7 +205,7 @@ def build(layout: LabLayout) -> None:
     path = layout.path
     (path / "lab-id").write_text(layout.id)
     (path / "t").mkdir()
-    layout.ssh_config.write_text("# The lab's own, so that yours does not meddle.\n")
+    layout.ssh_config.write_text("# The lab's own, so that yours is not used.\n")
     _venv(layout)
     tiny.write(layout.model)
     token = secrets.token_hex(32)

@@ -46,8 +46,8 @@ def _good(result: Result | None) -> bool:
     return result is not None and result.ok
 
 
-#: What engines and tools print after what is wrong.
-_USAGE = re.compile(r"(?:See|Run) '[\w ./-]+ --help'")
+#: What engines and tools print after what is wrong, in their older and newer ways.
+_USAGE = re.compile(r"(?:See|Run) '[\w ./-]+ --help'|Usage:\s+\S")
 
 
 def failure(result: Result | None, node: Node, hint: str = "") -> Check:

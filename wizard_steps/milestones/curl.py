@@ -139,7 +139,7 @@ def _chat(result: Result | None, known: Known) -> Check:
     answer, node = HttpAnswer(Reply(result.text)), known.server.name
     wanted = "a reply of at least one token"
     if answer.message is None:
-        hint = "another server answers on this port: this is no chat completion of the OpenAI API"
+        hint = "another server answers on this port: this is not a chat completion of the OpenAI API"
         return Check("chat", False, "no message in the answer", wanted, node, hint)
     count = "tokens were not counted" if answer.tokens is None else f"{answer.tokens} tokens came back"
     if answer.broken:
@@ -204,5 +204,5 @@ def _http(reply: Reply, known: Known) -> str:
     if reply.status == 404 and reply.said == "Not Found":
         return "the server has no such path: another server answers on this port"
     if not reply.status:
-        return "what answers does not speak HTTP (or speaks HTTPS): another server is on this port"
+        return "the answer is not HTTP (perhaps it is HTTPS): another server is on this port"
     return reply.said

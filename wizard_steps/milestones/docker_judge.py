@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 
 from wizard_steps.diagnose.explain import advised
@@ -12,6 +13,7 @@ from wizard_steps.milestones.common import failure, same_everywhere
 from wizard_steps.milestones.docker_probe import Image, Inside
 from wizard_steps.model import Check, Node, Results
 from wizard_steps.node import engine as engines
+from wizard_steps.node.docker import image_of
 from wizard_steps.node.engine import ContainerEngine
 
 #: Open files a container must be allowed. Ray raises its own limit to the hard one.
@@ -47,7 +49,7 @@ def node_checks(known: Known, done: Results, node: Node, suffix: str, executor: 
         *_limits(known, found, node, executor),
         _gpus(known, engine, found, node),
         *_network(engine, found, node),
-        *_cpu(engine, Image(done.get(f"image{suffix}", node)), node),
+        *_cpu(known, engine, Image(done.get(f"image{suffix}", node)), node),
         *_cache(known, found, node),
         *_room(done, node),
     ]
@@ -65,7 +67,9 @@ def _loaded(done: Results, node: Node) -> str:
 def image_check(done: Results, nodes: Sequence[Node], suffix: str) -> Check:
     """One image has one id. Where an engine counts ids in another way, the registry's digest has to do."""
     images = {node.name: Image(done.get(f"image{suffix}", node)) for node in nodes}
-    hint_ = "docker pull on the odd one, or name the image by digest (IMAGE@sha256:…) in docker.image"
+    hint_ = (
+        "pull it again on the node that differs, or name the image by digest (IMAGE@sha256:…) in docker.image"
+    )
     digests = {name: one.digest for name, one in images.items()}
     if len({one.id for one in images.values()}) == 1:
         # An image that was loaded from an archive has no digest of a registry.
@@ -119,7 +123,7 @@ def _room(done: Results, node: Node) -> list[Check]:
     if found is None or int(found[1]) << 10 >= IMAGE_ROOM:
         return []
     said = f"{int(found[1]) >> 20} GiB free in {found[2]}"
-    hint = "vLLM's image takes 20 to 30 GB unpacked: `docker system df` shows what may go"
+    hint = "vLLM's image takes 20 to 30 GB unpacked: `docker system df` shows what can be removed"
     return [Check("room for the image", True, said, f"{IMAGE_ROOM >> 30} GiB", node.name, hint, warning=True)]
 
 
@@ -168,11 +172,12 @@ def _network(engine: ContainerEngine, found: Inside, node: Node) -> list[Check]:
     return [Check("network", False, text, "the host's network", node.name, tip)]
 
 
-def _cpu(engine: ContainerEngine, image: Image, node: Node) -> list[Check]:
+def _cpu(known: Known, engine: ContainerEngine, image: Image, node: Node) -> list[Check]:
     if not (engine.arch and image.arch) or engine.arch == image.arch:
         return []
+    name = shlex.quote(image_of(known.cluster))
     tip = (
-        f"name an image that is built for {engine.arch}; `docker manifest inspect IMAGE` lists what there is"
+        f"name an image that is built for {engine.arch}; `docker manifest inspect {name}` lists what there is"
     )
     found = f"the image is built for {image.arch}"
     return [Check("CPU", False, found, engine.arch, node.name, tip)]

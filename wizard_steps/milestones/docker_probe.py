@@ -94,7 +94,8 @@ def image_command(cluster: Cluster, tag: str, key: str) -> Cmd:
     it, name = docker.docker(cluster), shlex.quote(tag)
     form = (
         'image: {{.Id}}{{"\\n"}}arch: {{.Architecture}}{{"\\n"}}digests: {{json .RepoDigests}}{{"\\n"}}'
-        'base: {{index .Config.Labels "milepost.base"}} {{index .Config.Labels "milepost.ray"}}'
+        # Docker has no map where an image has no labels, and `index` of none is an error.
+        'base: {{with .Config.Labels}}{{index . "milepost.base"}} {{index . "milepost.ray"}}{{end}}'
     )
     text = f"exec {it} image inspect -f {shlex.quote(form)} {name}\n"
     return Cmd(key, text, timeout=60, show=f"{it} image inspect {name}")

@@ -59,11 +59,11 @@ class DockerReady(Step):
     )
     owns = (r"docker\..*",)
     effects: Mapping[str, str] = {
-        "pull": "brings the image to the node",
-        "load": "brings the image to the node, from docker.archive",
+        "pull": "gets the image onto the node",
+        "load": "gets the image onto the node, from an archive",
         "send": "sends the image to the nodes that lack it, over the GPU network",
         "receive": "takes the image that the head sends",
-        "build": "makes an image with Ray on the node, from the one before",
+        "build": "makes an image with Ray on the node, from the image without Ray",
     }
     bare: Mapping[str, str] = {"have": "image: missing", "have-2": "image: missing"}
 
@@ -88,7 +88,7 @@ class DockerReady(Step):
     def judge(self, known: Known, done: Results) -> Verdict:
         unfit = _unfit(known, done)
         if unfit:
-            return Verdict(False, "this way is not open", tuple(unfit))
+            return Verdict(False, "this choice is not possible", tuple(unfit))
         suffix, way = "-2" if _second(known, done) else "", _executor(known, done)
         checks: list[Check] = []
         for node in known.nodes:
@@ -149,8 +149,9 @@ def _fetch(known: Known, image: str, digest: str, suffix: str, build: bool) -> t
         key = f"build{suffix}"
         base = docker.image_of(cluster)
         return probe.build_command(cluster, base, digest, image, key), key
-    if cluster.docker.archive and not suffix:
-        return images.load(cluster, f"load{suffix}"), f"load{suffix}"
+    kit = str(known.facts.get("kit", {}).get("folder", ""))
+    if (cluster.docker.archive or kit) and not suffix:
+        return images.load(cluster, f"load{suffix}", kit), f"load{suffix}"
     return images.pull(cluster, image, f"pull{suffix}"), f"pull{suffix}"
 
 
@@ -218,7 +219,7 @@ def _unfit(known: Known, done: Results) -> list[Check]:
         )
     if _way(known, done) == "none" and (wrong := deal(known.cluster, without_ray=True).problem):
         hint = "choose other numbers: serve.tensor_parallel, pipeline_parallel, data_parallel"
-        checks.append(Check("ranks", False, wrong, "ranks that vLLM can deal out", hint=hint))
+        checks.append(Check("ranks", False, wrong, "ranks that vLLM can distribute", hint=hint))
     return checks
 
 
@@ -230,7 +231,7 @@ def _question(image: str) -> Question:
         options=_WITHOUT,
         default="build",
         field="docker.ray",
-        why="vLLM's images carry no Ray since v0.17.1; without it no container can join a Ray cluster.",
+        why="vLLM's images have had no Ray since v0.17.1; without it no container can join a Ray cluster.",
     )
 
 

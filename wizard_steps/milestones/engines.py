@@ -74,7 +74,7 @@ def check(known: Known, done: Results, after: str = AFTER) -> Check:
     if not idle:
         return Check("engines", True, f"tokens by /metrics: {counts}{more}", wanted, server.name)
     names = ", ".join(_named(known, engine) for engine in idle[:_SHOWN])
-    hint = "a replica that gets no work, or makes none: read its log, then `milepost down`, and walk again"
+    hint = "a replica gets no requests, or answers none: read its log, then `milepost down`, and walk again"
     return Check("engines", False, f"no tokens from {names} ({counts}{more})", wanted, server.name, hint)
 
 

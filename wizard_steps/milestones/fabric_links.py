@@ -109,7 +109,7 @@ def _why_socket(known: Known, found: Mapping[str, Links]) -> str:
         settings = devices.environment(known.cluster, node)
         for name in ("NCCL_IB_DISABLE", "NCCL_NET", "NCCL_IB_HCA"):
             if settings.get(name, "0") not in ("0", ""):
-                return f"{name}={settings[name]} is set in the cluster file for {node.name}: take it out"
+                return f"{name}={settings[name]} is set in the cluster file for {node.name}: remove it"
     closed = [name for name, one in found.items() if not one.verbs]
     if closed and placed(known).contained:
         return (
@@ -163,7 +163,7 @@ def _gid_index(known: Known, found: Mapping[str, Links]) -> Iterator[Check]:
             f"NCCL_IB_GID_INDEX={wanted}, but here RoCE v2 with IPv4 is at {right}",
             "the index of a RoCE v2 address",
             node.name,
-            "take NCCL_IB_GID_INDEX out of env (NCCL 2.21 and newer finds it), or set it in this node's env",
+            "remove NCCL_IB_GID_INDEX from env (NCCL 2.21 and newer finds it), or set it in this node's env",
         )
 
 

@@ -133,7 +133,7 @@ def _flow(found: Mapping[str, Links]) -> Iterator[Check]:
         return
     row = values.pop()
     off = row == "PFC off, ECN off" and len(found) > 2
-    hint = "a busy switch then drops packets of RoCE: ask who runs it for PFC or ECN" if off else ""
+    hint = "a busy switch then drops RoCE packets: ask its operator for PFC or ECN" if off else ""
     name = "on every node" if len(said) == len(found) else f"on {', '.join(said)}"
     yield Check("PFC, ECN", True, f"{row} {name}", "on for RoCE" if off else "", hint=hint, warning=off)
 

@@ -102,7 +102,7 @@ def _between(known: Known, a: Node, b: Node, text: str, found: Found) -> Check:
     share = min((rate.gbit / most for rate, most in rows if most), default=1.0)
     if share >= limits.warn_below:
         return Check(name, True, said, node=b.name)
-    hint = "the card, its PCIe slot (`lspci -vv`, LnkSta), the cable or the switch: NCCL has no part in this"
+    hint = "the card, its PCIe slot (`lspci -vv`, LnkSta), the cable or the switch: NCCL is not involved"
     accepted = share >= limits.fail_below or "slow" in limits.accept
     wanted = f"at least {limits.warn_below:g} of the link's rate"
     return Check(name, accepted, said, wanted, b.name, hint, warning=accepted)
@@ -113,7 +113,7 @@ def _within(node: Node, text: str, found: Found) -> Check:
     if one.problem:
         return Check(name, True, f"all_reduce_perf did not run: {one.problem}", "", node.name, warning=True)
     if one.wrong:
-        hint = "a GPU, NVLink or PCIe corrupts data: `nvidia-smi nvlink -e`, `dmesg | grep -i xid`"
+        hint = "a GPU, NVLink or PCIe corrupts data: `nvidia-smi nvlink -e`, `sudo dmesg | grep -i xid`"
         return Check(name, False, f"{one.wrong} wrong values", "the right sum", node.name, hint)
     most = found[node.name].nvlink if node.name in found else 0.0
     beside = f" of {most:.2f} GB/s (NVLink, one direction): {one.gbytes / most:.2f}" if most else ""

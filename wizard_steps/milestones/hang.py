@@ -103,8 +103,9 @@ def _stopped(ranks: Mapping[str, list[Stall]], what: str) -> Iterator[Check]:
         for one in found:
             if one.gone:
                 text = f"{one.name} on {node}: process {one.pid} {one.state}; {what} waits for it"
-                hint = f"who stopped it? `kill -CONT {one.pid}` lets it go on"
-                hint = hint if "stopped" in one.state else "its own last lines say why; `dmesg` names a kill"
+                hint = "its own last lines say why; `sudo dmesg` shows whether the kernel killed it"
+                if "stopped" in one.state:
+                    hint = f"who stopped it? `kill -CONT {one.pid}` resumes it"
                 yield Check(one.name, False, text, _WANTED, node, hint)
 
 
@@ -114,8 +115,8 @@ def _silent(ranks: Mapping[str, list[Stall]], what: str) -> Iterator[Check]:
         return
     for node, found in ranks.items():
         if not found:
-            text = f"{node} said nothing of its ranks, the other nodes wait for them in {what}"
-            hint = "is the node itself well? log in, look at `dmesg` and at the load"
+            text = f"{node} reported nothing about its ranks; the other nodes wait for them in {what}"
+            hint = "is the node itself healthy? log in, look at `sudo dmesg` and at the load"
             yield Check(f"ranks of {node}", False, text, _WANTED, node, hint)
 
 
@@ -138,7 +139,7 @@ def _nobody(ranks: Mapping[str, list[Stall]], reports: Mapping[str, RasReport], 
     first = next((one for found in ranks.values() for one in found), None)
     at = f", at {first.frame}" if first is not None and first.frame else ""
     text = f"no rank is missing: all {count} wait in {what}{at}{heard}"
-    hint = "then the way between the nodes is blocked: the MTU, a firewall, or the RDMA cards"
+    hint = "so the path between the nodes is blocked: the MTU, a firewall, or the RDMA cards"
     if what == START:
         hint = "the last lines of its log, and `py-spy dump` on a process, say what they wait for"
     return [Check("ranks", True, text, _WANTED, hint=hint, warning=True)] if count else []

@@ -1,4 +1,4 @@
-"""head: start Ray on the head node. Its dashboard stays on localhost: it is a remote shell without a lock."""
+"""head: start Ray on the head node. Its dashboard stays on localhost: whoever reaches it can run commands."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def dashboard_checks(known: Known) -> list[Check]:
     ray, head = known.cluster.ray, known.head
     if ray.dashboard_host in ("127.0.0.1", "localhost", "::1"):
         return []
-    lock = "behind the Ray token" if ray_token.wanted(known.cluster) else "WITHOUT any lock"
+    lock = "behind the Ray token" if ray_token.wanted(known.cluster) else "WITHOUT any login"
     found = (
         f"it listens on {ray.dashboard_host}:{ray.dashboard_port} {lock}; whoever reaches it can "
         "run commands on the nodes (ShadowRay, CVE-2023-48022)"

@@ -12,6 +12,7 @@ from wizard_steps.facts.needs import satisfies
 from wizard_steps.milestones import install_lock as lock
 from wizard_steps.milestones.common import everywhere, failure, same_everywhere
 from wizard_steps.model import Check, Cmd, Node, Results, Round, Verdict
+from wizard_steps.node.kit import LOCK, WHEELS, as_sh
 from wizard_steps.node.lines import fields
 from wizard_steps.node.program import program
 from wizard_steps.node.remote import exports
@@ -38,22 +39,25 @@ def versions_command(venv: str, key: str = "versions", without_ray: bool = False
 def install_command(known: Known, node: Node) -> Cmd:
     cluster = known.cluster
     venv = shlex.quote(cluster.venv)
-    wanted = [f"vllm=={cluster.serve.vllm_version}"]
-    if not cluster.without_ray:
-        wanted.append(f"ray[default]=={cluster.ray.version}")
-    flags, packages = shlex.join(_flags(cluster)), shlex.join(wanted)
-    words = " ".join(filter(None, (flags, packages)))
+    words = shown = shlex.join([*installer_flags(cluster), *packages(cluster)])
+    if folder := str(known.facts.get("kit", {}).get("folder", "")):
+        # What is installed is what was packed, to the byte: nothing else is taken, from nowhere else.
+        words, shown = (
+            f"--no-index --find-links {kit}/{WHEELS} --require-hashes -r {kit}/{LOCK}"
+            for kit in (as_sh(folder), folder)
+        )
+    env = {**environment(cluster, node), **installer_environment(cluster)}
     text = (
-        f"{exports(_environment(cluster, node))}{_UV[cluster.install.tool]}"
+        f"{exports(env)}{_UV[cluster.install.tool]}"
         f'if [ -n "$uv" ]; then\n'
         f'[ -x {venv}/bin/python ] || "$uv" venv -q --python python3 {venv} || exit 1\n'
         f'exec "$uv" pip install --no-progress --python {venv}/bin/python {words}\nfi\n'
         f"[ -x {venv}/bin/python ] || python3 -I -m venv {venv} || exit 1\n"
         f"exec {venv}/bin/python -I -m pip install --disable-pip-version-check --progress-bar off {words}\n"
     )
-    show = f"python3 -m venv {venv} && {venv}/bin/pip install {words}"
+    show = f"python3 -m venv {venv} && {venv}/bin/pip install {shown}"
     if cluster.install.tool == "uv":
-        show = f"uv venv --python python3 {venv} && uv pip install --python {venv}/bin/python {words}"
+        show = f"uv venv --python python3 {venv} && uv pip install --python {venv}/bin/python {shown}"
     return Cmd(key="install", text=text, mutates=True, timeout=3600, show=show)
 
 
@@ -68,16 +72,23 @@ _UV = {
 }
 
 
-def _flags(cluster: Cluster) -> list[str]:
+def packages(cluster: Cluster) -> list[str]:
+    """What is asked of pip or uv; the rest is what these need."""
+    ray = [] if cluster.without_ray else [f"ray[default]=={cluster.ray.version}"]
+    return [f"vllm=={cluster.serve.vllm_version}", *ray]
+
+
+def installer_flags(cluster: Cluster) -> list[str]:
     """Those that pip and uv have in common."""
     index = [f"--index-url={cluster.install.index_url}"] if cluster.install.index_url else []
     return index + [f"--find-links={link}" for link in cluster.install.find_links]
 
 
-def _environment(cluster: Cluster, node: Node) -> dict[str, str]:
+def installer_environment(cluster: Cluster) -> dict[str, str]:
+    """The proxy of [install], as programs know it."""
     proxy = cluster.install.proxy
     names = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy") if proxy else ()
-    return {**environment(cluster, node), **dict.fromkeys(names, proxy)}
+    return dict.fromkeys(names, proxy)
 
 
 class InstallStep(Step):

@@ -15,7 +15,7 @@ _SHARED = frozenset(
     {"torch", "nvidia-nccl-cu12", "nvidia-nccl-cu13", "msgspec", "transformers", "flashinfer-python"}
 )
 _SHOWN = 6
-_HINT = "install it anew there, or make the environment of one node again from the other's `pip freeze`"
+_HINT = "install it again there, or make the environment of one node again from the other's `pip freeze`"
 
 
 def command(venv: str) -> Cmd:

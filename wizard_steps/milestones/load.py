@@ -99,7 +99,8 @@ def client(known: Known, key: str, concurrency: int, count: int = 0, seconds: in
 
 
 def watch(known: Known, node: Node) -> Cmd:
-    """Starts the sampler of a node. It outlives the connection and ends by itself."""
+    """Starts the sampler of a node, and waits for its first sample: without one the load would prove nothing.
+    It outlives the connection and ends by itself."""
     load = known.cluster.load
     url = f"{base_url(known)}/metrics" if node == known.server else ""
     limit = _LIMIT * (len(load.concurrency) + 1) + load.soak
@@ -107,7 +108,10 @@ def watch(known: Known, node: Node) -> Cmd:
     argv = ("sh", "-c", sample.again(url, every, limit))
     show = "(sample nvidia-smi" + (" and /metrics)" if url else ")")
     made = remote.launch(known.cluster, node, SAMPLER, argv, {}, key="watch")
-    return Cmd("watch", made.text, mutates=True, timeout=made.timeout, show=show, quiet=True)
+    log = f"{remote.state_dir(known.cluster, node)}/{SAMPLER}.log"
+    first = f"until [ $n -ge 100 ] || grep -q '^memory ' {log}; do n=$((n + 1)); sleep 0.2; done"
+    text = f"( {made.text}\n) || exit\nn=0; {first} 2>/dev/null\n"
+    return Cmd("watch", text, mutates=True, timeout=made.timeout + 60, show=show, quiet=True)
 
 
 def watched(known: Known, node: Node) -> Cmd:
@@ -175,7 +179,7 @@ class LoadStep(Step):
             f"{best.output_tokens_per_second or 0:.0f} tokens/s at best" if best else "nothing was measured"
         )
         said = f"SIMULATED: {said}" if known.cluster.simulated else said
-        summary = said if ok else "the load did not go as it must"
+        summary = said if ok else "the load test did not succeed"
         return Verdict(ok, summary, tuple(checks), {LOAD: facts(runs)})
 
 
@@ -297,7 +301,7 @@ def _soak(known: Known, done: Results, samples: Mapping[str, Sequence[sample.Nod
     said = f"{run.line}, {run.failed} failed{stalls}, longest silence {silence:.1f} s"
     error = f": {run.error}" if run.error else ""
     good = not run.failed and not run.stalls
-    hint = "" if good else "the server's log from that time on says what it met"
+    hint = "" if good else "the server's log from that time on says what happened"
     yield Check("soak", good, said + error, "no error and no stall", known.server.name, hint)
     names = {known.ip(node): node.name for node in known.nodes}
     for node, answer in done.of("ras").items():

@@ -94,7 +94,7 @@ def _node(known: Known, node: Node, of: Sequence[NodeSample], spare: int) -> tup
             "GPU use", True, "not proved: no sample came from it", wanted, node.name, warning=True
         ), 0
     if not found or all(card.use is None for card in found):
-        why = next((s.trouble for s in of if s.trouble), "nvidia-smi does not tell the use of this GPU")
+        why = next((s.trouble for s in of if s.trouble), "nvidia-smi does not report this GPU's utilization")
         return Check("GPU use", True, f"not proved: {why}", wanted, node.name, warning=True), 0
     mine, which = ours(known, node, found)
     idle = [card for card in mine if not card.worked]
@@ -138,7 +138,7 @@ def _clocks(samples: Mapping[str, Sequence[NodeSample]]) -> Iterator[Check]:
     for name, of in samples.items():
         slow = [f"GPU {card.index}: {', '.join(card.slowed)}" for card in cards(of) if card.slowed]
         if slow:
-            hint = "look at fans, airflow and power supply; the numbers are those of a slowed card"
+            hint = "look at fans, airflow and power supply; the numbers are those of a throttled card"
             yield Check("clocks", True, "; ".join(slow), "no slowdown", name, hint, warning=True)
 
 
@@ -167,7 +167,7 @@ def _engine(did: EngineMetrics, seen: Sequence[EngineMetrics], node: str) -> Che
     parts += [f"{max(e.waiting for e in seen):.0f} waiting"]
     parts += [f"KV cache {use:.0%}"] if use is not None else []
     parts += [f"{did.preemptions:.0f} preemptions"]
-    hint = "the KV cache is too small for this load: requests are thrown out and computed again"
+    hint = "the KV cache is too small for this load: requests are preempted and computed again"
     many = did.preemptions > 0
     return Check(name, True, ", ".join(parts), wanted, node, hint if many else "", warning=many)
 

@@ -68,7 +68,7 @@ def judge(known: Known, done: Results) -> Verdict:
         check = running.check(known, done, service, "vLLM") or Check("vLLM", True, again, READY, head.name)
         found = [check, *rank_places.checks(known, done)]
         if not all(one.ok for one in found):
-            return Verdict(False, "vLLM serves, but not every node has a part in it", tuple(found))
+            return Verdict(False, "vLLM serves, but not every node takes part", tuple(found))
         return Verdict(True, f"vLLM serves {known.cluster.serve.name} at {url}", tuple(found), {"url": url})
     checks = [*alive.dead(known, done), *hang.of_start(known, done), _why(known, log), *_gone(done, head)]
     return Verdict(False, "vLLM did not become ready", tuple(checks))
@@ -98,7 +98,7 @@ def _why(known: Known, log: Result | None) -> Check:
         return failure(log, known.server)
     serve = known.cluster.serve
     if log.reason == "lost":
-        hint = "what was started goes on without the wizard: retry, and its log is followed again"
+        hint = "what was started keeps running without the wizard: retry, and its log is followed again"
         return Check("connection", False, failure(log, known.server).found, READY, known.server.name, hint)
     waiting = next((line for line in log.lines if NO_PLACE in line), None)
     if waiting is not None:

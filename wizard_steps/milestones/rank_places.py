@@ -47,9 +47,9 @@ def checks(known: Known, done: Results) -> list[Check]:
     shut = world >= len(found)
     hint = (
         f"Ray filled the other nodes first: {known.cluster.total_gpus} GPUs for {world} ranks. Raise TP or "
-        "PP, lower gpus of each node to what it shall give, or take the idle node out of the cluster file"
+        "PP, lower gpus of each node to what it should give, or remove the idle node from the cluster file"
         if shut
-        else "TP x PP is less than one rank for each node: raise it, or take the node out of the cluster file"
+        else "TP x PP is less than one rank for each node: raise it, or remove the node from the cluster file"
     )
     return [
         Check(

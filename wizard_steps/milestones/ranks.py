@@ -167,7 +167,7 @@ def judge(known: Known, done: Results) -> Verdict:
         checks += found or [Check("vLLM", True, "started", vllm.READY, known.server.name)]
         checks += rank_places.checks(known, done)
         if not all(check.ok for check in checks):
-            return Verdict(False, "vLLM serves, but not every node has a part in it", tuple(checks))
+            return Verdict(False, "vLLM serves, but not every node takes part", tuple(checks))
         return Verdict(True, f"vLLM serves {it.name} at {url}, without Ray", tuple(checks), {"url": url})
     if not done.has("mp-log") and (apart := _apart(known, done)):
         return Verdict(False, "the ranks of vLLM cannot reach each other", tuple(apart))
@@ -237,7 +237,7 @@ def _rank_check(known: Known, done: Results, node: Node, first: Node | None = No
     if result is None:
         return failure(result, node)
     if _has_joined(done, node) and not _failed(known, node, result):
-        also = " and waits; ended with the others" if first is not None else ""
+        also = " and waits; it was ended with the others" if first is not None else ""
         return Check(
             "rank", True, f"{what} {'has started' if inside else 'has joined'}{also}", wanted, node.name
         )
@@ -256,7 +256,7 @@ def _why(known: Known, result: Result, node: Node, what: str, wanted: str, first
         if result.key == "mp-log" and node != known.server and not error:
             last = result.lines[-1] if result.lines else ""
             found = f"its process ended after it had joined; last line: {last}"
-        hint = f"this one failed first; its whole log: {placed(known).log_of(node, SERVE)}"
+        hint = f"this one failed first; its full log: {placed(known).log_of(node, SERVE)}"
         return Check("rank", False, f"{what}: {found}", wanted, node.name, hint)
     if first is not None:
         return Check("rank", False, f"{what}: ended after {first.name} had failed", wanted, node.name)

@@ -13,7 +13,7 @@ from wizard_steps.milestones.common import Placed, failure, placed
 from wizard_steps.milestones.ray_totals import Totals, nodes_of
 from wizard_steps.model import Check, Cmd, Node, Result, Results, Round, Verdict
 from wizard_steps.node.lines import plain
-from wizard_steps.node.place import RAY, Service
+from wizard_steps.node.place import ALIVE, RAY, Service
 from wizard_steps.node.remote import Look
 
 #: How long the totals may take to become right, beside the settle time. They lag a join by about 5 s.
@@ -65,7 +65,7 @@ def list_command(known: Known, whole: bool = True) -> Cmd:
 def alive_command(known: Known, node: Node) -> Cmd:
     """Asks the node itself. Ray believes in a host that fell silent for a minute or more (its health checks
     have to time out), so a settle time shorter than that does not see it."""
-    return placed(known).look(Service(node, RAY, known.cluster.ray.port), key="alive")
+    return placed(known).look(Service(node, RAY, known.cluster.ray.port), key=ALIVE)
 
 
 class RayStatus(Placed):
@@ -87,7 +87,7 @@ class RayStatus(Placed):
             status = done.get("status", known.head)
             whole = status is not None and Totals(status.text).nodes >= len(known.nodes)
             return Round(work=((known.head, list_command(known, whole)),))
-        if not done.has("alive"):
+        if not done.has(ALIVE):
             return Round(work=tuple((node, alive_command(known, node)) for node in known.nodes))
         return None
 
@@ -109,13 +109,15 @@ class RayStatus(Placed):
 
 def _totals(known: Known, totals: Totals, status: Result) -> list[Check]:
     wanted, gpus = len(known.nodes), known.cluster.total_gpus
+    hiders = "CUDA_VISIBLE_DEVICES or --num-gpus"
+    hiders = f"docker.gpu_flags, {hiders}" if placed(known).contained else hiders
     checks = [
         Check(
             "nodes",
             totals.nodes == wanted,
             str(totals.nodes),
             str(wanted),
-            hint="a node too many: a worker was started twice; too few: see which address is missing below",
+            hint="too many: a worker was started twice; too few: see below which address is missing",
         )
     ]
     if gpus:
@@ -125,7 +127,7 @@ def _totals(known: Known, totals: Totals, status: Result) -> list[Check]:
                 totals.gpus == gpus,
                 f"{totals.gpus:g}",
                 str(gpus),
-                hint="compare with nvidia-smi on each box; CUDA_VISIBLE_DEVICES or --num-gpus may hide some",
+                hint=f"compare with nvidia-smi on each node; {hiders} may hide some",
             )
         )
     held = status.reason in ("exit", "stopped") and totals.right(wanted, gpus)
@@ -137,10 +139,18 @@ def _totals(known: Known, totals: Totals, status: Result) -> list[Check]:
             held,
             "held" if held else "did not hold",
             f"unchanged for {known.cluster.ray.settle} s",
-            hint="" if held else "a node came or went meanwhile: read its ray log; retry when it is back",
+            hint=""
+            if held
+            else f"a node joined or left meanwhile: {_node_log(known)}; retry when it is back",
         )
     )
     return checks
+
+
+def _node_log(known: Known) -> str:
+    """Where the log of any worker is, by the first of them."""
+    node = next(iter(known.workers), known.head)
+    return f"read its log ({placed(known).log_of(node, RAY)} on {node.name})"
 
 
 def _in_use(known: Known, totals: Totals) -> list[Check]:
@@ -151,11 +161,12 @@ def _in_use(known: Known, totals: Totals) -> list[Check]:
         needs = f"{known.cluster.serve.total_ranks} free GPUs"
         hint = (
             "unless this cluster's own vLLM runs already, another job of this Ray holds them: "
-            "`ray list actors`"
+            f"{placed(known).typed(known.head, 'ray list actors')} on the head"
         )
         checks.append(Check("free GPUs", True, found, needs, hint=hint, warning=True))
     if totals.waiting:
-        hint = "a job that waits may take the GPUs before vLLM does: `ray list placement-groups`"
+        listed = placed(known).typed(known.head, "ray list placement-groups")
+        hint = f"a job that waits may take the GPUs before vLLM does: {listed} on the head"
         found = plain("; ".join(totals.waiting[:3]))
         checks.append(Check("waiting jobs", True, found, "none", hint=hint, warning=True))
     return checks
@@ -174,14 +185,14 @@ def _addresses(known: Known, done: Results) -> list[Check]:
         ip = known.ip(node)
         count = ips.count(ip)
         hint = {
-            0: f"nothing joined with this address: read the ray log of {node.name}",
+            0: f"nothing joined with this address: on {node.name}, read {placed(known).log_of(node, RAY)}",
             1: "",
         }.get(count, "Ray was started more than once on this machine, its GPUs count double: end one")
         checks.append(Check("address", count == 1, f"{ip} {count}x", f"{ip} once", node.name, hint))
     strangers = sorted(set(ips) - {known.ip(node) for node in known.nodes})
     if strangers:
         found = f"unknown nodes {', '.join(strangers)}"
-        hint = "they are not in the cluster file: an old worker, or one that took another interface"
+        hint = "they are not in the cluster file: an old worker, or one that uses another interface"
         checks.append(Check("strangers", False, found, "none", hint=hint))
     return checks
 
@@ -189,17 +200,15 @@ def _addresses(known: Known, done: Results) -> list[Check]:
 def _alive(known: Known, done: Results) -> list[Check]:
     checks = []
     for node in known.nodes:
-        result = done.get("alive", node)
+        result = done.get(ALIVE, node)
         if result is None:
             continue
         if not result.ok:
             found = failure(result, node).found
-            hint = (
-                "the machine is off or cut off; Ray itself notices a silent host only after a minute or more"
-            )
+            hint = "the machine is off or unreachable; Ray notices a silent host only after a minute or more"
             checks.append(Check("answers", False, found, "an answer from the node itself", node.name, hint))
         elif not Look(result.text).leader:
-            log = placed(known).log_of(node, RAY)
+            log = placed(known).last_log(node, result.text)
             hint = f"its log there: {log}. Go back, and milepost starts it again"
             found = placed(known).gone(node, result.text)
             checks.append(Check("own Ray", False, found, "running", node.name, hint))

@@ -162,9 +162,20 @@ def token_checks(known: Known, done: Results, nodes: Sequence[Node]) -> list[Che
 
 
 def by_hand(known: Known, nodes: Sequence[Node]) -> list[Check]:
-    """The run_cluster.sh lines that would do the same, for people who prefer them. Never a failure."""
+    """The run_cluster.sh lines that would do the same, for people who prefer them, and what the script has no
+    way to pass on. Never a failure."""
     lines = [(n, placed(known).by_hand(n, environment(known, n), known.head_ip)) for n in nodes]
-    return [Check("run_cluster.sh", True, line, "the same by hand", n.name) for n, line in lines if line]
+    return [Check("run_cluster.sh", True, line, _same(known, n), n.name) for n, line in lines if line]
+
+
+def _same(known: Known, node: Node) -> str:
+    ray = known.cluster.ray
+    flags = [*(ray.head_flags if node.role == "head" else ray.worker_flags), *own_flags(known, node)]
+    if node.role == "head":
+        dashboard = {"host": (ray.dashboard_host, "127.0.0.1"), "port": (ray.dashboard_port, 8265)}
+        flags += [f"--dashboard-{key}={now}" for key, (now, usual) in dashboard.items() if now != usual]
+    left = ([" ".join(flags)] if flags else []) + (["the Ray token"] if placed(known).wants_token else [])
+    return "the same by hand" + (f", but without {' and '.join(left)}" if left else "")
 
 
 def leaves(known: Known, node: Node, what: str) -> str:

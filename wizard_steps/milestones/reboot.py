@@ -87,11 +87,11 @@ def _question(known: Known) -> Question:
     names = [Option(node.name, node.name, node.host) for node in known.nodes]
     return Question(
         id=WHICH,
-        text="Which node is to be rebooted now?",
+        text="Which node should be rebooted now?",
         kind="choice",
         options=(*names, Option(_NONE, "None", "nothing is rebooted")),
         default=_NONE,
-        why="Everything on that machine ends, also what is not milepost's.",
+        why="Everything on that machine ends, including what milepost did not start.",
         unattended=_NONE,
     )
 
@@ -111,7 +111,7 @@ def _back(before: Result | None) -> Cmd:
     def booted(result: Result) -> bool:
         return fields(result.text).get("boot", old) != old
 
-    return Cmd("back", _BOOT_ID, timeout=_BOOT, every=5.0, until=booted, show="(was it booted anew?)")
+    return Cmd("back", _BOOT_ID, timeout=_BOOT, every=5.0, until=booted, show="(has it booted again?)")
 
 
 def _ok(result: Result | None) -> bool:

@@ -61,7 +61,7 @@ class Rehearse(Placed):
 
     def judge(self, known: Known, done: Results) -> Verdict:
         if not _wanted(known, done):
-            why = "nobody asked for it" if known.cluster.serve.rehearse == "yes" else _reason(known)
+            why = "it was not asked for" if known.cluster.serve.rehearse == "yes" else _reason(known)
             return Verdict(True, f"not rehearsed: {why}" if why else "no rehearsal is needed: it fits")
         look = done.get(LOOK, known.server)
         if look is None or not look.ok:

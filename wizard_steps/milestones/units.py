@@ -130,7 +130,7 @@ class Units(Step):
             checks += _came_back(known, done)
         ok = all(check.ok for check in checks)
         if ok and placed(known).without_ray:
-            said = "not proved: vLLM without Ray may go on answering /health while a rank has started anew"
+            said = "not proved: vLLM without Ray may go on answering /health while a rank has restarted"
             hint = "after a rank has ended restart all of them: `systemctl restart` on each node"
             checks.append(
                 Check("one rank alone", True, said, "the server comes back", hint=hint, warning=True)
@@ -142,7 +142,7 @@ class Units(Step):
         good = f"{made} services on {len(known.nodes)} nodes; each was restarted, and the server came back"
         last = done.get(f"ready-{_groups(known)[-1][0]}", known.server)
         by = fields(last.text).get("instance", "") if last is not None else ""
-        said = good if ok else "the services do not work as they must"
+        said = good if ok else "the services do not work as they should"
         return Verdict(ok, said, tuple(checks), {"served_by": by})
 
 

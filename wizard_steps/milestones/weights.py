@@ -37,7 +37,7 @@ class WeightsStep(Placed):
     phases = ("fetching", "complete")
     effects: Mapping[str, str] = {
         "begin": "fetches the model, once, and verifies it",
-        "share": "takes the model from the node before and hands it on",
+        "share": "takes the model from the node before it and passes it on",
     }
     bare: Mapping[str, str] = {
         "disk": _BARE,

@@ -32,7 +32,7 @@ _INODES = 4
 
 
 class Missing(Struct, frozen=True):
-    """On one node. ``names``: files that have to come. ``have``: bytes that need not come."""
+    """On one node. ``names``: files that have to be transferred. ``have``: bytes that need not come."""
 
     node: Node
     names: tuple[str, ...]
@@ -164,7 +164,7 @@ def blocked(known: Known, done: Results) -> list[Check]:
             hint = "give this user the right to write there, or set HF_HOME in [env] to a folder of its own"
             found.append(Check("rights", False, f"may not write in {view.at}", view.folder, node.name, hint))
         if view.free < still:
-            text = f"{view.free / 1e9:.1f} GB free in {view.at}, {still / 1e9:.1f} GB have to come"
+            text = f"{view.free / 1e9:.1f} GB free in {view.at}, {still / 1e9:.1f} GB have to be transferred"
             hint = "free some, or set HF_HOME in [env] (or in this node's env) to a larger disk"
             if view.orphans:
                 hint = (
@@ -195,7 +195,7 @@ def _folders(known: Known, done: Results) -> Iterator[Check]:
         if names:
             text = f"{model}/{names[0]} is not as on {first.name}"
             text += f" (and {len(names) - 1} more)" if len(names) > 1 else ""
-            hint = "nothing is written over: remove the wrong copy, and it is copied anew"
+            hint = "nothing is overwritten: remove the wrong copy, and it is copied again"
             yield Check("model", False, text, f"the same as on {first.name}", node.name, hint)
     bare = [n for n in loading(known) if missing(known, done, n).names and n != first]
     if bare and not placed(known).may_copy:

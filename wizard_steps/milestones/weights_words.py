@@ -15,15 +15,15 @@ _HINTS = {
     "model": "is serve.model spelt as on the hub? a private model is only seen with HF_TOKEN",
     "busy": "the hub limits requests: wait some minutes; with HF_TOKEN the limits are higher",
     "offline": "HF_HUB_OFFLINE is set, and not every file is here: unset it, or copy the model",
-    "library": "huggingface_hub is missing in the environment of vLLM, which needs it: install vLLM anew",
-    "space": "free some disk, or set HF_HOME in [env] to a larger one; what has come is kept",
+    "library": "huggingface_hub is missing in the environment of vLLM, which needs it: install vLLM again",
+    "space": "free some disk, or set HF_HOME in [env] to a larger one; what has arrived is kept",
     "rights": "give this user the right to write there, or set HF_HOME in [env]",
-    "corrupt": "retry: the file comes anew; if it happens again, look at this node's disk and memory",
-    "differs": "nothing is written over: remove the wrong copy, and it is copied anew",
-    "source": "did the node before it vanish? retry: what has come is kept, and the copy goes on from there",
-    "port": "end who has the port, or edit weights.port",
-    "disk": "look at this disk (dmesg); what has come is kept",
-    "hub": "no way from this node? a mirror (HF_ENDPOINT) or HTTPS_PROXY in [env], or another weights.node",
+    "corrupt": "retry: the file is fetched again; if it happens again, look at this node's disk and memory",
+    "differs": "nothing is overwritten: remove the wrong copy, and it is copied again",
+    "source": "was the node before it lost? retry: what has arrived is kept, and the copy resumes there",
+    "port": "end the process that has the port, or edit weights.port",
+    "disk": "look at this disk (dmesg); what has arrived is kept",
+    "hub": "no route to it? Set HF_ENDPOINT (a mirror) or HTTPS_PROXY in [env], or another weights.node",
 }
 #: Files without which a snapshot is no model.
 _WEIGHTS = (".safetensors", ".bin", ".pt")
@@ -50,7 +50,7 @@ def ask(known: Known, done: Results) -> Question | None:
     text = plan(known, done)
     if known.cluster.weights.fetch != "ask" or "fetch" in done.answers or not text:
         return None
-    why = "Every node needs the whole model: each loads its own part from its own disk."
+    why = "Every node needs the complete model: each loads its own part from its own disk."
     return Question("fetch", text, "choice", _CHOICES, "once", why=why, unattended="once")
 
 
@@ -96,7 +96,7 @@ def hub_failure(known: Known, done: Results) -> list[Check]:
 
 def fetch_failure(result: Result) -> Check:
     if result.reason == "lost":
-        hint = "what was started goes on without the wizard: retry, and its log is followed again"
+        hint = "what was started keeps running without the wizard: retry, and its log is followed again"
         return failure(result, result.node, hint)
     return _failed(result, result.key)
 
@@ -104,7 +104,7 @@ def fetch_failure(result: Result) -> Check:
 def _failed(result: Result, name: str) -> Check:
     kind, words = weights.failed(result)
     if not words:
-        hint = "was it ended by somebody, or by the kernel for memory? retry: what has come is kept"
+        hint = "was it ended by somebody, or by the kernel for memory? retry: what has arrived is kept"
         return failure(result, result.node, hint)
     return Check(
         kind if kind in _HINTS else name, False, words, node=result.node.name, hint=_HINTS.get(kind, "")

@@ -13,13 +13,25 @@ from msgspec.structs import replace
 
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.model import Check, Cmd, Node, Result
-from wizard_steps.node.docker import LABEL, container, docker, log_folder, log_inside, own_folders, spec_of
+from wizard_steps.node.docker import (
+    LABEL,
+    RAY_IN_CONTAINER,
+    container,
+    docker,
+    log_folder,
+    log_inside,
+    own_folders,
+    spec_of,
+)
 from wizard_steps.node.lines import fields
+from wizard_steps.node.place import ALIVE
 from wizard_steps.node.remote import state_dir
 from wizard_steps.node.spec import Spec
 
 #: Label with the spec (see spec.py) that a container was started with.
 STARTED = "milepost.started"
+#: Sessions of Ray that stay on the node's disk: this one's and some of before. Ray rotates the logs in one.
+SESSIONS = 5
 #: Lines of the log of a container that has ended, in the recording.
 LAST = 40
 #: What ``launch`` prints of a mounted folder that the container's user may not write.
@@ -47,7 +59,10 @@ def launch(cluster: Cluster, node: Node, line: str, show: str) -> Cmd:
     folders = own_folders(cluster, node)
     inside = " ".join(shlex.quote(folder) for folder in folders.values())
     look = (
-        f'for d in {inside}; do [ -w "$d" ] || echo "{READ_ONLY}$d for $(id -un 2>/dev/null || id -u)"; done'
+        f"for d in {inside}; do\n"
+        f'[ -w "$d" ] || echo "{READ_ONLY}$d for $(id -un 2>/dev/null || id -u)"; done\n'
+        f"cd {RAY_IN_CONTAINER} && ls -dt session_2* 2>/dev/null | tail -n +{SESSIONS + 1} | "
+        'while read -r s; do rm -rf "$s"; done'
     )
     text = (
         f"state=$({it} container inspect -f {state} {name} 2>/dev/null)\n"
@@ -91,8 +106,10 @@ def also_in_docker_logs(cluster: Cluster, role: str) -> str:
 def look(cluster: Cluster, node: Node, line: str, port: int, key: str = "look") -> Cmd:
     """What is there already, in the words of remote.look: our container, and who listens on ``port``.
 
-    ``line``: the `docker run` of today; empty where any container of ours will do.
+    ``line``: the `docker run` of today; empty where any container of ours will do. ``ALIVE`` as key: it was
+    started in this walk, so that none is one too few.
     """
+    missing = "gone" if key == ALIVE else "none"
     name, it = shlex.quote(container(cluster, node)), docker(cluster)
     form = shlex.quote(
         '{{index .Config.Labels "milepost.cluster"}} {{index .Config.Labels "milepost.spec"}} '
@@ -103,9 +120,10 @@ def look(cluster: Cluster, node: Node, line: str, port: int, key: str = "look") 
     text = (
         f"{it} ps -q >/dev/null || exit 1\n"
         f"set -- $({it} container inspect -f {form} {name} 2>/dev/null)\n"
-        f"if [ $# -eq 0 ]; then echo 'container: none'\n"
+        f"if [ $# -eq 0 ]; then echo 'container: {missing}'; echo container {name}\n"
         f'elif [ $# -ne 7 ] || [ "$1" != {wanted} ]; then echo "container: not ours"\n'
         f'elif [ "$3" != true ]; then echo "container: ended with exit code $5"; echo "oom-killed: $6"\n'
+        f"  echo container {name}\n"
         f'  echo "ended: {_inspect(cluster, node, "{{.State.FinishedAt}}")}"\n'
         f"  {it} logs --tail {LAST} {name} 2>&1 | LC_ALL=C tr -c '\\n -~' '?' | sed 's/^/log: /'\n"
         f"else s=$({it} container inspect -f {started} {name}); case $s in '{{'*) ;; *) s=;; esac\n"
@@ -163,6 +181,11 @@ def obstacle(cluster: Cluster, node: Node, look: str) -> Check | None:
     return None
 
 
+def is_gone(look: str) -> bool:
+    """Whether there is no container of ours any more."""
+    return fields(look).get("container", "") in ("gone", "none")
+
+
 def has_ended(look: str) -> bool:
     """Whether a container of ours is there and does not run."""
     return fields(look).get("container", "").startswith("ended")
@@ -172,7 +195,7 @@ def ended(cluster: Cluster, node: Node, look: str) -> str:
     """What became of a container of ours that does not run, by what ``look`` printed; "" where it runs."""
     found, name = fields(look), container(cluster, node)
     state = found.get("container", "")
-    if state == "none":
+    if is_gone(look):
         return f"container {name} is gone: somebody removed it"
     if not state.startswith("ended"):
         return ""

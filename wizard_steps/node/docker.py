@@ -27,6 +27,8 @@ HOME_IN_CONTAINER = "/root"
 HF_IN_CONTAINER = f"{HOME_IN_CONTAINER}/.cache/huggingface"
 #: Where vLLM and FlashInfer keep what they have compiled.
 COMPILED = (f"{HOME_IN_CONTAINER}/.cache/vllm", f"{HOME_IN_CONTAINER}/.cache/flashinfer")
+#: Where Ray keeps its sessions: the logs of raylets and workers, and sockets.
+RAY_IN_CONTAINER = "/tmp/ray"
 #: What RDMA needs in a container; without it NCCL silently takes sockets.
 RDMA_FLAGS = ("--device=/dev/infiniband", "--cap-add=IPC_LOCK")
 #: The first process of a container: runs its words, passes TERM on, reaps what is left to it, ends with them.
@@ -71,8 +73,13 @@ def docker(cluster: Cluster) -> str:
 
 
 def container(cluster: Cluster, node: Node) -> str:
-    """The container's name on a node, of characters that Docker takes."""
-    return re.sub(r"[^A-Za-z0-9_.-]", "-", f"milepost-{cluster.name}-{node.name}")
+    """The container's name on a node."""
+    return container_of(cluster.name, node.name)
+
+
+def container_of(cluster: str, node: str) -> str:
+    """The same by the names of the cluster and of the node, of characters that Docker takes."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", f"milepost-{cluster}-{node}")
 
 
 def _labels(cluster: Cluster, node: Node) -> dict[str, str]:
@@ -102,15 +109,21 @@ def log_folder(cluster: Cluster, node: Node) -> str:
     return f"{home.rstrip('/')}/{cluster.name}/{node.name}/container" if home else ""
 
 
-def log_on_node(cluster: Cluster, node: Node, role: str) -> str:
-    """As sh text: the log of a role on the node's disk; "" where it is not mounted."""
+def logs_on_node(cluster: Cluster, node: Node) -> str:
+    """The same as sh text."""
     folder = log_folder(cluster, node)
-    return _on_node(f"{folder}/{role}.log") if folder else ""
+    return _on_node(folder) if folder else ""
 
 
 def log_inside(cluster: Cluster, node: Node) -> str:
     """The same folder as the container sees it."""
     return f"{HOME_IN_CONTAINER}/.milepost/{cluster.name}/{node.name}"
+
+
+def ray_sessions(cluster: Cluster, node: Node) -> str:
+    """Where Ray's sessions lie on the node; "" where they stay in the container, or where there is no Ray."""
+    folder = "" if cluster.without_ray else log_folder(cluster, node)
+    return f"{folder}/ray" if folder else ""
 
 
 def own_folders(cluster: Cluster, node: Node) -> dict[str, str]:
@@ -122,6 +135,8 @@ def own_folders(cluster: Cluster, node: Node) -> dict[str, str]:
             found[_on_node(where)] = inside
     if folder := log_folder(cluster, node):
         found[_on_node(folder)] = log_inside(cluster, node)
+    if sessions := ray_sessions(cluster, node):
+        found[_on_node(sessions)] = RAY_IN_CONTAINER
     return found
 
 
@@ -239,7 +254,8 @@ def script_line(
         return ""
     role = "--head" if node.role == "head" else "--worker"
     words = [shlex.quote(image), shlex.quote(head_ip), role, hf_home(cluster)]
-    for key, value in env.items():
+    # milepost says it as a flag of `ray start`, which the script does not pass on.
+    for key, value in {**env, "RAY_USAGE_STATS_ENABLED": "0"}.items():
         words += ["-e", shlex.quote(f"{key}={value}")]
     flags = shared_flags(cluster, node, given)
     # What the script gives itself: the network, the GPUs, and the Hugging Face cache.

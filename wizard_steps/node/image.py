@@ -10,6 +10,7 @@ from wizard_steps.cluster.file import Cluster
 from wizard_steps.model import Cmd, Node
 from wizard_steps.node import collective
 from wizard_steps.node.docker import archive, docker
+from wizard_steps.node.kit import IMAGE, as_sh
 from wizard_steps.node.program import program, run_python
 
 #: An image with vLLM and CUDA has some 10 GB: an hour on a slow line.
@@ -29,11 +30,13 @@ def pull(cluster: Cluster, image: str, key: str) -> Cmd:
     return Cmd(key, _told(cluster, line), mutates=True, timeout=LIMIT, show=line)
 
 
-def load(cluster: Cluster, key: str) -> Cmd:
-    """From docker.archive, a file of the node."""
-    file = archive(cluster)
+def load(cluster: Cluster, key: str, kit: str = "") -> Cmd:
+    """From docker.archive, a file of the node, or from a kit in that folder of the node."""
+    file = f"{as_sh(kit)}/{IMAGE}" if kit else archive(cluster)
     line = f"{docker(cluster)} load -i {file}"
-    missing = shlex.quote(f"{cluster.docker.archive}: no such archive on this node (docker.archive)")
+    where = f"{kit}/{IMAGE}: no such archive on this node (install.from)"
+    missing = where if kit else f"{cluster.docker.archive}: no such archive on this node (docker.archive)"
+    missing = shlex.quote(missing)
     text = f"[ -r {file} ] || {{ echo {missing}; exit 1; }}\n{_told(cluster, line)}"
     return Cmd(key, text, mutates=True, timeout=LIMIT, show=line)
 

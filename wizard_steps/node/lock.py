@@ -187,7 +187,7 @@ def unsure(cluster: Cluster, why: str) -> LockUnsure:
     return LockUnsure(
         f"the lock of the cluster {cluster.name!r} on {cluster.head.name} can be neither taken nor read: "
         f"{why}. Nothing was changed. Look at the disk and the permissions of "
-        f"~/.milepost/{cluster.name} there; an unreadable wizard.lock counts for nothing after {STALE} s, or "
+        f"~/.milepost/{cluster.name} there; an unreadable wizard.lock expires after {STALE} s, or "
         "with `--take-over`."
     )
 

@@ -21,6 +21,8 @@ from wizard_steps.node.spec import Spec
 
 #: The roles of what is started on a node: Ray (or the container that waits for vLLM), and vLLM.
 RAY, SERVE = "ray", "serve"
+#: Key of a look at what was started before in the same walk.
+ALIVE = "alive"
 #: Those of the weights: what fetches the model, and what hands it from node to node.
 FETCH, SHARE = "fetch", "share"
 Stop = Callable[[str], bool]
@@ -138,6 +140,14 @@ class Place(ABC):
     @abstractmethod
     def log_of(self, node: Node, role: str) -> str:
         """How a person reads the log of a role on its node."""
+
+    def last_log(self, node: Node, look: str) -> str:
+        """The log of a Ray that has ended, by what a look at it printed."""
+        return self.log_of(node, RAY)
+
+    @abstractmethod
+    def typed(self, node: Node, command: str) -> str:
+        """How a person runs a command of Ray or vLLM on a node."""
 
     @abstractmethod
     def serving(self, nodes: Sequence[Node], head: Node) -> Sequence[Node]:

@@ -78,7 +78,10 @@ class OnHost(Place):
         return remote.workers(self.cluster, node, role, key)
 
     def log_of(self, node: Node, role: str) -> str:
-        return f"~/.milepost/{self.cluster.name}/{role}.log"
+        return f"~/.milepost/{self.cluster.name}/{node.name}/{role}.log"
+
+    def typed(self, node: Node, command: str) -> str:
+        return f"`{shlex.quote(self.cluster.venv)}/bin/{command}`"
 
     def serving(self, nodes: Sequence[Node], head: Node) -> Sequence[Node]:
         return nodes if self.without_ray else [head]
@@ -207,6 +210,13 @@ class InContainer(Place):
 
     def log_of(self, node: Node, role: str) -> str:
         return f"`{docker.docker(self.cluster)} logs {docker.container(self.cluster, node)}`"
+
+    def last_log(self, node: Node, look: str) -> str:
+        kept = docker.ray_sessions(self.cluster, node)
+        return kept if container.is_gone(look) and kept else self.log_of(node, RAY)
+
+    def typed(self, node: Node, command: str) -> str:
+        return f"`{docker.docker(self.cluster)} exec {docker.container(self.cluster, node)} {command}`"
 
     def serving(self, nodes: Sequence[Node], head: Node) -> Sequence[Node]:
         return nodes

@@ -43,6 +43,8 @@ _NEEDS = {
     "weights_hub": ("weights_files",),
     "weights_fetch": ("weights_files", "weights_hub"),
     "weights_share": ("weights_files", "weights_hand"),
+    "kit_receive": ("weights_files",),
+    "kit_place": ("weights_files",),
 }
 
 
@@ -59,7 +61,8 @@ class WeightsSource(Struct, frozen=True):
 class WeightsSeen(Struct, frozen=True):
     """What one node has. ``files``: name -> (bytes, SHA-256 where it is verified). ``inodes`` -1: not known.
 
-    ``parts``: bytes of a copy that was cut off and goes on; ``source``: where the disk's files really are.
+    ``parts``: bytes of a copy that was cut off and goes on, ``cut``: those of each file; ``source``: where
+    the disk's files really are.
     """
 
     folder: str = ""
@@ -72,6 +75,7 @@ class WeightsSeen(Struct, frozen=True):
     at: str = ""
     writable: bool = True
     parts: int = 0
+    cut: Mapping[str, int] = field(default_factory=dict)
     orphans: int = 0
 
     @property
@@ -150,6 +154,7 @@ def seen(result: Result | None) -> WeightsSeen | None:
             at=str(data["at"]),
             writable=bool(data["writable"]),
             parts=int(data["parts"]),
+            cut={str(k): int(v) for k, v in data.get("cut", {}).items()},
             orphans=int(data["orphans"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError):
@@ -188,6 +193,6 @@ def complete(result: Result | None) -> bool:
 def failed(result: Result | None) -> tuple[str, str]:
     """(kind, words) of the last word of a program that failed; the words are "" where it said none."""
     lines: Sequence[str] = result.lines if result is not None else ()
-    line = next((x for x in reversed(lines) if x.startswith("weights: failed: ")), "")
-    kind, _, words = line.removeprefix("weights: failed: ").partition(": ")
+    line = next((x for x in reversed(lines) if x.startswith(("weights: failed: ", "kit: failed: "))), "")
+    kind, _, words = line.partition(": failed: ")[2].partition(": ")
     return kind, words[:400]

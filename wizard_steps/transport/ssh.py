@@ -19,6 +19,7 @@ from wizard_steps.transport.local import LINGER, READ, run_local
 from wizard_steps.transport.ssh_ask import Asker
 from wizard_steps.transport.ssh_connect import Connection, Connector
 from wizard_steps.transport.ssh_errors import Unreachable, printable
+from wizard_steps.transport.ssh_feed import feeding, pieces
 from wizard_steps.transport.ssh_shell import GRACE, remote
 
 #: Sessions at the same time on one connection; OpenSSH's MaxSessions is 10.
@@ -67,7 +68,7 @@ class SshTransport:
             try:
                 async for item in items:
                     yield item
-            except Unreachable as error:
+            except (Unreachable, OSError) as error:
                 yield Exit(code=-1, reason="lost", detail=str(error))
 
     @asynccontextmanager
@@ -120,10 +121,10 @@ class SshTransport:
     async def _run_there(self, node: Node, cmd: Cmd) -> AsyncGenerator[Chunk | Exit]:
         slots = self._sessions.setdefault(f"{node.user}@{node.host}:{node.port}", asyncio.Semaphore(SESSIONS))
         async with slots:
-            frame = Frame()
-            process = await self._start(node, cmd, frame)
+            frame, files = Frame(), pieces(cmd.feed)
+            process = await self._start(node, cmd, frame, sum(size for _, _, size in files))
             try:
-                async with aclosing(_framed(node, process, frame)) as chunks:
+                async with feeding(process, files), aclosing(_framed(node, process, frame)) as chunks:
                     async for chunk in chunks:
                         yield chunk
                 if process.returncode is None:
@@ -134,10 +135,10 @@ class SshTransport:
                 await asyncio.shield(_end(process))
         yield await self._told(node, frame, end) if cmd.login and end.reason == "exit" else end
 
-    async def _start(self, node: Node, cmd: Cmd, frame: Frame) -> Process:
+    async def _start(self, node: Node, cmd: Cmd, frame: Frame, more: int) -> Process:
         """Start the command. A connection that is found dead before that is replaced once."""
         fed = cmd.stdin.encode()
-        command = remote(cmd.text, len(fed))
+        command = remote(cmd.text, len(fed) + more)
         for last in (False, True):
             connection = await self._connector.connection(node)
             opened: list[Process] = []
@@ -197,8 +198,8 @@ class SshTransport:
         return Exit(
             code=-1,
             reason="lost",
-            detail=f"The connection to {node.name} broke while the command ran; what it did until then "
-            "stands. Check the machine (rebooted? out of memory?), the network, and whether this computer "
+            detail=f"The connection to {node.name} broke while the command ran; what it had done by then "
+            "remains. Check the machine (rebooted? out of memory?), the network, and whether this computer "
             "has slept; then retry.",
         )
 

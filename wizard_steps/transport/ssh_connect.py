@@ -117,7 +117,7 @@ class Connector:
         jump = Target(hop.host, hop.user, hop.port, ",".join(before) or None)
         route = (*route, target)
         if jump in route:
-            raise Unreachable(f"ProxyJump of {target.host} goes in circles. Check {self._ssh.config}.")
+            raise Unreachable(f"ProxyJump of {target.host} forms a loop. Check {self._ssh.config}.")
         return await self._get(node, jump, route)
 
     async def _login(
@@ -156,7 +156,7 @@ class Connector:
                     login.asked = False
                     continue
                 raise errors.explain(error, place, self._ssh) from None
-        raise Unreachable(f"{place} hangs up again and again during the login. Its log says why.")
+        raise Unreachable(f"{place} closes the connection again and again during login. Its log says why.")
 
     def _not_verifiable(
         self, error: asyncssh.HostKeyNotVerifiable, place: HopPlace, hosts: KnownHosts

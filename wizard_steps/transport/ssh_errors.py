@@ -172,6 +172,6 @@ def changed(
     )
     return HostKeyChanged(
         f"The host key of {place} is not the one on record.\n{known}\n  shown now: {describe(key)}\n"
-        "Somebody may be in between, or the machine was set up anew. Find out which. Only if it was set up "
-        f"anew, forget the old key and run again:\n{forget}"
+        "Somebody may be intercepting the connection, or the machine was reinstalled. Find out which. Only "
+        f"if it was reinstalled, forget the old key and run again:\n{forget}"
     )

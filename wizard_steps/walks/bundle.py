@@ -93,7 +93,7 @@ def _readme(walk: Walk, lines: list[str]) -> str:
             "Begin with diagnosis.txt and summary.txt. `milepost --replay walk` replays it,",
             "`milepost diagnose` reads any of the texts.",
             "",
-            f"Secrets were taken out before anything was written ({MARK} stands where one was). Host, user",
+            f"Secrets were removed before anything was written ({MARK} marks where one was). Host, user",
             "and interface names and addresses are in it; `milepost edit` can replace them first.",
             "",
             *(f"- {line}" for line in lines),

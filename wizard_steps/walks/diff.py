@@ -201,7 +201,7 @@ def _score(
         score = 20
     if kind == "setting" and what in _WAYS:
         others = ", ".join(f"{name}*" if name.endswith(".") else name for name in _WAYS[what])
-        score, why = 100, [f"the walks took two ways: commands, {others} are not compared"]
+        score, why = 100, [f"the walks took two paths: commands, {others} are not compared"]
     bad = {c.node for c in new.verdicts[new.failed].failures if c.node} if new.failed else set()
     step = next((new.seen_at[k] for k in new.seen_at if k[:2] == (kind, what)), "")
     # What the failing step itself printed is always among its words.
@@ -219,7 +219,7 @@ def _score(
     # Commands name their node: they are never alike.
     if nodes and kind != "command" and _alike(old, kind, what) and not _alike(new, kind, what):
         score += 25
-        why.append("the nodes were alike and are not any more")
+        why.append("the nodes were the same and now differ")
     if new.failed and step and new.order.index(step) > new.order.index(new.failed):
         score -= 30
     return score, tuple(why)

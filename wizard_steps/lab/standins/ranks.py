@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 Log = Callable[..., None]
-#: Seconds: until all have met; between two tries; a killed rank lives after it has met the others.
-LIMIT, TRY, LIVES = 600.0, 0.2, 0.1
+#: Seconds: until all have met; between two tries.
+LIMIT, TRY = 600.0, 0.2
 FAULTY_NODE = "lab-worker"
 
 
@@ -69,10 +69,16 @@ class Ranks:
                 f"rank {rank} in world size {world} is assigned as DP rank {replica}, PP rank {rank // tp}, "
                 f"PCP rank 0, TP rank {rank % tp}, EP rank N/A, EPLB rank N/A"
             )
-        if os.environ.get("LAB_FAULT") == "rank-killed" and os.environ.get("LAB_NODE") == FAULTY_NODE:
+        if os.environ.get("LAB_FAULT") == "rank-killed":
+            self._die(log)
+
+    def _die(self, log: Log) -> None:
+        """The rank of one node is killed while it loads; the others load no faster than that."""
+        if os.environ.get("LAB_NODE") == FAULTY_NODE:
             log("Loading weights (none: simulated)")
-            time.sleep(LIVES)
             os.kill(os.getpid(), signal.SIGKILL)
+        while self.intact():
+            time.sleep(TRY)
 
     def _wait(self, host: str, port: int, log: Log, inside: bool) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET

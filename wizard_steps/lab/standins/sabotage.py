@@ -1,5 +1,6 @@
 """``ray`` of a lab node that has a fault: the real ray is run as it was asked for, and something goes wrong
-beside it, as it would on a real machine. Standard library only; run as a script.
+with it, as it would on a real machine. What has to come first is waited for: no fault depends on how fast
+this machine is. Standard library only; run as a script.
 
     sabotage.py RAY WORDS...
 """
@@ -7,6 +8,7 @@ beside it, as it would on a real machine. Standard library only; run as a script
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -15,112 +17,118 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-#: Seconds: between two looks; how long a fault waits for its moment.
+#: Seconds between two looks, and until a look is given up.
 LOOK, LIMIT = 0.2, 600.0
-#: Seconds that a raylet lives before it is killed: the node has joined by then.
-LIVES = 8.0
+BY_HAND = "--by-hand"
 OLD_RAY = "2.55.1"
 
 
 def worker_twice(ray: str, words: list[str]) -> None:
-    """The same start again, by somebody who thinks that the first one failed."""
-    time.sleep(3)
-    os.execv(ray, [ray, *words])
+    """Somebody starts Ray here by hand as well, once milepost's own raylet runs: two starts at the same time
+    may be too slow for Ray's own limit of 30 s."""
+    _apart([sys.executable, "-I", __file__, BY_HAND, ray, *(word for word in words if word != "--block")])
 
 
-def raylet_killed(ray: str, words: list[str]) -> None:
-    for pid in _waited(_raylets):
-        time.sleep(LIVES)
-        os.kill(pid, signal.SIGKILL)
-
-
-def worker_vanishes(ray: str, words: list[str]) -> None:
-    """As soon as the API answers, the worker's raylet is gone."""
-    host, port = os.environ["LAB_SERVE"].rsplit(":", 1)
-
-    def served() -> list[int]:
-        with socket.socket() as probe:
-            return _raylets() if probe.connect_ex((host, int(port))) == 0 else []
-
-    for pid in _waited(served):
-        os.kill(pid, signal.SIGKILL)
+def by_hand(words: list[str]) -> None:
+    _wait(lambda: any(ip == os.environ["LAB_IP"] for _, ip in _raylets()))
+    os.execv(words[0], words)
 
 
 def port_taken(ray: str, words: list[str]) -> None:
     """A web server from last week."""
     host, port = os.environ["LAB_SERVE"].rsplit(":", 1)
     python = [sys.executable, "-I", "-m", "http.server", port, "--bind", host]
-    os.execv(python[0], python)
+    _apart(python)
+
+    def listens() -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex((host, int(port))) == 0
+
+    _wait(listens)
 
 
-#: Fault -> (on which node, what goes wrong beside `ray start`).
-BESIDE: dict[str, tuple[str, Callable[[str, list[str]], None]]] = {
+def kill_the_others() -> None:
+    """The raylets of the lab's other nodes."""
+    for pid, ip in _raylets():
+        if ip != os.environ["LAB_IP"]:
+            os.kill(pid, signal.SIGKILL)
+
+
+#: Fault -> (on which node, what goes wrong before `ray start`).
+BEFORE: dict[str, tuple[str, Callable[[str, list[str]], None]]] = {
     "worker-twice": ("lab-worker", worker_twice),
-    "raylet-killed": ("lab-worker", raylet_killed),
-    "worker-vanishes": ("lab-worker", worker_vanishes),
     "port-taken": ("lab-head", port_taken),
 }
 
 
-def _waited(look: Callable[[], list[int]]) -> list[int]:
-    end = time.monotonic() + LIMIT
-    while time.monotonic() < end:
-        if found := look():
-            return found
-        time.sleep(LOOK)
-    return []
-
-
-def _raylets() -> list[int]:
-    """Of this node of this lab."""
-    return list(_raylets_of(os.environ["LAB_IP"], os.environ["MILEPOST_LAB"]))
-
-
-def _raylets_of(ip: str, lab: str) -> Iterator[int]:
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            command = (entry / "cmdline").read_bytes().split(b"\0")
-            ours = f"MILEPOST_LAB={lab}".encode() in (entry / "environ").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if ours and command[0].endswith(b"/raylet") and f"--node_ip_address={ip}".encode() in command:
-            yield int(entry.name)
-
-
-def main(argv: list[str]) -> int:
-    """Runs the real ray; never returns."""
-    if argv[0] == "--beside":
-        fault, ray, *words = argv[1:]
-        BESIDE[fault][1](ray, words)
-        return 0
-    ray, *words = argv
-    fault = os.environ.get("LAB_FAULT", "")
-    if words[:1] == ["start"]:
-        node, _ = BESIDE.get(fault, ("", None))
-        if node and node == os.environ.get("LAB_NODE"):
-            _beside(fault, ray, words)
-        if fault == "ray-version-differs" and os.environ.get("LAB_NODE") == "lab-worker":
-            _as_older(words)
-    os.execv(ray, [ray, *words])
-
-
-def _beside(fault: str, ray: str, words: list[str]) -> None:
+def _apart(words: list[str]) -> subprocess.Popen[bytes]:
     """In a session of its own, and without the marks by which milepost knows what it has started."""
     env = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("MILEPOST_ID", "MILEPOST_LIFE"))
     }
-    subprocess.Popen(
-        [sys.executable, "-I", __file__, "--beside", fault, ray, *words],
-        env=env,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    null = subprocess.DEVNULL
+    return subprocess.Popen(words, env=env, stdin=null, stdout=null, stderr=null, start_new_session=True)
+
+
+def _wait(until: Callable[[], bool]) -> None:
+    end = time.monotonic() + LIMIT
+    while not until() and time.monotonic() < end:
+        time.sleep(LOOK)
+
+
+def _raylets() -> Iterator[tuple[int, str]]:
+    """(process id, address of its node) of every raylet of this lab."""
+    lab, address = f"MILEPOST_LAB={os.environ['MILEPOST_LAB']}".encode(), b"--node_ip_address="
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            command = (entry / "cmdline").read_bytes().split(b"\0")
+            ours = lab in (entry / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if ours and command[0].endswith(b"/raylet"):
+            ips = [word.removeprefix(address).decode() for word in command if word.startswith(address)]
+            yield int(entry.name), "".join(ips)
+
+
+def status(ray: str, words: list[str], fault: str) -> int:
+    """`ray status` and `ray list nodes`. A worker's raylet is killed when a status has shown all GPUs; Ray
+    goes on to count it for about 20 seconds, on a busy machine longer. The lists, and the status of a worker
+    that was started twice, wait until Ray counts what there is."""
+    killed = fault == "raylet-killed" and words[0] == "status"
+    if fault == "worker-twice":
+        _wait(lambda: len(list(_raylets())) > 2)
+    while True:
+        done = subprocess.run([ray, *words], stdout=subprocess.PIPE, text=True, check=False)
+        counted = re.findall(r'^ *\d+ node_|"state": "ALIVE"', done.stdout, re.MULTILINE)
+        if killed or done.returncode or len(counted) == len(list(_raylets())):
+            break
+        time.sleep(LOOK)
+    sys.stdout.write(done.stdout)
+    sys.stdout.flush()
+    if killed and re.search(rf"/{2 * int(os.environ['LAB_GPUS'])}(\.0)? GPU", done.stdout):
+        kill_the_others()
+    return done.returncode
+
+
+def main(argv: list[str]) -> int:
+    """Runs the real ray."""
+    if argv[0] == BY_HAND:
+        by_hand(argv[1:])
+    ray, *words = argv
+    fault, node = os.environ.get("LAB_FAULT", ""), os.environ.get("LAB_NODE", "")
+    if fault in ("raylet-killed", "worker-twice") and words[:1] in (["status"], ["list"]):
+        return status(ray, words, fault)
+    if words[:1] == ["start"]:
+        where, goes_wrong = BEFORE.get(fault, ("", None))
+        if goes_wrong and where == node:
+            goes_wrong(ray, words)
+        if fault == "ray-version-differs" and node == "lab-worker":
+            _as_older(words)
+    os.execv(ray, [ray, *words])
 
 
 def _as_older(words: list[str]) -> None:

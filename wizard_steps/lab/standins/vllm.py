@@ -17,7 +17,10 @@ import time
 from collections.abc import Callable, Sequence
 
 from wizard_steps.cluster import versions
+from wizard_steps.lab.standins import sabotage
 from wizard_steps.lab.standins.ranks import Ranks
+
+Look = Callable[[], bool]
 
 SIMULATED = f"SIMULATED vLLM stand-in for {versions.VLLM} (milepost lab)"
 #: Seconds each simulated stage of loading takes, long enough to be seen on a screen.
@@ -88,10 +91,29 @@ def serve(options: argparse.Namespace, unknown: Sequence[str]) -> None:
     # Only now: ray.init puts a handler of its own in place.
     leave_on_signal()
     group = placement.place(world, log)
+    intact, reachable = lambda: placement.intact(group), lambda: placement.reachable(group)
+    if os.environ.get("LAB_FAULT") == "worker-vanishes":
+        intact, reachable = _vanishing(intact, reachable)
     try:
-        _run(options, sock, lambda: placement.intact(group), lambda: placement.reachable(group))
+        _run(options, sock, intact, reachable)
     finally:
         placement.free(group)
+
+
+def _vanishing(intact: Look, reachable: Look) -> tuple[Look, Look]:
+    """The worker's raylet is killed by the first chat, which waits until it is gone. The server stays up
+    until somebody asks again: vLLM, too, needs minutes to give a worker up."""
+    chats = 0
+
+    def asked() -> bool:
+        nonlocal chats
+        chats += 1
+        sabotage.kill_the_others()
+        while reachable():
+            time.sleep(STAGE)
+        return False
+
+    return lambda: chats < 2 or intact(), asked
 
 
 def leave_on_signal() -> None:
@@ -126,8 +148,8 @@ def _sizes(options: argparse.Namespace) -> None:
 def _run(
     options: argparse.Namespace,
     sock: socket.socket,
-    intact: Callable[[], bool],
-    reachable: Callable[[], bool],
+    intact: Look,
+    reachable: Look,
 ) -> None:
     """``reachable``: asked before each chat, which needs all nodes; /health does not ask."""
     from wizard_steps.lab.standins import openai_api

@@ -112,7 +112,8 @@ def main() -> int:
         "stderr": subprocess.STDOUT,
         "stdin": subprocess.DEVNULL,
     }
-    processes = [subprocess.Popen([*argv, str(i)], **pipes) for i in range(SPEC["procs"])]
+    own = str(os.getpid())
+    processes = [subprocess.Popen([*argv, str(i), own], **pipes) for i in range(SPEC["procs"])]
     reader = Reader()
     threads = [
         threading.Thread(target=reader.read, args=(FIRST + i, p), daemon=True)

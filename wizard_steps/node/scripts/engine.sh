@@ -12,6 +12,13 @@ if s=$(engine info --format '{{json .SecurityOptions}}' 2>/dev/null); then
   tell runtimes "$(engine info --format '{{range $k, $v := .Runtimes}}{{$k}} {{end}}' 2>/dev/null | one_line)"
   tell log-driver "$(engine info --format '{{.LoggingDriver}}' 2>/dev/null | one_line)"
   root=$(engine info --format '{{.DockerRootDir}}' 2>/dev/null | one_line)
+  # Docker 25 and newer: where it looks for CDI specifications; no folder: CDI is switched off.
+  if s=$(engine info --format '{{range .CDISpecDirs}}{{.}} {{end}}' 2>/dev/null); then
+    dirs=$(printf '%s' "$s" | one_line)
+    tell cdi-dirs "${dirs:-none}"
+  else dirs=none; fi
+  # Docker 28 and newer: the devices that it has found there.
+  engine info --format '{{json .DiscoveredDevices}}' 2>/dev/null | grep -q 'nvidia.com/gpu' && found='its own list'
 elif s=$(engine info --format '{{.Host.Security.Rootless}}' 2>/dev/null); then
   echo 'kind: podman'
   case $s in *true*) echo 'rootless: yes';; *) echo 'rootless: no';; esac
@@ -21,7 +28,11 @@ fi
 tell root "${root:-}"
 # The NVIDIA container toolkit: a hook before the container starts, or a CDI specification of the devices.
 tell hook "$(command -v nvidia-container-runtime-hook nvidia-container-toolkit 2>/dev/null | one_line)"
-tell cdi "$(grep -ls 'nvidia.com/gpu' /etc/cdi/* /var/run/cdi/* 2>/dev/null | one_line)"
+case ${dirs:-} in none) dirs='/etc/cdi /var/run/cdi';; esac
+for d in ${dirs:-/etc/cdi /var/run/cdi}; do
+  [ -n "${found:-}" ] || found=$(grep -ls 'nvidia.com/gpu' "$d"/* 2>/dev/null | one_line)
+done
+tell cdi "${found:-}"
 echo "cpu: $(uname -m)"
 tell netns "$(readlink /proc/self/ns/net 2>/dev/null)"
 n=0; for f in /dev/infiniband/uverbs*; do [ -e "$f" ] && n=$((n + 1)); done

@@ -1,6 +1,7 @@
 """One rank of an all_reduce; scripts/all_reduce.py starts it and reads what it prints.
 
-Run as ``python -c TEXT SPEC NUMBER``; SPEC is JSON, NUMBER counts the ranks of this node from 0.
+Run as ``python -c TEXT SPEC NUMBER PARENT``; SPEC is JSON, NUMBER counts the ranks of a node from 0, PARENT is
+the pid of the process that started it.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ class Stage:
 def main() -> None:
     """Ends the process, always."""
     ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG: killed when the first process is gone
+    if os.getppid() != int(sys.argv[3]):  # which it was before the kernel knew
+        os._exit(1)
     stage = Stage()
     try:
         stage.at("import torch")

@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -21,8 +22,11 @@ from wizard_steps.node.scripts.weights_files import (
     STATE,
     cache,
     commit_of,
+    ended,
     folder_of,
     hashes,
+    instance,
+    orphan,
     progress,
     read,
     record_of,
@@ -37,6 +41,13 @@ from wizard_steps.node.scripts.weights_hub import Corrupt, listing, why
 
 #: Seconds between lines of progress; tries without one new byte before it gives up.
 EVERY, TRIES = 2.0, 5
+#: In the state folder, one path a line: files that huggingface_hub may have made and not removed. Each is
+#: written down before it is made, so that the list is never short of one, whatever ends this process.
+PARTS = "weights.parts"
+_SWEEP = f"""[ ! -f {PARTS} ] || while IFS= read -r part; do
+[ ! -f "$part" ] || {{ rm -f -- "$part" && echo "weights: removed, a cut download: $part"; }}
+done < {PARTS}
+"""
 
 
 class Fetch:
@@ -45,7 +56,7 @@ class Fetch:
     def __init__(self, spec: dict[str, Any]) -> None:
         self.spec, self.commit = spec, str(spec.get("revision") or "")
         self.done, self.files = set[str](), list[dict[str, Any]]()
-        self.known = read(record_of(spec))
+        self.known, self.instance = read(record_of(spec)), instance()
         self.seen, self.began, self.start = 0, time.monotonic(), -1
         self.save("waiting")
 
@@ -56,6 +67,7 @@ class Fetch:
     def save(self, state: str) -> None:
         files = [{**one, "done": one["name"] in self.done} for one in self.files]
         data = {"commit": self.commit, "snapshot": self.snapshot, "state": state, "files": files}
+        data["instance"] = self.instance
         write(STATE, json.dumps(data))
 
     def local(self) -> None:
@@ -175,16 +187,28 @@ def literal(name: str) -> str:
     return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
 
 
+def note_parts() -> None:
+    """From here on every temporary file that huggingface_hub makes is noted first. What an earlier fetch left
+    is removed: nothing goes on from it."""
+    subprocess.run(["/bin/sh", "-c", _SWEEP], check=False)
+    notes = os.open(PARTS, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+
+    def note(event: str, args: Any) -> None:
+        if event == "open" and isinstance(args[0], str) and orphan(args[0]):
+            os.write(notes, os.fsencode(args[0]) + b"\n")
+
+    sys.addaudithook(note)
+
+
+def leave(*_: object) -> None:
+    """At SIGTERM. A new program in this very process ends the threads that download before it removes what
+    they had begun: removed from here, they could begin the next file meanwhile."""
+    os.execv("/bin/sh", ["sh", "-c", f"{_SWEEP}exit 143"])
+
+
 def fetch(spec: dict[str, Any]) -> None:
     one, began = Fetch(spec), time.monotonic()
-
-    def leave(*_: object) -> None:
-        # huggingface_hub cannot go on from a part of a file: none is left behind.
-        for _fd, path in list(one.unfinished()):
-            with contextlib.suppress(OSError):
-                os.unlink(path)
-        os._exit(143)
-
+    note_parts()
     signal.signal(signal.SIGTERM, leave)
     try:
         if spec.get("local"):
@@ -206,12 +230,7 @@ def fetch(spec: dict[str, Any]) -> None:
 
 def run(words: list[str]) -> int:
     os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-    try:
-        fetch(json.loads(words[0]))
-    except Exception as error:
-        say(f"weights: failed: {why(error)}")
-        return 1
-    return 0
+    return ended(fetch, words, why)
 
 
 if __name__ == "__main__":

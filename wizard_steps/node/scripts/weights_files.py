@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+from collections.abc import Callable
 from typing import Any
 
 #: Size, time (ns) and SHA-256 of each verified file, by its real path. A model folder may be read-only: its
@@ -17,6 +19,12 @@ VERIFIED = ".milepost-verified.json"
 STATE = "weights.json"
 #: A file that is being copied; the next try goes on from it.
 PART = ".milepost-part"
+#: A download that huggingface_hub cannot go on from: its name is used once (<hash>.<8 digits>.incomplete).
+_ORPHAN = re.compile(r"\.[0-9a-f]{8}\.incomplete$")
+
+
+def orphan(name: str) -> bool:
+    return _ORPHAN.search(name) is not None
 
 
 def say(text: str) -> None:
@@ -54,6 +62,15 @@ def snapshot_of(spec: dict[str, Any], commit: str) -> str:
 
 def record_of(spec: dict[str, Any]) -> str:
     return VERIFIED if spec.get("folder") else os.path.join(folder_of(spec), VERIFIED)
+
+
+def instance() -> str:
+    """Which start of the fetch this is: launch.sh writes it before the process begins; else ""."""
+    try:
+        with open("fetch.start", encoding="ascii", errors="replace") as file:
+            return file.readline(100).strip()
+    except OSError:
+        return ""
 
 
 def read(path: str) -> dict[str, Any]:
@@ -117,6 +134,22 @@ def hashes(path: str) -> tuple[str, str]:
     return sha.hexdigest(), git.hexdigest() if small else ""
 
 
-def progress(got: int, total: int, rate: float) -> str:
+def ended(work: Callable[[dict[str, Any]], None], words: list[str], why: Callable[[Exception], str]) -> int:
+    """The exit status of a program whose first word is its SPEC; its last word says why it failed."""
+    try:
+        work(json.loads(words[0]))
+    except Exception as error:
+        say(f"weights: failed: {why(error)}")
+        return 1
+    return 0
+
+
+def oserror(error: OSError) -> str:
+    """A kind that the gate knows, the path, and what the system said."""
+    kind = {28: "space", 122: "space", 1: "rights", 13: "rights", 30: "rights"}.get(error.errno or 0, "disk")
+    return f"{kind}: {error.filename or 'the disk'}: {error.strerror or error}"
+
+
+def progress(got: int, total: int, rate: float, what: str = "weights") -> str:
     left = f", {(total - got) / rate:.0f} s left" if rate > 10_000 and got < total else ""
-    return f"weights: {got / 1e9:.3f} of {total / 1e9:.3f} GB, {rate / 1e6:.1f} MB/s{left}"
+    return f"{what}: {got / 1e9:.3f} of {total / 1e9:.3f} GB, {rate / 1e6:.1f} MB/s{left}"

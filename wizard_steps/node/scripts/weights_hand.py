@@ -14,7 +14,7 @@ import re
 import time
 from typing import Any
 
-from wizard_steps.node.scripts.weights_files import PART, STATE, folder_of, read, snapshot_of
+from wizard_steps.node.scripts.weights_files import PART, STATE, folder_of, instance, read, snapshot_of
 
 CHUNK = 1 << 20
 TOKEN = os.environ.pop("MILEPOST_COPY_TOKEN", "")
@@ -42,12 +42,11 @@ class Model:
         try:
             with open("fetch.pid", encoding="ascii") as file:
                 alive = os.path.exists(f"/proc/{int(file.read())}")
-            # Of an earlier fetch: this one has not said anything yet.
-            old = os.stat(STATE).st_mtime_ns < os.stat("fetch.pid").st_mtime_ns
         except (OSError, ValueError):
             return
         data = read(STATE)
-        if old or not data:
+        if data.get("instance") != instance():
+            # Of an earlier fetch: this one has not said anything yet.
             self.state = "waiting" if alive else "failed"
             return
         self.files, self.commit, self.snapshot = data["files"], data["commit"], data["snapshot"]

@@ -14,7 +14,7 @@ import sys
 import time
 from typing import Any
 
-from wizard_steps.node.scripts.weights_files import say
+from wizard_steps.node.scripts.weights_files import ended, say
 
 #: Other copies of the same weights, and what nobody loads.
 _OTHER = "bin pt pth h5 msgpack onnx onnx_data gguf tflite ot ckpt npz mlmodel bin.index.json gitattributes"
@@ -125,12 +125,7 @@ def resolve(spec: dict[str, Any]) -> None:
 
 def run(words: list[str]) -> int:
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-    try:
-        resolve(json.loads(words[0]))
-    except Exception as error:
-        say(f"weights: failed: {why(error)}")
-        return 1
-    return 0
+    return ended(resolve, words, why)
 
 
 if __name__ == "__main__":

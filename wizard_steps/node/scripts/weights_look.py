@@ -15,6 +15,7 @@ from wizard_steps.node.scripts.weights_files import (
     PART,
     commit_of,
     folder_of,
+    orphan,
     read,
     record_of,
     say,
@@ -52,17 +53,19 @@ def mount_of(path: str) -> tuple[str, str]:
     return best[1], f"{best[2]}:{os.path.relpath(real, best[0])}" if best[0] else ""
 
 
-def left_over(folder: str) -> tuple[int, int]:
-    """(bytes that a copy goes on from, bytes of cut downloads that nothing can go on from)."""
-    parts = orphans = 0
+def left_over(folder: str) -> tuple[dict[str, int], int]:
+    """(bytes of each file that a copy goes on from, bytes of cut downloads that nothing can go on from)."""
+    parts, orphans = dict[str, int](), 0
     for where, _, names in os.walk(folder):
         for name in names:
+            path = os.path.join(where, name)
             try:
-                size = os.stat(os.path.join(where, name)).st_size
+                size = os.stat(path).st_size
             except OSError:
                 continue
-            parts += size if name.endswith(PART) else 0
-            orphans += size if name.endswith(".incomplete") else 0
+            if name.endswith(PART):
+                parts[os.path.relpath(path, folder)[: -len(PART)]] = size
+            orphans += size if orphan(name) else 0
     return parts, orphans
 
 
@@ -93,7 +96,8 @@ def main(words: list[str]) -> None:
         "source": source,
         "at": at,
         "writable": os.access(at, os.W_OK | os.X_OK),
-        "parts": parts,
+        "parts": sum(parts.values()),
+        "cut": parts,
         "orphans": orphans,
     }
     say("weights-json: " + json.dumps(answer, separators=(",", ":")))

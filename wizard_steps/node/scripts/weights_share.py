@@ -23,7 +23,9 @@ from typing import Any
 
 from wizard_steps.node.scripts.weights_files import (
     PART,
+    ended,
     hashes,
+    oserror,
     progress,
     read,
     record_of,
@@ -256,17 +258,11 @@ def why(error: BaseException) -> str:
     """A kind that the gate knows, and what was said."""
     if not isinstance(error, OSError):
         return str(error) if isinstance(error, Failed) else f"hub: {type(error).__name__}: {error}"
-    kind = {28: "space", 122: "space", 1: "rights", 13: "rights", 30: "rights"}.get(error.errno or 0, "disk")
-    return f"{kind}: {error.filename or 'the disk'}: {error.strerror or error}"
+    return oserror(error)
 
 
 def run(words: list[str]) -> int:
-    try:
-        share(json.loads(words[0]))
-    except Exception as error:
-        say(f"weights: failed: {why(error)}")
-        return 1
-    return 0
+    return ended(share, words, why)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,73 @@
+"""The model of a kit into the hub's cache of this node, as huggingface_hub would have put it there. Takes no
+more room where both are on one disk: the files are linked.
+
+Runs in the node's state folder with SPEC, JSON: ``kit`` (folder), ``repo``, ``revision``, ``commit`` and
+``files``, each with ``name``, ``sha256`` and ``blob``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import sys
+from typing import Any
+
+from wizard_steps.node.scripts.weights_files import (
+    PART,
+    folder_of,
+    hashes,
+    oserror,
+    read,
+    record_of,
+    remember,
+    say,
+    snapshot_of,
+    verified,
+    write,
+)
+
+
+def place(spec: dict[str, Any]) -> None:
+    folder, record = folder_of(spec), record_of(spec)
+    kit, known = os.path.expanduser(spec["kit"]), read(record)
+    snapshot = snapshot_of(spec, spec["commit"])
+    for one in spec["files"]:
+        blob = os.path.join(folder, "blobs", one["blob"])
+        os.makedirs(os.path.dirname(blob), exist_ok=True)
+        if not os.path.exists(blob) or (verified(known, blob) or hashes(blob)[0]) != one["sha256"]:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(blob)
+            linked(os.path.join(kit, "model", one["name"]), blob)
+        link = os.path.join(snapshot, one["name"])
+        os.makedirs(os.path.dirname(link), exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(link)
+        os.symlink(os.path.relpath(blob, os.path.dirname(link)), link)
+        remember(known, blob, one["sha256"])
+        write(record, json.dumps(known))
+    os.makedirs(os.path.join(folder, "refs"), exist_ok=True)
+    write(os.path.join(folder, "refs", spec["revision"]), spec["commit"])
+    say(f"kit: the model is in {folder}: {len(spec['files'])} files, as at {spec['commit'][:12]}")
+
+
+def linked(source: str, path: str) -> None:
+    try:
+        os.link(source, path)
+    except OSError:
+        shutil.copyfile(source, path + PART)
+        os.replace(path + PART, path)
+
+
+def run(words: list[str]) -> int:
+    try:
+        place(json.loads(words[0]))
+    except OSError as error:
+        say(f"kit: failed: {oserror(error)}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:]))

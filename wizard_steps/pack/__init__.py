@@ -1,0 +1,1 @@
+"""`milepost pack`: what nodes without internet need, in one folder."""

@@ -1,0 +1,136 @@
+"""The packages of a kit: resolved for the nodes' Python and machine, downloaded as wheels, with hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from msgspec import Struct
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+
+from wizard_steps.cluster.file import Cluster
+from wizard_steps.errors import MilepostError
+from wizard_steps.milestones.install import installer_environment, installer_flags, packages
+from wizard_steps.node.kit import LOCK, WHEELS
+
+#: The oldest glibc that manylinux tags name: 2.5 for x86_64, 2.17 for others.
+_OLDEST = {"x86_64": 5, "i686": 5}
+
+
+class PackTarget(Struct, frozen=True):
+    """What the nodes are: Python "3.12", machine "x86_64", glibc "2.35"."""
+
+    python: str
+    machine: str
+    glibc: str
+
+    @property
+    def platforms(self) -> list[str]:
+        """The platform tags that fit, the best first."""
+        newest, oldest = int(self.glibc.partition(".")[2]), _OLDEST.get(self.machine, 17)
+        old = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
+        found = []
+        for minor in range(newest, oldest - 1, -1):
+            found.append(f"manylinux_2_{minor}_{self.machine}")
+            found += [f"{old[minor]}_{self.machine}"] if minor in old else []
+        return [*found, f"linux_{self.machine}"]
+
+
+def fetch(cluster: Cluster, target: PackTarget, kit: Path) -> None:
+    """Fill ``kit/wheels`` and write ``kit/requirements.txt``. Raises MilepostError."""
+    new = kit / f"{WHEELS}.new"
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    environment = {**os.environ, **installer_environment(cluster), **cluster.env}
+    wanted, flags = packages(cluster), installer_flags(cluster)
+    if (uv := shutil.which("uv")) is not None:
+        wanted = resolved(uv, wanted, flags, target, environment)
+        flags = [*flags, "--no-deps"]
+    elif not _like_here(target):
+        raise MilepostError(
+            f"pip resolves for the machine that it runs on, and this one ({platform.machine()}, Python "
+            f"{_python()}) is not like the nodes ({target.machine}, Python {target.python}): install uv, "
+            "which resolves for any, or give --python and --machine as the nodes have them"
+        )
+    before = [f"--find-links={kit / WHEELS}"] if (kit / WHEELS).is_dir() else []
+    tags = [f"--platform={tag}" for tag in target.platforms]
+    words = [
+        "download",
+        "--disable-pip-version-check",
+        "--only-binary=:all:",
+        f"--dest={new}",
+        *flags,
+        *before,
+    ]
+    words += ["--implementation=cp", f"--python-version={target.python}", *tags, *wanted]
+    run([*_pip(), *words], environment)
+    text = lock(new)
+    shutil.rmtree(kit / WHEELS, ignore_errors=True)
+    new.rename(kit / WHEELS)
+    (kit / LOCK).write_text(text, encoding="utf-8")
+
+
+def resolved(
+    uv: str, wanted: Sequence[str], flags: Sequence[str], target: PackTarget, environment: Mapping[str, str]
+) -> list[str]:
+    """NAME==VERSION of everything that has to be installed on such a node."""
+    tag = f"{target.machine}-manylinux_{target.glibc.replace('.', '_')}"
+    words = ["pip", "compile", "-", "-q", "--no-header", "--no-annotate", "--only-binary=:all:", *flags]
+    words += [f"--python-version={target.python}", f"--python-platform={tag}", "--no-emit-index-url"]
+    words += ["--no-emit-find-links"]
+    done = run([uv, *words], environment, "\n".join(wanted))
+    return [line for line in done.splitlines() if line.strip() and not line.startswith(("#", "-"))]
+
+
+def lock(wheels: Path) -> str:
+    """NAME==VERSION with the SHA-256 of every wheel in a folder. Raises MilepostError for other files."""
+    lines = []
+    for path in sorted(wheels.iterdir()):
+        try:
+            name, version, *_ = parse_wheel_filename(path.name)
+        except InvalidWheelFilename:
+            raise MilepostError(f"{path}: is no wheel") from None
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        lines.append(f"{name}=={version} --hash=sha256:{digest}\n")
+    return "".join(lines)
+
+
+def run(words: Sequence[str], environment: Mapping[str, str], stdin: str | None = None) -> str:
+    """A program whose messages a person sees as they come; its standard output where it was given something
+    to read. Raises MilepostError when it fails."""
+    output = subprocess.PIPE if stdin is not None else None
+    try:
+        done = subprocess.run(
+            words, env=dict(environment), input=stdin, stdout=output, text=True, check=False
+        )
+    except OSError as error:
+        raise MilepostError(f"{words[0]}: {error.strerror or error}") from None
+    if done.returncode:
+        name = " ".join(word for word in words[:4] if not word.startswith("-"))
+        raise MilepostError(f"`{name}` failed (exit {done.returncode}): what it said is above")
+    return done.stdout or ""
+
+
+def _pip() -> list[str]:
+    if find_spec("pip") is not None:
+        return [sys.executable, "-m", "pip"]
+    if (found := shutil.which("pip3") or shutil.which("pip")) is not None:
+        return [found]
+    raise MilepostError("pip is missing on this machine: it downloads the packages. Install it (python3-pip)")
+
+
+def _python() -> str:
+    return "{}.{}".format(*sys.version_info[:2])
+
+
+def _like_here(target: PackTarget) -> bool:
+    here = (sys.platform, platform.machine(), _python())
+    return here == ("linux", target.machine, target.python) and find_spec("pip") is not None

@@ -116,12 +116,34 @@ def test_the_form_says_what_the_advisor_says() -> None:
 
 
 def test_a_context_dealt_out_takes_less_of_each_gpu() -> None:
-    shape, boxes = parse_config(LLAMA), ParallelTopology((Box("a", 8),), int(79.6 * GIB))
+    shape, boxes = (
+        parse_config({**LLAMA, "num_key_value_heads": 4}),
+        ParallelTopology((Box("a", 8),), int(79.6 * GIB)),
+    )
     plain = consider(shape, boxes, 8, 1, Request()).memory
     dealt = consider(shape, boxes, 8, 1, Request(context_parallel=2)).memory
     assert plain is not None
     assert dealt is not None
     assert dealt.tokens > 1.9 * plain.tokens
+
+
+@pytest.mark.parametrize(
+    ("heads", "kv", "context", "words"),
+    [
+        (32, 8, 2, "decode context parallel 2 needs TP greater than the 8 KV heads, and TP is 8"),
+        (32, 4, 4, "decode context parallel 4: at most 2 with TP 8 and 4 KV heads"),
+        (24, 2, 8, "at most 4 with TP 8 and 2 KV heads"),
+        (24, 8, 1, ""),
+        (32, 4, 2, ""),
+    ],
+)
+def test_a_context_that_vllm_refuses_to_deal_out(heads: int, kv: int, context: int, words: str) -> None:
+    """The words of vLLM 0.32 to 4 KV heads, TP 2: "requires --tensor-parallel-size to be greater than"."""
+    shape = parse_config({**LLAMA, "num_attention_heads": heads, "num_key_value_heads": kv})
+    split = consider(
+        shape, ParallelTopology((Box("a", 8),), int(79.6 * GIB)), 8, 1, Request(context_parallel=context)
+    )
+    assert (words in split.headline) if words else split.grade != "no"
 
 
 def test_a_removed_architecture_is_named_as_such() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from pathlib import Path
 
@@ -155,11 +156,67 @@ def test_a_flag_is_taken_out_with_its_values_however_it_is_spelt() -> None:
     assert without(words, "--api-server-count") == ["--seed", "1", "--enforce-eager"]
 
 
-def test_a_flag_that_came_later_is_refused_for_an_older_vllm() -> None:
-    check("--watchdog-config", "{}", "--no-monokernel")
-    old = f'{CLUSTER}vllm_version = "0.32.0"\nextra_flags = ["--watchdog_config={{}}"]\n'
-    with pytest.raises(UsageError, match=r"came with vLLM 0\.33, and serve.vllm_version is 0\.32\.0"):
-        parse_file(old)
+def of(version: str, *words: str, more: str = "") -> None:
+    head = CLUSTER.replace("pipeline_parallel = 2", f"pipeline_parallel = {1 if more else 2}")
+    parse_file(f'{head}vllm_version = "{version}"\n{more}\nextra_flags = {json.dumps(list(words))}\n')
+
+
+@pytest.mark.parametrize(
+    ("version", "flag", "words"),
+    [
+        ("0.32.0", "--watchdog_config={}", "came with vLLM 0.33.0, and serve.vllm_version is 0.32.0"),
+        ("0.8.2", "--kv-cache-memory-bytes=1", "came with vLLM 0.10.2"),
+        ("0.33.0", "--guided_decoding_backend=auto", "is gone since vLLM 0.12.0"),
+        ("0.33.0", "--swap-space=4", "is gone since vLLM"),
+        ("0.11.0+cu128", "--num-scheduler-steps", "is gone since vLLM 0.10.1"),
+        ("0.14.1", "--mm-encoder-only", "came after vLLM 0.14.1, with 0.16.0 at the latest"),
+        ("0.8.0", "-asc=1", "came with vLLM 0.9.1"),
+    ],
+)
+def test_a_flag_of_another_release_is_refused_with_the_release(version: str, flag: str, words: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(words)):
+        of(version, flag)
+
+
+@pytest.mark.parametrize(
+    ("version", "flag"),
+    [
+        ("0.33.0", "--watchdog-config={}"),
+        ("0.11.0", "--guided-decoding-backend=auto"),
+        ("0.34.0", "--a-flag-of-tomorrow"),
+        # 0.15 was not read: what 0.16 has may be there already.
+        ("0.15.1", "--mm-encoder-only"),
+        ("0.6.0", "--max-model-len=8"),
+        ("0.33.0", "-O3"),
+    ],
+)
+def test_a_flag_of_this_release_is_taken(version: str, flag: str) -> None:
+    of(version, flag)
+
+
+@pytest.mark.parametrize(
+    ("version", "more", "words"),
+    [
+        ("0.7.3", "expert_parallel = true", "serve.expert_parallel: its flag --enable-expert-parallel came"),
+        ("0.10.1", "decode_context_parallel = 2", "serve.decode_context_parallel: its flag"),
+        (
+            "0.9.0",
+            'executor = "ray"\ndata_parallel = 2',
+            "serve.data_parallel: its flag --data-parallel-backend",
+        ),
+    ],
+)
+def test_a_field_whose_flag_came_later_is_refused(version: str, more: str, words: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(words)):
+        of(version, more=more)
+
+
+def test_the_history_of_flags_goes_from_0_6_to_the_pinned_release() -> None:
+    """A new release: `python -m tests.read_flags` with its sources, too."""
+    past = flags.history()
+    assert (past.releases[0], past.releases[-1]) == ("0.6.0", versions.VLLM)
+    assert {release.split(".")[1] for release in past.releases} == {str(n) for n in range(6, 34) if n != 15}
+    assert not set(flags._table()) & set(past.until), "a flag that the pinned release has is not gone"
 
 
 def test_the_table_of_flags_is_that_of_the_pinned_release() -> None:

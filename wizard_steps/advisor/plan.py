@@ -42,6 +42,7 @@ def consider(
     """Judge one pair, legal or not: what a screen shows while a person edits TP and PP."""
     wanted = resolve(shape, wanted or Request())
     against = list(reasons.illegal(shape, topology.total, tp, pp, wanted.expert_parallel))
+    against += reasons.uneven_context(shape, tp, wanted.context_parallel)
     if against:
         return Split(tp, pp, False, "no", against[0].text, tuple(against))
     stages = placement(topology, tp, pp)

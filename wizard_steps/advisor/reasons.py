@@ -58,6 +58,20 @@ def illegal(
     yield from _uncuttable(shape, tp, expert_parallel)
 
 
+def uneven_context(shape: ModelShape, tp: int, context_parallel: int) -> Iterator[Reason]:
+    """Decode context parallelism that vLLM refuses; the source is the same."""
+    if context_parallel <= 1 or shape.mla_dim or not shape.kv_heads:
+        return
+    most, each = tp // shape.kv_heads, shape.heads // shape.kv_heads
+    what = f"decode context parallel {context_parallel}"
+    if most < 2:
+        yield Reason(False, f"{what} needs TP greater than the {shape.kv_heads} KV heads, and TP is {tp}")
+    elif context_parallel > most:
+        yield Reason(False, f"{what}: at most {most} with TP {tp} and {shape.kv_heads} KV heads")
+    elif each % context_parallel:
+        yield Reason(False, f"{what} does not divide the {each} attention heads of each KV head")
+
+
 def _uncuttable(shape: ModelShape, tp: int, expert_parallel: bool) -> Iterator[Reason]:
     if not shape.known:
         return

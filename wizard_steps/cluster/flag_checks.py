@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
-from wizard_steps.cluster.flags import Flag, parse, since
+from packaging.version import InvalidVersion, Version
+
+from wizard_steps.cluster.flags import Flag, history, parse
 from wizard_steps.cluster.values import Cluster
 
 #: Flags that a field of the cluster file decides.
@@ -66,9 +68,11 @@ def flag_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
     """(field, message) of the first thing wrong with each flag, then of what cannot go together."""
     flags = parse(cluster.serve.extra_flags)
     for flag in flags:
-        message = _problem(flag) or _too_new(flag, cluster.serve.vllm_version)
+        names = [flag.typed.replace("_", "-"), flag.name]
+        message = _problem(flag) or _of_another_release(_called(flag), names, cluster.serve.vllm_version)
         if message:
             yield f"serve.extra_flags[{flag.place}]", message
+    yield from _fields(cluster)
     yield from _together(cluster, {flag.name: flag for flag in flags})
 
 
@@ -95,12 +99,52 @@ def _problem(flag: Flag) -> str:
     return ""
 
 
-def _too_new(flag: Flag, version: str) -> str:
-    """vLLM ends at once at a flag that it does not know."""
-    came, here = since().get(flag.name, ""), re.match(r"(\d{1,4})\.(\d{1,4})", version)
-    if not came or here is None or (int(here[1]), int(here[2])) >= tuple(map(int, came.split("."))):
+def _of_another_release(called: str, names: Sequence[str], version: str) -> str:
+    """vLLM ends at once at a flag that it does not know. ``names``: as typed, then the full name."""
+    try:
+        here = Version(Version(version).public)
+    except InvalidVersion:
         return ""
-    return f"{_called(flag)} came with vLLM {came}, and serve.vllm_version is {version}"
+    past = history()
+    for name in names:
+        came, went = past.since.get(name), past.until.get(name)
+        # The release before it, of those that were read: what lies between the two is not known.
+        last = past.releases[past.releases.index(came) - 1] if came is not None else ""
+        if came is not None and here <= Version(last):
+            said = (
+                f"with vLLM {came}"
+                if _follows(last, came)
+                else f"after vLLM {last}, with {came} at the latest"
+            )
+            return f"{called} came {said}, and serve.vllm_version is {version}"
+        if went is not None and here >= Version(went):
+            return f"{called} is gone since vLLM {went}, and serve.vllm_version is {version}"
+    return ""
+
+
+def _follows(before: str, after: str) -> bool:
+    """Whether no release between the two was left out."""
+    return Version(after).minor - Version(before).minor <= 1
+
+
+def _fields(cluster: Cluster) -> Iterator[tuple[str, str]]:
+    """Fields whose flags the release does not have yet."""
+    serve, mp = cluster.serve, cluster.without_ray
+    replicas, several = serve.data_parallel > 1, len(cluster.nodes) > 1
+    for field, flag, used in (
+        ("serve.executor", "--nnodes", mp and several and not replicas),
+        ("serve.data_parallel", "--data-parallel-size", replicas),
+        ("serve.data_parallel", "--data-parallel-start-rank", replicas and mp and several),
+        ("serve.data_parallel", "--data-parallel-backend", replicas and not mp),
+        ("serve.expert_parallel", "--enable-expert-parallel", serve.expert_parallel),
+        (
+            "serve.decode_context_parallel",
+            "--decode-context-parallel-size",
+            serve.decode_context_parallel > 1,
+        ),
+    ):
+        if used and (message := _of_another_release(f"its flag {flag}", [flag], serve.vllm_version)):
+            yield field, message
 
 
 def _called(flag: Flag) -> str:

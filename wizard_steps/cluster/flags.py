@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -74,11 +74,20 @@ def _table() -> dict[str, _Known]:
     return found
 
 
+class History(Struct, frozen=True):
+    """Flag, by each of its names -> the release of vLLM that brought it, and the first one without it, of
+    ``releases``. What is in neither is as old as the oldest of them, or in none."""
+
+    releases: tuple[str, ...]
+    since: Mapping[str, str]
+    until: Mapping[str, str]
+
+
 @lru_cache(maxsize=1)
-def since() -> dict[str, str]:
-    """Flag -> the release of vLLM that it came with, for those that are not as old as this table."""
-    data = tomllib.loads(Path(__file__).with_name("vllm_flags.toml").read_text(encoding="utf-8"))
-    return {name: release for release, names in data["since"].items() for name in names}
+def history() -> History:
+    data = tomllib.loads(Path(__file__).with_name("vllm_flag_history.toml").read_text(encoding="utf-8"))
+    tables = [{name: r for r, names in data[table].items() for name in names} for table in ("since", "until")]
+    return History(tuple(data["releases"]), *tables)
 
 
 def known(typed: str) -> _Known | None:

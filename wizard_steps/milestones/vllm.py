@@ -169,4 +169,11 @@ def first_error(log: Result) -> str:
     lines = [line.strip() for line in log.lines if not wrapper.search(line) and not calm.search(line)]
     hits = [line for line in lines if error.search(line)]
     specific = [hit for hit in hits if re.search(r"\b\w*(?:Error|Exception): \S", hit)]
-    return next(iter(specific or hits), "")[:300]
+    first = next(iter(specific or hits), "")
+    return (_of_validation(lines, first) if "validation error" in first else first)[:300]
+
+
+def _of_validation(lines: list[str], first: str) -> str:
+    """pydantic counts its errors in one line, and says in the next ones what they are."""
+    after = lines[lines.index(first) + 1 :][:4]
+    return next((line for line in after if "Value error, " in line or "Input should" in line), first)

@@ -121,6 +121,9 @@ def _docker_all(engine: ContainerEngine) -> GpuWay:
         return GpuWay(f"CDI ({engine.cdi})")
     way = "the NVIDIA runtime" if any("nvidia" in name for name in engine.runtimes) else ""
     way = way or (f"the NVIDIA hook ({engine.hook})" if engine.hook else "")
+    if way and _major(engine) >= _CDI_GPUS:
+        hint = f"Docker {_CDI_GPUS} and newer look for CDI devices first: {_SPEC}"
+        return GpuWay(f"{way}, and no CDI specification", hint, sure=False)
     if way:
         return GpuWay(way)
     if engine.cdi:

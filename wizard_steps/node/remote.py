@@ -63,7 +63,7 @@ def _about(cluster: Cluster, node: Node, role: str, **more: int) -> str:
 def service_name(cluster: Cluster, node: Node, role: str) -> str:
     """The file name of a role's systemd unit. A home, and so the folder of user units, may be shared by all
     nodes."""
-    return f"milepost-{cluster.name}-{_unit_word(node)}-{role}.service"
+    return f"milepost-{cluster.name}-{re.sub('[^A-Za-z0-9._-]', '_', node.name)}-{role}.service"
 
 
 def environment(values: Mapping[str, str]) -> str:

@@ -1,7 +1,7 @@
 """One rank of an all_reduce; scripts/all_reduce.py starts it and reads what it prints.
 
-Run as ``python -c TEXT SPEC NUMBER PARENT``; SPEC is JSON, NUMBER counts the ranks of a node from 0, PARENT is
-the pid of the process that started it.
+Run as ``python -c TEXT SPEC NUMBER PARENT``; SPEC is JSON, NUMBER counts the ranks of a node from 0, PARENT
+is the pid of the process that started it.
 """
 
 from __future__ import annotations

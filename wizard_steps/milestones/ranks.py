@@ -55,10 +55,10 @@ def rounds(known: Known, done: Results) -> Round | None:
         return Round(work=tuple((s.node, place.launch(s)) for s in services))
     if any(not r.ok and r.reason != "dry" for r in done.of("launch").values()):
         return _stop(known)
-    if (key := _next_look(known, done)) is not None:
+    if _reads_on(known, done):
         meet = min(JOIN_LIMIT, limit)
-        stop = joined if key.endswith(f"-{_LOOKS}") else _joined_or_waits
-        follow = tuple((s.node, place.follow(s, key, meet, stop, quiet=True)) for s in services)
+        stop = joined if _looks(known, done) == _LOOKS - 1 else _joined_or_waits
+        follow = tuple((s.node, place.follow(s, "joined", meet, stop, quiet=True)) for s in services)
         return Round(follow, together=Together(lambda result: not _joined_by(result)))
     if not done.has("mp-log") and all(_has_joined(done, node) for node in known.nodes):
         return _until_ready(known, services, limit)
@@ -99,33 +99,24 @@ def _look(done: Results, node: Node) -> Look:
     return Look(result.text if result else "")
 
 
-def _looks(done: Results) -> list[str]:
-    """Keys under which the logs were read until all ranks had met, the last one first."""
-    keys = ["joined", *(f"joined-{number}" for number in range(2, _LOOKS + 1))]
-    return [key for key in reversed(keys) if done.has(key)]
+def _looks(known: Known, done: Results) -> int:
+    """Times that the logs were read until all ranks had met."""
+    return sum(one.key == "joined" and one.node.name == known.server.name for one in done.items)
 
 
-def _next_look(known: Known, done: Results) -> str | None:
-    """The logs are read on where some ranks wait, and others have not come to where all of them meet."""
-    looks = _looks(done)
-    if not looks:
-        return "joined"
-    last = done.of(looks[0]).values()
+def _reads_on(known: Known, done: Results) -> bool:
+    """Before the first look, and where some ranks wait for others that have not come to the meeting yet."""
+    if not done.has("joined"):
+        return True
+    last = done.of("joined").values()
     waiting = [meeting.where(one.text) for one in last]
     going = all(one.reason in ("stopped", "cancelled") for one in last)
-    broken = any(map(vllm.broken, (line for one in last for line in one.lines)))
-    if broken or not going or not any(waiting) or all(waiting) or len(looks) >= _LOOKS:
-        return None
-    return f"joined-{len(looks) + 1}"
-
-
-def _joins(done: Results, node: Node) -> Result | None:
-    looks = _looks(done)
-    return done.get(looks[0], node) if looks else None
+    broken = any(vllm.broken(line) for one in last for line in one.lines)
+    return any(waiting) and not all(waiting) and going and not broken and _looks(known, done) < _LOOKS
 
 
 def _has_joined(done: Results, node: Node) -> bool:
-    result = _joins(done, node)
+    result = done.get("joined", node)
     return result is not None and _joined_by(result)
 
 
@@ -186,7 +177,7 @@ def judge(known: Known, done: Results) -> Verdict:
 
 def _apart(known: Known, done: Results) -> list[Check]:
     """Every rank waits at the same place for the others: it is the way between them."""
-    found = [(node, result) for node in known.nodes if (result := _joins(done, node)) is not None]
+    found = [(node, result) for node in known.nodes if (result := done.get("joined", node)) is not None]
     if len(found) < len(known.nodes) or not all(meeting.where(result.text) for _, result in found):
         return []
     hint = (
@@ -213,7 +204,7 @@ def _first(known: Known, done: Results) -> Node | None:
 
 
 def _last(done: Results, node: Node) -> Result | None:
-    return done.get("mp-log", node) or _joins(done, node)
+    return done.get("mp-log", node) or done.get("joined", node)
 
 
 def _failed(known: Known, node: Node, result: Result) -> bool:

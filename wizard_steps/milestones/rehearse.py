@@ -35,7 +35,7 @@ class Rehearse(Placed):
     id = "rehearse"
     title = "Rehearse without weights"
     short = "rehearse"
-    keys = ("launch", "log", "joined", "joined-*", "mp-log")
+    keys = ("launch", "log", "joined", "mp-log")
     owns = (r"serve\.rehearse",)
     phases = vllm.PHASES
     bundled = (Bundled(_LOGS, "rehearsal-first.txt", "vLLM's output with dummy weights"),)

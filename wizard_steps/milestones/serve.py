@@ -19,7 +19,7 @@ class ServeStep(Placed):
     id = "serve"
     title = "vllm serve"
     short = "vllm serve"
-    keys = ("launch", "log", "joined", "joined-*", "mp-log", "stall")
+    keys = ("launch", "log", "joined", "mp-log", "stall")
     owns = (r"serve\..*",)
     phases = vllm.PHASES
     bundled = (Bundled(_LOGS, "vllm-serve-first.txt", "the first part of vLLM's output"),)

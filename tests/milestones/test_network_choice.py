@@ -71,7 +71,7 @@ def test_the_recommended_address_comes_first_and_says_why() -> None:
     assert "RDMA device on every node" in first.why
     assert "measured 20.0 Gbit/s at worst; latency up to 0.10 ms" in first.why
     assert first.why.endswith("Sets VLLM_HOST_IP=10.0.0.2 NCCL_SOCKET_IFNAME=ens1 GLOO_SOCKET_IFNAME=ens1")
-    assert (second.value, "ssh comes in here" in second.why) == ("192.168.7.2", True)
+    assert (second.value, "SSH uses this network" in second.why) == ("192.168.7.2", True)
     assert (third.value, "not on a network that all nodes share" in third.why) == ("10.9.2.1", True)
 
 

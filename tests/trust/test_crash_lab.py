@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import random
+import shutil
 import signal
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -46,6 +47,14 @@ async def bed(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bed]:
         yield Bed(
             lab, cluster, write(cluster, folder), folder, home / ".milepost" / cluster.name / "wizard.lock"
         )
+
+
+@pytest.fixture(autouse=True)
+def no_walks_of_before(bed: Bed) -> None:
+    """A second try of a test begins with the folders it names free."""
+    for walk in bed.folder.iterdir():
+        if (walk / "events.jsonl").exists():
+            shutil.rmtree(walk)
 
 
 async def walk_until(bed: Bed, name: str, found: Callable[[str], bool], then: int, later: float = 0.0) -> str:

@@ -184,7 +184,7 @@ def test_large_packets_lost_between_two_workers(clean: Hosts, monkeypatch: pytes
 
 #: On a host: stops the first rank of an all_reduce that takes part, as a debugger or a cgroup freezer would.
 _STOP_A_RANK = (
-    "for i in $(seq 1200); do for p in $(pgrep -f 'start.:90'); do "
+    "for i in $(seq 1200); do for p in $(pgrep -f 'start.: ?90'); do "
     "grep -qa libtorch /proc/$p/maps && kill -STOP $p && exit 0; done; sleep 0.05; done; exit 1"
 )
 

@@ -137,7 +137,9 @@ def _totals(known: Known, totals: Totals, status: Result) -> list[Check]:
         Check(
             "stable",
             held,
-            "held" if held else "did not hold" if totals.right(wanted, gpus) else "the totals are not right",
+            "held"
+            if held
+            else "did not hold" + ("" if totals.right(wanted, gpus) else ": the totals are not right now"),
             f"unchanged for {known.cluster.ray.settle} s",
             hint=f"a node joined or left meanwhile: {_node_log(known)}; retry when it is back"
             if not held and totals.right(wanted, gpus)

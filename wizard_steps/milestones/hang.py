@@ -49,8 +49,14 @@ def absent(known: Known, said: Mapping[str, str], owners: Mapping[int, str], wha
     told = next((row for text in said.values() if (row := _ABSENT.search(text))), None)
     ranks = [number(word) for word in told[1].replace(",", " ").split() if word.isdigit()] if told else []
     found = []
+    stopped = {
+        one.name: one for one in _stopped({name: stalls.read(text) for name, text in said.items()}, what)
+    }
     for rank in [rank for rank in ranks if rank in owners][:_MOST]:
         node = owners[rank]
+        if (known_cause := stopped.get(f"rank {rank}")) and known_cause.node == node:
+            found.append(known_cause)
+            continue
         own = re.search(rf"^rank {rank}: ((?:failed|no end|at) .{{1,300}})$", said.get(node, ""), re.M)
         why = f"; it says: {plain(own[1])}" if own else f"; {node} said nothing of it"
         text = f"rank {rank} on {node} never came to rank 0 on {known.head.name}; {what} waits for it{why}"

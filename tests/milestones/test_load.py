@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.helpers.case_runner import Case
@@ -29,6 +29,7 @@ def test_vllms_own_result_is_read() -> None:
 
 
 @given(outputs(TEXTS))
+@example("requests: 0\nfailed: 2\nerror: 2\n")
 def test_no_output_makes_a_reader_fail(text: str) -> None:
     found = numbers(text)
     assert found is None or found.line

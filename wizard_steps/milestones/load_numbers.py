@@ -95,7 +95,9 @@ def numbers(text: str) -> Numbers | None:
     if "requests" not in values:
         return None
     whole = {name: int(values.pop(name, 0)) for name in ("requests", "failed", "stalls")}
-    known: Mapping[str, float] = {n: v for n, v in values.items() if n in Numbers.__struct_fields__}
+    known: Mapping[str, float] = {
+        n: v for n, v in values.items() if n in Numbers.__struct_fields__ and n != "error"
+    }
     return Numbers(**whole, **known, error=plain(found.get("error", ""))[:200])  # type: ignore[arg-type]
 
 

@@ -9,7 +9,6 @@ What is cut off is kept: the next try goes on from there.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from msgspec.structs import replace
 
@@ -118,14 +117,8 @@ def _chain(known: Known, done: Results, here: KitHere, first: Node, others: Sequ
 
 
 def _share(known: Known, here: KitHere, node: Node, chain: Sequence[Node]) -> Cmd:
-    at, port = chain.index(node), known.cluster.weights.port
-    asked = [chain[at - 1], chain[0]] if at > 1 else chain[:at]
-    more: dict[str, Any] = {
-        "ip": known.ip(node),
-        "port": port,
-        "sources": [[known.ip(one), port] for one in asked],
-        "followers": int(at + 1 < len(chain)),
-    }
+    at = chain.index(node)
+    more = weights.in_chain(at, [known.ip(one) for one in chain], known.cluster.weights.port)
     cmd = judged.host(known).launch(kits.service(known.cluster, node, SHARE, here.kit, more))
-    what = f"take the kit from {asked[0].name}, verify it" if asked else "hand the kit to the next node"
+    what = f"take the kit from {chain[at - 1].name}, verify it" if at else "hand the kit to the next node"
     return replace(cmd, key="share", show=f"({what})")

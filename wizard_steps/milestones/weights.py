@@ -8,7 +8,6 @@ walk finds them. `milepost down` ends them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from msgspec.structs import replace
 
@@ -185,23 +184,19 @@ def _started(done: Results) -> bool:
 
 def _fetch(known: Known, done: Results) -> Service:
     first, source = _first(known, done), need.source(known, done)
-    return weights.service(known.cluster, placed(known), first, FETCH, source, {})
+    return weights.service(known.cluster, placed(known).program("python3"), first, FETCH, source, {})
 
 
 def _share(known: Known, done: Results, node: Node, chain: Sequence[Node]) -> Cmd:
-    at, port = chain.index(node), known.cluster.weights.port
-    # Where the node before is gone, the one that has fetched it all.
-    asked = [chain[at - 1], chain[0]] if at > 1 else chain[:at]
-    more: dict[str, Any] = {
-        "ip": known.ip(node),
-        "port": port,
-        "sources": [[known.ip(one), port] for one in asked],
-        "followers": int(at + 1 < len(chain)),
-    }
+    at = chain.index(node)
+    more = weights.in_chain(at, [known.ip(one) for one in chain], known.cluster.weights.port)
     place, source = placed(known), need.source(known, done)
-    cmd = place.launch(weights.service(known.cluster, place, node, SHARE, source, more))
+    python = place.program("python3")
+    cmd = place.launch(weights.service(known.cluster, python, node, SHARE, source, more))
     what = (
-        f"take {_what(known, done)} from {asked[0].name}, verify it" if asked else "hand it to the next node"
+        f"take {_what(known, done)} from {chain[at - 1].name}, verify it"
+        if at
+        else "hand it to the next node"
     )
     return replace(cmd, key="share", show=f"({what})")
 

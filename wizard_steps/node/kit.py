@@ -18,7 +18,7 @@ from wizard_steps.cluster.file import Cluster
 from wizard_steps.model import WIZARD, Cmd, Node, Result
 from wizard_steps.node import remote, weights
 from wizard_steps.node.lines import fields
-from wizard_steps.node.place import FETCH, SHARE, Place, Service
+from wizard_steps.node.place import Place, Service
 from wizard_steps.node.program import program
 from wizard_steps.node.weights import WeightsSource
 
@@ -106,8 +106,7 @@ def parse(text: str | bytes) -> KitHere:
 
 def here(result: Result | None) -> KitHere | None:
     """None where the kit could not be read; the output says why."""
-    lines = result.lines if result is not None and result.ok else []
-    line = next((x.removeprefix(MARK) for x in reversed(lines) if x.startswith(MARK)), "")
+    line = weights.marked(result, MARK)
     try:
         return parse(line) if line else None
     except ValueError:
@@ -183,10 +182,7 @@ def upload(cluster: Cluster, node: Node, here: KitHere, files: Sequence[tuple[Ki
 
 def service(cluster: Cluster, node: Node, role: str, kit: Kit, more: Mapping[str, Any]) -> Service:
     """What hands the kit from node to node: the programs of the weights."""
-    name = {FETCH: "weights_fetch", SHARE: "weights_share"}[role]
-    spec = json.dumps({**msgspec.to_builtins(_source(cluster, kit)), **more})
-    argv = ("python3", "-I", "-c", *weights.program(name), spec)
-    return Service(node, role, int(more.get("port") or 0), argv, environment(cluster, node))
+    return weights.service(cluster, "python3", node, role, _source(cluster, kit), more)
 
 
 def place_model(cluster: Cluster, place: Place, node: Node, kit: Kit) -> Cmd:

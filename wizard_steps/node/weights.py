@@ -129,13 +129,25 @@ def _spec(source: WeightsSource, more: Mapping[str, Any] | None = None) -> str:
 
 
 def service(
-    cluster: Cluster, place: Place, node: Node, role: str, source: WeightsSource, more: Mapping[str, Any]
+    cluster: Cluster, python: str, node: Node, role: str, source: WeightsSource, more: Mapping[str, Any]
 ) -> Service:
     """The fetch, or the share of a node, as something that outlives the wizard."""
     boot, texts = program({FETCH: "weights_fetch", SHARE: "weights_share"}[role])
-    argv = (place.program("python3"), "-I", "-c", boot, texts, _spec(source, more))
+    argv = (python, "-I", "-c", boot, texts, _spec(source, more))
     port = int(more.get("port") or 0)
     return Service(node, role, port, argv, environment(cluster, node))
+
+
+def in_chain(at: int, addresses: Sequence[str], port: int) -> dict[str, Any]:
+    """What the share of the node at place ``at`` of a chain is told. It asks the node before; where that one
+    is gone, the first, which has it all."""
+    asked = [at - 1, 0] if at > 1 else list(range(at))
+    return {
+        "ip": addresses[at],
+        "port": port,
+        "sources": [[addresses[one], port] for one in asked],
+        "followers": int(at + 1 < len(addresses)),
+    }
 
 
 def seen(result: Result | None) -> WeightsSeen | None:
@@ -171,9 +183,14 @@ def listed(result: Result | None) -> HubListing | None:
         return None
 
 
-def _data(result: Result | None) -> dict[str, Any]:
+def marked(result: Result | None, mark: str) -> str:
+    """What the last line with that mark says; "" where there is none, or the command failed."""
     lines = result.lines if result is not None and result.ok else []
-    line = next((x.removeprefix(MARK) for x in reversed(lines) if x.startswith(MARK)), "")
+    return next((line.removeprefix(mark) for line in reversed(lines) if line.startswith(mark)), "")
+
+
+def _data(result: Result | None) -> dict[str, Any]:
+    line = marked(result, MARK)
     try:
         found = json.loads(line) if line else {}
     except (ValueError, RecursionError):

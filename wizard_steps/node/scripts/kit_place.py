@@ -16,9 +16,12 @@ from typing import Any
 
 from wizard_steps.node.scripts.weights_files import (
     PART,
+    ended,
     folder_of,
     hashes,
-    oserror,
+    in_snapshot,
+    in_words,
+    name_commit,
     read,
     record_of,
     remember,
@@ -41,14 +44,10 @@ def place(spec: dict[str, Any]) -> None:
                 os.unlink(blob)
             linked(os.path.join(kit, "model", one["name"]), blob)
         link = os.path.join(snapshot, one["name"])
-        os.makedirs(os.path.dirname(link), exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(link)
-        os.symlink(os.path.relpath(blob, os.path.dirname(link)), link)
+        in_snapshot(blob, link)
         remember(known, blob, one["sha256"])
         write(record, json.dumps(known))
-    os.makedirs(os.path.join(folder, "refs"), exist_ok=True)
-    write(os.path.join(folder, "refs", spec["revision"]), spec["commit"])
+    name_commit(folder, spec["revision"], spec["commit"])
     say(f"kit: the model is in {folder}: {len(spec['files'])} files, as at {spec['commit'][:12]}")
 
 
@@ -61,12 +60,7 @@ def linked(source: str, path: str) -> None:
 
 
 def run(words: list[str]) -> int:
-    try:
-        place(json.loads(words[0]))
-    except OSError as error:
-        say(f"kit: failed: {oserror(error)}")
-        return 1
-    return 0
+    return ended(place, words, in_words, "kit")
 
 
 if __name__ == "__main__":

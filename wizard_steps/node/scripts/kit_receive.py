@@ -16,8 +16,10 @@ from typing import Any
 
 from wizard_steps.node.scripts.weights_files import (
     PART,
+    Failed,
+    ended,
     folder_of,
-    oserror,
+    in_words,
     progress,
     read,
     record_of,
@@ -27,10 +29,6 @@ from wizard_steps.node.scripts.weights_files import (
 )
 
 CHUNK, EVERY = 1 << 20, 2.0
-
-
-class Failed(Exception):
-    """Ends the copy, in words."""
 
 
 class Taking:
@@ -82,13 +80,7 @@ class Taking:
 
 
 def run(words: list[str]) -> int:
-    try:
-        Taking(json.loads(words[0])).all()
-    except Exception as error:
-        kind = oserror(error) if isinstance(error, OSError) else ""
-        say(f"kit: failed: {kind or (error if isinstance(error, Failed) else f'node: {error!r}')}")
-        return 1
-    return 0
+    return ended(lambda spec: Taking(spec).all(), words, in_words, "kit")
 
 
 if __name__ == "__main__":

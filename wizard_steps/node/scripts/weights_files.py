@@ -5,6 +5,7 @@ Sent along with each of them, see node/weights.py.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -134,20 +135,50 @@ def hashes(path: str) -> tuple[str, str]:
     return sha.hexdigest(), git.hexdigest() if small else ""
 
 
-def ended(work: Callable[[dict[str, Any]], None], words: list[str], why: Callable[[Exception], str]) -> int:
+class Failed(Exception):
+    """Ends a copy, in words."""
+
+
+def ended(
+    work: Callable[[dict[str, Any]], None],
+    words: list[str],
+    why: Callable[[Exception], str],
+    what: str = "weights",
+) -> int:
     """The exit status of a program whose first word is its SPEC; its last word says why it failed."""
     try:
         work(json.loads(words[0]))
     except Exception as error:
-        say(f"weights: failed: {why(error)}")
+        say(f"{what}: failed: {why(error)}")
         return 1
     return 0
+
+
+def in_snapshot(path: str, link: str) -> None:
+    """Links a file of the hub's cache into its snapshot, as huggingface_hub does."""
+    os.makedirs(os.path.dirname(link), exist_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(link)
+    os.symlink(os.path.relpath(path, os.path.dirname(link)), link)
+
+
+def name_commit(folder: str, revision: str, commit: str) -> None:
+    """Says in the hub's cache which commit a revision is."""
+    os.makedirs(os.path.join(folder, "refs"), exist_ok=True)
+    write(os.path.join(folder, "refs", revision), commit)
 
 
 def oserror(error: OSError) -> str:
     """A kind that the gate knows, the path, and what the system said."""
     kind = {28: "space", 122: "space", 1: "rights", 13: "rights", 30: "rights"}.get(error.errno or 0, "disk")
     return f"{kind}: {error.filename or 'the disk'}: {error.strerror or error}"
+
+
+def in_words(error: Exception) -> str:
+    """A kind that the gate knows, and what was said."""
+    if isinstance(error, OSError):
+        return oserror(error)
+    return str(error) if isinstance(error, Failed) else f"node: {error!r}"
 
 
 def progress(got: int, total: int, rate: float, what: str = "weights") -> str:

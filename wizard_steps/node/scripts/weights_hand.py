@@ -14,14 +14,18 @@ import re
 import time
 from typing import Any
 
-from wizard_steps.node.scripts.weights_files import PART, STATE, folder_of, instance, read, snapshot_of
+from wizard_steps.node.scripts.weights_files import (
+    PART,
+    STATE,
+    Failed,
+    folder_of,
+    instance,
+    read,
+    snapshot_of,
+)
 
 CHUNK = 1 << 20
 TOKEN = os.environ.pop("MILEPOST_COPY_TOKEN", "")
-
-
-class Failed(Exception):
-    """Ends the copy, in words."""
 
 
 def safe(name: Any) -> bool:

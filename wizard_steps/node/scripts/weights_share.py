@@ -23,8 +23,11 @@ from typing import Any
 
 from wizard_steps.node.scripts.weights_files import (
     PART,
+    Failed,
     ended,
     hashes,
+    in_snapshot,
+    name_commit,
     oserror,
     progress,
     read,
@@ -34,7 +37,7 @@ from wizard_steps.node.scripts.weights_files import (
     verified,
     write,
 )
-from wizard_steps.node.scripts.weights_hand import CHUNK, TOKEN, Failed, Handler, Model, Server
+from wizard_steps.node.scripts.weights_hand import CHUNK, TOKEN, Handler, Model, Server
 
 #: Seconds: without an answer of any source; without a question; between lines of progress.
 PATIENCE, IDLE, EVERY = 120.0, 600.0, 2.0
@@ -174,10 +177,7 @@ class Puller:
         link = os.path.join(self.model.snapshot, one["name"])
         with self.lock:
             if link != path:
-                os.makedirs(os.path.dirname(link), exist_ok=True)
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(link)
-                os.symlink(os.path.relpath(path, os.path.dirname(link)), link)
+                in_snapshot(path, link)
             remember(self.known, path, one["sha256"])
             write(record_of(self.model.spec), json.dumps(self.known))
         self.model.have[i] = -1
@@ -207,8 +207,7 @@ class Puller:
         finally:
             over.set()
         if not self.model.spec.get("folder"):
-            os.makedirs(os.path.join(self.model.folder, "refs"), exist_ok=True)
-            write(os.path.join(self.model.folder, "refs", self.model.spec["revision"]), self.model.commit)
+            name_commit(self.model.folder, self.model.spec["revision"], self.model.commit)
         self.model.state, took = "complete", max(time.monotonic() - began, 0.001)
         told = f"{len(self.model.files)} files, {self.got / 1e9:.3f} GB, verified, {took:.0f} s"
         say(f"weights: complete: {told}, {self.new / took / 1e6:.1f} MB/s")

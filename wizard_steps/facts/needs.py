@@ -27,6 +27,14 @@ class Needs(Struct, frozen=True):
     nccl: str
     ray: bool = False
 
+    def takes_python(self, version: str) -> bool:
+        return not older(version, self.python_low) and older(version, self.python_high)
+
+    @property
+    def python_span(self) -> str:
+        """For a reader."""
+        return f"{self.python_low} or newer, below {self.python_high}"
+
 
 #: torch -> major CUDA of its wheel, NCCL.
 _TORCH = {

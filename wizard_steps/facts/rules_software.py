@@ -40,9 +40,8 @@ def _python(node: str, facts: NodeFacts, cluster: Cluster) -> Finding:
         message = f"no {cluster.venv}/bin/python yet; the install step makes it"
         return Finding("Python", node, "warn", "absent", message)
     need = wanted.needs(cluster.serve.vllm_version)
-    if need and (wanted.older(python, need.python_low) or not wanted.older(python, need.python_high)):
-        span = f"{need.python_low} or newer, below {need.python_high}"
-        message = f"vLLM {cluster.serve.vllm_version} needs Python {span}"
+    if need and not need.takes_python(python):
+        message = f"vLLM {cluster.serve.vllm_version} needs Python {need.python_span}"
         return Finding("Python", node, "fail", python, message, "make the environment with another Python")
     return ok("Python", node, python)
 

@@ -91,14 +91,13 @@ def numbers(text: str) -> Numbers | None:
         found = {_VLLM[name]: value for name, value in _LINE.findall(text, start) if name in _VLLM}
     else:
         found = fields(text)
+    error = plain(found.pop("error", ""))[:200]
     values = {name: number for name, text in found.items() if (number := _number(text)) is not None}
     if "requests" not in values:
         return None
     whole = {name: int(values.pop(name, 0)) for name in ("requests", "failed", "stalls")}
-    known: Mapping[str, float] = {
-        n: v for n, v in values.items() if n in Numbers.__struct_fields__ and n != "error"
-    }
-    return Numbers(**whole, **known, error=plain(found.get("error", ""))[:200])  # type: ignore[arg-type]
+    known: Mapping[str, float] = {n: v for n, v in values.items() if n in Numbers.__struct_fields__}
+    return Numbers(**whole, **known, error=error)  # type: ignore[arg-type]
 
 
 def concurrency_of(key: str) -> int | None:

@@ -130,23 +130,18 @@ def _totals(known: Known, totals: Totals, status: Result) -> list[Check]:
                 hint=f"compare with nvidia-smi on each node; {hiders} may hide some",
             )
         )
-    held = status.reason in ("exit", "stopped") and totals.right(wanted, gpus)
-    if held and status.ended - status.started < known.cluster.ray.settle:
-        held = False
-    checks.append(
-        Check(
-            "stable",
-            held,
-            "held"
-            if held
-            else "did not hold" + ("" if totals.right(wanted, gpus) else ": the totals are not right now"),
-            f"unchanged for {known.cluster.ray.settle} s",
-            hint=f"a node joined or left meanwhile: {_node_log(known)}; retry when it is back"
-            if not held and totals.right(wanted, gpus)
-            else "",
-        )
-    )
-    return checks
+    return [*checks, _stable(known, status, totals.right(wanted, gpus))]
+
+
+def _stable(known: Known, status: Result, right: bool) -> Check:
+    """``right``: whether the totals are, at the end."""
+    settle = known.cluster.ray.settle
+    long_enough = status.ended - status.started >= settle
+    held = right and long_enough and status.reason in ("exit", "stopped")
+    found = "held" if held else "did not hold" if right else "did not hold: the totals are not right now"
+    hint = f"a node joined or left meanwhile: {_node_log(known)}; retry when it is back"
+    wanted = f"unchanged for {settle} s"
+    return Check("stable", held, found, wanted, hint=hint if right and not held else "")
 
 
 def _node_log(known: Known) -> str:

@@ -165,14 +165,9 @@ def _room(known: Known, done: Results, node: Node) -> Iterator[Check]:
         return
     python, need = found.get("python3", "missing"), needs(new)
     if need is not None:
-        good = not older(python, need.python_low) and older(python, need.python_high)
-        span = f"{need.python_low} or newer, below {need.python_high}"
-        hint = (
-            ""
-            if good
-            else f"make {known.cluster.venv} with another Python on every node, then run this again"
-        )
-        yield Check("Python", good, python, span, node.name, hint)
+        good = need.takes_python(python)
+        hint = f"make {known.cluster.venv} with another Python on every node, then run this again"
+        yield Check("Python", good, python, need.python_span, node.name, "" if good else hint)
     free = number(found.get("free", ""))
     said = f"{free >> 20} GiB free at {found.get('at', '')}"
     yield Check("disk", True, said, f"{_ROOM >> 20} GiB", node.name, warning=free < _ROOM)

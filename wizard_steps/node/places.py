@@ -202,7 +202,7 @@ class InContainer(Place):
     def stop(self, node: Node, role: str, key: str = "stop", grace: int = 10) -> Cmd:
         end = self._end(node, role, key, grace)
         service = remote.stop_service(self.cluster, node, role)
-        return replace(end, text=f"{service}{end.text}", timeout=end.timeout + remote.UNIT_STOPS)
+        return replace(end, text=f"{service}{end.text}", timeout=end.timeout + remote.UNIT_STOPS + 10)
 
     def _end(self, node: Node, role: str, key: str, grace: int) -> Cmd:
         if role == RAY:

@@ -31,8 +31,8 @@ COPY_TOKEN = "MILEPOST_COPY_TOKEN"
 #: and VLLM_).
 _SECRETS: Mapping[str, tuple[str, ...]] = {"ray": (), "fetch": ("HF_TOKEN",), "share": (COPY_TOKEN,)}
 
-#: Seconds that systemd gives a service of ours to end, and some.
-UNIT_STOPS = 70
+#: Seconds that systemd gives a service of ours to end; its command gets some more.
+UNIT_STOPS = 60
 
 #: What ``follow`` prints when what it tries beside the log has succeeded.
 ANSWERS = "milepost: /health answers with 200"
@@ -171,7 +171,7 @@ def stop(cluster: Cluster, node: Node, role: str, key: str = "stop", grace: int 
         key=key,
         text=text,
         mutates=True,
-        timeout=grace + 25 + UNIT_STOPS,
+        timeout=grace + 35 + UNIT_STOPS,
         quiet=True,
         show=f"(end the processes milepost started as {identity(cluster, node, role)})",
     )

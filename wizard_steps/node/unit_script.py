@@ -16,15 +16,13 @@ from wizard_steps.cluster.file import Cluster
 from wizard_steps.model import Node
 from wizard_steps.node.place import SERVE, Attended, Service
 from wizard_steps.node.ray_token import setup
-from wizard_steps.node.remote import SERVER_SECRETS, environment, identity, service_name
+from wizard_steps.node.remote import SERVER_SECRETS, UNIT_STOPS, environment, identity, service_name
 from wizard_steps.node.spec import Spec
 
 #: Starts in an hour, and seconds before the first repetition; each further one waits longer.
 CAP, PAUSE = 6, 15
 #: Seconds that a script waits for the address, the head and Ray's GPUs.
 _ADDRESS, _HEAD = 120, 900
-#: Seconds a service gets to end by itself.
-STOPS = 60
 MARK = "Written by milepost"
 
 
@@ -74,7 +72,7 @@ def unit_text(cluster: Cluster, unit: Unit) -> str:
         # vLLM ends with 0 when it has lost a worker: every end but one that was asked for is a failure.
         "Restart=always",
         f"RestartSec={PAUSE}",
-        f"TimeoutStopSec={STOPS}",
+        f"TimeoutStopSec={UNIT_STOPS}",
         "LimitNOFILE=65536",
         "LimitMEMLOCK=infinity",
         "",

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.model import Cmd, Node
 from wizard_steps.node.place import RAY, SERVE
-from wizard_steps.node.remote import SERVER_SECRETS, service_name, state_dir
-from wizard_steps.node.unit_script import MARK, STOPS, Unit, script_text, spec_of, unit_text
+from wizard_steps.node.remote import SERVER_SECRETS, UNIT_STOPS, service_name, state_dir
+from wizard_steps.node.unit_script import MARK, Unit, script_text, spec_of, unit_text
 
 #: sh text: where this login's units are, and its systemctl.
 _HERE = (
@@ -88,7 +88,7 @@ def act(cluster: Cluster, node: Node, verb: str, roles: Sequence[str], key: str)
     files = " ".join(shlex.quote(service_name(cluster, node, role)) for role in roles)
     text = f"{_HERE}systemctl $m reset-failed {files} 2>/dev/null; systemctl $m {verb} {files} 2>&1\n"
     shown = f"systemctl {verb} {files}"
-    return Cmd(key, text, mutates=True, timeout=STOPS + 60.0, show=shown)
+    return Cmd(key, text, mutates=True, timeout=UNIT_STOPS + 60.0, show=shown)
 
 
 def state(cluster: Cluster, units: Sequence[Unit]) -> Cmd:
@@ -109,7 +109,7 @@ def stop_all(cluster: Cluster, node: Node) -> Cmd:
     """Stops the units of a node where there are any; they stay enabled. For `milepost down`."""
     text = _each(cluster, node, 'systemctl $m stop "$b" && echo "stopped $b; it stays enabled"')
     show = "(stop the units of this cluster)"
-    return Cmd("units", text, mutates=True, timeout=2 * STOPS + 20.0, quiet=True, show=show)
+    return Cmd("units", text, mutates=True, timeout=2 * UNIT_STOPS + 20.0, quiet=True, show=show)
 
 
 def remove(cluster: Cluster, node: Node) -> Cmd:
@@ -124,7 +124,7 @@ def remove(cluster: Cluster, node: Node) -> Cmd:
         "[ $none = yes ] || systemctl $m daemon-reload\n"
     )
     text = _each(cluster, node, each).removesuffix("exit $rc\n") + tidy + "exit $rc\n"
-    return Cmd("disable", text, mutates=True, timeout=2 * STOPS + 20.0, quiet=True,
+    return Cmd("disable", text, mutates=True, timeout=2 * UNIT_STOPS + 20.0, quiet=True,
                show="(stop, disable and remove the units of this cluster)")  # fmt: skip
 
 

@@ -18,7 +18,7 @@ import msgspec
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.errors import MilepostError, UsageError
 from wizard_steps.node import docker, weights
-from wizard_steps.node.kit import FORMAT, IMAGE, MODEL, Kit, KitFile, KitModel
+from wizard_steps.node.kit import FORMAT, IMAGE, LOCK, MODEL, Kit, KitFile, KitModel
 from wizard_steps.node.places import place_of
 from wizard_steps.pack import wheels
 from wizard_steps.pack.wheels import PackTarget, run
@@ -42,10 +42,14 @@ def make(cluster: Cluster, target: PackTarget, kit: Path, model: bool, revision:
     fetched = fetch_model(cluster, kit, revision) if model else None
     if not model:
         shutil.rmtree(kit / MODEL, ignore_errors=True)
+    files = listed(kit)
+    if not contained:
+        (kit / LOCK).write_text(wheels.lock(files), encoding="utf-8")
+        files.append(_listed(kit, kit / LOCK))
     made = Kit(
         format=FORMAT,
         machine=target.machine,
-        files=tuple(listed(kit)),
+        files=tuple(sorted(files, key=lambda one: one.name)),
         python="" if contained else target.python,
         glibc="" if contained else target.glibc,
         vllm="" if contained else cluster.serve.vllm_version,
@@ -95,10 +99,14 @@ def fetch_model(cluster: Cluster, kit: Path, revision: str) -> KitModel:
 
 
 def listed(kit: Path) -> list[KitFile]:
-    """What goes to the nodes."""
+    """What goes to the nodes, without the lock, which is made of it."""
     own = {KIT, SUMS, README, ".packing"}
-    paths = sorted(path for path in kit.rglob("*") if path.is_file() and path.name not in own)
-    return [KitFile(str(path.relative_to(kit)), path.stat().st_size, digest(path)) for path in paths]
+    paths = (path for path in kit.rglob("*") if path.is_file() and path.name not in own)
+    return [_listed(kit, path) for path in sorted(paths) if path != kit / LOCK]
+
+
+def _listed(kit: Path, path: Path) -> KitFile:
+    return KitFile(str(path.relative_to(kit)), path.stat().st_size, digest(path))
 
 
 def digest(path: Path) -> str:

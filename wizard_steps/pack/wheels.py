@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import shutil
@@ -18,7 +17,7 @@ from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.errors import MilepostError
 from wizard_steps.milestones.install import installer_environment, installer_flags, packages
-from wizard_steps.node.kit import LOCK, WHEELS
+from wizard_steps.node.kit import WHEELS, KitFile
 
 #: The oldest glibc that manylinux tags name: 2.5 for x86_64, 2.17 for others.
 _OLDEST = {"x86_64": 5, "i686": 5}
@@ -44,7 +43,7 @@ class PackTarget(Struct, frozen=True):
 
 
 def fetch(cluster: Cluster, target: PackTarget, kit: Path) -> None:
-    """Fill ``kit/wheels`` and write ``kit/requirements.txt``. Raises MilepostError."""
+    """Fill ``kit/wheels``. Raises MilepostError."""
     new = kit / f"{WHEELS}.new"
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
@@ -71,10 +70,8 @@ def fetch(cluster: Cluster, target: PackTarget, kit: Path) -> None:
     ]
     words += ["--implementation=cp", f"--python-version={target.python}", *tags, *wanted]
     run([*_pip(), *words], environment)
-    text = lock(new)
     shutil.rmtree(kit / WHEELS, ignore_errors=True)
     new.rename(kit / WHEELS)
-    (kit / LOCK).write_text(text, encoding="utf-8")
 
 
 def resolved(
@@ -89,17 +86,18 @@ def resolved(
     return [line for line in done.splitlines() if line.strip() and not line.startswith(("#", "-"))]
 
 
-def lock(wheels: Path) -> str:
-    """NAME==VERSION with the SHA-256 of every wheel in a folder. Raises MilepostError for other files."""
+def lock(files: Sequence[KitFile]) -> str:
+    """NAME==VERSION with the SHA-256 of every wheel. Raises MilepostError for another file among them."""
     lines = []
-    for path in sorted(wheels.iterdir()):
+    for one in files:
+        folder, _, wheel = one.name.partition("/")
+        if folder != WHEELS:
+            continue
         try:
-            name, version, *_ = parse_wheel_filename(path.name)
+            name, version, *_ = parse_wheel_filename(wheel)
         except InvalidWheelFilename:
-            raise MilepostError(f"{path}: is no wheel") from None
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        lines.append(f"{name}=={version} --hash=sha256:{digest}\n")
+            raise MilepostError(f"{one.name}: is no wheel") from None
+        lines.append(f"{name}=={version} --hash=sha256:{one.sha256}\n")
     return "".join(lines)
 
 

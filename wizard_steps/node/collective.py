@@ -105,8 +105,7 @@ def command(
     }
     own = {"NCCL_DEBUG": "INFO", "NCCL_DEBUG_SUBSYS": "INIT,NET", **env, "PYTHONUNBUFFERED": "1"}
     words = f"{shlex.quote(program('all_reduce.py'))} {shlex.quote(json.dumps(spec, separators=(',', ':')))}"
-    last = rank.first + rank.procs - 1
-    span = f"ranks {rank.first} to {last} of {world}" if rank.procs > 1 else f"rank {rank.first} of {world}"
+    span = f"ranks {rank.first} to {rank.first + rank.procs - 1} of {world}"
     shown = f"(torch.distributed all_reduce: {backend}, {span})"
     text = f"exec env {remote.environment(own)} {python} -I -c {words}\n"
     return Cmd(key, text, timeout=MEET + REDUCE[backend] + 60, show=shown)

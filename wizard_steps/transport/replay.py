@@ -23,8 +23,8 @@ Key = tuple[str, str, int, str]
 #: Outcomes after which a recording may lack what would have come next.
 CUT_OFF = (None, "interrupted", "error")
 
-#: visible: what a person types; helper: the text behind it, or its description in brackets; unrecorded: the
-#: recording has no such use of it; unused: recorded, and not run today.
+#: visible: what a person sees of the command; helper: only the text behind it; unrecorded: the recording has
+#: no such use of it; unused: recorded, and not run today.
 Level = Literal["visible", "helper", "unrecorded", "unused"]
 
 
@@ -135,8 +135,7 @@ class Replay:
             return None
         use = known[number]
         if use.seen != seen or use.started.text != text:
-            described = use.seen.startswith("(") and seen.startswith("(")
-            level: Level = "helper" if use.seen == seen or described else "visible"
+            level: Level = "helper" if use.seen == seen else "visible"
             self.differences.append(
                 ReplayDifference(level, step, attempt, node.name, cmd.key, use.seen, seen)
             )

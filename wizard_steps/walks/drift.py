@@ -71,7 +71,7 @@ def _changed_command(one: ReplayDifference) -> str:
 
 def _remark(one: ReplayDifference) -> str:
     if one.level == "helper":
-        return "the helper script, or the words for it, changed since; no command that a person types did"
+        return "the helper script behind the command has changed since; the command a person sees has not"
     if one.level == "unrecorded":
         return (
             f"not recorded: today's steps run `{clipped(one.now)[0]}`, and the recording has no result of it"

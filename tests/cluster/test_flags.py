@@ -206,7 +206,7 @@ def test_a_flag_of_this_release_is_taken(version: str, flag: str) -> None:
     ],
 )
 def test_a_flag_of_no_release_is_refused_with_the_most_similar_name(flag: str, hint: str) -> None:
-    with pytest.raises(UsageError, match="is a flag of no vLLM release from 0.6.0 to 0.33.0") as refused:
+    with pytest.raises(UsageError, match="is a flag of no vLLM release from") as refused:
         check(flag)
     assert str(refused.value).endswith(f"{versions.VLLM}{hint}")
 

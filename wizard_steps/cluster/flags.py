@@ -103,7 +103,7 @@ def known(typed: str) -> _Known | None:
 
 
 def ever(typed: str) -> bool:
-    """Whether some release of ``history`` has it, or a flag that begins so. ``typed`` with dashes, no value."""
+    """Whether some release of ``history`` has this flag, or one that begins so."""
     past = history()
     names = [*_table(), *past.since, *past.until]
     on = typed.replace("--no-", "--", 1)

@@ -15,6 +15,7 @@ from wizard_steps.advisor.effect import picture_of
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.cluster.replicas import deal
 from wizard_steps.engine.step import ENDS, STARTS, Known, Step
+from wizard_steps.milestones import fabric_mesh
 from wizard_steps.model import WIZARD, Cmd, Node, Question, Result, Results
 from wizard_steps.node.docker import image_of
 from wizard_steps.node.places import place_of
@@ -161,6 +162,8 @@ def ports(cluster: Cluster) -> Iterator[PlannedPort]:
         )
     for node in cluster.node_list if len(cluster.nodes) > 1 else ():
         yield PlannedPort(node.name, "random, above 1023", "NCCL and Gloo between the GPUs", others)
+        tried = ", ".join(map(str, fabric_mesh.PORTS))
+        yield PlannedPort(node.name, tried, "tried while the network is proved (TCP, all_reduce)", others)
     if len(cluster.nodes) > 1 and cluster.weights.fetch != "each":
         for node in cluster.node_list:
             what = "the model's files, while they are copied"
@@ -177,7 +180,8 @@ def downloads(cluster: Cluster) -> Iterator[str]:
         yield f"{every}: the image {image_of(cluster)}, with `docker pull`"
     else:
         ray = "" if cluster.without_ray else f" and ray[default] {cluster.ray.version}"
-        yield f"{every}: vllm {serve.vllm_version}{ray} with what they need, from the Python package index"
+        need = "it needs" if cluster.without_ray else "they need"
+        yield f"{every}: vllm {serve.vllm_version}{ray} with what {need}, from the Python package index"
     yield _model(cluster)
 
 
@@ -201,6 +205,11 @@ def _assumed(cluster: Cluster) -> Iterator[str]:
         "network interface and GPU choice: the walk adds NCCL_SOCKET_IFNAME, GLOO_SOCKET_IFNAME and, for a "
         "part of a node's GPUs, CUDA_VISIBLE_DEVICES, once it has seen the nodes"
     )
+    if len(cluster.nodes) > 1:
+        yield (
+            "measurements of the network: pings with jumbo frames, each node's GPUs by themselves, perftest and "
+            "nccl-tests follow where the nodes turn out to have what they need"
+        )
     if cluster.serve.api_key:
         yield "VLLM_API_KEY is handed over on standard input, and is in no command"
 

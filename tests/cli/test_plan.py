@@ -76,6 +76,14 @@ def test_without_ray_there_is_no_word_of_it_in_a_command(way: str) -> None:
     assert all("--nnodes=2" in one and "--master-addr=10.0.0.1" in one for one in ranks)
 
 
+def test_the_proof_of_the_network_is_in_it_with_its_ports() -> None:
+    it = planned("bare-metal ray")
+    (fabric,) = [m for m in it.milestones if m.id == "fabric"]
+    assert [c.node for c in fabric.commands if c.key == "allreduce"] == ["gpu-a", "gpu-b"]
+    assert "NCCL_DEBUG" in next(c.text for c in fabric.commands if c.key == "allreduce")
+    assert any("29512" in port.port for port in it.ports)
+
+
 def test_questions_ports_downloads_and_what_is_assumed_are_said() -> None:
     it = planned("docker ray")
     (question,) = [q for m in it.milestones for q in m.questions if m.id != "weights"]

@@ -207,7 +207,7 @@ def _assumed(cluster: Cluster) -> Iterator[str]:
     )
     if len(cluster.nodes) > 1:
         yield (
-            "measurements of the network: pings with jumbo frames, each node's GPUs by themselves, perftest and "
+            "measurements of the network: pings with jumbo frames, the GPUs of each node alone, perftest and "
             "nccl-tests follow where the nodes turn out to have what they need"
         )
     if cluster.serve.api_key:
@@ -215,37 +215,46 @@ def _assumed(cluster: Cluster) -> Iterator[str]:
 
 
 def script(planned: Plan, node: str) -> str:
-    """POSIX sh: what changes ``node``, in order; what only reads, as comments."""
+    """POSIX sh: what changes ``node``, in order; what only reads, as comments. It asks before each milestone
+    that changes something, for the other nodes have to be as far."""
     lines = [
         "#!/bin/sh",
         f"# {planned.name}: what a walk would run on {node}. `milepost plan` made it and asked no machine.",
-        "# Go milestone by milestone, each one on all nodes, the head first.",
+        "# Run it in a terminal on each node: it waits for Enter before a milestone that changes something.",
+        "# Go milestone by milestone: each one on all nodes, the head first.",
         *(f"# assumed: {line}" for line in planned.assumed),
         "set -e",
+        "milestone() { printf '\\n==== %s\\nEnter, once all nodes are here: ' \"$1\"; read -r _; }",
     ]
     for number, milestone in enumerate(planned.milestones, start=1):
-        mine = [command for command in milestone.commands if command.node == node]
-        if mine:
-            lines += ["", f"# ---- {number}. {milestone.title}"]
+        if mine := [command for command in milestone.commands if command.node == node]:
+            title = f"{number}. {milestone.title}"
+            changes = any(command.changes for command in mine)
+            lines += ["", f"milestone {shlex.quote(title)}" if changes else f"# ==== {title}"]
             lines += [f"# question: {_line(question)}" for question in milestone.questions]
-        for command in mine:
-            lines += _as_script(command)
+            # What the command here leaves running writes to this file, and not to milepost's own.
+            log = f"milepost-{milestone.id}.log"
+            own = any(_detached(command) for command in mine)
+            lines += [row for command in mine for row in _as_script(command, log, own)]
     return "\n".join(lines) + "\n"
 
 
-def _as_script(command: PlannedCommand) -> Sequence[str]:
-    typed = _line(command.typed)
+def _detached(command: PlannedCommand) -> bool:
+    """Whether it stays in the foreground: a container goes to the background by itself."""
+    in_front = not command.typed.startswith("(") and " run -d " not in command.typed
+    return command.key == STARTS and in_front
+
+
+def _as_script(command: PlannedCommand, log: str, own: bool) -> Sequence[str]:
+    typed, shown = command.typed.strip(), _line(command.typed)
     if command.follows:
-        return [f"# watch until it is ready: {typed}"]
+        return [f"# watch until it is ready: {f'tail -F {log}' if own else shown}"]
     if not command.changes:
-        return [f"# look: {typed}"]
+        return [f"# look: {shown}"]
     if typed.startswith("("):
-        return [f"# {command.changes}: {typed}", f"sh -c {shlex.quote(command.text.strip())}"]
-    if command.key == STARTS and not typed.startswith("docker run -d"):
-        return [
-            f"# {command.changes}; it keeps running",
-            f"nohup env {typed} >> milepost-{command.key}.log 2>&1 &",
-        ]
+        return [f"# {command.changes}: {shown}", f"sh -c {shlex.quote(command.text.strip())} < /dev/null"]
+    if _detached(command):
+        return [f"# {command.changes}; it keeps running", f"nohup env {typed} > {log} 2>&1 < /dev/null &"]
     return [f"# {command.changes}", typed]
 
 

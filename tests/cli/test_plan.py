@@ -108,6 +108,33 @@ def test_each_script_is_one_that_a_shell_can_read(way: str, tmp_path: Path) -> N
         assert "vllm serve" in file.read_text() or node == "gpu-b"
 
 
+def test_a_script_asks_before_each_milestone_that_changes_something() -> None:
+    """Run for real, with everything that it would change taken out."""
+    text = script(planned("bare-metal ray"), "gpu-a")
+    assert text.count("tail -F milepost-serve.log") == 1
+    harmless = [line for line in text.splitlines() if line.startswith(("#", "set", "milestone")) or not line]
+    done = subprocess.run(
+        ["sh", "-c", "\n".join([*harmless, "echo end"])],
+        input="\n" * 9,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    asked = re.findall(r"(?m)^==== \d+\. (.+)$", done.stdout)
+    assert {"Install vLLM", "Start the head", "vllm serve"} <= set(asked)
+    assert "nvidia-smi on each box" not in asked
+    assert done.stdout.endswith("end\n")
+    # Helpers read their secrets from standard input: it must not be the terminal.
+    assert text.count("\nsh -c") == text.count("' < /dev/null\n")
+
+
+def test_a_script_keeps_the_lines_of_a_command_of_several_lines() -> None:
+    text = script(planned("docker ray"), "gpu-a")
+    assert re.search(r"(?m)^docker build .* <<'END'\nFROM .*\n(?:.*\n)*END$", text)
+    assert re.search(r"(?m)^docker run -d ", text)
+    assert "nohup env mkdir" not in text
+
+
 def test_the_command_prints_text_json_and_writes_scripts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from wizard_steps.cluster import devices
 from wizard_steps.engine.step import Known
 from wizard_steps.milestones import running
-from wizard_steps.milestones.common import failure, placed
+from wizard_steps.milestones.common import failure, placed, port_taken
 from wizard_steps.model import Check, Cmd, Node, Result, Results, Round
 from wizard_steps.node import container, ray_token
 from wizard_steps.node.place import RAY, Service
-from wizard_steps.node.remote import Look, instance
+from wizard_steps.node.remote import instance
 
 STARTED = "Ray runtime started."
 #: A worker that cannot reach its head tries for 823 s; the IP gate proved the way, so this is enough.
@@ -201,18 +201,8 @@ def blocked(known: Known, done: Results, service: Service) -> Check | None:
     obstacle = place.obstacle(service, result)
     if obstacle is not None or place.without_ray:
         return obstacle
-    look = Look(result.text)
-    if node.role == "head" and look.listening and not look.ours:
-        who = place.who(look, result.text)
-        return Check(
-            "port",
-            False,
-            f"port {service.port} is taken by a process milepost did not start ({who})",
-            "a free port",
-            node.name,
-            "end that Ray yourself (`ray stop` ends every Ray on that machine), or choose another ray.port",
-        )
-    return None
+    hint = "end that Ray yourself (`ray stop` ends every Ray on that machine), or choose another ray.port"
+    return port_taken(known, result, service.port, hint) if node.role == "head" else None
 
 
 def judge(known: Known, done: Results, services: Sequence[Service]) -> list[Check]:

@@ -174,7 +174,8 @@ class InContainer(Place):
             return container.look(self.cluster, service.node, self._line(service), service.port, key)
         # A container that is not there has nothing inside; a dry run goes on and lists the start.
         look = remote.look(self.cluster, service.node, service.role, service.port, key)
-        return container.inside_if_running(self.cluster, service.node, look)
+        inside = container.inside_if_running(self.cluster, service.node, look)
+        return replace(inside, text=container.beside(self.cluster, service.node) + inside.text)
 
     def launch(self, service: Service) -> Cmd:
         if service.role == RAY:

@@ -152,7 +152,7 @@ def beside(cluster: Cluster, node: Node) -> str:
         f'[ -z "$ids" ] || {it} container inspect -f {form} $ids 2>/dev/null | '
         "while read -r net c of; do\n"
         f'[ "$net" = host ] && [ "${{c#/}}" != {name} ] || continue\n'
-        f"case $of in '' | '<no value>') ;; *) of=\"{OF_CLUSTER}$of\";; esac\n"
+        f"case $of in '' | '<no value>') of= ;; *) of=\"{OF_CLUSTER}$of\";; esac\n"
         "printf 'beside: %s%s\\n' \"${c#/}\" \"$of\"; done | LC_ALL=C tr -c '\\n -~' '?' | cut -c1-300\n"
     )
 

@@ -43,8 +43,8 @@ def load(cluster: Cluster, key: str, kit: str = "") -> Cmd:
 
 
 def share(cluster: Cluster, at: int, addresses: Sequence[str], image: str, key: str) -> Cmd:
-    """On the node at place ``at`` of a chain: `docker save` of the first goes into `docker load` on each of the
-    others, from node to node while it comes."""
+    """On the node at place ``at`` of a chain: `docker save` of the first goes into `docker load` on each of
+    the others, from node to node while it comes."""
     command = ["load"] if at else ["save", image]
     chain = weights.in_chain(at, addresses, collective.PORT)
     spec = {**chain, "command": [*shlex.split(cluster.docker.command), *command], "wait": _MEET}

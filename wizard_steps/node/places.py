@@ -231,6 +231,9 @@ class InContainer(Place):
     def log_of(self, node: Node, role: str) -> str:
         return f"`{docker.docker(self.cluster)} logs {docker.container(self.cluster, node)}`"
 
+    def kept_log(self, node: Node) -> str:
+        return f"~/.milepost/{self.cluster.name}/{node.name}/container.log"
+
     def last_log(self, node: Node, look: str) -> str:
         kept = docker.ray_sessions(self.cluster, node)
         return kept if container.is_gone(look) and kept else self.log_of(node, RAY)

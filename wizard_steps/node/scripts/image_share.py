@@ -116,8 +116,8 @@ def share(spec: dict[str, Any]) -> None:
         listen(spec, Handler)
     if first and not follower.comes():
         raise Failed(f"follower: the next node {follower.lost}")
-    pipe = {"stdout": subprocess.PIPE, "stdin": subprocess.DEVNULL} if first else {"stdin": subprocess.PIPE}
-    command = subprocess.Popen(spec["command"], **pipe)
+    gives, takes = (subprocess.PIPE, subprocess.DEVNULL) if first else (None, subprocess.PIPE)
+    command = subprocess.Popen(spec["command"], stdout=gives, stdin=takes)
     whole, count = False, 0
     began = told = time.monotonic()
     try:

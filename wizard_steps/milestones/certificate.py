@@ -68,7 +68,8 @@ def check(known: Known, result: Result | None) -> Check:
     if found.get("now") != "valid":
         return Check(KEY, False, f"{said}: it has ended, or has not begun", wanted, node, hint)
     if not trusted(result):
-        said += f"; not trusted by this machine ({plain(found.get('verify', 'unknown'))[:80]})"
+        why = re.sub(r"^\d{1,4} \((.*)\)$", r"\1", plain(found.get("verify", "openssl did not say why"))[:80])
+        said += f"; not trusted by this machine: {why}"
         hint = "clients need it as well: curl --cacert, SSL_CERT_FILE (Python), NODE_EXTRA_CA_CERTS (Node.js)"
     elif found.get("soon") != "valid":
         said += "; it ends within two weeks"

@@ -13,7 +13,7 @@ from typing import Any
 from msgspec import Struct
 
 from wizard_steps.cluster.api import EVERYWHERE
-from wizard_steps.milestones.certificate import NAMES
+from wizard_steps.milestones.certificate import NAMES, TRUSTED
 from wizard_steps.milestones.load_numbers import LOAD
 from wizard_steps.model import Check
 from wizard_steps.recording.state import State
@@ -185,6 +185,7 @@ def _commands(state: State) -> Iterator[NextCommand]:
     yield from _clients(here, model, key, mine, verify=not secure)
     if secure:
         url = _by_name(state, url)
+        net += "" if state.facts.get(TRUSTED) else " (clients need the certificate: SSL_CERT_FILE=cert.pem)"
     else:
         yield from _tools(here, model, key, mine, serve)
     yield from _clients(url, model, key, net)

@@ -30,7 +30,7 @@ def caddy(cluster: Cluster, domain: str) -> str:
     """A Caddyfile. Caddy gets the certificate itself, where the name leads to it from the internet."""
     own = "                tls_insecure_skip_verify\n" if tls(cluster) else ""
     guard = "" if cluster.serve.api_key else (
-        "        # vLLM asks for no key (serve.api_key = false): the proxy does. Start it with VLLM_API_KEY.\n"
+        "        # vLLM asks for no key (serve.api_key = false): this does. Start Caddy with VLLM_API_KEY.\n"
         "        @nokey not {\n"
         "            header Authorization \"Bearer {env.VLLM_API_KEY}\"\n"
         # Where the proxy was started without a key, the line above is an empty one's.

@@ -45,7 +45,7 @@ class SetupScreen(Screen[Cluster | None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+s", "save", "Save"),
         Binding("f5", "test", "Test SSH"),
-        Binding("f2", "advised", "Advised TP x PP"),
+        Binding("f2", "advised", "TP x PP"),
         Binding("f3", "hosts", "SSH hosts"),
         Binding("f4", "app.words", "Words"),
         Binding("ctrl+n", "add", "Add", priority=True),

@@ -6,6 +6,7 @@ here. A vLLM that waits ignores SIGINT and SIGTERM, so it is ended with SIGKILL.
 
 from __future__ import annotations
 
+from wizard_steps.cluster.api import base_url
 from wizard_steps.engine.step import Known
 from wizard_steps.milestones import alive, hang, model, rank_places, running, vllm
 from wizard_steps.milestones.common import failure, placed
@@ -63,7 +64,7 @@ def judge(known: Known, done: Results) -> Verdict:
     if launch is not None and not launch.ok:
         return Verdict(False, "vllm serve could not be started", (failure(launch, head),))
     if vllm.ready(log):
-        url = f"http://{known.ip(known.server)}:{known.cluster.serve.port}/v1"
+        url = f"{base_url(known.cluster, known.ip(known.server))}/v1"
         again = "started anew" if done.get("clear", head) else "started"
         check = running.check(known, done, service, "vLLM") or Check("vLLM", True, again, READY, head.name)
         found = [check, *rank_places.checks(known, done), *running.written(known, done, [service])]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from wizard_steps.cluster.api import base_url
 from wizard_steps.engine.step import Known
 from wizard_steps.milestones import alive, hang, model, rank_places, running, vllm
 from wizard_steps.milestones.common import failure, placed
@@ -151,7 +152,7 @@ def judge(known: Known, done: Results) -> Verdict:
         return Verdict(False, "vllm serve could not be started", tuple(launches))
     log, it = done.get("mp-log", known.server), known.cluster.serve
     if vllm.ready(log):
-        url = f"http://{known.ip(known.server)}:{it.port}/v1"
+        url = f"{base_url(known.cluster, known.ip(known.server))}/v1"
         checks = [_rank_check(known, done, node) for node in known.nodes]
         same = [running.check(known, done, s, "vLLM") for s in services] if not done.has("launch") else []
         found = [check for check in same if check is not None]

@@ -287,8 +287,12 @@ def _last_words(result: Result) -> str:
     """The last line that names an error; frames of a traceback and blank lines name none."""
     lines = [line.strip() for line in result.lines if line.strip()]
     named = re.compile(r"[\w.]*(?:Error|Exception)\b.*: |.*: (?:command )?not found$")
-    errors = [line for line in lines if named.match(line)]
-    return next(reversed(errors or lines), "no output")
+    errors = [number for number, line in enumerate(lines) if named.match(line)]
+    if not errors:
+        return lines[-1] if lines else "no output"
+    last = lines[errors[-1]]
+    # Ray's words about two versions go on in the lines below.
+    return " ".join([last, *lines[errors[-1] + 1 :][:5]]) if last.endswith(":") else last
 
 
 def _full_disk(space: Result | None) -> str:

@@ -17,6 +17,7 @@ from wizard_steps.node.lines import fields
 _BOOT = 1800.0
 #: The question that names the node, and the answer that names none.
 WHICH, _NONE = "reboot-node", "none"
+NO_LAB = "a node of the lab is this very machine, and is not rebooted"
 #: The kernel's own id of a boot, and since when the first process runs: a container has its host's kernel.
 _BOOT_ID = 'echo "boot: $(cat /proc/sys/kernel/random/boot_id) $(stat -c %Y /proc/1)" 2>/dev/null\n'
 #: In its own session and a moment later, so that the login ends first.
@@ -36,6 +37,8 @@ class Reboot(Step):
     effects: Mapping[str, str] = {"reboot": "reboots the machine"}
 
     def rounds(self, known: Known, done: Results) -> Round | None:
+        if known.cluster.simulated:
+            return None
         if WHICH not in done.answers:
             return Round(questions=(_question(known),))
         node = _node(known, done)
@@ -56,7 +59,7 @@ class Reboot(Step):
     def judge(self, known: Known, done: Results) -> Verdict:
         node = _node(known, done)
         if node is None:
-            said = "no node was chosen"
+            said = NO_LAB if known.cluster.simulated else "no node was chosen"
             return Verdict(False, said, (Check("reboot", False, said, "the name of a node"),))
         for key, name in (("reboot", "reboot"), ("back", "reachable again")):
             if not _ok(result := done.get(key, node)):

@@ -144,6 +144,7 @@ class Units(Step):
         good = f"{made} services on {len(known.nodes)} nodes; each was restarted, and the server came back"
         last = done.get(f"ready-{_groups(known)[-1][0]}", known.server)
         by = fields(last.text).get("instance", "") if last is not None else ""
+        good = f"SIMULATED: {good}" if known.cluster.simulated else good
         said = good if ok else "the services do not work as they should"
         return Verdict(ok, said, tuple(checks), {"served_by": by})
 

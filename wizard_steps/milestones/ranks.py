@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from wizard_steps.cluster.api import base_url
 from wizard_steps.engine.step import Known
 from wizard_steps.milestones import alive, hang, model, rank_places, running, vllm
-from wizard_steps.milestones.common import failure, placed
+from wizard_steps.milestones.common import failure, placed, port_taken
 from wizard_steps.model import Check, Node, Result, Results, Round, Together, Verdict
 from wizard_steps.node import meeting
 from wizard_steps.node.lines import plain
@@ -134,13 +134,12 @@ def _blocked(known: Known, done: Results) -> list[Check]:
     checks = []
     for node in known.nodes:
         result = done.get("look", node)
-        look = _look(done, node)
         if result is None or not result.ok:
             hint = "does its container run? go back to the containers" if placed(known).contained else ""
             checks.append(failure(result, node, hint))
-        elif node.role == "head" and look.listening and not look.ours:
-            found = f"port {known.cluster.serve.port} is taken by a process milepost did not start"
-            checks.append(Check("port", False, found, "a free port", node.name, "end it, or edit serve.port"))
+        elif node.role == "head":
+            taken = port_taken(known, result, known.cluster.serve.port, "end it, or edit serve.port")
+            checks += [taken] if taken else []
     return checks + model.checks(known, done)
 
 

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from wizard_steps.cluster import devices
 from wizard_steps.engine.step import Known
 from wizard_steps.milestones import adopt, running
-from wizard_steps.milestones.common import failure, placed
+from wizard_steps.milestones.common import failure, placed, port_taken
 from wizard_steps.model import Check, Cmd, Node, Result, Results, Round
 from wizard_steps.node import container, ray_token
 from wizard_steps.node.place import RAY, Service
-from wizard_steps.node.remote import Look, instance
+from wizard_steps.node.remote import instance
 
 STARTED = "Ray runtime started."
 #: A worker that cannot reach its head tries for 823 s; the IP gate proved the way, so this is enough.
@@ -201,18 +201,8 @@ def blocked(known: Known, done: Results, service: Service) -> Check | None:
     obstacle = place.obstacle(service, result)
     if obstacle is not None or place.without_ray:
         return obstacle
-    look = Look(result.text)
-    if node.role == "head" and look.listening and not look.ours:
-        who = place.who(look, result.text)
-        return Check(
-            "port",
-            False,
-            f"port {service.port} is taken by a process milepost did not start ({who})",
-            "a free port",
-            node.name,
-            "end that Ray yourself (`ray stop` ends every Ray on that machine), or choose another ray.port",
-        )
-    return None
+    hint = "end that Ray yourself (`ray stop` ends every Ray on that machine), or choose another ray.port"
+    return port_taken(known, result, service.port, hint) if node.role == "head" else None
 
 
 def judge(known: Known, done: Results, services: Sequence[Service]) -> list[Check]:
@@ -270,7 +260,7 @@ def _good(known: Known, done: Results, node: Node, name: str, wanted: str) -> Ch
     look = done.get("look", node)
     before = placed(known).before(node, look.text) if look is not None else ""
     how = "started anew" if done.get("clear", node) else "started"
-    text = f"{how}; before that, {before}. Its last log is in ~/.milepost there" if before else how
+    text = f"{how}; before that, {before}. Its last log: {placed(known).kept_log(node)}" if before else how
     launch = done.get("launch", node)
     beside = placed(known).beside(node, launch.text) if launch is not None else ""
     hint = _FOLDERS if beside else ""

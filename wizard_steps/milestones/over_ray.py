@@ -13,8 +13,13 @@ from wizard_steps.milestones.common import failure, placed, port_taken
 from wizard_steps.milestones.vllm import NO_PLACE, READY
 from wizard_steps.model import Check, Node, Result, Results, Round, Together, Verdict
 from wizard_steps.node import ras
-from wizard_steps.node.place import SERVE
+from wizard_steps.node.place import SERVE, Service
 from wizard_steps.node.remote import Look
+
+
+def services(known: Known) -> list[Service]:
+    """vLLM on the node that serves, as it would be started."""
+    return [vllm.service(known, known.server)]
 
 
 def rounds(known: Known, done: Results) -> Round | None:
@@ -23,7 +28,7 @@ def rounds(known: Known, done: Results) -> Round | None:
         return Round(work=((head, place.look(service)), *model.work(known)))
     if _blocked(known, done) or done.has("stop"):
         return None
-    if question := running.question(known, done, [service]):
+    if question := running.question(known, done, services, [head]):
         return Round(questions=(question,))
     if running.refused(known, done, service):
         return None

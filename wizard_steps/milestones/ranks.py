@@ -31,16 +31,21 @@ def _joined_or_waits(line: str) -> bool:
     return joined(line) or meeting.WAITS in line
 
 
+def ranks(known: Known) -> list[Service]:
+    """vLLM on every node, as it would be started."""
+    return [vllm.service(known, node) for node in known.nodes]
+
+
 def rounds(known: Known, done: Results) -> Round | None:
     """look, clear what is left of an incomplete set, launch all, wait until all met, then until ready."""
     place, limit = placed(known), float(known.cluster.serve.ready_timeout)
-    services = [vllm.service(known, node) for node in known.nodes]
+    services = ranks(known)
     if not done.has("look"):
         looks = tuple((s.node, place.look(s)) for s in services)
         return Round(work=(*looks, *model.work(known)))
     if _blocked(known, done) or done.has("stop"):
         return None
-    if question := running.question(known, done, services):
+    if question := running.question(known, done, ranks, known.nodes):
         return Round(questions=(question,))
     if any(running.refused(known, done, s) for s in services):
         return None
@@ -139,7 +144,7 @@ def judge(known: Known, done: Results) -> Verdict:
     problems = _blocked(known, done)
     if problems:
         return Verdict(False, "nothing was started", tuple(problems))
-    services = [vllm.service(known, node) for node in known.nodes]
+    services = ranks(known)
     if any(running.refused(known, done, s) for s in services):
         differs = [c for s in services if (c := running.check(known, done, s, "rank")) is not None]
         return Verdict(False, "vLLM runs with other values than the cluster file has", tuple(differs))

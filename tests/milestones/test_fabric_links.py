@@ -65,7 +65,22 @@ def test_lost_full_packets_fail_the_gate_and_name_the_node() -> None:
 def test_without_ping_nothing_is_claimed() -> None:
     of = known()
     done = results(of, links=LINKS, jumbo="ping: not installed\n")
-    assert list(fabric_links.jumbo_checks(of, done)) == []
+    checks = list(fabric_links.jumbo_checks(of, done))
+    assert {(check.name, check.state) for check in checks} == {("jumbo frames", "warning")}
+    assert all("not proved" in check.found for check in checks)
+
+
+def test_full_packets_that_pass_are_said_and_unequal_mtus_warned_of() -> None:
+    of = known()
+    done = results(of, links=LINKS, jumbo="3 packets transmitted, 3 received, 0% packet loss\n")
+    checks = list(fabric_links.jumbo_checks(of, done))
+    assert [(check.found, check.state) for check in checks if check.node == of.workers[0].name] == [
+        ("9000 bytes pass to the head and back", "ok")
+    ]
+    usual = Result(of.workers[0], "links", LINKS.replace("mtu 9000", "mtu 1500"), 0)
+    (mtu,) = fabric_links.jumbo_checks(of, results(of, links=LINKS).plus([usual], {}))
+    assert (mtu.name, mtu.state) == ("MTU", "warning")
+    assert f"{of.head.name}: 9000 (eth0); {of.workers[0].name}: 1500 (eth0)" in mtu.found
 
 
 def test_tcp_is_measured_against_the_interface() -> None:

@@ -33,6 +33,7 @@ FAKE_DIST = """
 import os, time
 NCCL = '''a:1:1 [0] NCCL INFO NET/IB : Using [0]mlx5_0:1/RoCE [1]mlx5_1:1/RoCE [RO]; OOB eth0:10.0.0.1<0>
 a:1:1 [0] NCCL INFO NET/IB : GPU Direct RDMA Disabled for HCA 0 'mlx5_0'
+a:1:1 [0] NCCL INFO DMA-BUF is available on GPU device 0
 a:1:1 [0] NCCL INFO Using network IB
 a:1:1 [0] NCCL INFO Channel 00/0 : 0[0] -> 1[0] [send] via NET/IB/0/GDRDMA
 a:1:1 [0] NCCL INFO Channel 01/0 : 0[0] -> 1[0] [send] via NET/IB/1(0)/GDRDMA/Shared
@@ -117,7 +118,7 @@ async def test_the_ways_nccl_names_are_counted_by_kind(venv: Path) -> None:
     told = collective.told(result)
     assert told.network == "IB"
     assert told.channels == "1 x NET/IB, 2 x NET/IB/GDRDMA, 1 x P2P, 1 x SHM"
-    assert told.direct == "Disabled"
+    assert (told.direct, told.dmabuf) == ("Disabled", True)
     assert "rank 0 of 3: the sum is right" in result.text
     assert told.devices.startswith("NET/IB uses [0]mlx5_0:1/RoCE [1]mlx5_1:1/RoCE")
 

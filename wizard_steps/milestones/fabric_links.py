@@ -40,12 +40,19 @@ def _interface(known: Known, node: Node) -> str:
 
 
 def jumbo_checks(known: Known, done: Results) -> Iterator[Check]:
+    """Whether full packets pass, and whether all nodes send such."""
+    yield from _unequal(known, done)
     for node in known.workers:
         result = done.get("jumbo", node)
-        if result is None or result.reason == "dry" or "ping: not installed" in result.text:
+        if result is None or result.reason == "dry":
             continue
         mtu = _mtu(known, done, node)
-        if not result.ok:
+        if "ping: not installed" in result.text:
+            found = f"not proved: no ping here to send {mtu} bytes with"
+            yield Check("jumbo frames", True, found, f"{mtu} bytes end to end", node.name, warning=True)
+        elif result.ok:
+            yield Check("jumbo frames", True, f"{mtu} bytes pass to the head and back", node=node.name)
+        else:
             telling = [line.strip() for line in result.lines if re.search("packet loss|too long", line)]
             lost = next(iter(telling), "")
             found = f"packets of {mtu} bytes do not reach the head{f': {lost}' if lost else ''}"
@@ -54,6 +61,18 @@ def jumbo_checks(known: Known, done: Results) -> Iterator[Check]:
                 "every switch port and interface on this network alike, or all of them to 1500"
             )
             yield Check("jumbo frames", False, found, f"{mtu} bytes end to end", node.name, hint)
+
+
+def _unequal(known: Known, done: Results) -> Iterator[Check]:
+    """Packets take the smaller size, as it seems: what goes over RDMA, or past a router, may be lost."""
+    found = {node.name: _mtu(known, done, node) for node in known.nodes}
+    if known.cluster.simulated or not all(found.values()) or len(set(found.values())) == 1:
+        return
+    said = "; ".join(
+        f"{node.name}: {found[node.name]} ({_interface(known, node)})" for node in known.nodes[:8]
+    )
+    hint = "set the same MTU on every interface of this network: `sudo ip link set dev IFACE mtu 9000`"
+    yield Check("MTU", True, said, "the same on every node", hint=hint, warning=True)
 
 
 # ---- what NCCL took
@@ -131,9 +150,12 @@ def _direct(known: Known, done: Results, found: Mapping[str, Links]) -> Iterator
         one = told(done.get("allreduce", node))
         plain = re.search(r"NET/IB\b(?!/GDRDMA)", one.channels)
         if not plain and one.direct != "Disabled":
+            if one.dmabuf:
+                yield Check("GPU Direct RDMA", True, "on, and the GPUs have DMA-BUF", node=node.name)
             continue
         links_here = found.get(node.name)
         module = "" if links_here is None or links_here.peermem else "; nvidia_peermem is not loaded"
+        module += "" if one.dmabuf else "; NCCL spoke of no DMA-BUF"
         yield Check(
             "GPU Direct RDMA",
             True,

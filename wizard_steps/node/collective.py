@@ -43,8 +43,9 @@ class Rank(Struct, frozen=True):
 class Told(Struct, frozen=True):
     """What a run said: ``speed`` and the bandwidth in GB/s come from rank 0.
 
-    ``direct``: what NCCL says of GPU Direct RDMA ("Enabled", "Disabled"). ``devices``: what it names as its
-    network devices, as it prints them.
+    ``direct``: what NCCL says of GPU Direct RDMA ("Enabled", "Disabled"); ``dmabuf``: whether it said
+    that the GPUs have DMA-BUF, which does without nvidia_peermem. ``devices``: what it names as its network
+    devices, as it prints them.
     """
 
     speed: str = ""
@@ -54,6 +55,7 @@ class Told(Struct, frozen=True):
     problem: str = ""
     direct: str = ""
     devices: str = ""
+    dmabuf: bool = False
 
 
 def ranks(nodes: Sequence[Node], backend: str) -> list[Rank]:
@@ -129,6 +131,7 @@ def told(result: Result | None) -> Told:
         problem,
         _after(lines, "NCCL GPU Direct RDMA: "),
         next((line.removeprefix("NCCL: ") for line in lines if line.startswith("NCCL: NET/")), ""),
+        "NCCL DMA-BUF: available" in lines,
     )
 
 

@@ -23,7 +23,8 @@ FIRST = SPEC["first"]
 VIA = re.compile(r"\bvia (NET/[A-Za-z]+\S*|P2P\S*|SHM\S*)")
 NETWORK = re.compile(r"Using network (\S+)")
 DEVICES = re.compile(r"NET/(\w+) : Using (\[\d.{0,160})")
-DIRECT = re.compile(r"GPU Direct RDMA (Enabled|Disabled)")
+#: NCCL's own words, and those of the network plugin of NVIDIA's HPC-X.
+DIRECT = re.compile(r"GPU Direct RDMA (?:\([\w-]{1,20}\) )?(en|dis)abled?\b", re.I)
 #: Seconds in a stage after which its ranks are asked. Torch may come from a slow disk.
 PATIENCE = {"all_reduce": SPEC["ask"], "import torch": 45, "meet the other ranks": 30}
 #: Seconds until they are asked again, and for which a stopped rank may be just looked at by a debugger.
@@ -47,6 +48,7 @@ class Reader:
         self.vias: collections.Counter[str] = collections.Counter()
         self.networks: set[str] = set()
         self.direct: set[str] = set()
+        self.dmabuf = False
         self._shown: collections.Counter[str] = collections.Counter()
 
     def read(self, rank: int, process: subprocess.Popen[bytes]) -> None:
@@ -76,7 +78,8 @@ class Reader:
         if network := NETWORK.search(line):
             self.networks.add(network[1])
         if direct := DIRECT.search(line):
-            self.direct.add(direct[1])
+            self.direct.add(f"{direct[1].capitalize()}abled")
+        self.dmabuf = self.dmabuf or "DMA-BUF is available" in line
         devices = DEVICES.search(line)
         return f"NCCL: NET/{devices[1]} uses {devices[2]}" if devices else ""
 
@@ -88,6 +91,8 @@ class Reader:
             print("NCCL channels:", ", ".join(f"{n} x {via}" for via, n in whole))
         if self.direct:
             print("NCCL GPU Direct RDMA:", ", ".join(sorted(self.direct)))
+        if self.dmabuf:
+            print("NCCL DMA-BUF: available")
 
     def _is_cut(self, via: str) -> bool:
         """``NET/S`` beside ``NET/Socket``: the end of a line that another rank wrote into."""

@@ -83,8 +83,11 @@ def transport(known: Known, done: Results, found: Mapping[str, Links]) -> Iterat
     first = told(done.get("allreduce", known.head))
     if not (first.network or first.channels):
         return
-    between = f"between nodes {first.network}" if first.network and len(known.nodes) > 1 else "one node"
-    said = f"NCCL chose {between}; channels of the head: {first.channels or 'not printed'}"
+    channels = first.channels or "not printed"
+    said = f"NCCL's channels: {channels}"
+    if len(known.nodes) > 1:
+        network = first.network or "an unnamed network"
+        said = f"NCCL chose {network} between nodes; channels of the head: {channels}"
     if len(known.nodes) > 1 and first.network == "Socket" and _all_active(known, found):
         yield _socket(known, found, said)
         return

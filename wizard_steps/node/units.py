@@ -30,7 +30,8 @@ _LIFE = '[ -s life ] || { echo "$d/life is not there: nothing was started here b
 
 def look(cluster: Cluster, node: Node) -> Cmd:
     """Whether systemd runs the machine, who logs in, and which units of the cluster are there."""
-    pattern = shlex.quote(service_name(cluster, node, "@")).replace("@", "'*'")
+    # No star within quotes: the name alone is quoted.
+    pattern = "*".join(map(shlex.quote, service_name(cluster, node, "@").split("@")))
     text = (
         _HERE
         + 'echo "uid: $(id -u)"; echo "init: $(cat /proc/1/comm 2>/dev/null)"\n'

@@ -75,15 +75,24 @@ def _environment(cluster: Cluster) -> tuple[str, ...]:
     return (cluster.venv, cluster.docker.image, cluster.serve.vllm_version, cluster.ray.version)
 
 
+def _parts(base: Path) -> dict[str, Path]:
+    """The recordings of one upgrade."""
+    names = ("prepare", "switch", "load-before", "load-after")
+    return {name: base.with_name(f"{base.name}-{name}") for name in names}
+
+
 class Change:
     """One upgrade or the way back: its parts are walks of their own, each with its recording."""
 
     def __init__(self, args: argparse.Namespace, old: Cluster, new: Cluster) -> None:
-        from wizard_steps.session import beside, default_folder
+        from itertools import count
+
+        from wizard_steps.session import default_folder
 
         self.args, self.old, self.new = args, old, new
         base = args.walk or default_folder(old).with_name(f"{default_folder(old).name}-upgrade")
-        self._base = beside(base.with_name(f"{base.name}-switch")).with_name(base.name)
+        bases = (base if n == 1 else base.with_name(f"{base.name}-{n}") for n in count(1))
+        self._base = next(one for one in bases if not any(map(Path.exists, _parts(one).values())))
 
     def there(self) -> int:
         """The exit status."""
@@ -163,7 +172,7 @@ class Change:
         return bool(fold(recorded(self._folder("prepare")).events).facts.get(SERVICES))
 
     def _folder(self, part: str) -> Path:
-        return self._base.with_name(f"{self._base.name}-{part}")
+        return _parts(self._base)[part]
 
     def _load(self, when: str, cluster: Cluster) -> bool:
         from wizard_steps.plan import optional

@@ -75,10 +75,11 @@ class Plan(Struct, frozen=True):
     simulated: bool = False
 
 
-def plan(cluster: Cluster, also: Sequence[str] = ()) -> Plan:
-    """Pure: reads nothing but the cluster file's values. ``also``: ids of optional milestones."""
+def plan(cluster: Cluster, also: Sequence[str] = (), steps: Sequence[Step] = ()) -> Plan:
+    """Pure: reads nothing but the cluster file's values. ``also``: ids of optional milestones. ``steps``:
+    others than the cluster's own."""
     known = Known(cluster, {"fabric_ips": {node.name: address(node) for node in cluster.node_list}})
-    steps = [*plan_for(cluster), *optional(*also)]
+    steps = steps or [*plan_for(cluster), *optional(*also)]
     milestones = tuple(_milestone(step, known) for step in steps)
     running = dict.fromkeys(
         f"{command.node}: {command.changes.removeprefix('starts ')}"

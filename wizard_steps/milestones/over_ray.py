@@ -9,11 +9,16 @@ from __future__ import annotations
 from wizard_steps.cluster.api import base_url
 from wizard_steps.engine.step import Known
 from wizard_steps.milestones import alive, hang, model, rank_places, running, vllm
-from wizard_steps.milestones.common import failure, placed
+from wizard_steps.milestones.common import failure, placed, port_taken
 from wizard_steps.milestones.vllm import NO_PLACE, READY
 from wizard_steps.model import Check, Node, Result, Results, Round, Verdict
-from wizard_steps.node.place import SERVE
+from wizard_steps.node.place import SERVE, Service
 from wizard_steps.node.remote import Look
+
+
+def services(known: Known) -> list[Service]:
+    """vLLM on the node that serves, as it would be started."""
+    return [vllm.service(known, known.server)]
 
 
 def rounds(known: Known, done: Results) -> Round | None:
@@ -22,7 +27,7 @@ def rounds(known: Known, done: Results) -> Round | None:
         return Round(work=((head, place.look(service)), *model.work(known)))
     if _blocked(known, done) or done.has("stop"):
         return None
-    if question := running.question(known, done, [service]):
+    if question := running.question(known, done, services, [head]):
         return Round(questions=(question,))
     if running.refused(known, done, service):
         return None
@@ -85,13 +90,8 @@ def _blocked(known: Known, done: Results) -> list[Check]:
     result = done.get("look", head)
     if result is None or not result.ok:
         return [failure(result, head)]
-    checks = []
-    look = Look(result.text)
-    if look.listening and not look.ours:
-        who = placed(known).who(look, result.text)
-        found = f"port {serve.port} is taken by a process milepost did not start ({who})"
-        checks.append(Check("port", False, found, "a free port", head.name, "end it, or edit serve.port"))
-    return checks + model.checks(known, done)
+    taken = port_taken(known, result, serve.port, "end it, or edit serve.port")
+    return [*([taken] if taken else []), *model.checks(known, done)]
 
 
 def _why(known: Known, log: Result | None) -> Check:

@@ -29,8 +29,8 @@ def worker_twice(ray: str, words: list[str]) -> None:
 
 
 def by_hand(words: list[str]) -> None:
-    """Once somebody asks for the status: milepost's own start is over by then, and two starts at the same time
-    may take longer than Ray's limit of 30 s. On a busy machine one alone may, too: it is tried again."""
+    """Once somebody asks for the status: milepost's own start is over by then, and two starts at a time may
+    take longer than Ray's limit of 30 s. On a busy machine one alone may, too: it is tried again."""
     _wait(_asked().exists)
     _wait(lambda: subprocess.run(words, check=False).returncode == 0)
 

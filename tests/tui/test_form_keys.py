@@ -19,7 +19,7 @@ from tui.app.split import advised
 from tui.screens.hosts import HostsScreen
 from tui.screens.setup import SetupScreen
 from tui.screens.setup_widgets import Choice, NodeRow
-from wizard_steps.cluster.file import Cluster, load
+from wizard_steps.cluster.file import Cluster, NodeEntry, load
 from wizard_steps.facts.gpu import Gpu, GpuFacts
 from wizard_steps.facts.network import Interface, InterfaceAddress
 from wizard_steps.facts.node import NodeFacts

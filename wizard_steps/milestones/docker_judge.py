@@ -168,13 +168,13 @@ def _own(known: Known, found: Inside, node: Node) -> list[Check]:
 
 def _gpus(known: Known, engine: ContainerEngine, found: Inside, node: Node) -> Check:
     """Only a look inside tells: an engine may take the flags and do nothing."""
+    if not node.gpus:
+        return Check("GPUs", True, "none of this node is used", node=node.name)
     more = f", {node.gpus} of them used" if 0 < node.gpus < found.gpus else ""
     said = f"{found.gpus} in the container" + (more if found.gpus else f": {found.smi}")
     way = engines.gpu_way(engine, known.cluster.docker.gpu_flags)
     if found.gpus:
         hint_ = "compare with nvidia-smi on the host; NVIDIA_VISIBLE_DEVICES or a flag hides some"
-    elif not node.gpus:
-        hint_ = ""
     elif way.hint:
         hint_ = f"{way.text}: {way.hint}"
     else:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from wizard_steps.cluster import devices
 from wizard_steps.engine.step import Known
-from wizard_steps.milestones import running
+from wizard_steps.milestones import adopt, running
 from wizard_steps.milestones.common import failure, placed, port_taken
 from wizard_steps.model import Check, Cmd, Node, Result, Results, Round
 from wizard_steps.node import container, ray_token
@@ -96,10 +96,10 @@ def starts(known: Known, done: Results, nodes: Sequence[Node]) -> dict[str, str]
     return found
 
 
-def rounds(known: Known, done: Results, services: Sequence[Service]) -> Round | None:
+def rounds(known: Known, done: Results, make: adopt.Services) -> Round | None:
     """look, ask where ours differs from the file, end what is no good, start what is missing, follow the log
     (without Ray: see that the container runs), and measure the disks where that failed."""
-    place = placed(known)
+    place, services = placed(known), make(known)
     if place.idle:
         return None
     if not done.has("look"):
@@ -109,7 +109,7 @@ def rounds(known: Known, done: Results, services: Sequence[Service]) -> Round | 
         skip = done.has("space") or place.contained or not failed
         return None if skip else Round(work=tuple((n, SPACE) for n in failed))
     free = [s for s in services if blocked(known, done, s) is None]
-    if question := running.question(known, done, free):
+    if question := running.question(known, done, make, [s.node for s in free]):
         return Round(questions=(question,))
     free = [s for s in free if not running.refused(known, done, s)]
     todo = [s for s in free if not running.keeps(known, done, s)]

@@ -173,7 +173,9 @@ def shared_flags(cluster: Cluster, node: Node, given: Given, models: bool = True
     """
     # podman refuses a size of its own where the host's memory is shared.
     shared = ["--ipc", "host"] if cluster.docker.ipc else ["--shm-size", cluster.docker.shm_size]
-    flags = ["--network", "host", *shared, *cluster.docker.gpu_flags]
+    # An engine on a machine without GPUs refuses to start a container that asks for some.
+    gpus = cluster.docker.gpu_flags if node.gpus else ()
+    flags = ["--network", "host", *shared, *gpus]
     for limit in cluster.docker.ulimits:
         flags += ["--ulimit", limit]
     flags += rdma_flags(cluster, node, given)
@@ -257,10 +259,15 @@ def script_line(
     cluster: Cluster, node: Node, image: str, head_ip: str, env: Mapping[str, str], given: Given
 ) -> str:
     """The same with vLLM's own script, for those who prefer it. Empty where it cannot do the same: it calls
-    `docker`, gives all GPUs and uses port 6379. What follows its arguments goes to `docker run`, where
+    `docker`, asks for all GPUs and uses port 6379. What follows its arguments goes to `docker run`, where
     a later --shm-size wins."""
     docker_ = cluster.docker
-    if cluster.ray.port != 6379 or docker_.command != "docker" or docker_.gpu_flags != ("--gpus", "all"):
+    if (
+        not node.gpus
+        or cluster.ray.port != 6379
+        or docker_.command != "docker"
+        or docker_.gpu_flags != ("--gpus", "all")
+    ):
         return ""
     role = "--head" if node.role == "head" else "--worker"
     words = [shlex.quote(image), shlex.quote(head_ip), role, hf_home(cluster)]

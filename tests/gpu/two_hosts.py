@@ -233,8 +233,6 @@ def run(out: Path, name: str) -> None:
             walked(bed, [str(file), "--headless"], out, again)
         if walk.load:
             walked(bed, ["load", str(file), "--concurrency", "1,16"], out, walk.load, 150)
-        for host in bed.names:
-            bed.network.heal(host)
         ended = subprocess.run([*MILEPOST, "down", str(file)], capture_output=True, text=True, timeout=120)
         (out / f"{name}.down.log").write_text(ended.stdout + ended.stderr)
         print("down:", ended.returncode, "left:", [bed.processes(host) for host in bed.names], flush=True)

@@ -15,11 +15,11 @@ from wizard_steps.errors import UsageError
 def add(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "upgrade",
-        help="another vLLM, Ray or model revision: beside the old one, proved, compared; and the way back",
+        help="change to another vLLM, Ray or model revision, with proof and comparison, or go back",
         description="Measures the running server, judges whether the new version fits the nodes, installs it "
-        "beside the old one on every node (a venv of its own, or an image), changes the cluster file, starts "
-        "Ray and vLLM anew, walks all gates, and compares the load with before. Until the cluster file is "
-        "changed the old server goes on. FILE.previous is the cluster file of before.",
+        "on every node without touching the old one (in another venv or image), changes the cluster file, "
+        "restarts Ray and vLLM, walks all gates, and compares the load with before. Until the cluster file "
+        "is changed the old server goes on. FILE.previous is the cluster file of before.",
     )
     parser.add_argument("cluster", nargs="?", type=Path, default=Path("milepost.toml"))
     parser.add_argument("--vllm", default="", metavar="VERSION", help="the vLLM to change to")
@@ -104,7 +104,7 @@ class Change:
             code = 0 if self._load("after", self.new) else 1
             if measured:
                 self._compare()
-        print(f"\n{'It did not go well. ' if code else ''}The way back: {self._rollback()}")
+        print(f"\n{'It failed. ' if code else ''}The way back: {self._rollback()}")
         return code
 
     def back(self) -> int:
@@ -152,7 +152,7 @@ class Change:
         services = optional("units") if self._services() else []
         steps = [*plan_for(self.new), *services]
         restart = GivenAnswer(DIFFERS, "restart")
-        return self._walk("Start anew; all gates", "switch", self.new, steps, restart)
+        return self._walk("Restart; all gates", "switch", self.new, steps, restart)
 
     def _down(self) -> int:
         """Another environment means another Ray everywhere: all of it ends first, in its order."""

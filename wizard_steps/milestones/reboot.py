@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from wizard_steps.engine.step import Known, Step
-from wizard_steps.milestones.common import failure
+from wizard_steps.milestones.common import failure, placed
 from wizard_steps.milestones.units import ready
 from wizard_steps.model import Check, Cmd, Node, Option, Question, Result, Results, Round, Verdict
 from wizard_steps.node.lines import fields
+from wizard_steps.node.place import SERVE
 
 #: Seconds a machine gets to be reachable again; servers with much memory test it for minutes.
 _BOOT = 1800.0
@@ -74,7 +75,8 @@ class Reboot(Step):
         result = done.get("ready", known.server)
         if not _ok(result):
             found = failure(result, known.server).found
-            hint = f"on {node.name}: `systemctl status 'milepost-*'` and the logs in ~/.milepost"
+            log = placed(known).log_of(known.server, SERVE)
+            hint = f"on {node.name}: `systemctl status 'milepost-*'`; on {known.server.name}: {log}"
             wanted = "a new vllm serve answers /health"
             checks.append(Check("server", False, found, wanted, known.server.name, hint))
             return Verdict(

@@ -294,9 +294,8 @@ def _came_back(known: Known, done: Results) -> Iterator[Check]:
         if result is None or not result.ok:
             last = failure(result, known.server)
             yield from _down(known, done)
-            hint = (
-                f"`systemctl status` and `journalctl -u` there; {SERVE}.log in ~/.milepost has its own words"
-            )
+            log = placed(known).log_of(known.server, SERVE)
+            hint = f"`systemctl status` and `journalctl -u` there; its own words: {log}"
             yield Check(name, False, f"{what}; then {last.found}", wanted, known.server.name, hint)
             return
         took = result.ended - result.started

@@ -27,6 +27,8 @@ HOME_IN_CONTAINER = "/root"
 HF_IN_CONTAINER = f"{HOME_IN_CONTAINER}/.cache/huggingface"
 #: Where vLLM and FlashInfer keep what they have compiled.
 COMPILED = (f"{HOME_IN_CONTAINER}/.cache/vllm", f"{HOME_IN_CONTAINER}/.cache/flashinfer")
+#: Kinds of mounted folders: the models, logs and Ray's sessions, what vLLM compiles.
+KINDS = ("cache", "logs", "compiled")
 #: Where Ray keeps its sessions: the logs of raylets and workers, and sockets.
 RAY_IN_CONTAINER = "/tmp/ray"
 #: What RDMA needs in a container; without it NCCL silently takes sockets.
@@ -138,6 +140,14 @@ def own_folders(cluster: Cluster, node: Node) -> dict[str, str]:
     if sessions := ray_sessions(cluster, node):
         found[_on_node(sessions)] = RAY_IN_CONTAINER
     return found
+
+
+def samples(cluster: Cluster, node: Node) -> dict[str, str]:
+    """One of ``own_folders`` of each kind, as sh text, by its name in KINDS."""
+    folders = own_folders(cluster, node)
+    compiled = next((folder for folder, inside in folders.items() if inside in COMPILED), "")
+    found = (hf_home(cluster), logs_on_node(cluster, node), compiled)
+    return {name: folder for name, folder in zip(KINDS, found, strict=True) if folder}
 
 
 def _model_mount(path: str) -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1] / "wizard_steps"
-ROOMS = ("facts", "milestones", "node", "engine", "cluster", "walks", "recording", "transport")
+ROOMS = ("facts", "milestones", "node", "walks", "recording", "transport")
 #: One character or a few again and again; also after the words that a pattern begins with.
 WORST = (
     "\n",
@@ -35,25 +35,40 @@ WORST = (
     '"',
 )
 FLAGS = ("MULTILINE", "DOTALL", "IGNORECASE", "VERBOSE", "ASCII")
+HOWS = {"match", "fullmatch", "search", "findall", "finditer", "split", "sub"}
 SHORT, LONG = 1024, 8192
 Regex = tuple[str, int, str]
 
 
 def regexes() -> Iterator[tuple[Regex, str]]:
-    """Pattern, flags and the function of ``re`` that takes it; where it is."""
-    for path in (path for room in ROOMS for path in (ROOT / room).rglob("*.py")):
-        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if (
-                isinstance(call, ast.Call)
-                and isinstance(call.func, ast.Attribute)
-                and ast.unparse(call.func.value) == "re"
-                and call.args
-                and isinstance(call.args[0], ast.Constant)
-                and isinstance(call.args[0].value, str)
-            ):
-                text = ast.unparse(call)
-                flags = sum(getattr(re, name).value for name in FLAGS if f"re.{name}" in text)
-                yield (call.args[0].value, flags, call.func.attr), f"{path.relative_to(ROOT)}:{call.lineno}"
+    """Pattern, flags and the function of ``re`` that takes it; where it is. A compiled one is tried with each
+    function that its name is used with in that file, else with ``search``."""
+    trees = [(p, ast.parse(p.read_text(encoding="utf-8"))) for r in ROOMS for p in (ROOT / r).rglob("*.py")]
+    for path, tree in trees:
+        used: dict[str, set[str]] = {}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                used.setdefault(node.value.id, set()).add(node.attr)
+        names = {id(n.value): ast.unparse(n.targets[0]) for n in ast.walk(tree) if isinstance(n, ast.Assign)}
+        for call in ast.walk(tree):
+            if (regex := _regex(call)) is None:
+                continue
+            pattern, flags, how = regex
+            hows = used.get(names.get(id(call), ""), set()) & HOWS if how == "compile" else {how}
+            for one in hows or {"search"}:
+                yield (pattern, flags, one), f"{path.relative_to(ROOT)}:{getattr(call, 'lineno', 0)}"
+
+
+def _regex(call: ast.AST) -> Regex | None:
+    """A call of ``re`` with a literal pattern."""
+    if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.args):
+        return None
+    first = call.args[0]
+    if ast.unparse(call.func.value) != "re" or not isinstance(first, ast.Constant):
+        return None
+    text = ast.unparse(call)
+    flags = sum(getattr(re, name).value for name in FLAGS if f"re.{name}" in text)
+    return (first.value, flags, call.func.attr) if isinstance(first.value, str) else None
 
 
 def begins(pattern: str) -> str:

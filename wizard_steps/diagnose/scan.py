@@ -182,8 +182,10 @@ class Scanner:
     def _add(
         self, rule: Compiled, number: int, text: str, line: Line, match: re.Match[str], around: Around
     ) -> None:
-        groups = {name: value for name, value in match.groupdict().items() if value}
-        node = groups.pop("node", "") or line.node
+        own = {name: value for name, value in match.groupdict().items() if value}
+        gathered = around.values(rule)
+        node = own.pop("node", "") or line.node or gathered.pop("node", "")
+        groups = {**gathered, **own}
         if not node and self._bare.get(rule.rule.id, 0) >= 4 * KEEP:
             return
         self._bare[rule.rule.id] = self._bare.get(rule.rule.id, 0) + (not node)

@@ -143,7 +143,7 @@ def _finding(group: list[RankedFinding], scanned: Sequence[Scanned], redactor: R
         rule=rule.id,
         family=rule.family,
         kind=first.hit.kind,
-        cause=redactor.text(fill(rule.cause, values)).strip(),
+        cause=redactor.text(" ".join(fill(rule.cause, values).split())),
         node=first.node,
         evidence=tuple(_evidence(item, redactor) for item in group[:KEEP]),
         try_=tuple(

@@ -46,7 +46,7 @@ def found(line: str, low: str) -> dict[str, str]:
 
 
 def flag_history(option: str) -> str:
-    """Which releases of vLLM take an option, for a cause. Empty where all of them do, or it is none of vLLM's."""
+    """Which releases of vLLM take an option, as a sentence; empty where all that are known do."""
     past, name = history(), "--" + option.lstrip("-").replace("_", "-")
     came, went = past.since.get(name), past.until.get(name)
     said = [f"came with vLLM {came}"] if came else []

@@ -53,6 +53,21 @@ def test_it_never_raises_anything_else(pattern: str) -> None:
     assert words
 
 
-@given(st.lists(st.text(alphabet="abcdefgh", min_size=4, max_size=9), min_size=1, max_size=3))
-def test_branches_of_plain_words_need_just_these(words: list[str]) -> None:
-    assert required("|".join(words)) == frozenset(words)
+@pytest.mark.parametrize(
+    ("pattern", "words"),
+    [
+        (r"failed to connect to gcs", {"failed to connect to gcs"}),
+        (r"(?:refused|timed out)$", {"refused", "timed out"}),
+        (r"no \w+ host key is known", {" host key is known"}),
+        (r"(?:abc)?long word", {"long word"}),
+    ],
+)
+def test_words_that_a_match_must_hold(pattern: str, words: set[str]) -> None:
+    assert required(pattern) == words
+
+
+@given(
+    st.lists(st.text("abcd ", min_size=1, max_size=6), min_size=1, max_size=30), st.text("abcd ", max_size=60)
+)
+def test_scanner_finds_a_text_exactly_when_a_word_is_in_it(words: list[str], text: str) -> None:
+    assert bool(any_of(words).search(text)) is any(word in text for word in words)

@@ -55,11 +55,10 @@ async def cluster_of(args: argparse.Namespace) -> AsyncIterator[Cluster]:
 
 def also(args: argparse.Namespace) -> list[str]:
     """The optional milestones that are asked for, or at which a fault of the lab is found."""
-    if args.lab and args.fault:
-        from wizard_steps.lab.faults import find
+    from wizard_steps.lab.faults import find
 
-        return ["load"] if args.load or find(args.fault).gate == "load" else []
-    return ["load"] if args.load else []
+    load = args.load or (args.lab and args.fault and find(args.fault).gate == "load")
+    return [*(["load"] if load else []), *(["units"] if getattr(args, "services", False) else [])]
 
 
 def _steps(cluster: Cluster, args: argparse.Namespace) -> list[Step]:

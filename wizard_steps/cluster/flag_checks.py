@@ -38,8 +38,6 @@ REFUSED = {
     "--config": "milepost cannot see what that file says: write its flags here, or in the fields of [serve]",
     "--uds": "the checks reach the API over TCP (serve.host, serve.port), and a Unix socket has no port",
     "--grpc": "the checks speak HTTP, and with it vLLM serves gRPC",
-    "--ssl-keyfile": "the checks speak plain HTTP: put TLS in front of vLLM (`milepost proxy`)",
-    "--ssl-certfile": "the checks speak plain HTTP: put TLS in front of vLLM (`milepost proxy`)",
     "--help": "with it vLLM prints its help and ends",
 }
 
@@ -89,6 +87,9 @@ def _problem(flag: Flag) -> str:
         return f"{_called(flag)} is the field {FIELDS[flag.name]}: set it there"
     if flag.name in REFUSED:
         return f"{_called(flag)} is not possible here: {REFUSED[flag.name]}"
+    if flag.name == "--ssl-cert-reqs" and flag.number != 0:
+        why = "it asks clients for a certificate, and the checks have none"
+        return f"{_called(flag)} is not possible here: {why}"
     if flag.name.startswith("--data-parallel"):
         return (
             f"{_called(flag)} is not possible here: milepost distributes the replicas over the nodes itself "
@@ -171,6 +172,8 @@ def _together(cluster: Cluster, flags: dict[str, Flag]) -> Iterator[tuple[str, s
         )
     if on("--enable-eplb") and not serve.expert_parallel:
         yield at("--enable-eplb"), "needs serve.expert_parallel = true: vLLM 0.32 refuses it alone"
+    if on("--ssl-keyfile") and not on("--ssl-certfile"):
+        yield at("--ssl-keyfile"), "needs --ssl-certfile as well: a key alone makes no HTTPS"
     for name in ("--enable-elastic-ep", "--enable-return-routed-experts"):
         if on(name) and serve.pipeline_parallel > 1:
             yield (

@@ -45,6 +45,10 @@ MAX_ROUNDS = 20
 FIX_LIMIT = 1800.0
 
 
+class _Edited(Exception):
+    """An answer has changed the cluster file: its step begins anew. The argument: fields and values."""
+
+
 class Engine:
     """One walk. ``on_event`` is called after an event was journalled, with the state it led to. ``texts``
     gives the expected file of a step id, where it is not the one in ``snapshots/expected``."""
@@ -117,7 +121,13 @@ class Engine:
         at = 0
         while at < len(self.plan):
             step = self.plan[at]
-            verdict = await self._attempt(step, gated)
+            try:
+                verdict = await self._attempt(step, gated)
+            except _Edited as edited:
+                self._answers.pop(step.id, None)
+                at = self._first_owner(at, edited.args[0])
+                self._answers.pop(self.plan[at].id, None)
+                continue
             if verdict is None or verdict.passed or not gated:
                 at += 1
                 if self.pause is not None and at < len(self.plan):
@@ -132,7 +142,7 @@ class Engine:
                 await self._fix(step, answer)
             if answer.value == "edit":
                 self.edit(*answer.changes)
-                at = min(at, *(self._owner(where, at) for where, _ in answer.changes))
+                at = self._first_owner(at, answer.changes)
             if answer.value == "restart":
                 at = await self._restart(at, answer.where.split())
             self._answers.pop(self.plan[at].id, None)
@@ -178,10 +188,10 @@ class Engine:
         for where, text in edits:
             self.emit(ev.ClusterEdited(self._now(), where, self._redactor.text(text), plain))
 
-    def _owner(self, where: str, default: int) -> int:
-        """The place of the step that settles a field of the cluster file."""
-        owners = (n for n, s in enumerate(self.plan) if any(re.fullmatch(o, where) for o in s.owns))
-        return next(owners, default)
+    def _first_owner(self, at: int, edits: Sequence[tuple[str, str]]) -> int:
+        """The place of the first step, at the latest ``at``, that settles one of these fields."""
+        owned = [any(re.fullmatch(own, e[0]) for own in s.owns for e in edits) for s in self.plan[:at]]
+        return owned.index(True) if True in owned else at
 
     async def _attempt(self, step: Step, gated: bool) -> Verdict | None:
         """One attempt's verdict; None where a dry run has left nothing to judge."""
@@ -210,7 +220,10 @@ class Engine:
     async def _questions(self, step: Step, wanted: Round) -> dict[str, str]:
         answers = {}
         for question in wanted.questions:
-            answers[question.id] = (await self._ask(step, question)).value
+            answers[question.id] = value = (await self._ask(step, question)).value
+            if not question.field and (edits := question.edits(value)):
+                self.edit(*edits)
+                raise _Edited(edits)
         self._answers.setdefault(step.id, {}).update(answers)
         return answers
 

@@ -6,13 +6,19 @@ here. A vLLM that waits ignores SIGINT and SIGTERM, so it is ended with SIGKILL.
 
 from __future__ import annotations
 
+from wizard_steps.cluster.api import base_url
 from wizard_steps.engine.step import Known
 from wizard_steps.milestones import alive, hang, model, rank_places, running, vllm
-from wizard_steps.milestones.common import failure, placed
+from wizard_steps.milestones.common import failure, placed, port_taken
 from wizard_steps.milestones.vllm import NO_PLACE, READY
 from wizard_steps.model import Check, Node, Result, Results, Round, Verdict
-from wizard_steps.node.place import SERVE
+from wizard_steps.node.place import SERVE, Service
 from wizard_steps.node.remote import Look
+
+
+def services(known: Known) -> list[Service]:
+    """vLLM on the node that serves, as it would be started."""
+    return [vllm.service(known, known.server)]
 
 
 def rounds(known: Known, done: Results) -> Round | None:
@@ -21,7 +27,7 @@ def rounds(known: Known, done: Results) -> Round | None:
         return Round(work=((head, place.look(service)), *model.work(known)))
     if _blocked(known, done) or done.has("stop"):
         return None
-    if question := running.question(known, done, [service]):
+    if question := running.question(known, done, services, [head]):
         return Round(questions=(question,))
     if running.refused(known, done, service):
         return None
@@ -63,7 +69,7 @@ def judge(known: Known, done: Results) -> Verdict:
     if launch is not None and not launch.ok:
         return Verdict(False, "vllm serve could not be started", (failure(launch, head),))
     if vllm.ready(log):
-        url = f"http://{known.ip(known.server)}:{known.cluster.serve.port}/v1"
+        url = f"{base_url(known.cluster, known.ip(known.server))}/v1"
         again = "started anew" if done.get("clear", head) else "started"
         check = running.check(known, done, service, "vLLM") or Check("vLLM", True, again, READY, head.name)
         found = [check, *rank_places.checks(known, done), *running.written(known, done, [service])]
@@ -84,13 +90,8 @@ def _blocked(known: Known, done: Results) -> list[Check]:
     result = done.get("look", head)
     if result is None or not result.ok:
         return [failure(result, head)]
-    checks = []
-    look = Look(result.text)
-    if look.listening and not look.ours:
-        who = placed(known).who(look, result.text)
-        found = f"port {serve.port} is taken by a process milepost did not start ({who})"
-        checks.append(Check("port", False, found, "a free port", head.name, "end it, or edit serve.port"))
-    return checks + model.checks(known, done)
+    taken = port_taken(known, result, serve.port, "end it, or edit serve.port")
+    return [*([taken] if taken else []), *model.checks(known, done)]
 
 
 def _why(known: Known, log: Result | None) -> Check:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from wizard_steps.cluster.api import base_url
 from wizard_steps.engine.step import Known
 from wizard_steps.milestones import alive, hang, model, rank_places, running, vllm
-from wizard_steps.milestones.common import failure, placed
+from wizard_steps.milestones.common import failure, placed, port_taken
 from wizard_steps.model import Check, Node, Result, Results, Round, Together, Verdict
 from wizard_steps.node import meeting
 from wizard_steps.node.lines import plain
@@ -34,16 +35,21 @@ def _joined_or_waits(line: str) -> bool:
     return joined(line) or meeting.WAITS in line
 
 
+def ranks(known: Known) -> list[Service]:
+    """vLLM on every node, as it would be started."""
+    return [vllm.service(known, node) for node in known.nodes]
+
+
 def rounds(known: Known, done: Results) -> Round | None:
     """look, clear what is left of an incomplete set, launch all, wait until all met, then until ready."""
     place, limit = placed(known), float(known.cluster.serve.ready_timeout)
-    services = [vllm.service(known, node) for node in known.nodes]
+    services = ranks(known)
     if not done.has("look"):
         looks = tuple((s.node, place.look(s)) for s in services)
         return Round(work=(*looks, *model.work(known)))
     if _blocked(known, done) or done.has("stop"):
         return None
-    if question := running.question(known, done, services):
+    if question := running.question(known, done, ranks, known.nodes):
         return Round(questions=(question,))
     if any(running.refused(known, done, s) for s in services):
         return None
@@ -128,13 +134,12 @@ def _blocked(known: Known, done: Results) -> list[Check]:
     checks = []
     for node in known.nodes:
         result = done.get("look", node)
-        look = _look(done, node)
         if result is None or not result.ok:
             hint = "does its container run? go back to the containers" if placed(known).contained else ""
             checks.append(failure(result, node, hint))
-        elif node.role == "head" and look.listening and not look.ours:
-            found = f"port {known.cluster.serve.port} is taken by a process milepost did not start"
-            checks.append(Check("port", False, found, "a free port", node.name, "end it, or edit serve.port"))
+        elif node.role == "head":
+            taken = port_taken(known, result, known.cluster.serve.port, "end it, or edit serve.port")
+            checks += [taken] if taken else []
     return checks + model.checks(known, done)
 
 
@@ -142,7 +147,7 @@ def judge(known: Known, done: Results) -> Verdict:
     problems = _blocked(known, done)
     if problems:
         return Verdict(False, "nothing was started", tuple(problems))
-    services = [vllm.service(known, node) for node in known.nodes]
+    services = ranks(known)
     if any(running.refused(known, done, s) for s in services):
         differs = [c for s in services if (c := running.check(known, done, s, "rank")) is not None]
         return Verdict(False, "vLLM runs with other values than the cluster file has", tuple(differs))
@@ -151,7 +156,7 @@ def judge(known: Known, done: Results) -> Verdict:
         return Verdict(False, "vllm serve could not be started", tuple(launches))
     log, it = done.get("mp-log", known.server), known.cluster.serve
     if vllm.ready(log):
-        url = f"http://{known.ip(known.server)}:{it.port}/v1"
+        url = f"{base_url(known.cluster, known.ip(known.server))}/v1"
         checks = [_rank_check(known, done, node) for node in known.nodes]
         same = [running.check(known, done, s, "vLLM") for s in services] if not done.has("launch") else []
         found = [check for check in same if check is not None]

@@ -43,6 +43,7 @@ _NEEDS = {
     "weights_hub": ("weights_files",),
     "weights_fetch": ("weights_files", "weights_hub"),
     "weights_share": ("weights_files", "weights_hand"),
+    "image_share": ("weights_files", "weights_hand"),
     "kit_receive": ("weights_files",),
     "kit_place": ("weights_files",),
 }

@@ -92,7 +92,8 @@ class Engine:
         self._on_event(event, self.state)
 
     async def walk(self, gated: bool = True) -> ev.Outcome:
-        """Walk to the end or to a gate that stays shut. ``gated=False`` (a dry run) never stops."""
+        """Walk to the end or to a gate that stays shut. ``gated=False`` (a dry run) goes on after a failed
+        gate, but not after a node that does not answer: of it nothing could be seen."""
         steps = tuple((step.id, step.title) for step in self.plan)
         plain = self._redactor.tree(msgspec.to_builtins(self.cluster))
         self.emit(ev.WalkStarted(self._now(), self.cluster.path, steps, plain, self.cluster.simulated))
@@ -122,12 +123,14 @@ class Engine:
         while at < len(self.plan):
             step = self.plan[at]
             try:
-                verdict = await self._attempt(step, gated)
+                verdict, unseen = await self._attempt(step, gated)
             except _Edited as edited:
                 self._answers.pop(step.id, None)
                 at = self._first_owner(at, edited.args[0])
                 self._answers.pop(self.plan[at].id, None)
                 continue
+            if unseen and not gated:
+                return "failed"
             if verdict is None or verdict.passed or not gated:
                 at += 1
                 if self.pause is not None and at < len(self.plan):
@@ -193,19 +196,20 @@ class Engine:
         owned = [any(re.fullmatch(own, e[0]) for own in s.owns for e in edits) for s in self.plan[:at]]
         return owned.index(True) if True in owned else at
 
-    async def _attempt(self, step: Step, gated: bool) -> Verdict | None:
-        """One attempt's verdict; None where a dry run has left nothing to judge."""
+    async def _attempt(self, step: Step, gated: bool) -> tuple[Verdict | None, bool]:
+        """One attempt's verdict, None where a dry run has left nothing to judge; whether a node was lost."""
         attempt = self.state.step(step.id).attempt + 1
         self.emit(ev.StepStarted(self._now(), step.id, attempt))
         known = Known(self.cluster, self.state.facts)
         done = await self._rounds(step, known)
         self._dry = self._dry or any(result.reason == "dry" for result in done.items)
-        if self._dry and not gated:
+        lost = any(result.reason == "lost" for result in done.items)
+        verdict = None if self._dry and not gated else self._judge(step, known, done)
+        if verdict is None or (lost and verdict.passed and not gated):
             self.emit(ev.Listed(self._now(), step.id))
-            return None
-        verdict = self._judge(step, known, done)
+            return None, lost
         self.emit(ev.Judged(self._now(), step.id, attempt, verdict))
-        return verdict
+        return verdict, lost
 
     async def _rounds(self, step: Step, known: Known) -> Results:
         done = Results(answers=self._answers.get(step.id, {}))

@@ -108,7 +108,7 @@ def test_progress_is_told_while_it_is_fetched(tmp_path: Path, code: int) -> None
     )
     for name in ("df", "docker"):
         (tmp_path / name).chmod(0o755)
-    text = image.pull(cluster(), "acme/vllm:1", "pull").text.replace("sleep 10", "sleep 0.2")
+    text = image.pull(cluster(), cluster().head, "acme/vllm:1", "pull").text.replace("sleep 10", "sleep 0.2")
     env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path)}
     done = subprocess.run(["sh", "-c", text], env=env, capture_output=True, text=True, timeout=60)
     assert done.returncode == code

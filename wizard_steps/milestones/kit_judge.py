@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from weakref import WeakKeyDictionary
 
 from wizard_steps.cluster.devices import environment
 from wizard_steps.engine.step import Known
@@ -33,8 +34,15 @@ def host(known: Known) -> OnHost:
     return OnHost(known.cluster, known.facts)
 
 
+_SEEN: WeakKeyDictionary[Results, dict[str, KitSeen | None]] = WeakKeyDictionary()
+
+
 def seen(done: Results, node: Node) -> KitSeen | None:
-    return kits.seen(done.get("disk", node))
+    """What the last look at a node said. Each question below asks: it is read once."""
+    views = _SEEN.setdefault(done, {})
+    if node.name not in views:
+        views[node.name] = kits.seen(done.get("disk", node))
+    return views[node.name]
 
 
 def first(known: Known, done: Results, kit: Kit) -> Node:
@@ -96,8 +104,11 @@ def _unfit(known: Known, kit: Kit) -> Iterator[Check]:
     cluster, name = known.cluster, WIZARD.name
     if placed(known).contained:
         wanted = docker.image_of(cluster)
-        if kit.image != wanted:
-            yield Check("image", False, kit.image or "no image", wanted, name, _PACK)
+        have = kit.base or kit.image
+        if have != wanted:
+            yield Check("image", False, have or "no image", wanted, name, _PACK)
+        elif kit.base and not cluster.without_ray and kit.ray != cluster.ray.version:
+            yield Check("ray", False, kit.ray, cluster.ray.version, name, _PACK)
         return
     ray = "" if cluster.without_ray else cluster.ray.version
     for what, have, want in (("vllm", kit.vllm, cluster.serve.vllm_version), ("ray", kit.ray, ray)):

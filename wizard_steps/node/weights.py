@@ -13,7 +13,7 @@ from typing import Any
 from msgspec import Struct, field, to_builtins
 from msgspec.structs import replace
 
-from wizard_steps.cluster.devices import environment
+from wizard_steps.cluster.devices import environment, outward
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.model import Cmd, Node, Result
 from wizard_steps.node import remote
@@ -118,7 +118,7 @@ def _command(cluster: Cluster, place: Place, node: Node, name: str, source: Weig
     boot, texts = program(name)
     words = shlex.join(["-I", "-c", boot, texts, _spec(source)])
     text = (
-        f"{remote.exports(environment(cluster, node))}"
+        f"{remote.exports(outward(cluster, node))}"
         f"cd {remote.state_dir(cluster, node)} 2>/dev/null || cd /\nexec {place.python} {words}\n"
     )
     return place.run(node, replace(cmd, text=text))
@@ -135,7 +135,8 @@ def service(
     boot, texts = program({FETCH: "weights_fetch", SHARE: "weights_share"}[role])
     argv = (python, "-I", "-c", boot, texts, _spec(source, more))
     port = int(more.get("port") or 0)
-    return Service(node, role, port, argv, environment(cluster, node))
+    env = outward(cluster, node) if role == FETCH else environment(cluster, node)
+    return Service(node, role, port, argv, env)
 
 
 def in_chain(at: int, addresses: Sequence[str], port: int) -> dict[str, Any]:

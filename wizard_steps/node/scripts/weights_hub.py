@@ -24,7 +24,9 @@ SAMPLE, SAMPLE_TIME = 64 << 20, 2.0
 
 
 def wanted(names: list[str], consolidated: bool) -> list[str]:
-    """What vLLM loads: safetensors of the top folder, or PyTorch's where there are none; all small files."""
+    """What vLLM loads: safetensors of the top folder, or PyTorch's where there are none; all small files.
+    Hidden ones hold what is said about a model (evaluations), and nobody loads them."""
+    names = [name for name in names if not any(part.startswith(".") for part in name.split("/"))]
     weights = [name for name in names if name.endswith(".safetensors") and "/" not in name]
     mistral = [name for name in weights if name.startswith("consolidated")]
     if consolidated and mistral:

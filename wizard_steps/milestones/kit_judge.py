@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from weakref import WeakKeyDictionary
 
-from wizard_steps.cluster.devices import environment
 from wizard_steps.engine.step import Known
 from wizard_steps.facts.needs import older
 from wizard_steps.milestones.common import failure, placed
-from wizard_steps.milestones.weights_need import NETWORK
+from wizard_steps.milestones.weights_need import NETWORK, asks_hub
 from wizard_steps.milestones.weights_words import size
 from wizard_steps.model import WIZARD, Check, Node, Result, Results, Verdict, counted
 from wizard_steps.node import docker, weights
@@ -155,7 +154,7 @@ def verdict(known: Known, done: Results) -> Verdict:
         return Verdict(False, "the kit is not on every node", tuple(checks))
     text = f"{counted(len(kit.files), 'file')}, {size(kit.size)}, each verified by SHA-256"
     checks = [Check("kit", True, text, node=node.name) for node in known.nodes]
-    checks += _offline(known, kit)
+    checks += asks_hub(known) if kit.model else []
     where = kits.folder(known.cluster, kit)
     count = counted(len(known.nodes), "node")
     facts = {"kit": {"folder": where, "image": kit.image, "packages": bool(kit.vllm)}}
@@ -192,12 +191,3 @@ def _failed(result: Result) -> Check:
     return Check(
         kind if kind in _HINTS else "kit", False, words, node=result.node.name, hint=_HINTS.get(kind, "")
     )
-
-
-def _offline(known: Known, kit: Kit) -> Iterator[Check]:
-    """A warning where vLLM would still ask the hub for the model that the kit brought."""
-    alone = [n for n in known.nodes if environment(known.cluster, n).get("HF_HUB_OFFLINE", "") in ("", "0")]
-    if kit.model and alone:
-        hint = 'set HF_HUB_OFFLINE = "1" in [env]'
-        text = "vLLM will ask the hub what the revision means, and wait for it where there is no way out"
-        yield Check("hub", True, text, node=alone[0].name, hint=hint, warning=True)

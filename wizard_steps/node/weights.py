@@ -40,8 +40,8 @@ _BOOT = (
 )
 _NEEDS = {
     "weights_look": ("weights_files",),
-    "weights_hub": ("weights_files",),
-    "weights_fetch": ("weights_files", "weights_hub"),
+    "weights_hub": ("weights_files", "weights_web"),
+    "weights_fetch": ("weights_files", "weights_web", "weights_hub"),
     "weights_share": ("weights_files", "weights_hand"),
     "kit_receive": ("weights_files",),
     "kit_place": ("weights_files",),
@@ -49,13 +49,15 @@ _NEEDS = {
 
 
 class WeightsSource(Struct, frozen=True):
-    """What is to be had: a model of the hub at a revision, or a folder. ``local``: the hub is not asked."""
+    """What is to be had: a model of the hub at a revision, or a folder. ``local``: the hub is not asked.
+    ``web``: the address of a server that is asked in its place, see scripts/weights_web.py."""
 
     repo: str = ""
     revision: str = "main"
     folder: str = ""
     consolidated: bool = False
     local: bool = False
+    web: str = ""
 
 
 class WeightsSeen(Struct, frozen=True):
@@ -109,8 +111,9 @@ def look(cluster: Cluster, place: Place, node: Node, source: WeightsSource) -> C
 
 
 def resolve(cluster: Cluster, place: Place, node: Node, source: WeightsSource) -> Cmd:
-    shown = f"(what is {source.repo} at {source.revision}, and how fast is the line? asks the hub)"
-    cmd = Cmd("hub", "", timeout=ASK, show=shown, secrets=("HF_TOKEN",))
+    asked = source.web or "the hub"
+    shown = f"(what is {source.repo} at {source.revision}, and how fast is the line? asks {asked})"
+    cmd = Cmd("hub", "", timeout=ASK, show=shown, secrets=remote.FETCH_SECRETS)
     return _command(cluster, place, node, "weights_hub", source, cmd)
 
 

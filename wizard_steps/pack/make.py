@@ -115,9 +115,11 @@ def with_ray(cluster: Cluster, engine: list[str], image: str, environment: Mappi
 def fetch_model(cluster: Cluster, kit: Path, revision: str) -> KitModel:
     """With the program that fetches on a node: every file verified, a cut line gone on with."""
     repo = cluster.serve.model
-    if find_spec("huggingface_hub") is None:
+    web = cluster.weights.address
+    if find_spec("huggingface_hub") is None and not web:
         raise MilepostError("huggingface_hub is missing beside milepost: pip install huggingface_hub")
     spec = {"repo": repo, "revision": revision, "folder": "", "local": False, "consolidated": True}
+    spec |= {"web": web} if web else {}
     cache = kit.resolve() / ".hub"
     with tempfile.TemporaryDirectory() as state:
         words = [sys.executable, "-I", "-c", *weights.program("weights_fetch"), json.dumps(spec)]

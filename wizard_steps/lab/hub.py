@@ -1,5 +1,6 @@
 """A small model hub on loopback that answers as Hugging Face's does: files with ETag and Range, commits,
-gated models, redirects to another host; beside that as a plain folder (/plain/) and as ModelScope. SIMULATED: its only model is noise in the right form.
+gated models, redirects to another host; also as a plain folder (/plain/), and as ModelScope does. SIMULATED:
+its only model is noise in the right form.
 
 The lab fetches its model from here; tests make it misbehave (``Trouble``).
 """
@@ -134,15 +135,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if asked.get("Revision") != ["master"]:
             return self.refuse(404, "", "Revision not found")
         if rest == "/files":
-            names = {name: entry(name, path) for name, path in self.hub.files().items()}
             files = [
-                {
-                    "Path": name,
-                    "Size": one["size"],
-                    "Sha256": one.get("lfs", {}).get("sha256"),
-                    "Type": "blob",
-                }
-                for name, one in names.items()
+                {"Path": one["rfilename"], "Size": one["size"], "Sha256": one.get("lfs", {}).get("sha256")}
+                for one in self.hub.siblings()
             ]
             return self.json({"Code": 200, "Data": {"Files": [{"Path": "sub", "Type": "tree"}, *files]}})
         name = asked.get("FilePath", [""])[0]

@@ -176,6 +176,8 @@ def secret_flag(word: str) -> bool:
 def _weights_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
     if (node := cluster.weights.node) and node not in (names := [n.name for n in cluster.node_list]):
         yield "weights.node", f"{node!r} is not a node of this file; the nodes are {', '.join(names)}"
+    if cluster.weights.copy == "rsync" and cluster.path == "docker":
+        yield "weights.copy", "rsync is not in the containers: leave it out"
     web = cluster.weights.web
     if re.search(r"://[^/?#]*@", web):
         yield "weights.from", "has a name or password in it: the file holds no secrets"

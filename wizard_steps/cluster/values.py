@@ -190,6 +190,9 @@ class Weights(Struct, frozen=True, forbid_unknown_fields=True):
            same without a question; each: vLLM downloads on every node.
     node   the node that fetches; empty: the one that has most of it, else the one where vLLM's API will be.
     port   where a node hands files to the next one, on the GPU network, while they are copied.
+    copy   chain: from node to node over the GPU network; rsync: over SSH between nodes that may log in to
+           each other; wizard: through tunnels of the wizard's SSH connections; auto: chain, and wizard
+           where that does not get through.
     from   in place of the hub: the address of a folder with the model's files, "modelscope", or
            modelscope+https://… of a server that answers as it does.
     """
@@ -197,6 +200,7 @@ class Weights(Struct, frozen=True, forbid_unknown_fields=True):
     fetch: Literal["ask", "once", "each"] = "ask"
     node: str = ""
     port: Port = 29540
+    copy: Literal["auto", "chain", "rsync", "wizard"] = "auto"
     web: str = field(default="", name="from")
 
     @property

@@ -21,6 +21,7 @@ _HINTS = {
     "corrupt": "retry: the file is fetched again; if it happens again, look at this node's disk and memory",
     "differs": "nothing is overwritten: remove the wrong copy, and it is copied again",
     "source": "was the node before it lost? retry: what has arrived is kept, and the copy resumes there",
+    "rsync": "log in from this node to that one with ssh first (key, host key), or leave weights.copy out",
     "port": "end the process that has the port, or edit weights.port",
     "disk": "look at this disk (dmesg); what has arrived is kept",
     "address": "correct weights.from, or what that server has; try it on this node with `curl -I`",

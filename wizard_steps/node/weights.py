@@ -17,10 +17,10 @@ from wizard_steps.cluster.devices import environment, outward
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.model import Cmd, Node, Result
 from wizard_steps.node import remote
-from wizard_steps.node.place import FETCH, SHARE, Place, Service
+from wizard_steps.node.place import FETCH, Place, Service
 from wizard_steps.node.program import program as script
 
-MARK = "weights-json: "
+MARK, LOOPBACK = "weights-json: ", "127.0.0.1"
 #: Seconds for a look at thousands of files, and for the hub to answer.
 LOOK, ASK = 120.0, 90.0
 #: Seconds that a fetch is followed: hundreds of GB over a slow line.
@@ -42,6 +42,7 @@ _NEEDS = {
     "weights_look": ("weights_files",),
     "weights_hub": ("weights_files", "weights_web"),
     "weights_fetch": ("weights_files", "weights_web", "weights_hub"),
+    "weights_rsync": ("weights_files", "weights_web", "weights_hub", "weights_fetch"),
     "weights_share": ("weights_files", "weights_hand"),
     "kit_receive": ("weights_files",),
     "kit_place": ("weights_files",),
@@ -135,7 +136,8 @@ def service(
     cluster: Cluster, python: str, node: Node, role: str, source: WeightsSource, more: Mapping[str, Any]
 ) -> Service:
     """The fetch, or the share of a node, as something that outlives the wizard."""
-    boot, texts = program({FETCH: "weights_fetch", SHARE: "weights_share"}[role])
+    copies = "weights_rsync" if "rsync" in more else "weights_share"
+    boot, texts = program("weights_fetch" if role == FETCH else copies)
     argv = (python, "-I", "-c", boot, texts, _spec(source, more))
     port = int(more.get("port") or 0)
     env = outward(cluster, node) if role == FETCH else environment(cluster, node)
@@ -152,6 +154,13 @@ def in_chain(at: int, addresses: Sequence[str], port: int) -> dict[str, Any]:
         "sources": [[addresses[one], port] for one in asked],
         "followers": int(at + 1 < len(addresses)),
     }
+
+
+def through_wizard(at: int, followers: int, port: int) -> dict[str, Any]:
+    """The same where all ask the first, through a tunnel that begins at the next port of its loopback."""
+    if at:
+        return {"ip": "", "port": 0, "sources": [[LOOPBACK, port + 1]], "followers": 0}
+    return {"ip": LOOPBACK, "port": port, "sources": [], "followers": followers}
 
 
 def seen(result: Result | None) -> WeightsSeen | None:

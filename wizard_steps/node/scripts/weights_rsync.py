@@ -1,5 +1,5 @@
-"""A model from another node with rsync over SSH, where the nodes may log in to each other; then every file here
-is verified. What is cut off is kept, and the next start goes on from there.
+"""A model from another node with rsync over SSH, where the nodes may log in to each other; then every file is
+verified. What is cut off is kept, and the next start goes on from there.
 
 Runs in the node's state folder with SPEC, JSON: that of weights_fetch.py and ``rsync``: ``host``, maybe
 as USER@ADDRESS, ``port`` and ``folder``, where the model is there.

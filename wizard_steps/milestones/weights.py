@@ -147,7 +147,8 @@ def _may_share(done: Results) -> bool:
 
 def _through_wizard(known: Known, done: Results, first: Node) -> Round | None:
     """For the nodes that no other reaches over the GPU network."""
-    others = ways.unreached(known, done)
+    stopped = done.get("stop", first)
+    others = ways.unreached(known, done) if stopped is not None and stopped.ok else []
     nodes, (share, copy, stop) = (first, *others), (f"{key}{ways.AGAIN}" for key in ("share", "copy", "stop"))
     if not others:
         return None

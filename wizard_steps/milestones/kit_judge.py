@@ -82,6 +82,13 @@ def _lacks(done: Results, kit: Kit, node: Node) -> list[KitFile]:
     return [f for f in kit.files if have.get(f.name) != (f.size, f.sha256)]
 
 
+def unreached(known: Known, done: Results) -> list[Node]:
+    """The nodes that no other reaches over the GPU network: they get it over SSH too."""
+    if known.cluster.weights.copy != "auto":
+        return []
+    return [r.node for r in done.of("copy").values() if weights.failed(r)[0] == "source"]
+
+
 def _shared(done: Results, node: Node) -> str:
     view = seen(done, node)
     return f"{view.files.fs} {view.files.source}" if view and view.files.fs in NETWORK else ""
@@ -145,8 +152,9 @@ def verdict(known: Known, done: Results) -> Verdict:
     kit = here.kit
     if checks := blocked(known, done, kit):
         return Verdict(False, "nothing was copied", tuple(checks))
-    keys = ("upload", "begin", "share", "fetch", "copy", "place")
+    keys = ("upload", "begin", "share", "fetch", "copy", "upload-2", "place")
     failed = [r for key in keys for r in done.of(key).values() if not _good(key, r)]
+    failed = [r for r in failed if r.key != "copy" or done.get("upload-2", r.node) is None]
     if failed:
         return Verdict(False, "the kit is not on every node", tuple(_failed(r) for r in failed))
     if wrong := lacking(known, done, kit):

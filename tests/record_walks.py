@@ -23,6 +23,7 @@ from tui.cli.plain import PlainReport  # noqa: E402
 from wizard_steps.engine.decide import FileDecider  # noqa: E402
 from wizard_steps.lab import Lab, faults  # noqa: E402
 from wizard_steps.lab.layout import Executor  # noqa: E402
+from wizard_steps.plan import optional, plan_for  # noqa: E402
 from wizard_steps.recording import events as ev  # noqa: E402
 from wizard_steps.recording import notes  # noqa: E402
 from wizard_steps.recording.journal import Walk, load  # noqa: E402
@@ -92,6 +93,11 @@ LESSONS = (
         "Copied from another machine's file: the address for GPU traffic is not on this node.",
     ),
     Lesson(
+        "same-host-ip",
+        "Two machines with one address",
+        "The cluster file gives the worker the head's address.",
+    ),
+    Lesson(
         "fewer-gpus-than-promised",
         "nvidia-smi shows fewer GPUs than the cluster file says",
         "Eight are there, the file says sixteen.",
@@ -102,9 +108,19 @@ LESSONS = (
         "nvidia-smi saw sixteen GPUs, Ray counts twelve.",
     ),
     Lesson(
+        "ray-version-differs",
+        "The worker's Ray is older than the head's",
+        "Ray compares versions when a worker joins, and refuses.",
+    ),
+    Lesson(
         "worker-twice",
         "More GPUs than there are: a worker was started twice",
         "Two machines with eight GPUs each, and Ray counts 24.",
+    ),
+    Lesson(
+        "raylet-killed",
+        "16 GPUs were counted, and then a raylet was killed",
+        "Ray goes on counting a dead node for a while; the gate looks longer than that.",
     ),
     Lesson(
         "token-mismatch",
@@ -127,14 +143,29 @@ LESSONS = (
         "A model given as a path must be on every node.",
     ),
     Lesson(
+        "disk-full",
+        "A disk without space, seen before anything is downloaded",
+        "The worker's disk has 0 MiB left; logs, caches and the model have nowhere to go.",
+    ),
+    Lesson(
         "wrong-model-name",
         "Healthy, and it serves under another name",
         "/health answers 200; the model id that clients ask for is not the one that is served.",
     ),
     Lesson(
+        "worker-vanishes",
+        "A worker machine is lost once the server is ready",
+        "/health answers 200, and the first chat gets an error.",
+    ),
+    Lesson(
         "key-and-invocations",
         "An API key, and what it does not guard",
         "/v1 asks for the key; /invocations runs the model without it.",
+    ),
+    Lesson(
+        "idle-worker",
+        "The server answers, and one machine does nothing",
+        "Chats are answered; under load only one machine's GPUs work.",
     ),
 )
 
@@ -143,7 +174,8 @@ async def record(lesson: Lesson, folder: Path) -> None:
     async with Lab.start(
         real_vllm=False, fault=lesson.fault, executor=lesson.executor, replicas=lesson.replicas
     ) as lab:
-        walk = LiveWalk(lab.cluster, folder)
+        also = optional(lesson.fails)
+        walk = LiveWalk(lab.cluster, folder, steps=[*plan_for(lab.cluster), *also] if also else ())
         report = PlainReport(walk.journal.spool, verbose=False)
         try:
             await walk.engine(FileDecider(), NoAsker(), report).walk()
@@ -165,7 +197,9 @@ def finished(lesson: Lesson, walk: Walk) -> Draft:
         str(ROOT): "/opt/milepost",
         sys.base_prefix: "/usr/local",
     }
-    paths = [rename.Rename("name", old, new) for old, new in own.items() if old not in ("/usr", "/")]
+    # What lies under the first is renamed with it.
+    inside = [old for old in own if old != str(ROOT) and Path(old).is_relative_to(ROOT)]
+    paths = [rename.Rename("name", old, new) for old, new in own.items() if old not in ("/usr", "/", *inside)]
     item = rename.rename(item, paths, "paths of the machine it was recorded on")
     item = rename.rename(item, identify.placeholders(item), "placeholders for names and accounts")
     meta = replace(

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 
 from msgspec.structs import replace
 
+from wizard_steps.cluster.api import tls
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.cluster.replicas import Share, deal
 from wizard_steps.engine.step import Known
@@ -41,7 +42,7 @@ def lines(cluster: Cluster, kind: str, address: Callable[[Node], str]) -> Iterat
         yield shlex.join(_alone(cluster, share))
     yield ""
     servers = [f"{address(share.node)}:{cluster.serve.port}" for share in plan.shares]
-    yield from KINDS[kind](servers)
+    yield from KINDS[kind](servers, tls(cluster))
 
 
 def _alone(cluster: Cluster, share: Share) -> list[str]:
@@ -56,7 +57,7 @@ def _alone(cluster: Cluster, share: Share) -> list[str]:
     return [word for word in words if not word.startswith(meeting)]
 
 
-def _nginx(servers: list[str]) -> Iterator[str]:
+def _nginx(servers: list[str], secure: bool) -> Iterator[str]:
     yield "# nginx: the server with the fewest open requests gets the next one."
     yield "upstream vllm {"
     yield "    least_conn;"
@@ -65,7 +66,7 @@ def _nginx(servers: list[str]) -> Iterator[str]:
     yield "server {"
     yield "    listen 8080;"
     yield "    location /v1/ {"
-    yield "        proxy_pass http://vllm;"
+    yield f"        proxy_pass {'https' if secure else 'http'}://vllm;"
     yield "        proxy_http_version 1.1;"
     yield '        proxy_set_header Connection "";'
     yield "        proxy_buffering off;"
@@ -74,7 +75,7 @@ def _nginx(servers: list[str]) -> Iterator[str]:
     yield "}"
 
 
-def _haproxy(servers: list[str]) -> Iterator[str]:
+def _haproxy(servers: list[str], secure: bool) -> Iterator[str]:
     yield "# HAProxy: /health takes a server that has ended out."
     yield "frontend api"
     yield "    mode http"
@@ -87,7 +88,8 @@ def _haproxy(servers: list[str]) -> Iterator[str]:
     yield "    option httpchk GET /health"
     yield "    timeout connect 5s"
     yield f"    timeout server {_PATIENCE}s"
-    yield from (f"    server vllm{number} {server} check" for number, server in enumerate(servers))
+    how = " ssl verify none" if secure else ""
+    yield from (f"    server vllm{number} {server} check{how}" for number, server in enumerate(servers))
 
 
 KINDS = {"nginx": _nginx, "haproxy": _haproxy}

@@ -158,9 +158,12 @@ class Check(Struct, frozen=True):
 
 
 class Option(Struct, frozen=True):
+    """``edits``: fields of the cluster file and the values that choosing it writes there."""
+
     value: str
     label: str
     why: str = ""
+    edits: tuple[tuple[str, str], ...] = ()
 
 
 class Question(Struct, frozen=True):
@@ -178,6 +181,12 @@ class Question(Struct, frozen=True):
     field: str = ""
     why: str = ""
     unattended: str = ""
+
+    def edits(self, answer: str) -> tuple[tuple[str, str], ...]:
+        """Fields of the cluster file and the values that an answer writes there."""
+        if self.field:
+            return ((self.field, answer),)
+        return next((option.edits for option in self.options if option.value == answer), ())
 
 
 class Together(Struct, frozen=True):

@@ -9,6 +9,7 @@ from pathlib import Path
 from wizard_steps.cluster.edit import with_values
 from wizard_steps.cluster.file import Cluster, dump, load
 from wizard_steps.errors import UsageError
+from wizard_steps.model import Question
 from wizard_steps.recording import events as ev
 from wizard_steps.recording.state import State
 
@@ -22,14 +23,15 @@ class Persist:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._asked: dict[str, str] = {}
+        self._asked: dict[str, Question] = {}
 
     def __call__(self, event: ev.AnyEvent, state: State) -> None:
         match event:
-            case ev.Asked() if event.question.field:
-                self._asked[event.question.id] = event.question.field
-            case ev.Answered() if event.question in self._asked:
-                self._set((self._asked[event.question], event.value))
+            case ev.Asked():
+                self._asked[event.question.id] = event.question
+            case ev.Answered() if asked := self._asked.get(event.question):
+                if edits := asked.edits(event.value):
+                    self._set(*edits)
             case ev.Answered(value="edit"):
                 self._set(*(event.edits or ((event.where, event.text),)))
             case ev.ClusterEdited() if event.where.startswith("env."):

@@ -92,10 +92,13 @@ def has_text(delta) -> bool:
 
 
 async def run(args: argparse.Namespace) -> Tally:
-    from openai import AsyncOpenAI
+    from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
     key = os.environ.get("VLLM_API_KEY") or "EMPTY"
-    client = AsyncOpenAI(base_url=args.base_url, api_key=key, timeout=args.timeout, max_retries=0)
+    web = DefaultAsyncHttpxClient(verify=not args.no_verify, timeout=args.timeout)
+    client = AsyncOpenAI(
+        base_url=args.base_url, api_key=key, timeout=args.timeout, max_retries=0, http_client=web
+    )
     tally = Tally()
     numbers = iter(range(10**9))
 
@@ -182,5 +185,6 @@ if __name__ == "__main__":
     parser.add_argument("--output-tokens", type=int, default=128)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--timeout", type=float, default=300.0)
+    parser.add_argument("--no-verify", action="store_true", help="check no certificate (through a tunnel)")
     found = asyncio.run(run(parser.parse_args()))
     sys.exit(0 if found.done else 1)

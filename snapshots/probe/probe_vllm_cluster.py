@@ -18,11 +18,16 @@ def main() -> int:
     parser.add_argument("--prompt", default="Explain Ray in one short paragraph.")
     parser.add_argument("--max-tokens", type=int, default=128)
     parser.add_argument("--requests", type=int, default=1, help="ask that many times, all at once")
+    parser.add_argument("--no-verify", action="store_true", help="check no certificate (through a tunnel)")
     args = parser.parse_args()
-    from openai import OpenAI, OpenAIError
+    from openai import DefaultHttpxClient, OpenAI, OpenAIError
 
     client = OpenAI(
-        base_url=args.base_url, api_key=os.environ.get("VLLM_API_KEY") or "EMPTY", timeout=180, max_retries=1
+        base_url=args.base_url,
+        api_key=os.environ.get("VLLM_API_KEY") or "EMPTY",
+        timeout=180,
+        max_retries=1,
+        http_client=DefaultHttpxClient(verify=not args.no_verify),
     )
     try:
         models = [model.id for model in client.models.list()]

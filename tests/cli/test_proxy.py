@@ -29,9 +29,14 @@ def file(tmp_path: Path) -> Path:
 def test_caddy_asks_for_the_key_where_vllm_does_not(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["proxy", str(file), "--domain", "llm.example.org"]) == 0
     text = capsys.readouterr().out
-    assert "reverse_proxy 10.0.0.1:8000" in text
+    assert "reverse_proxy /v1/* http://10.0.0.1:8000" in text
     assert "{env.VLLM_API_KEY}" in text
     assert text.count("{") == text.count("}")
+    # Tried with Caddy 2.6: outside of a route it passes /v1 first, and asks nobody for a key.
+    lines = [line.strip() for line in text.splitlines()]
+    order = [lines.index(one) for one in ("route {", "respond @nokey 401", "respond 404")]
+    assert order == sorted(order)
+    assert order[1] < next(n for n, line in enumerate(lines) if line.startswith("reverse_proxy /v1/*"))
     file.write_text(CLUSTER + "api_key = true\n")
     assert main(["proxy", str(file), "--domain", "llm.example.org"]) == 0
     assert "@nokey" not in capsys.readouterr().out

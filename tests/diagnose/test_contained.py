@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import shlex
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.diagnose.test_explain import FILE, attempt
-from wizard_steps.diagnose import contained
+from tui.cli.main import main
+from wizard_steps.diagnose import Source, contained, diagnose
 from wizard_steps.diagnose.explain import findings_of
 
+WALKS = Path(__file__).parents[2] / "snapshots/walks"
 IT = "docker exec milepost-prod-b"
 
 
@@ -32,9 +36,35 @@ def test_what_is_in_the_image_runs_there(command: str, wanted: str) -> None:
     assert contained.inside(command, IT) == wanted
 
 
+def test_a_text_that_names_its_container_is_looked_at_there() -> None:
+    said = (
+        "container milepost-prod-b\nA worker died or was killed while executing a task by an unexpected "
+        "system error.\n"
+    )
+    (found,) = [one for one in diagnose([Source("x.log", said)]) if one.kind != "hint"]
+    commands = [action.command for action in found.try_ if "/tmp/ray/" in action.command]
+    assert commands
+    assert all(command.startswith(f"{IT} sh -c ") for command in commands)
+
+
+@pytest.mark.parametrize("name", ["docker-killed", "healthy-docker"])
+def test_a_recorded_walk_brings_its_cluster_file(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["diagnose", str(WALKS / name), "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert all("CONTAINER" not in action["command"] for one in found for action in one["try"])
+    if name == "docker-killed":
+        assert "docker logs --tail 50 milepost-" in json.dumps(found)
+
+
 @given(st.text())
 def test_any_command_stays_one(command: str) -> None:
     contained.inside(command, IT)
+    contained.by(command, "sudo -n podman")
+
+
+def test_the_engine_of_the_cluster_file_takes_the_place_of_docker() -> None:
+    found = contained.by("docker logs x; systemctl show docker; (docker ps | wc -l)", "sudo -n podman")
+    assert found == "sudo -n podman logs x; systemctl show docker; (sudo -n podman ps | wc -l)"
 
 
 def test_semicolons_in_quotes_are_no_ends() -> None:

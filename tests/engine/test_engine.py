@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+
 import pytest
 
 from tests.helpers.engine_help import Second, Toy, engine
 from wizard_steps.engine.decide import Answer
 from wizard_steps.engine.step import Known
 from wizard_steps.errors import UsageError
-from wizard_steps.model import Cmd, Question, Results, Round
+from wizard_steps.model import Chunk, Cmd, Exit, Node, Question, Results, Round, Verdict
 from wizard_steps.recording import events as ev
 from wizard_steps.recording.state import fold
 from wizard_steps.transport.dry import Dry
@@ -63,6 +65,27 @@ async def test_a_dry_run_judges_what_only_reads_and_lists_the_rest() -> None:
     assert await made.walk(gated=False) == "listed"
     assert [e.step for e in events if isinstance(e, ev.Judged)] == ["reach"]
     assert [step.status for step in made.state.steps] == ["passed", "listed", "listed"]
+
+
+async def test_a_dry_run_ends_where_a_node_does_not_answer() -> None:
+    """Nothing is judged that was not seen: what a milestone makes of no answer is no verdict."""
+
+    class Lost:
+        async def run(self, node: Node, cmd: Cmd) -> AsyncGenerator[Chunk | Exit]:
+            yield Exit(code=-1, reason="lost", detail="refused")
+
+        async def close(self) -> None: ...
+
+    class Lenient(Toy):
+        def judge(self, known: Known, done: Results) -> Verdict:
+            return Verdict(True, "not proved")
+
+    for first, judged in ((Toy(), ["reach"]), (Lenient(), [])):
+        made, events = engine([], plan=[first, Second()])
+        made._runner._transport = Dry(Lost())
+        assert await made.walk(gated=False) == "failed"
+        assert [e.step for e in events if isinstance(e, ev.Judged)] == judged
+        assert made.state.step("smi").status == "pending"
 
 
 async def test_state_is_a_fold_of_the_events() -> None:

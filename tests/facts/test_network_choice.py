@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from wizard_steps.cluster.file import parse
+from wizard_steps.engine.step import Known
 from wizard_steps.facts.netstate import Rdma
 from wizard_steps.facts.network import parse_ip_brief
-from wizard_steps.facts.recommend import Measurement, NodeNet, environment, recommend
+from wizard_steps.facts.recommend import Measurement, environment, recommend
+from wizard_steps.facts.usable import NodeNet
+from wizard_steps.milestones.ip import Ip
+from wizard_steps.model import Result, Results
 
 
 def net(text: str, ssh_ip: str = "", rdma: str = "", **speeds: int) -> NodeNet:
@@ -89,6 +94,16 @@ def test_an_address_on_two_nodes_is_a_problem_and_no_candidate() -> None:
     choice = recommend(two("eth0 UP 10.0.0.1/24", "eth0 UP 10.0.0.1/24"))
     assert choice.best is None
     assert any("10.0.0.1 is on a and b" in problem for problem in choice.problems)
+
+
+def test_wifi_is_never_taken_without_a_question() -> None:
+    known = Known(parse('[[nodes]]\nhost = "a"\nrole = "head"\ngpus = 1\n[[nodes]]\nhost = "b"\ngpus = 1\n'))
+    found = [Result(node, "addr", f"wlan0 UP 192.168.1.{n}/24\n", 0) for n, node in enumerate(known.nodes, 1)]
+    wanted = Ip().rounds(known, Results(found))
+    assert wanted is not None
+    assert [question.id for question in wanted.questions] == ["ip-a", "ip-b"]
+    assert "Only Wi-Fi joins the nodes" in wanted.questions[0].text
+    assert not wanted.questions[0].unattended
 
 
 def test_nothing_shared() -> None:

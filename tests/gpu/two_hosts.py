@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,13 +33,8 @@ ENV = {
 }
 #: Seconds a walk may take.
 LIMIT = 330
-SMI = [
-    "nvidia-smi",
-    "--query-gpu=timestamp,index,utilization.gpu,memory.used",
-    "--format=csv,noheader",
-    "-l",
-    "1",
-]
+#: Once a second on every host while a walk goes: shows whose GPU works when.
+SMI = "nvidia-smi --query-gpu=timestamp,index,utilization.gpu,memory.used,power.draw --format=csv -l 1"
 
 
 class GpuHosts(Hosts):
@@ -68,13 +63,24 @@ class GpuHosts(Hosts):
 
 @dataclass(frozen=True)
 class Walk:
-    """``during``: called with the bed beside the walk. ``flags``: more flags of vllm serve."""
+    """A walk over ``own``'s hosts.
+
+    claimed      GPUs that the cluster file says of each host; None: those it has.
+    management   the management network is written down as the one that carries GPU traffic.
+    during       called with the bed and the walk's folder just before it starts.
+    after        further walks of the same cluster while its server still runs: name and ``during`` of each.
+    load         `milepost load` afterwards.
+    """
 
     own: dict[str, tuple[int, ...]]
     tp: int = 1
     pp: int = 1
     serve: dict[str, Any] = field(default_factory=dict)
+    claimed: int | None = None
+    management: bool = False
     during: Callable[[GpuHosts, Path], None] | None = None
+    after: tuple[tuple[str, Callable[[GpuHosts, Path], None]], ...] = ()
+    load: str = ""
 
 
 def fill_gpu(bed: GpuHosts, folder: Path) -> None:
@@ -83,31 +89,70 @@ def fill_gpu(bed: GpuHosts, folder: Path) -> None:
     bed.run("b", f"setsid {VENV}/bin/python -c {json.dumps(code)} > /dev/null 2>&1 & sleep 15", timeout=60)
 
 
+def when(fact: Callable[[], bool], then: Callable[[], object]) -> None:
+    """``then`` as soon as ``fact`` holds; looks ten times a second, beside the walk."""
+
+    def look() -> None:
+        for _ in range(10 * LIMIT):
+            if fact():
+                print("fault:", then(), flush=True)
+                return
+            time.sleep(0.1)
+
+    threading.Thread(target=look, daemon=True).start()
+
+
 def kill_raylet(bed: GpuHosts, folder: Path) -> None:
     """The worker's raylet is killed when vLLM has begun to start its workers."""
 
-    def later() -> None:
-        for _ in range(LIMIT):
-            if bed.run(
-                "a",
-                "cat /root/.milepost/*/*/serve.log 2>/dev/null | grep -c 'Loading\\|loading'",
-                check=False,
-            ).stdout.strip() not in ("", "0"):
-                bed.kill("b", "raylet/raylet")
-                return
-            time.sleep(1)
+    def loading() -> bool:
+        log = folder / "out" / "gpu-a.serve.log.log"
+        return log.exists() and b"oading" in log.read_bytes()
 
-    threading.Thread(target=later, daemon=True).start()
+    when(loading, lambda: bed.kill("b", "raylet/raylet"))
+
+
+def cut_fabric(bed: GpuHosts, folder: Path) -> None:
+    """Nothing passes the worker's second network any more from the moment that the walk asks for a chat."""
+
+    def asking() -> bool:
+        events = folder / "events.jsonl"
+        return events.exists() and b'"step":"curl"' in events.read_bytes().split(b'"walk-started"', 1)[-1]
+
+    def cut() -> str:
+        try:
+            for hook in ("input", "output"):
+                device = "iifname" if hook == "input" else "oifname"
+                bed.network.drop("b", f"{device} eth1", hook)
+        except RuntimeError as error:
+            bed.network.link("b", "eth1", "down")
+            return f"eth1 down, nft failed: {error}"
+        return "eth1 drops"
+
+    when(asking, cut)
+
+
+def only_ping(bed: GpuHosts, folder: Path) -> None:
+    """The management network answers ping and SSH's port; everything else is dropped."""
+    for host in bed.names:
+        bed.network.drop(host, "iifname eth0 tcp dport != 22 ip saddr != " + bed.network.wizard_ip)
 
 
 APART = {"a": (0,), "b": (1,)}
 WALKS = {
-    "h100x2-hosts-tp2": Walk(APART, tp=2),
-    "h100x2-hosts-pp2": Walk(APART, pp=2),
+    "h100x2-hosts-tp2": Walk(APART, tp=2, after=(("h100x2-fabric-cut", cut_fabric),)),
+    "h100x2-hosts-pp2": Walk(APART, pp=2, load="h100x2-load"),
     "h100x2-hosts-mp": Walk(APART, tp=2, serve={"executor": "mp"}),
     "h100x2-nvlink": Walk({"a": (0, 1)}, tp=2),
     "h100x2-gpu-full": Walk(APART, tp=2, during=fill_gpu),
     "h100x2-raylet-killed": Walk(APART, tp=2, during=kill_raylet),
+    "h100x2-tp4": Walk(APART, tp=4, claimed=2),
+    "h100x2-wrong-interface": Walk(APART, tp=2, management=True, during=only_ping),
+    "h100x2-rehearsal": Walk(
+        APART,
+        tp=2,
+        serve={"model": "/srv/shapes/model", "rehearse": "yes", "extra_flags": ["--max-model-len=32768"]},
+    ),
 }
 
 
@@ -129,9 +174,11 @@ def cluster_file(bed: GpuHosts, walk: Walk) -> str:
             {
                 "host": f"node-{name}",
                 "name": f"gpu-{name}",
-                "gpus": len(gpus),
+                "gpus": walk.claimed or len(gpus),
                 "role": "head" if name == "a" else "worker",
-                "fabric_ip": bed.network.fabric_ip(name),
+                "fabric_ip": bed.network.management_ip(name)
+                if walk.management
+                else bed.network.fabric_ip(name),
             },
         )
         for name, gpus in walk.own.items()
@@ -148,6 +195,31 @@ def cluster_file(bed: GpuHosts, walk: Walk) -> str:
     return "\n".join(lines)
 
 
+MILEPOST = [sys.executable, "-m", "tui.cli.main"]
+
+
+def walked(bed: GpuHosts, words: Sequence[str], out: Path, name: str, limit: int = LIMIT) -> None:
+    """One command of milepost that records /tmp/walks/NAME; each host's GPUs are sampled meanwhile."""
+    for host in bed.names:
+        bed.run(host, f"setsid {SMI} > /root/smi.csv 2>&1 &", check=False)
+    with (out / f"{name}.log").open("wb") as log:
+        began = time.monotonic()
+        argv = [*MILEPOST, *words, "--walk", f"/tmp/walks/{name}"]
+        process = subprocess.Popen(argv, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+        try:
+            code: object = process.wait(timeout=limit)
+        except subprocess.TimeoutExpired:
+            process.terminate()
+            process.wait(30)
+            code = "no end"
+    print(f"{name}: exit {code} after {time.monotonic() - began:.0f} s", flush=True)
+    evidence = Path(f"/tmp/walks/{name}/evidence")
+    evidence.mkdir(parents=True, exist_ok=True)
+    for number, host in enumerate(bed.names, 1):
+        bed.kill(host, "--query-gpu=timestamp")
+        (evidence / f"nvidia-smi-node-{number}.csv").write_text(bed.run(host, "cat /root/smi.csv").stdout)
+
+
 def run(out: Path, name: str) -> None:
     walk = WALKS[name]
     with GpuHosts(walk.own) as bed:
@@ -155,26 +227,15 @@ def run(out: Path, name: str) -> None:
             print(host, bed.run(host, "nvidia-smi -L; ip -brief addr", check=False).stdout, flush=True)
         file = bed.folder / f"{name}.toml"
         file.write_text(cluster_file(bed, walk))
-        if walk.during is not None:
-            walk.during(bed, file)
-        with (out / f"{name}.log").open("wb") as log, (out / f"{name}.smi.csv").open("wb") as smi:
-            watch = subprocess.Popen(SMI, stdout=smi)
-            began = time.monotonic()
-            words = [sys.executable, "-m", "tui.cli.main"]
-            walked = [*words, str(file), "--headless", "--walk", f"/tmp/walks/{name}"]
-            process = subprocess.Popen(walked, stdout=log, stderr=subprocess.STDOUT)
-            try:
-                code: object = process.wait(timeout=LIMIT)
-            except subprocess.TimeoutExpired:
-                process.terminate()
-                code = "no end"
-            print(f"{name}: exit {code} after {time.monotonic() - began:.0f} s", flush=True)
-            subprocess.run([*words, "down", str(file)], stdout=log, stderr=subprocess.STDOUT, timeout=120)
-            watch.terminate()
-        for host in bed.names:
-            text = bed.run(host, "cat /root/.milepost/*/*/serve.log 2>/dev/null", check=False).stdout
-            (out / f"{name}-{host}.serve.log").write_text(text[-300_000:])
-        print("left:", [bed.processes(host) for host in bed.names], flush=True)
+        for again, during in ((name, walk.during), *walk.after):
+            if during is not None:
+                during(bed, Path(f"/tmp/walks/{again}"))
+            walked(bed, [str(file), "--headless"], out, again)
+        if walk.load:
+            walked(bed, ["load", str(file), "--concurrency", "1,16"], out, walk.load, 150)
+        ended = subprocess.run([*MILEPOST, "down", str(file)], capture_output=True, text=True, timeout=120)
+        (out / f"{name}.down.log").write_text(ended.stdout + ended.stderr)
+        print("down:", ended.returncode, "left:", [bed.processes(host) for host in bed.names], flush=True)
 
 
 def main() -> None:

@@ -20,6 +20,7 @@ python=$(command -v python3)
 sh tests/gpu/make_venv.sh /opt/vllm-venv "$python" /srv/site
 export PYTHONPATH="/srv/site:$PWD"
 [ -f /srv/model/config.json ] || "$python" -m tests.gpu.make_model /srv/model > "$out/model.log" 2>&1 || { tail -5 "$out/model.log"; exit 1; }
+[ -f /srv/shapes/model/config.json ] || "$python" -m tests.gpu.make_model /srv/shapes/model --shape >> "$out/model.log" 2>&1 || tail -5 "$out/model.log"
 # The wizard runs in the same environment: its probe looks at no PYTHONPATH.
 /opt/vllm-venv/bin/python -m tests.gpu.two_hosts "$out" "$@"
 tar -C /tmp/walks -czf "$out/walks.tar.gz" .

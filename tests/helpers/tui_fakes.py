@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import io
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
+from textual._context import visible_screen_stack
 from textual.app import App
 from textual.pilot import Pilot
 
@@ -179,9 +178,13 @@ async def until(pilot: Pilot[Any] | None, condition: Callable[[], object], limit
             await asyncio.sleep(0.02)
 
 
+async def shows(app: App[Any], *words: str) -> str:
+    """Wait until all these words are on the screen; the screen as text."""
+    await until(None, lambda: all(map(plain(app).__contains__, words)))
+    return plain(app)
+
+
 def plain(app: App[Any]) -> str:
     """The screen as text."""
-    width, height = app.size
-    console = Console(width=width, height=height, record=True, file=io.StringIO(), force_terminal=True)
-    console.print(app.screen._compositor.render_update(full=True, screen_stack=app._background_screens))
-    return console.export_text()
+    visible_screen_stack.set(app._background_screens)
+    return "\n".join(strip.text for strip in app.screen._compositor.render_strips(app.size))

@@ -9,6 +9,7 @@ import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,9 +43,20 @@ SAYS = {
 KEY = "a-key-for-the-test-0123456789"
 
 
+#: A minute and more each; their recordings are replayed in every run.
+LONG = frozenset({"hidden-gpus", "worker-twice", "idle-worker", "wrong-model-name"})
+
+
+def cases() -> list[Any]:
+    return [
+        pytest.param(fault, id=fault.name, marks=[pytest.mark.long] if fault.name in LONG else [])
+        for fault in FAULTS
+    ]
+
+
 @pytest.mark.lab
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+@pytest.mark.parametrize("fault", cases())
 def test_the_gate_finds_it(fault: Fault, tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="the embedded lab needs Ray")
     words = ["--lab", "--headless", "--quiet", "--fault", fault.name, "--walk", "w"]

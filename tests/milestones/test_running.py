@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
 from tests.helpers.case_runner import CLUSTER, CaseTransport
-from wizard_steps.cluster.file import Cluster, parse
+from wizard_steps.cluster.file import Cluster, load, parse
 from wizard_steps.engine.clock import ZeroClock
 from wizard_steps.engine.decide import Answer, FileDecider
 from wizard_steps.engine.engine import Engine
@@ -12,11 +16,13 @@ from wizard_steps.milestones import head as heading
 from wizard_steps.milestones import raystart, vllm
 from wizard_steps.milestones import workers as joining
 from wizard_steps.milestones.head import Head
+from wizard_steps.milestones.ip import Ip
 from wizard_steps.milestones.serve import ServeStep
 from wizard_steps.milestones.workers import Workers
 from wizard_steps.model import Question, Verdict
 from wizard_steps.node.place import Service
 from wizard_steps.node.places import place_of
+from wizard_steps.persist import Persist
 from wizard_steps.recording import events as ev
 from wizard_steps.recording.journal import MemoryJournal
 
@@ -96,9 +102,9 @@ async def test_a_person_sees_both_sides_and_restarts_it() -> None:
     person = Person("restart")
     (verdict,), ran = await walk([ServeStep()], serving(vllm_with(512)), person, vllm_with(256))
     assert "--max-model-len: 512 -> 256" in person.asked[0].text
-    assert [o.value for o in person.asked[0].options] == ["restart", "keep", "stop"]
+    assert [o.value for o in person.asked[0].options] == ["restart", "write", "keep", "stop"]
     assert verdict.passed
-    assert [key for _, key in ran] == ["look", "clear", "launch", "log", "ranks", "ranks"]
+    assert [key for _, key in ran] == ["look", "clear", "launch", "log", "stopped", "ranks", "ranks"]
 
 
 async def test_a_person_keeps_it_and_the_gate_says_what_it_vouches_for() -> None:
@@ -108,6 +114,67 @@ async def test_a_person_keeps_it_and_the_gate_says_what_it_vouches_for() -> None
     (check,) = [c for c in verdict.checks if c.name == "vLLM"]
     assert check.warning
     assert "--max-model-len: 512 -> 256" in check.found
+
+
+WRITABLE = (
+    'model = "other/model"\n',
+    "port = 8001\n",
+    'served_model_name = "x"\n',
+    "tensor_parallel = 4\npipeline_parallel = 4\n",
+    'extra_flags = ["--max-model-len", "512", "--enforce-eager"]\n',
+    "expert_parallel = true\n",
+    "decode_context_parallel = 2\n",
+    '[env]\nNCCL_DEBUG = "INFO"\n',
+)
+
+
+def changed(text: str) -> Cluster:
+    keys = {line.partition(" =")[0] for line in text.splitlines()}
+    return parse("\n".join(x for x in CLUSTER.splitlines() if x.partition(" =")[0] not in keys) + "\n" + text)
+
+
+@pytest.mark.parametrize("then", WRITABLE)
+async def test_what_runs_is_written_into_the_file_and_stays(then: str, tmp_path: Path) -> None:
+    before = changed(then)
+    file = tmp_path / "cluster.toml"
+    file.write_text(CLUSTER)
+    person, persist = Person("write"), Persist(file)
+    transport, journal = CaseTransport(serving(before)), MemoryJournal()
+    engine = Engine([ServeStep()], FILE, transport, person, ZeroClock(), journal, persist)
+    assert await engine.walk() == "passed"
+    assert "launch" not in [key for _, key in transport.ran]
+    assert vllm.argv(Known(load(file)), FILE.head) == vllm.argv(Known(before), FILE.head)
+    assert load(file).env == before.env
+    (verdict,) = [e.verdict for e in journal.events if isinstance(e, ev.Judged)]
+    assert not verdict.warnings
+
+
+async def test_what_the_file_has_no_field_for_is_not_offered() -> None:
+    service = vllm.service(Known(FILE), FILE.head)
+    odd = Service(
+        service.node, service.role, service.port, service.argv, {**service.env, "VLLM_HOST_IP": "x"}
+    )
+    person = Person("stop")
+    results = [{"node": "a", "key": "look", "text": runs(odd)}]
+    (verdict,), _ = await walk([ServeStep()], results, person)
+    assert not verdict.passed
+    assert [o.value for o in person.asked[0].options] == ["restart", "keep", "stop"]
+
+
+async def test_a_head_on_another_port_is_written_and_the_walk_goes_back_to_the_owner_of_the_port() -> None:
+    before = parse(CLUSTER + "[ray]\nport = 6400\nhead_flags = ['--num-cpus=4']\n")
+    look = runs(raystart.service(Known(before), before.head, heading.argv(Known(before))))
+    transport = CaseTransport(
+        [
+            {"node": "a", "key": "look", "text": look},
+            {"node": "a", "key": "start", "text": STARTED.format("10.0.0.1"), "reason": "stopped"},
+        ]
+    )
+    engine = Engine([Head()], FILE, transport, Person("write"), ZeroClock(), MemoryJournal())
+    assert await engine.walk() == "passed"
+    assert (engine.cluster.ray.port, engine.cluster.ray.head_flags) == (6400, ("--num-cpus=4",))
+    engine.plan = (Ip(), Head())
+    assert engine._first_owner(1, [("ray.port", "6400")]) == 0
 
 
 async def test_tensor_and_pipeline_parallel_port_name_and_model_count() -> None:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from tests.node.test_docker import cluster
 from wizard_steps.model import Result
-from wizard_steps.node import container, docker
-from wizard_steps.node.place import RAY, Service
+from wizard_steps.node import container, docker, remote
+from wizard_steps.node.place import RAY, SERVE, Service
 from wizard_steps.node.places import InContainer
 from wizard_steps.node.remote import Look
 
@@ -23,8 +23,9 @@ IMAGE = "sha256:" + "ab" * 32
 #: A docker that answers as Docker Engine does, with blanks in times as podman prints them.
 FAKE = r"""#!/bin/sh
 case "$*" in
-  "ps -q") ;;
-  *"ps --filter network=host"*) printf 'milepost-prod-gpu-a\nray-of-bob\n' ;;
+  "ps -q") echo 1 2 3 ;;
+  *NetworkMode*) printf 'host /milepost-prod-gpu-a prod\nbridge /web\nhost /ray-of-bob\nhost two <no value>\n'
+    printf 'host /milepost-dev-gpu-a dev\n' ;;
   *StartedAt}}*gpu-a*)
     case "$*" in *Id*) printf '%s@' "$ID";; esac; echo "2026-11-25 21:26:36.5 +0000 UTC" ;;
   *FinishedAt*) echo "2026-11-25T22:00:00.1Z" ;;
@@ -111,8 +112,11 @@ def test_what_became_of_it_is_told(engine: Path, state: str, words: str) -> None
 
 def test_a_stranger_on_the_port_may_be_another_container(engine: Path) -> None:
     text = run(engine, place().look(service()).text)
-    assert container.neighbours(text) == ["ray-of-bob"]
+    assert container.neighbours(text) == ["ray-of-bob", "two", "milepost-dev-gpu-a, milepost's cluster dev"]
     assert "ray-of-bob" in place().who(Look(text), text)
+    assert remote.other_clusters(text) == ["dev"]
+    on_vllm = run(engine, place().look(Service(IT.head, SERVE, 8000)).text)
+    assert container.neighbours(on_vllm) == container.neighbours(text)
 
 
 def test_only_output_since_this_start_is_followed(engine: Path) -> None:

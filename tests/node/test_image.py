@@ -1,4 +1,4 @@
-"""An image on its way: the sender and the receiver of scripts/ over loopback, and progress while it is fetched."""
+"""An image on its way: from node to node over loopback, and progress while it is fetched."""
 
 from __future__ import annotations
 
@@ -9,92 +9,97 @@ import shutil
 import socket
 import subprocess
 import sys
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
 
 from tests.helpers.waiting import wait_for
 from tests.node.test_docker import cluster
-from wizard_steps.node import image
-from wizard_steps.node.program import program
+from wizard_steps.node import image, weights
 
-HEAD, TAKERS = "127.0.0.1", ("127.0.0.2", "127.0.0.3")
+CHAIN = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
+WORD = "w" * 64
 
 
 def free_port() -> int:
     with socket.socket() as s:
-        s.bind((HEAD, 0))
+        s.bind((CHAIN[0], 0))
         return int(s.getsockname()[1])
 
 
-def start(name: str, *words: str) -> subprocess.Popen[str]:
-    argv = [sys.executable, "-I", "-c", program(name), *words]
-    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def start(
+    at: int, port: int, *command: str, wait: float = 60, chain: tuple[str, ...] = CHAIN
+) -> subprocess.Popen[str]:
+    spec = {**weights.in_chain(at, chain, port), "command": command, "wait": wait}
+    argv = [sys.executable, "-I", "-c", *weights.program("image_share"), json.dumps(spec)]
+    env = {"MILEPOST_COPY_TOKEN": WORD, "PATH": os.environ["PATH"]}
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
 
 
-def sender(port: int, wait: str, command: list[str], to: tuple[str, ...] = TAKERS) -> subprocess.Popen[str]:
-    return start("image_send.py", HEAD, str(port), wait, json.dumps(to), json.dumps(command))
+def ended(*processes: subprocess.Popen[str]) -> list[tuple[int, str]]:
+    told = [process.communicate(timeout=300)[0] for process in processes]
+    return [(one.returncode, text) for one, text in zip(processes, told, strict=True)]
 
 
-def taken(mine: str, port: int) -> socket.socket:
-    """A connection to the sender, as soon as it listens."""
-    made: list[socket.socket] = []
-
-    def connects() -> bool:
-        with contextlib.suppress(ConnectionRefusedError):
-            made.append(socket.create_connection((HEAD, port), timeout=60, source_address=(mine, 0)))
-        return bool(made)
-
-    wait_for(connects, "a sender", 60)
-    return made[0]
+def test_every_node_of_the_chain_gets_every_byte(tmp_path: Path) -> None:
+    port, data = free_port(), os.urandom(20 << 20)
+    (tmp_path / "0").write_bytes(data)
+    first = start(0, port, "cat", str(tmp_path / "0"))
+    others = [start(at, port, "dd", f"of={tmp_path / str(at)}", "status=none") for at in (1, 2)]
+    told = ended(first, *others)
+    assert [code for code, _ in told] == [0, 0, 0], told
+    assert all(f"image: complete: {len(data)} bytes" in text for _, text in told)
+    assert [(tmp_path / str(at)).read_bytes() == data for at in (1, 2)] == [True, True]
 
 
-def test_every_taker_gets_every_byte(tmp_path: Path) -> None:
-    port = free_port()
-    data = os.urandom(3 << 20)
-    (tmp_path / "image").write_bytes(data)
-    send = sender(port, "20", ["cat", str(tmp_path / "image")])
-    takes = [
-        start("image_receive.py", mine, HEAD, str(port), "20", json.dumps(["dd", f"of={tmp_path / mine}"]))
-        for mine in TAKERS
-    ]
-    told = [process.communicate(timeout=300)[0] for process in (send, *takes)]
-    assert [process.returncode for process in (send, *takes)] == [0, 0, 0], told
-    assert f"sent: {len(data)} bytes to 2 of 2" in told[0]
-    for mine in TAKERS:
-        assert (tmp_path / mine).read_bytes() == data
-
-
-def test_one_that_does_not_come_is_named_and_a_stranger_gets_nothing(tmp_path: Path) -> None:
-    port = free_port()
-    (tmp_path / "image").write_bytes(b"x" * 100_000)
-    send = sender(port, "3", ["cat", str(tmp_path / "image")])
-    with taken("127.0.0.9", port) as stranger, taken(TAKERS[0], port) as take:
-        assert take.makefile("rb").read() == b"x" * 100_000
-        assert stranger.makefile("rb").read() == b""
-    told, _ = send.communicate(timeout=300)
-    assert send.returncode == 1
-    assert f"{TAKERS[1]}: did not connect within 3 s" in told
-
-
-def test_a_sender_that_sends_nothing_is_a_failure() -> None:
-    with socket.create_server((HEAD, 0)) as server:
-        port = server.getsockname()[1]
-        take = start("image_receive.py", TAKERS[0], HEAD, str(port), "60", '["cat"]')
-        server.accept()[0].close()
-        assert "received: 0 bytes" in take.communicate(timeout=300)[0]
-    assert take.returncode == 1
-
-
-def test_a_command_that_fails_on_either_side_is_a_failure(tmp_path: Path) -> None:
-    port = free_port()
-    send = sender(port, "20", ["sh", "-c", "echo part; exit 3"], TAKERS[:1])
-    take = start(
-        "image_receive.py", TAKERS[0], HEAD, str(port), "20", '["sh", "-c", "cat >/dev/null; exit 5"]'
+def test_a_node_whose_command_fails_still_hands_it_on(tmp_path: Path) -> None:
+    port, data = free_port(), os.urandom(20 << 20)
+    (tmp_path / "0").write_bytes(data)
+    full = "head -c 1000 >/dev/null; echo no space left on device >&2; exit 5"
+    told = ended(
+        start(0, port, "cat", str(tmp_path / "0")),
+        start(1, port, "sh", "-c", full),
+        start(2, port, "dd", f"of={tmp_path / '2'}", "status=none"),
     )
-    send.communicate(timeout=300)
-    take.communicate(timeout=300)
-    assert (send.returncode, take.returncode) == (3, 5)
+    assert [code for code, _ in told] == [0, 1, 0], told
+    assert "no space left on device" in told[1][1]
+    assert "exit code 5" in told[1][1]
+    assert (tmp_path / "2").read_bytes() == data
+
+
+def test_what_is_cut_off_is_no_image_anywhere(tmp_path: Path) -> None:
+    """The command of the first fails in the middle: nobody behind it takes what came for the whole."""
+    port = free_port()
+    told = ended(
+        start(0, port, "sh", "-c", "echo part; echo no such image >&2; exit 3"),
+        *(start(at, port, "cat") for at in (1, 2)),
+    )
+    assert [code for code, _ in told] == [1, 1, 1], told
+    assert "no such image" in told[0][1]
+    assert "exit code 3" in told[0][1]
+    assert all("broke off" in text for _, text in told[1:])
+
+
+def test_a_stranger_gets_nothing_and_one_that_does_not_come_is_named() -> None:
+    port = free_port()
+    first = start(0, port, "cat", "/dev/null", wait=3, chain=CHAIN[:2])
+    answers: list[int] = []
+
+    def answered() -> bool:
+        with contextlib.suppress(OSError), contextlib.closing(HTTPConnection(CHAIN[0], port)) as link:
+            link.request("GET", "/image", headers={"Authorization": "Bearer none"})
+            answers.append(link.getresponse().status)
+        return bool(answers) or first.poll() is not None
+
+    wait_for(answered, "an answer", 60)
+    ((code, text),) = ended(first)
+    assert answers in ([403], []), "a busy machine may have let the three seconds pass"
+    assert code == 1
+    assert "the next node did not ask for it within 3 s" in text
+    ((code, text),) = ended(start(1, port, "cat", wait=0, chain=CHAIN[:2]))
+    assert code == 1
+    assert f"cannot reach {CHAIN[0]}:{port} from {CHAIN[1]}" in text
 
 
 @pytest.mark.parametrize("code", [0, 7])

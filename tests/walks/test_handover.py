@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from wizard_steps.milestones.certificate import NAMES, TRUSTED
 from wizard_steps.recording.journal import load
 from wizard_steps.recording.state import State, fold
 from wizard_steps.walks.handover import as_text, handover
@@ -49,3 +50,35 @@ def test_commands_are_quoted_and_carry_the_key_by_name() -> None:
 @pytest.mark.parametrize("name", ["port-taken", "ssh-refused", "h100-tp-too-big"])
 def test_a_walk_that_failed_hands_nothing_over(name: str) -> None:
     assert made(name)[0] == ""
+
+
+def test_a_server_with_a_certificate_is_called_by_its_name() -> None:
+    walk = load(WALKS / "h100-single")
+    state = fold(walk.events)
+    facts = {**state.facts, "url": "https://192.0.2.2:8000/v1", NAMES: ["*.example.org", "llm.example.org"]}
+    found = handover(replace(state, facts=facts), walk.read)
+    assert found is not None
+    text = as_text(found)
+    assert "curl -sk https://127.0.0.1:18000/v1/models" in text
+    assert "verify=False" in text
+    assert "curl -s https://llm.example.org:8000/v1/models" in text
+    assert "OPENAI_BASE_URL=https://llm.example.org:8000/v1" in text
+    assert "clients need the certificate" in text
+    trusted = handover(replace(state, facts={**facts, TRUSTED: True}), walk.read)
+    assert trusted is not None
+    assert "clients need the certificate" not in as_text(trusted)
+
+
+def test_the_tunnel_leads_to_the_server_with_the_cluster_files_own_ssh() -> None:
+    walk = load(WALKS / "h100-single")
+    state = fold(walk.events)
+    nodes = [
+        {"host": "cpu", "role": "head", "gpus": 0},
+        {"host": "gpu", "user": "me", "port": 2222, "gpus": 8, "role": "worker"},
+    ]
+    ssh = {"config": "/x/my config", "known_hosts": "~/.ssh/known_hosts", "identity": ["/x/key"]}
+    serve = {**state.cluster["serve"], "host": "fd00::1"}
+    found = handover(replace(state, cluster={"nodes": nodes, "ssh": ssh, "serve": serve}), walk.read)
+    assert found is not None
+    line = next(command.text for command in found.commands if command.label == "tunnel")
+    assert line == "ssh -F '/x/my config' -i /x/key -N -L '18000:[fd00::1]:8000' -p 2222 me@gpu"

@@ -25,7 +25,6 @@ from tui.screens.help import HelpScreen
 from tui.screens.leave import QuitScreen, TooSmallScreen
 from tui.screens.setup import SetupScreen
 from tui.screens.walk import WalkScreen
-from tui.screens.words import WordsScreen
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.engine.decide import Answer
 from wizard_steps.errors import MilepostError
@@ -44,7 +43,6 @@ class MilepostApp(TerminalApp[int]):
     ENABLE_COMMAND_PALETTE = True
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f1", "help", "Help", key_display="F1"),
-        Binding("question_mark", "words", "Words", show=False),
         Binding("q", "ask_quit", "Quit"),
         Binding("ctrl+c,ctrl+q", "ask_quit", "Quit", show=False, priority=True),
     ]
@@ -260,9 +258,6 @@ class MilepostApp(TerminalApp[int]):
     def action_help(self) -> None:
         if not isinstance(self.screen, HelpScreen):
             self.push_screen(HelpScreen())
-
-    def action_words(self) -> None:
-        self.push_screen(WordsScreen(getattr(self.screen, "prose", "")))
 
     def action_debugging(self) -> None:
         if self.session is not None:

@@ -13,7 +13,6 @@ from tui.app.terminal import TerminalApp
 from tui.app.themes import DARK, LIGHT
 from tui.screens.course import CourseScreen
 from tui.screens.lesson import LessonScreen
-from tui.screens.words import WordsScreen
 from wizard_steps.learn.lessons import Lesson
 from wizard_steps.learn.progress import Progress
 
@@ -33,7 +32,7 @@ class LearnApp(TerminalApp[Wish | None]):
     TITLE = "milepost learn"
     ENABLE_COMMAND_PALETTE = False
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("question_mark", "words", "Words"),
+        Binding(TerminalApp.WORDS_KEYS, "words", "Words"),
         Binding("q,ctrl+c,ctrl+q", "leave", "Leave"),
     ]
 
@@ -59,9 +58,6 @@ class LearnApp(TerminalApp[Wish | None]):
 
     def wish(self, kind: Literal["watch", "lab"], value: str, lesson: Lesson) -> None:
         self.exit(Wish(kind, value, lesson))
-
-    def action_words(self) -> None:
-        self.push_screen(WordsScreen(getattr(self.screen, "prose", "")))
 
     def leave(self) -> None:
         self.exit(None)

@@ -12,6 +12,7 @@ from tui.app.text import cut, safe, wrapped
 from wizard_steps.advisor.here import known
 from wizard_steps.advisor.plan import Box
 from wizard_steps.advisor.sits import sits
+from wizard_steps.cluster.api import base_url
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.engine.step import STARTS
 from wizard_steps.model import Node
@@ -129,7 +130,7 @@ def _served(page: _Page, cluster: Cluster) -> None:
         found = sits(boxes, serve.tensor_parallel, serve.pipeline_parallel, known(serve.model))
         tone = {"good": "good", "doubt": "warning", "bad": "bad"}[found.grade]
         page.row("Split", found.text, value_style=tone)
-    page.row("Endpoint", f"http://{cluster.entry(head).fabric_ip or head.host}:{serve.port}/v1")
+    page.row("Endpoint", f"{base_url(cluster, cluster.entry(head).fabric_ip or head.host)}/v1")
 
 
 def _milestone(page: _Page, number: int, milestone: PlannedMilestone, commands: bool) -> None:

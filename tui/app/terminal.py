@@ -13,10 +13,13 @@ from typing import Any, ClassVar, TypeVar
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.driver import Driver
+from textual.widgets import Markdown
 
 from tui.app import themes
+from tui.app.glossary import of_link
 from tui.app.text import safe
 from tui.app.themes import BASIC, DARK, LIGHT
+from tui.screens.words import WordsScreen
 
 T = TypeVar("T")
 
@@ -40,14 +43,29 @@ class TerminalApp(App[T]):
             return super().run(**options)
         return None
 
-    #: The arrows of those who do not leave the home row; in a field they are letters.
+    #: The list of words; F4 is for screens whose fields take the question mark.
+    WORDS_KEYS = "question_mark,f4"
     BINDINGS: ClassVar[list[BindingType]] = [
+        Binding(WORDS_KEYS, "words", "Words", show=False),
+        # The arrows of those who do not leave the home row; in a field they are letters.
         Binding("j", "simulate_key('down')", "Down", show=False),
         Binding("k", "simulate_key('up')", "Up", show=False),
     ]
     #: Whether the theme that is chosen is kept for the next time.
     remembers = False
     _titled = ""
+
+    def action_words(self, wanted: str = "") -> None:
+        if not isinstance(self.screen, WordsScreen):
+            self.push_screen(WordsScreen(getattr(self.screen, "prose", ""), wanted))
+
+    def on_markdown_link_clicked(self, event: Markdown.LinkClicked) -> None:
+        if word := of_link(event.href):
+            self.action_words(word)
+
+    def action_ask_quit(self) -> None:
+        """Of a dialog's Ctrl+C. An app that has something to lose asks first."""
+        self.leave()
 
     def leave(self) -> None:
         raise NotImplementedError

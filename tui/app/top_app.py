@@ -40,6 +40,7 @@ class TopApp(TerminalApp[None]):
         Binding("space", "pause", "Pause"),
         Binding("l", "log", "Log"),
         Binding("t", "colours", "Colours"),
+        Binding(TerminalApp.WORDS_KEYS, "words", "Words"),
         Binding("tab", "focus_next", "Next pane", show=False),
     ]
 

@@ -6,11 +6,12 @@ import argparse
 import asyncio
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tui.cli.paint import show
-from wizard_steps.errors import UsageError
+from wizard_steps.errors import MilepostError, UsageError
 
 if TYPE_CHECKING:
     from wizard_steps.diagnose import Examined, Source
@@ -56,11 +57,12 @@ def add(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from wizard_steps.diagnose import as_json, as_text
+    from wizard_steps.diagnose.explain import in_cluster
 
     if args.cluster and args.files:
         raise UsageError("--from fetches the logs itself: name files, or a cluster file, not both")
-    examined = _fetched(args.cluster) if args.cluster else _read(args.files)
-    found = examined.findings
+    examined, cluster = _fetched(args.cluster) if args.cluster else _read(args.files)
+    found = [in_cluster(one, cluster) for one in examined.findings] if cluster else examined.findings
     if args.json:
         print(json.dumps(as_json(found), indent=2, ensure_ascii=False))
     if not examined.text:
@@ -71,20 +73,35 @@ def run(args: argparse.Namespace) -> int:
     return 1 if any(finding.kind != "hint" for finding in found) else 0
 
 
-def _read(names: list[str]) -> Examined:
+def _read(names: list[str]) -> tuple[Examined, Mapping[str, Any]]:
+    """And the cluster file of a recorded walk; empty for what is none."""
     from wizard_steps.diagnose import examine_streams
     from wizard_steps.diagnose.inputs import streams
 
     if not names and sys.stdin.isatty():
         raise UsageError("nothing to read: name a file, or paste the output through standard input")
     try:
-        return examine_streams(streams(names or ["-"]))
+        return examine_streams(streams(names or ["-"])), _recorded(names)
     except OSError as error:
         raise UsageError(f"{error.filename or 'input'}: cannot be read: {error.strerror or error}") from None
 
 
-def _fetched(path: str) -> Examined:
-    """The logs of all nodes. Raises UsageError when no node answers."""
+def _recorded(names: list[str]) -> Mapping[str, Any]:
+    from wizard_steps.recording import journal
+
+    if len(names) != 1 or not journal.is_walk(Path(names[0])):
+        return {}
+    try:
+        events = journal.load(Path(names[0])).events
+    except MilepostError:
+        return {}
+    return next((found for event in reversed(events) if (found := getattr(event, "cluster", None))), {})
+
+
+def _fetched(path: str) -> tuple[Examined, Mapping[str, Any]]:
+    """The logs of all nodes, and the cluster file. Raises UsageError when no node answers."""
+    from msgspec import to_builtins
+
     from wizard_steps.cluster.file import load
     from wizard_steps.diagnose import examine
 
@@ -95,7 +112,7 @@ def _fetched(path: str) -> Examined:
     if len(problems) == len(cluster.node_list) and all(source.name.endswith(":ssh") for source in sources):
         print("No node could be asked; what follows is about that.", file=sys.stderr)
     print(f"{len(sources)} logs of {len(cluster.node_list)} nodes", file=sys.stderr)
-    return examine(sources)
+    return examine(sources), to_builtins(cluster)
 
 
 async def _collect(cluster: Any) -> tuple[list[Source], dict[str, str]]:

@@ -10,7 +10,7 @@ from typing import Any
 from wizard_steps.cluster.file import Cluster, load
 from wizard_steps.engine.decide import GivenAnswer
 from wizard_steps.errors import UsageError
-from wizard_steps.milestones.reboot import WHICH
+from wizard_steps.milestones.reboot import NO_LAB, WHICH
 
 
 def add(subparsers: Any) -> None:
@@ -53,6 +53,8 @@ def run(args: argparse.Namespace) -> int:
     from wizard_steps.plan import plan_for
 
     cluster = load(args.cluster or Path("milepost.toml"))
+    if args.reboot_test and cluster.simulated:
+        raise UsageError(f"--reboot-test {args.reboot_test}: {NO_LAB}")
     names = [node.name for node in cluster.node_list]
     if args.reboot_test and args.reboot_test not in names:
         raise UsageError(f"--reboot-test {args.reboot_test}: no such node; there are {', '.join(names)}")

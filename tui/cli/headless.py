@@ -13,6 +13,7 @@ from tui.cli.lab import lab_of
 from tui.cli.plain import PlainReport
 from wizard_steps.cluster.file import Cluster, load
 from wizard_steps.engine.decide import FileDecider, GivenAnswer
+from wizard_steps.engine.engine import Engine
 from wizard_steps.engine.step import Step
 from wizard_steps.node import api_key
 from wizard_steps.plan import optional, plan_for
@@ -55,11 +56,10 @@ async def cluster_of(args: argparse.Namespace) -> AsyncIterator[Cluster]:
 
 def also(args: argparse.Namespace) -> list[str]:
     """The optional milestones that are asked for, or at which a fault of the lab is found."""
-    if args.lab and args.fault:
-        from wizard_steps.lab.faults import find
+    from wizard_steps.lab.faults import find
 
-        return ["load"] if args.load or find(args.fault).gate == "load" else []
-    return ["load"] if args.load else []
+    load = args.load or (args.lab and args.fault and find(args.fault).gate == "load")
+    return [*(["load"] if load else []), *(["units"] if getattr(args, "services", False) else [])]
 
 
 def _steps(cluster: Cluster, args: argparse.Namespace) -> list[Step]:
@@ -108,4 +108,19 @@ async def _walk(cluster: Cluster, args: argparse.Namespace, steps: Sequence[Step
         outcome = await engine.walk(gated=not args.dry_run)
     finally:
         await walk.close()
+    if args.dry_run:
+        return _listed(outcome, engine, steps)
     return CODES.get(outcome, 1)
+
+
+def _listed(outcome: ev.Outcome, engine: Engine, steps: Sequence[Step]) -> int:
+    """The end of a dry run. Where a node did not answer, the rest comes from the cluster file alone."""
+    if outcome == "failed":
+        from tui.cli.plan import as_text
+        from wizard_steps.planning import plan
+
+        print("\nThe dry run ends here: a node does not answer, so nothing more was asked or judged.")
+        print("What a walk would run, from the cluster file alone:\n")
+        print("\n".join(as_text(plan(engine.cluster, steps=steps))), flush=True)
+    bad = any(step.status == "failed" for step in engine.state.steps)
+    return 1 if bad else CODES.get(outcome, 1)

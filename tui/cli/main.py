@@ -96,6 +96,9 @@ def walk_options(parser: argparse.ArgumentParser) -> None:
         "--restart", action="store_true", help="headless: restart what runs with other values than the file"
     )
     parser.add_argument("--load", action="store_true", help="measure the server under load as well")
+    parser.add_argument(
+        "--services", action="store_true", help="systemd services of what runs as well, as `milepost enable`"
+    )
     parser.add_argument("--quiet", action="store_true", help="headless: verdicts and failures only")
     add_replay_options(parser)
 

@@ -19,6 +19,8 @@ class Dialog(ModalScreen[T | None], Generic[T]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "cancel", "Cancel", show=False),
         Binding("ctrl+c,ctrl+q", "app.ask_quit", "Quit", show=False, priority=True),
+        # An app's own keys do not reach a modal screen.
+        Binding("question_mark,f4", "app.words", "Words", show=False),
     ]
     heading = ""
     escapable = True

@@ -47,7 +47,7 @@ KEYS = (
             ("h", "after the last gate: endpoint, commands to copy, what next"),
             ("m", "write a note on this step; milepost --watch shows it"),
             ("d", "debugging switches (NCCL_DEBUG) on or off; with Ray, vllm serve must be restarted"),
-            ("?", "words: rank, raylet, KV cache, ... one sentence each"),
+            ("? F4", "words: rank, raylet, KV cache, ... one sentence each"),
             ("Ctrl+P", "all commands, themes"),
             ("q, Ctrl+C", "stop or close; asks first, and says what keeps running"),
         ),

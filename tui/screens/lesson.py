@@ -12,6 +12,7 @@ from textual.screen import Screen
 from textual.widgets import Footer, Markdown, OptionList, Static
 from textual.widgets.option_list import Option
 
+from tui.app.glossary import linked
 from tui.app.text import plain_fences
 from tui.screens.quiz import QuizScreen
 from wizard_steps.learn.lessons import Lesson
@@ -47,7 +48,7 @@ class LessonScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         yield Static(f"{self.lesson.number}  {self.lesson.title}", id="course-title", markup=False)
         with VerticalScroll(id="lesson-text", can_focus=False):
-            yield Markdown(plain_fences(self.lesson.text), open_links=False)
+            yield Markdown(plain_fences(linked(self.lesson.text)), open_links=False)
         yield OptionList(id="lesson-steps")
         yield Footer()
 

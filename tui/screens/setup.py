@@ -45,8 +45,9 @@ class SetupScreen(Screen[Cluster | None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+s", "save", "Save"),
         Binding("f5", "test", "Test SSH"),
-        Binding("f2", "advised", "Advised TP x PP"),
+        Binding("f2", "advised", "TP x PP"),
         Binding("f3", "hosts", "SSH hosts"),
+        Binding("f4", "app.words", "Words"),
         Binding("ctrl+n", "add", "Add", priority=True),
         # Before any widget has them: what is typed after a Tab must not reach the field before it.
         Binding("tab", "app.focus_next", show=False, priority=True),
@@ -111,6 +112,11 @@ class SetupScreen(Screen[Cluster | None]):
         self.query(".host").filter("Input").first(Input).focus()
         self._show_split()
         self._show_path()
+
+    @property
+    def prose(self) -> str:
+        """What the form says of its fields, whose words come first in the list of words."""
+        return "\n".join(f"{label}: {hint}" for _, label, hint in FIELDS)
 
     def form(self) -> Form:
         """What the person has typed."""

@@ -1,47 +1,14 @@
-"""?: the words of the field, one sentence each; those of the text on show come first."""
+"""? and F4: the words of the field, one sentence each; those of the text on show come first."""
 
 from __future__ import annotations
-
-import re
-from collections.abc import Mapping
-from functools import lru_cache
-from pathlib import Path
 
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.widgets import Input, Static
 
+from tui.app.glossary import used_in, words
 from tui.screens.dialog import Dialog
-from wizard_steps.learn.glossary import parse
-
-PAGES = tuple(Path(__file__).resolve().parents[1] / "help" / name for name in ("glossary.md", "words.md"))
-
-
-@lru_cache(maxsize=1)
-def words() -> Mapping[str, str]:
-    """The field's words, then milepost's own."""
-    found: dict[str, str] = {}
-    for page in PAGES:
-        found |= parse(page.read_text(encoding="utf-8"))
-    return found
-
-
-def used_in(text: str) -> list[str]:
-    """The words that a text uses."""
-    low = text.lower()
-    return [word for word in words() if any(re.search(_whole(part), low) for part in _spellings(word))]
-
-
-def _spellings(word: str) -> list[str]:
-    """``tensor parallelism (TP)`` is also written in short; ``NVLink, NVSwitch`` are two."""
-    short = re.findall(r"\(([^)]+)\)", word)
-    plain = re.sub(r"\([^)]*\)", "", word).split(",")
-    return [part.strip().lower() for part in [*plain, *short] if part.strip()]
-
-
-def _whole(part: str) -> str:
-    return rf"(?<!\w){re.escape(part)}s?(?!\w)"
 
 
 class WordsScreen(Dialog[None]):
@@ -49,19 +16,20 @@ class WordsScreen(Dialog[None]):
 
     heading = "Words"
 
-    def __init__(self, shown: str = "") -> None:
+    def __init__(self, shown: str = "", wanted: str = "") -> None:
+        """``shown``: the text whose words come first; ``wanted``: what the list is filtered by at first."""
         super().__init__()
-        self._here = used_in(shown)
+        self._here, self._wanted = used_in(shown), wanted
 
     def body(self) -> ComposeResult:
-        yield Input(placeholder="type a part of a word", id="filter")
+        yield Input(self._wanted, placeholder="type a part of a word", id="filter")
         with VerticalScroll(id="help-scroll", can_focus=False):
             yield Static(id="words")
         yield Static("Esc closes; Up and Down scroll", id="dialog-hint", markup=False)
 
     def on_mount(self) -> None:
         self.query_one(Input).focus()
-        self._show("")
+        self._show(self._wanted)
 
     def on_input_changed(self, event: Input.Changed) -> None:
         self._show(event.value)

@@ -13,6 +13,7 @@ from textual.containers import VerticalScroll
 from textual.widgets import Markdown, Static
 
 from tui.app.fixes import FIRST_KEY, KEYS
+from tui.app.glossary import linked
 from tui.app.text import cut, plain_fences
 from tui.widgets.bars import Bar
 
@@ -90,7 +91,7 @@ class InfoPanel(VerticalScroll):
     async def _update(self, sections: Mapping[str, str]) -> None:
         names = [n for n in _ORDER if n in sections] + [n for n in sections if n not in _ORDER]
         text = "\n\n".join(f"### {name}\n\n{sections[name]}" for name in names)
-        await self.query_one(Markdown).update(plain_fences(text) or "This step has no further notes.")
+        await self.query_one(Markdown).update(plain_fences(linked(text)) or "This step has no further notes.")
         self.scroll_home(animate=False)
 
 

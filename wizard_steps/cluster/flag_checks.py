@@ -9,7 +9,7 @@ from typing import Any
 
 from packaging.version import InvalidVersion, Version
 
-from wizard_steps.cluster.flags import Flag, history, parse
+from wizard_steps.cluster.flags import Flag, ever, history, known, nearest, parse
 from wizard_steps.cluster.values import Cluster
 
 #: Flags that a field of the cluster file decides.
@@ -38,8 +38,6 @@ REFUSED = {
     "--config": "milepost cannot see what that file says: write its flags here, or in the fields of [serve]",
     "--uds": "the checks reach the API over TCP (serve.host, serve.port), and a Unix socket has no port",
     "--grpc": "the checks speak HTTP, and with it vLLM serves gRPC",
-    "--ssl-keyfile": "the checks speak plain HTTP: put TLS in front of vLLM (`milepost proxy`)",
-    "--ssl-certfile": "the checks speak plain HTTP: put TLS in front of vLLM (`milepost proxy`)",
     "--help": "with it vLLM prints its help and ends",
 }
 
@@ -70,6 +68,7 @@ def flag_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
     for flag in flags:
         names = [flag.typed.replace("_", "-"), flag.name]
         message = _problem(flag) or _of_another_release(_called(flag), names, cluster.serve.vllm_version)
+        message = message or _of_no_release(flag, cluster.serve.vllm_version)
         if message:
             yield f"serve.extra_flags[{flag.place}]", message
     yield from _fields(cluster)
@@ -89,6 +88,9 @@ def _problem(flag: Flag) -> str:
         return f"{_called(flag)} is the field {FIELDS[flag.name]}: set it there"
     if flag.name in REFUSED:
         return f"{_called(flag)} is not possible here: {REFUSED[flag.name]}"
+    if flag.name == "--ssl-cert-reqs" and flag.number != 0:
+        why = "it asks clients for a certificate, and the checks have none"
+        return f"{_called(flag)} is not possible here: {why}"
     if flag.name.startswith("--data-parallel"):
         return (
             f"{_called(flag)} is not possible here: milepost distributes the replicas over the nodes itself "
@@ -120,6 +122,19 @@ def _of_another_release(called: str, names: Sequence[str], version: str) -> str:
         if went is not None and here >= Version(went):
             return f"{called} is gone since vLLM {went}, and serve.vllm_version is {version}"
     return ""
+
+
+def _of_no_release(flag: Flag, version: str) -> str:
+    """vLLM ends at once at it. A build of one's own (``0.33.0+mine``) and a newer release may have it."""
+    try:
+        here, read = Version(version), history().releases
+    except InvalidVersion:
+        return ""
+    if here.local or here.is_prerelease or here > Version(read[-1]) or known(flag.name) or ever(flag.name):
+        return ""
+    close = nearest(flag.name)
+    hint = f"; did you mean {close}?" if close else ""
+    return f"{_called(flag)} is a flag of no vLLM release from {read[0]} to {read[-1]}{hint}"
 
 
 def _follows(before: str, after: str) -> bool:
@@ -171,6 +186,8 @@ def _together(cluster: Cluster, flags: dict[str, Flag]) -> Iterator[tuple[str, s
         )
     if on("--enable-eplb") and not serve.expert_parallel:
         yield at("--enable-eplb"), "needs serve.expert_parallel = true: vLLM 0.32 refuses it alone"
+    if on("--ssl-keyfile") and not on("--ssl-certfile"):
+        yield at("--ssl-keyfile"), "needs --ssl-certfile as well: a key alone makes no HTTPS"
     for name in ("--enable-elastic-ep", "--enable-return-routed-experts"):
         if on(name) and serve.pipeline_parallel > 1:
             yield (

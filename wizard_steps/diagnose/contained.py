@@ -13,6 +13,15 @@ _INSIDE = re.compile(r"(?:^|[|&(]\s*)(?:ray|vllm|hf|python3?|env)\s|/tmp/ray\b")
 _HOST = re.compile(r"\b(?:sudo|docker|podman|ssh|rsync|ps|pgrep|apt-get)\b")
 
 
+#: The engine's command where a command line, or a part of one, begins.
+_ENGINE = re.compile(r"(^|[;|&(]\s{0,9})docker(?=\s)")
+
+
+def by(command: str, engine: str) -> str:
+    """``command`` with this engine's command in place of ``docker``."""
+    return _ENGINE.sub(lambda match: match[1] + engine, command)
+
+
 def inside(command: str, line: str) -> str:
     """``command`` with the parts that need the container run by ``line`` (``docker exec NAME``)."""
     if command.count("'") % 2 or command.count('"') % 2:

@@ -33,10 +33,10 @@ def findings_of(state: State, step_id: str, spool: Spool) -> list[Diagnosis]:
         if run.key != _JUDGED:
             latest[run.node, run.key] = run
     found = diagnose([source for run in latest.values() if (source := _source(run, spool)) is not None])
-    return [_in_cluster(finding, state.cluster) for finding in found if finding.kind in _SAID]
+    return [in_cluster(finding, state.cluster) for finding in found if finding.kind in _SAID]
 
 
-def _in_cluster(finding: Diagnosis, cluster: Mapping[str, Any]) -> Diagnosis:
+def in_cluster(finding: Diagnosis, cluster: Mapping[str, Any]) -> Diagnosis:
     """The finding with what a reader would have to fill in taken from the cluster file, where it is there."""
     nodes = [node for node in _listed(cluster, "nodes") if isinstance(node, Mapping)]
     heads = [node for node in nodes if node.get("role") == "head"] or nodes
@@ -62,8 +62,9 @@ def _in_cluster(finding: Diagnosis, cluster: Mapping[str, Any]) -> Diagnosis:
     actions = [Action(a.text, blanks.filled(a.command, safe)) for a in finding.try_]
     if cluster.get("path") == "docker" and "CONTAINER" in safe:
         command = str(docker.get("command") or "docker")
-        it = f"{command if all_plain(command) else 'docker'} exec {safe['CONTAINER']}"
-        actions = [Action(a.text, contained.inside(a.command, it)) for a in actions]
+        engine = command if all_plain(command) else "docker"
+        line = f"docker exec {safe['CONTAINER']}"
+        actions = [Action(a.text, contained.by(contained.inside(a.command, line), engine)) for a in actions]
     return blanks.closed(replace(finding, try_=tuple(actions)))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from wizard_steps.diagnose import blanks
+from wizard_steps.diagnose import blanks, contained
 from wizard_steps.diagnose.lines import Stamp, unix
 from wizard_steps.diagnose.model import KINDS, Action, Diagnosis, Evidence, Source
 from wizard_steps.diagnose.scan import KEEP, Hit
@@ -133,6 +133,13 @@ def _finding(group: list[RankedFinding], scanned: Sequence[Scanned], redactor: R
         values.setdefault("host", first.hit.near)
     safe = plain(values)
     words = blanks.known(safe, first.node)
+    # What a text of a container advises is looked at in it.
+    name = plain(scanned[first.order[0]].values).get("container", "")
+
+    def command(text: str) -> str:
+        line = blanks.filled(fill(text, safe), words)
+        return contained.inside(line, f"docker exec {name}") if name else line
+
     return Diagnosis(
         rule=rule.id,
         family=rule.family,
@@ -140,9 +147,7 @@ def _finding(group: list[RankedFinding], scanned: Sequence[Scanned], redactor: R
         cause=redactor.text(fill(rule.cause, values)),
         node=first.node,
         evidence=tuple(_evidence(item, redactor) for item in group[:KEEP]),
-        try_=tuple(
-            Action(fill(a.text, safe), blanks.filled(fill(a.command, safe), words)) for a in rule.try_
-        ),
+        try_=tuple(Action(fill(a.text, safe), command(a.command)) for a in rule.try_),
         confidence=rule.confidence if first.hit.kind == rule.kind else min(rule.confidence, WEAK),
         source=rule.source,
         since=rule.since,

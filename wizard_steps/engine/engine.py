@@ -45,6 +45,10 @@ MAX_ROUNDS = 20
 FIX_LIMIT = 1800.0
 
 
+class _Edited(Exception):
+    """An answer has changed the cluster file: its step begins anew. The argument: fields and values."""
+
+
 class Engine:
     """One walk. ``on_event`` is called after an event was journalled, with the state it led to. ``texts``
     gives the expected file of a step id, where it is not the one in ``snapshots/expected``."""
@@ -88,7 +92,8 @@ class Engine:
         self._on_event(event, self.state)
 
     async def walk(self, gated: bool = True) -> ev.Outcome:
-        """Walk to the end or to a gate that stays shut. ``gated=False`` (a dry run) never stops."""
+        """Walk to the end or to a gate that stays shut. ``gated=False`` (a dry run) goes on after a failed
+        gate, but not after a node that does not answer: of it nothing could be seen."""
         steps = tuple((step.id, step.title) for step in self.plan)
         plain = self._redactor.tree(msgspec.to_builtins(self.cluster))
         self.emit(ev.WalkStarted(self._now(), self.cluster.path, steps, plain, self.cluster.simulated))
@@ -117,7 +122,15 @@ class Engine:
         at = 0
         while at < len(self.plan):
             step = self.plan[at]
-            verdict = await self._attempt(step, gated)
+            try:
+                verdict, unseen = await self._attempt(step, gated)
+            except _Edited as edited:
+                self._answers.pop(step.id, None)
+                at = self._first_owner(at, edited.args[0])
+                self._answers.pop(self.plan[at].id, None)
+                continue
+            if unseen and not gated:
+                return "failed"
             if verdict is None or verdict.passed or not gated:
                 at += 1
                 if self.pause is not None and at < len(self.plan):
@@ -132,7 +145,7 @@ class Engine:
                 await self._fix(step, answer)
             if answer.value == "edit":
                 self.edit(*answer.changes)
-                at = min(at, *(self._owner(where, at) for where, _ in answer.changes))
+                at = self._first_owner(at, answer.changes)
             if answer.value == "restart":
                 at = await self._restart(at, answer.where.split())
             self._answers.pop(self.plan[at].id, None)
@@ -178,24 +191,25 @@ class Engine:
         for where, text in edits:
             self.emit(ev.ClusterEdited(self._now(), where, self._redactor.text(text), plain))
 
-    def _owner(self, where: str, default: int) -> int:
-        """The place of the step that settles a field of the cluster file."""
-        owners = (n for n, s in enumerate(self.plan) if any(re.fullmatch(o, where) for o in s.owns))
-        return next(owners, default)
+    def _first_owner(self, at: int, edits: Sequence[tuple[str, str]]) -> int:
+        """The place of the first step, at the latest ``at``, that settles one of these fields."""
+        owned = [any(re.fullmatch(own, e[0]) for own in s.owns for e in edits) for s in self.plan[:at]]
+        return owned.index(True) if True in owned else at
 
-    async def _attempt(self, step: Step, gated: bool) -> Verdict | None:
-        """One attempt's verdict; None where a dry run has left nothing to judge."""
+    async def _attempt(self, step: Step, gated: bool) -> tuple[Verdict | None, bool]:
+        """One attempt's verdict, None where a dry run has left nothing to judge; whether a node was lost."""
         attempt = self.state.step(step.id).attempt + 1
         self.emit(ev.StepStarted(self._now(), step.id, attempt))
         known = Known(self.cluster, self.state.facts)
         done = await self._rounds(step, known)
         self._dry = self._dry or any(result.reason == "dry" for result in done.items)
-        if self._dry and not gated:
+        lost = any(result.reason == "lost" for result in done.items)
+        verdict = None if self._dry and not gated else self._judge(step, known, done)
+        if verdict is None or (lost and verdict.passed and not gated):
             self.emit(ev.Listed(self._now(), step.id))
-            return None
-        verdict = self._judge(step, known, done)
+            return None, lost
         self.emit(ev.Judged(self._now(), step.id, attempt, verdict))
-        return verdict
+        return verdict, lost
 
     async def _rounds(self, step: Step, known: Known) -> Results:
         done = Results(answers=self._answers.get(step.id, {}))
@@ -210,7 +224,10 @@ class Engine:
     async def _questions(self, step: Step, wanted: Round) -> dict[str, str]:
         answers = {}
         for question in wanted.questions:
-            answers[question.id] = (await self._ask(step, question)).value
+            answers[question.id] = value = (await self._ask(step, question)).value
+            if not question.field and (edits := question.edits(value)):
+                self.edit(*edits)
+                raise _Edited(edits)
         self._answers.setdefault(step.id, {}).update(answers)
         return answers
 

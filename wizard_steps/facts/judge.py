@@ -18,7 +18,8 @@ from wizard_steps.facts.boxes import topology_of
 from wizard_steps.facts.finding import Finding, Verdict, worst
 from wizard_steps.facts.network import candidates, excluded
 from wizard_steps.facts.node import NodeFacts
-from wizard_steps.facts.recommend import NodeNet, Recommendation, environment, recommend
+from wizard_steps.facts.recommend import Recommendation, environment, recommend
+from wizard_steps.facts.usable import NodeNet
 
 
 class Report(Struct, frozen=True):
@@ -63,7 +64,7 @@ def judge(facts: Mapping[str, NodeFacts], cluster: Cluster, weights_kib: int = 0
         findings += [Finding("login", node.name, "warn", note) for note in one.login]
         findings += rules_machine.judge(node, one, cluster, weights_kib)
         findings += rules_gpu.judge(node, one, cluster)
-        findings += rules_network.judge(node, one, cluster, ips)
+        findings += rules_network.judge(node, one, cluster, ips, network.excluded.get(node.name, ()))
         findings += rules_software.judge(node, one, cluster)
     reached = {name: one for name, one in asked.items() if not one.problem}
     findings += compare.unlike(findings, cluster.head.name)
@@ -85,12 +86,12 @@ def net_of(facts: NodeFacts) -> NodeNet:
     return NodeNet(facts.interfaces, facts.speeds, facts.rdma, facts.ssh_ip)
 
 
-def _talking(cluster: Cluster, network: Recommendation) -> list[str]:
+def _talking(cluster: Cluster, network: Recommendation) -> dict[str, str]:
     """The addresses the nodes will use: the file's, otherwise the recommended ones."""
     best = network.best
     chosen = {name: one.ip for name, one in best.by_node.items()} if best else {}
-    ips = (node.fabric_ip or chosen.get(node.name, "") for node in cluster.node_list)
-    return [ip for ip in ips if ip]
+    ips = {node.name: node.fabric_ip or chosen.get(node.name, "") for node in cluster.node_list}
+    return {name: ip for name, ip in ips.items() if ip}
 
 
 def _network(network: Recommendation, cluster: Cluster, reached: int) -> list[Finding]:
@@ -101,8 +102,10 @@ def _network(network: Recommendation, cluster: Cluster, reached: int) -> list[Fi
     if network.best is None:
         hint = "set fabric_ip of every node in the cluster file"
         return [Finding("network", "", "fail", "none shared", network.reason, hint)]
-    if network.problems:
-        return [Finding("network", "", "warn", network.reason, "; ".join(network.problems))]
+    wifi = [f"Wi-Fi on {' and '.join(network.wifi)}: slow and shared"] if network.wifi else []
+    if network.problems or wifi:
+        hint = "connect the nodes by cable, or set fabric_ip to the Wi-Fi addresses" if wifi else ""
+        return [Finding("network", "", "warn", network.reason, "; ".join([*network.problems, *wifi]), hint)]
     return [Finding("network", "", "ok", network.reason)]
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from msgspec import Struct
 
-from wizard_steps.facts.network import clean
+from wizard_steps.facts.network import NetDevice, clean
 from wizard_steps.facts.sections import FactSection, pick
+from wizard_steps.node.lines import number
 
 
 class Firewall(Struct, frozen=True):
@@ -66,22 +67,29 @@ def parse_proxies(section: FactSection) -> dict[str, str]:
     return {name.lower(): value for name, _, value in pairs if name.lower().endswith("_proxy")}
 
 
+#: ``NAME speed S mtu M``, and since it is asked ``is BUS by DRIVER in MASTER``.
+_DEVICE = re.compile(r"(\S+) speed (\S+) mtu (\S+)(?: is (\S+) by (\S+) in (\S+))?")
+
+
+def parse_devices(section: FactSection) -> dict[str, NetDevice]:
+    """The network devices by name."""
+    found = {}
+    for line in section.lines:
+        row = _DEVICE.fullmatch(line.strip())
+        if row:
+            bus, driver, master = ("" if word in (None, "?") else word for word in row.groups()[3:])
+            found[row[1]] = NetDevice(number(row[2]), number(row[3]), bus, driver, master)
+    return found
+
+
 def parse_speeds(section: FactSection) -> dict[str, int]:
     """Mbit/s of each network device, 0 where the driver does not say (virtual devices)."""
-    return {name: speed for name, speed, _ in _links(section)}
+    return {name: one.speed for name, one in parse_devices(section).items()}
 
 
 def parse_mtus(section: FactSection) -> dict[str, int]:
     """Bytes of the largest packet of each network device, 0 where it is not known."""
-    return {name: mtu for name, _, mtu in _links(section)}
-
-
-def _links(section: FactSection) -> Iterator[tuple[str, int, int]]:
-    for line in section.lines:
-        row = re.fullmatch(r"(\S+) speed (\S+) mtu (\S+)", line.strip())
-        if row:
-            speed, mtu = (int(word) if word.isdigit() else 0 for word in row.groups()[1:])
-            yield row[1], speed, mtu
+    return {name: one.mtu for name, one in parse_devices(section).items()}
 
 
 def parse_rdma(section: FactSection) -> list[Rdma]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 from msgspec import Struct
@@ -19,9 +19,11 @@ Kind = Literal[
     "bond",
     "bridge",
     "overlay",
+    "wifi",
     "unknown",
     "loopback",
     "container",
+    "usb",
     "virtual",
     "link-local",
     "down",
@@ -50,15 +52,32 @@ class InterfaceAddress(Struct, frozen=True):
 
 
 class Interface(Struct, frozen=True):
-    """``name`` is empty where the source tells addresses only. ``state`` is one of STATES."""
+    """``name`` is empty where the source tells addresses only. ``state`` is one of STATES.
+
+    ``device``: what the kernel says it is: ``pci``, ``usb``, ``wifi``, ``bridge``, ``bond``, ``virtual`` or
+    another bus; empty where nobody asked. ``master``: the bond or bridge it is a port of.
+    """
 
     name: str
     state: str
     addresses: tuple[InterfaceAddress, ...] = ()
+    device: str = ""
+    master: str = ""
 
     @property
     def v4(self) -> tuple[InterfaceAddress, ...]:
         return tuple(a for a in self.addresses if a.version == 4)
+
+
+class NetDevice(Struct, frozen=True):
+    """A network device as /sys/class/net has it. ``speed`` in Mbit/s, ``mtu`` in bytes, 0 where the driver
+    does not say; ``bus`` as Interface.device, empty in answers of before it was asked."""
+
+    speed: int = 0
+    mtu: int = 0
+    bus: str = ""
+    driver: str = ""
+    master: str = ""
 
 
 class Candidate(Struct, frozen=True):
@@ -75,6 +94,12 @@ class Candidate(Struct, frozen=True):
         return InterfaceAddress(self.ip, self.prefix).network
 
 
+_BRIDGE = "a bridge with this host's own address"
+_WIFI = "Wi-Fi: slow and shared, not meant for GPU traffic"
+_USB = "a USB network, often to the BMC: the same address can exist on every host"
+#: Drivers of USB adapters with a cable to a switch, told apart from the networks to a BMC or a phone.
+_ADAPTERS = frozenset({"r8152", "ax88179_178a", "ax_usb_nm", "asix", "aqc111", "lan78xx", "smsc95xx"})
+
 #: (name pattern, kind, what it is). The first match wins.
 _NAMES: tuple[tuple[str, Kind, str], ...] = (
     (r"lo\d*", "loopback", "loopback: only this host itself can reach it"),
@@ -86,13 +111,18 @@ _NAMES: tuple[tuple[str, Kind, str], ...] = (
     (r"tun.*|tap.*|wg.*|tailscale.*|zt.*|nebula.*|ppp.*", "overlay", "a VPN or tunnel: it works, but slowly"),
     (r"ib\S*", "infiniband", "InfiniBand (IPoIB): usually the GPU fabric"),
     (r"bond.*|team.*", "bond", "several links bonded together: often the front-end network"),
-    (r"br\d*|bridge.*|vmbr.*", "bridge", "a bridge with this host's own address"),
-    (r"wl.*", "ethernet", "Wi-Fi: slow and shared, not meant for GPU traffic"),
+    (r"br\d*|bridge.*|vmbr.*", "bridge", _BRIDGE),
+    (r"wl.*|wifi\d*|wwan\d*|wwp.*|ath\d+|mlan\d+", "wifi", _WIFI),
+    # By path (enp0s20f0u1) or by MAC address, as systemd names USB devices; the BMC's by their own names.
+    (r"usb\d+|rndis\d*|enx[0-9a-f]{12}|en[opPs][^u]*u\d+.*|bmc.*|idrac.*|ilo\d*|l4tbr\d*", "usb", _USB),
     (r"eth.*|en.*|em\d+.*|p\d+p\d+.*|mlx.*|rdma.*|roce.*|hsn.*|net\d+.*|vlan.*", "ethernet", "Ethernet"),
 )  # fmt: skip
 
-_UNUSABLE: frozenset[Kind] = frozenset({"loopback", "container", "virtual", "link-local", "down"})
-_ORDER: tuple[Kind, ...] = ("infiniband", "bond", "ethernet", "bridge", "unknown", "overlay", "loopback")
+_UNUSABLE: frozenset[Kind] = frozenset({"loopback", "container", "virtual", "usb", "link-local", "down"})
+#: What could carry GPU traffic, the likeliest first.
+ORDER: tuple[Kind, ...] = (
+    "infiniband", "bond", "ethernet", "bridge", "unknown", "overlay", "wifi", "loopback",
+)  # fmt: skip
 
 
 def kind_of(name: str) -> tuple[Kind, str]:
@@ -101,6 +131,39 @@ def kind_of(name: str) -> tuple[Kind, str]:
         if re.fullmatch(pattern, name):
             return kind, what
     return ("unknown", "an interface of unknown type") if name else ("unknown", "its interface is not known")
+
+
+def is_card(interface: Interface) -> bool:
+    """A network card, or a bond of cards: its address is one on the network outside, not of this host."""
+    if interface.device in ("bridge", "usb"):
+        return False
+    return kind_of(interface.name)[0] in ("ethernet", "bond", "infiniband", "wifi") or (
+        interface.device not in ("", "virtual")
+    )
+
+
+def _kind(interface: Interface) -> tuple[Kind, str]:
+    """By the name, and by the device where the kernel was asked."""
+    kind, what = kind_of(interface.name)
+    if interface.device == "wifi":
+        return "wifi", _WIFI
+    if interface.device == "usb":
+        return "usb", _USB
+    if interface.device == "bridge" and kind in ("ethernet", "unknown"):
+        return "bridge", _BRIDGE
+    if kind in ("unknown", "usb") and interface.device not in ("", "virtual", "bridge", "bond"):
+        return "ethernet", "a network card"
+    return kind, what
+
+
+def with_devices(interfaces: Sequence[Interface], devices: Mapping[str, NetDevice]) -> tuple[Interface, ...]:
+    """The interfaces with what the kernel says of their devices."""
+    found = []
+    for one in interfaces:
+        device = devices.get(one.name, NetDevice())
+        sort = "usb-adapter" if device.bus == "usb" and device.driver in _ADAPTERS else device.bus
+        found.append(Interface(one.name, one.state, one.addresses, sort, device.master))
+    return tuple(found)
 
 
 def clean(text: str) -> str:
@@ -190,7 +253,7 @@ def _all(interfaces: Sequence[Interface]) -> Iterator[Candidate]:
 
 
 def _judge(interface: Interface, address: InterfaceAddress) -> tuple[Kind, str]:
-    kind, what = kind_of(interface.name)
+    kind, what = _kind(interface)
     ip = ipaddress.ip_address(address.ip)
     if ip.is_loopback:
         return "loopback", "loopback: only this host itself can reach it"
@@ -200,7 +263,7 @@ def _judge(interface: Interface, address: InterfaceAddress) -> tuple[Kind, str]:
             "link-local: right only on a direct cable between two machines; then set fabric_ip",
         )
     if kind in _UNUSABLE:
-        return kind, f"{what}: the same address can exist on every host"
+        return kind, what if kind == "usb" else f"{what}: the same address can exist on every host"
     if interface.state in ("DOWN", "LOWERLAYERDOWN", "NOTPRESENT"):
         return "down", f"the link is {interface.state}: no cable, or it is switched off"
     if not interface.name and address.ip.startswith("172.17."):
@@ -210,7 +273,7 @@ def _judge(interface: Interface, address: InterfaceAddress) -> tuple[Kind, str]:
 
 def _rank(candidate: Candidate) -> tuple[int, int, int, str]:
     ip = ipaddress.ip_address(candidate.ip)
-    return ip.version, _ORDER.index(candidate.kind), int(ip.is_global), candidate.interface
+    return ip.version, ORDER.index(candidate.kind), int(ip.is_global), candidate.interface
 
 
 def _address(word: str) -> InterfaceAddress | None:
@@ -247,7 +310,8 @@ def _from_fib(ip: str, routes: Sequence[tuple[str, ipaddress.IPv4Network]]) -> I
     address = ipaddress.IPv4Address(ip)
     if address.is_loopback:
         return Interface("lo", "UNKNOWN", (InterfaceAddress(ip, 8),))
-    for name, network in routes:
+    # The narrowest network first, as the kernel looks them up.
+    for name, network in sorted(routes, key=lambda one: -one[1].prefixlen):
         if address in network:
             return Interface(name, "UNKNOWN", (InterfaceAddress(ip, network.prefixlen),))
     return Interface("", "UNKNOWN", (InterfaceAddress(ip, 32),))

@@ -10,7 +10,7 @@ from wizard_steps.facts import software as on_node
 from wizard_steps.facts.accelerators import Accelerators, parse_accelerators
 from wizard_steps.facts.gpu import GpuFacts, GpuProcess, merged, parse_compute_apps, parse_nvidia_smi
 from wizard_steps.facts.gpu_health import Health, Xid, parse_health, parse_xids
-from wizard_steps.facts.network import Interface, parse_interfaces
+from wizard_steps.facts.network import Interface, parse_interfaces, with_devices
 from wizard_steps.facts.script import END
 from wizard_steps.facts.sections import FactSection, pick, split
 
@@ -84,6 +84,7 @@ def parse_node(answers: dict[str, NodeAnswer]) -> NodeFacts:
     shm = on_host.parse_df(pick(found, "shm"))
     host = on_host.parse_host(pick(found, "os"), pick(found, "memory"), pick(found, "boot"))
     gpu = _gpu(pick(found, "nvidia"), pick(found, "gpus"), host)
+    devices = on_net.parse_devices(pick(found, "links"))
     processes, proc_tcp = pick(found, "processes"), pick(found, "listeners")
     weights, config = _config(answers.get("config"))
     listeners = on_node.parse_listeners(proc_tcp, pick(found, "sockets"))
@@ -104,9 +105,9 @@ def parse_node(answers: dict[str, NodeAnswer]) -> NodeFacts:
         gpu_fabric=tuple(pick(found, "gpu-fabric").lines) if pick(found, "gpu-fabric").ok else (),
         topology=on_net.parse_topology(pick(found, "gpu-topology")),
         ssh_ip=pick(found, "ssh").text.strip(),
-        interfaces=tuple(parse_interfaces(pick(found, "interfaces").text)),
-        speeds=on_net.parse_speeds(pick(found, "links")),
-        mtus=on_net.parse_mtus(pick(found, "links")),
+        interfaces=with_devices(parse_interfaces(pick(found, "interfaces").text), devices),
+        speeds={name: one.speed for name, one in devices.items()},
+        mtus={name: one.mtu for name, one in devices.items()},
         rdma=tuple(on_net.parse_rdma(pick(found, "rdma"))),
         firewall=on_net.parse_firewall(found),
         proxies=on_net.parse_proxies(pick(found, "proxies")),

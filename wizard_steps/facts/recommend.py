@@ -6,20 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
-from wizard_steps.facts.netstate import Rdma
-from wizard_steps.facts.network import Candidate, Interface, InterfaceAddress, candidates, excluded
-
-
-class NodeNet(Struct, frozen=True):
-    """What one node's network looks like.
-
-    ``speeds``: Mbit/s by network device. ``ssh_ip``: the address ssh came in on (management).
-    """
-
-    interfaces: tuple[Interface, ...] = ()
-    speeds: dict[str, int] = {}
-    rdma: tuple[Rdma, ...] = ()
-    ssh_ip: str = ""
+from wizard_steps.facts.network import ORDER, Candidate, Interface, InterfaceAddress
+from wizard_steps.facts.usable import NodeNet, Usable, usable
 
 
 class Measurement(Struct, frozen=True):
@@ -61,6 +49,12 @@ class Recommendation(Struct, frozen=True):
     excluded: dict[str, tuple[Candidate, ...]] = {}
 
     @property
+    def wifi(self) -> list[str]:
+        """Nodes that the recommended network reaches over Wi-Fi."""
+        members = self.best.by_node if self.best else {}
+        return [node for node, one in members.items() if one.kind == "wifi"]
+
+    @property
     def best(self) -> NetworkOption | None:
         return self.options[0] if self.options else None
 
@@ -74,16 +68,14 @@ def recommend(
     the kind of interface; not the management network; private before public. ``loopback`` is for labs that
     live on one machine.
     """
-    by_node = {node: candidates(net.interfaces, loopback=loopback) for node, net in nets.items()}
-    left_out = {node: tuple(excluded(net.interfaces)) for node, net in nets.items()}
-    problems = [f"{node} has no usable address" for node, found in by_node.items() if not found]
-    problems += _repeated(by_node)
+    seen = usable(nets, loopback=loopback)
+    by_node, problems = seen.by_node, list(_problems(seen))
     options = [_rate(option, nets, measurements) for option in _shared(by_node)]
-    if not options and not problems:
+    if not options and all(by_node.values()):
         options = [_rate(option, nets, measurements) for option in _routed(by_node)]
         if options:
             problems.append("the nodes share no subnet: traffic between them must be routed")
-        else:
+        elif not problems:
             problems.append(
                 "the nodes share neither a subnet nor an interface name: choose fabric_ip by hand"
             )
@@ -91,10 +83,10 @@ def recommend(
     options.sort(key=lambda option: _order(option, fastest))
     options = [_explained(option) for option in options]
     if not options:
-        return Recommendation((), "; ".join(problems) or "no nodes", {}, tuple(problems), left_out)
+        return Recommendation((), "; ".join(problems) or "no nodes", {}, tuple(problems), seen.left_out)
     best = options[0]
     env = {node: environment(one, nets[node].interfaces) for node, one in best.by_node.items()}
-    return Recommendation(tuple(options), _reason(options), env, tuple(problems), left_out)
+    return Recommendation(tuple(options), _reason(options), env, tuple(problems), seen.left_out)
 
 
 def environment(chosen: Candidate, interfaces: Sequence[Interface] = ()) -> dict[str, str]:
@@ -113,16 +105,21 @@ def environment(chosen: Candidate, interfaces: Sequence[Interface] = ()) -> dict
     return env
 
 
-def _repeated(by_node: Mapping[str, Sequence[Candidate]]) -> Iterator[str]:
+def _problems(seen: Usable) -> Iterator[str]:
     """One address on two nodes: vLLM would put both nodes' ranks on one device."""
-    owners: dict[str, list[str]] = {}
-    for node, found in by_node.items():
-        for one in found:
-            if one.kind != "loopback":
-                owners.setdefault(one.ip, []).append(node)
-    for ip, nodes in owners.items():
-        if len(nodes) > 1:
-            yield f"{ip} is on {' and '.join(nodes)}: every node needs an address of its own"
+    for node, found in seen.by_node.items():
+        if not found:
+            why = next((f": {one.interface} {one.ip}: {one.why}" for one in _near(seen.left_out[node])), "")
+            yield f"{node} has no usable address{why}"
+        elif all(":" in one.ip for one in found):
+            yield f"{node} has IPv6 addresses only"
+    for ip, nodes in seen.repeated.items():
+        yield f"{ip} is on {' and '.join(nodes)}: every node needs an address of its own"
+
+
+def _near(left_out: Sequence[Candidate]) -> list[Candidate]:
+    """Addresses that were left out for another reason than that every host has such a one."""
+    return [one for one in left_out if one.kind not in ("loopback", "container", "virtual")]
 
 
 def _shared(by_node: Mapping[str, Sequence[Candidate]]) -> Iterator[NetworkOption]:
@@ -143,7 +140,8 @@ def _routed(by_node: Mapping[str, Sequence[Candidate]]) -> Iterator[NetworkOptio
         for one in found:
             names.setdefault((one.interface, InterfaceAddress(one.ip, 0).version), {}).setdefault(node, one)
     for (name, _), members in names.items():
-        if name and len(members) == len(by_node):
+        unique = len({one.ip for one in members.values()}) == len(members)
+        if name and unique and len(members) == len(by_node):
             yield NetworkOption(f"routed, {name}", members, routed=True)
 
 
@@ -156,7 +154,7 @@ def _rate(
     return NetworkOption(
         network=option.network,
         by_node=option.by_node,
-        speed=min(_speed(nets[node], one) for node, one in option.by_node.items()),
+        speed=min(nets[node].speed(one.interface) for node, one in option.by_node.items()),
         rdma=all(_has_rdma(nets[node], one) for node, one in option.by_node.items()),
         management=any(nets[node].ssh_ip == one.ip for node, one in option.by_node.items()),
         measured_mbit=min(rates, default=0.0),
@@ -170,15 +168,9 @@ def _has_rdma(net: NodeNet, one: Candidate) -> bool:
     return any(port.active and one.interface in port.interfaces for port in net.rdma)
 
 
-def _speed(net: NodeNet, one: Candidate) -> int:
-    rates = [int(port.rate * 1000) for port in net.rdma if port.active and one.interface in port.interfaces]
-    return max([net.speeds.get(one.interface, 0), *rates])
-
-
 def _order(option: NetworkOption, fastest: float) -> tuple[float, ...]:
     """``fastest``: Mbit/s of the fastest network. One short stream says little above half of that: there
     RDMA and the speed of the links decide."""
-    kinds = ("infiniband", "bond", "ethernet", "bridge", "unknown", "overlay", "loopback")
     first = next(iter(option.by_node.values()))
     public = "public" in first.why
     version = InterfaceAddress(first.ip, 0).version
@@ -187,9 +179,9 @@ def _order(option: NetworkOption, fastest: float) -> tuple[float, ...]:
         bool(option.blocked),
         option.measured_mbit * 2 < fastest,
         not option.rdma,
-        first.kind == "overlay",
+        any(one.kind in ("overlay", "wifi") for one in option.by_node.values()),
         -option.speed,
-        kinds.index(first.kind),
+        ORDER.index(first.kind),
         public,
         option.management,
         version,

@@ -7,45 +7,74 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.facts.finding import Finding, ok
-from wizard_steps.facts.network import candidates, excluded
+from wizard_steps.facts.network import Candidate, candidates
 from wizard_steps.facts.node import NodeFacts
+from wizard_steps.facts.usable import IPV4_HINT, IPV4_WANTED, NodeNet, unaddressed_words
 from wizard_steps.model import Node, counted
 
 #: Proxy variables that HTTP clients obey (`ray list`, curl, downloads). Ray's own gRPC ignores them all
 #: unless RAY_grpc_enable_http_proxy=1 (ray/_private/ray_constants.py).
 CATCHING = ("http_proxy", "https_proxy", "all_proxy")
+_WIFI_HINT = "connect the nodes by cable; the ip gate asks before it takes Wi-Fi"
 #: `ray list` asks the dashboard here.
 DASHBOARD = "127.0.0.1"
 
 
-def judge(node: Node, facts: NodeFacts, cluster: Cluster, ips: Sequence[str]) -> Iterator[Finding]:
-    """``ips`` are the addresses by which the nodes will talk to each other."""
-    yield _addresses(node, facts, cluster)
-    yield from _mtu(node.name, facts, ips)
+def judge(
+    node: Node, facts: NodeFacts, cluster: Cluster, ips: Mapping[str, str], left_out: Sequence[Candidate]
+) -> Iterator[Finding]:
+    """``ips`` are the addresses by which the nodes will talk to each other, by node; ``left_out`` those of
+    this node that are none to choose."""
+    yield _addresses(node, facts, cluster, left_out)
+    yield from _mtu(node.name, facts, list(ips.values()))
     yield _rdma(node.name, facts)
+    yield from _unaddressed(node.name, facts, ips)
     yield _firewall(node.name, facts)
-    yield _proxies(node.name, facts.proxies, ips)
+    yield _proxies(node.name, facts.proxies, list(ips.values()))
 
 
-def _addresses(node: Node, facts: NodeFacts, cluster: Cluster) -> Finding:
-    found = candidates(facts.interfaces, loopback=cluster.simulated)
-    known = {address.ip for interface in facts.interfaces for address in interface.addresses}
-    if node.fabric_ip and known and node.fabric_ip not in known:
-        hint = f"it has {', '.join(one.ip for one in found[:3]) or 'none'}: correct fabric_ip"
-        return Finding("address", node.name, "fail", node.fabric_ip, "no interface has this fabric_ip", hint)
+def _addresses(node: Node, facts: NodeFacts, cluster: Cluster, left_out: Sequence[Candidate]) -> Finding:
+    none = {one.ip for one in left_out}
+    found = [one for one in candidates(facts.interfaces, loopback=cluster.simulated) if one.ip not in none]
     if node.fabric_ip:
-        name = next((i.name for i in facts.interfaces if node.fabric_ip in {a.ip for a in i.addresses}), "?")
-        bad = next((one for one in excluded(facts.interfaces) if one.ip == node.fabric_ip), None)
-        if bad and not cluster.simulated:
-            return Finding("address", node.name, "warn", f"{node.fabric_ip} on {name}", bad.why)
-        return ok("address", node.name, f"{node.fabric_ip} on {name}")
+        return _as_in_the_file(node, facts, found, () if cluster.simulated else left_out)
     if not facts.interfaces:
         return Finding("address", node.name, "unknown", "not read", "no source of addresses could be read")
     if not found:
-        why = "; ".join(f"{one.interface} {one.ip}: {one.why}" for one in excluded(facts.interfaces)[:3])
+        why = "; ".join(f"{one.interface} {one.ip}: {one.why}" for one in left_out[:3])
         return Finding("address", node.name, "fail", "none usable", why or "no address at all")
+    if all(":" in one.ip for one in found):
+        return Finding("address", node.name, "fail", f"IPv6 only: {found[0].ip}", IPV4_WANTED, IPV4_HINT)
+    if found[0].kind == "wifi" and len(cluster.node_list) > 1:
+        where = f"{found[0].ip} on {found[0].interface}"
+        return Finding("address", node.name, "warn", f"{where}, Wi-Fi", found[0].why, _WIFI_HINT)
     more = f" (+{len(found) - 1} more)" if len(found) > 1 else ""
     return ok("address", node.name, f"{found[0].ip}/{found[0].prefix} on {found[0].interface or '?'}{more}")
+
+
+def _as_in_the_file(
+    node: Node, facts: NodeFacts, usable: Sequence[Candidate], doubtful: Sequence[Candidate]
+) -> Finding:
+    ip = node.fabric_ip
+    name = next((i.name for i in facts.interfaces if ip in {a.ip for a in i.addresses}), None)
+    if name is None and facts.interfaces:
+        hint = f"it has {', '.join(one.ip for one in usable[:3]) or 'none'}: correct fabric_ip"
+        return Finding("address", node.name, "fail", ip, "no interface has this fabric_ip", hint)
+    found = f"{ip} on {name or '?'}"
+    if ":" in ip:
+        return Finding("address", node.name, "fail", found, IPV4_WANTED, IPV4_HINT)
+    slow = [one for one in usable if one.kind == "wifi"]
+    if bad := next((one for one in (*doubtful, *slow) if one.ip == ip), None):
+        return Finding("address", node.name, "warn", found, bad.why)
+    return ok("address", node.name, found)
+
+
+def _unaddressed(node: str, facts: NodeFacts, ips: Mapping[str, str]) -> Iterator[Finding]:
+    """Ports that were bought for GPU traffic and cannot carry it."""
+    net = NodeNet(facts.interfaces, facts.speeds, facts.rdma)
+    found, message, hint = unaddressed_words(net, ips.get(node, ""))
+    if found and len(ips) > 1:
+        yield Finding("fast ports", node, "warn", found, message, hint)
 
 
 def _mtu(node: str, facts: NodeFacts, ips: Sequence[str]) -> Iterator[Finding]:

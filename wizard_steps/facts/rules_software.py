@@ -18,6 +18,7 @@ from wizard_steps.node.places import place_of
 
 #: Ray's worker ports; the client server of the head is 10001.
 WORKER_PORTS = range(10002, 20000)
+_DOWN = "`milepost down` with that cluster file, as the user who started it, ends it"
 
 
 def judge(node: Node, facts: NodeFacts, cluster: Cluster) -> Iterator[Finding]:
@@ -114,10 +115,9 @@ def _processes(node: str, facts: NodeFacts, cluster: Cluster) -> Finding:
     hint = (
         "`milepost down` ends what milepost started for this cluster file; end others only if they are yours"
     )
-    names = sorted({facts.ours.clusters[one.pid] for one in others if one.pid in facts.ours.clusters})
-    if names:
+    if names := sorted({facts.ours.clusters[one.pid] for one in others if one.pid in facts.ours.clusters}):
         found += f", started by milepost for {', '.join(map(repr, names))}"
-        hint = "`milepost down` with that cluster file, as the user who started it, ends it"
+        hint = _DOWN
     return Finding(
         "Ray, vLLM", node, "fail", found, "already running: a second start collides or counts twice", hint
     )
@@ -162,6 +162,8 @@ def _ports(node: Node, facts: NodeFacts, cluster: Cluster) -> Finding:
             for port, program in sorted({(one.port, one.program) for one in taken})
         )
         hint = "end what listens there (`sudo ss -ltnp` names it), or choose other ports in the cluster file"
+        if names := ", ".join(sorted({repr(name) for name in facts.ours.clusters.values()})):
+            hint = f"milepost runs {names} here; {_DOWN}, or choose other ports in the cluster file"
         return Finding("ports", node.name, "fail", found, "already taken", hint)
     inside = sorted({one.port for one in others if one.port in WORKER_PORTS})
     # The lab shares one machine's ports; its Ray takes free ones.

@@ -36,6 +36,14 @@ _UP = (
     'printf "%s\\n" "$d"; }; '
 )
 
+#: What tools of the system administrator are found by, whatever the login gives.
+_PATH = "PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/cuda/bin:/usr/lib/wsl/lib; export PATH\n"
+
+#: busybox knows no -brief; without iproute2 the kernel's own lists have addresses and interfaces.
+_ADDRESSES = "ip -brief addr 2>/dev/null || ip addr 2>/dev/null || cat /proc/net/fib_trie /proc/net/route"
+#: The same for a gate: what it prints is shown as it comes.
+ADDRESSES = f"LC_ALL=C; export LC_ALL\n{_PATH}{_ADDRESSES}\n"
+
 _SECTIONS: dict[str, str] = {
     "os": "cat /etc/os-release; uname -srm",
     "memory": "cat /proc/meminfo",
@@ -44,10 +52,13 @@ _SECTIONS: dict[str, str] = {
     "shm": "df -Pk /dev/shm",
     # The address ssh came in on: the management network.
     "ssh": 'set -- $SSH_CONNECTION; echo "$3"',
-    "interfaces": "ip -brief addr 2>/dev/null || ip addr 2>/dev/null || "
-    "{ cat /proc/net/fib_trie /proc/net/route; }",
+    "interfaces": _ADDRESSES,
+    # A card is on a bus; the port of a bond or bridge has no address of its own.
     "links": 'for i in /sys/class/net/*; do s=$(cat "$i/speed" 2>/dev/null); m=$(cat "$i/mtu" 2>/dev/null); '
-    'echo "${i##*/} speed ${s:-?} mtu ${m:-?}"; done',
+    'b=$(readlink "$i/device/subsystem"); d=$(readlink "$i/device/driver"); t=$(readlink "$i/master"); '
+    '[ ! -e "$i/phy80211" ] || b=wifi; [ ! -e "$i/bridge" ] || b=bridge; [ ! -e "$i/bonding" ] || b=bond; '
+    "b=${b##*/}; d=${d##*/}; t=${t##*/}; "
+    'echo "${i##*/} speed ${s:-?} mtu ${m:-?} is ${b:-virtual} by ${d:-?} in ${t:-?}"; done',
     "rdma": 'for p in /sys/class/infiniband/*/ports/*; do [ -e "$p" ] || continue; d=${p%/ports/*}; '
     'echo "${d##*/} port ${p##*/} state $(cat "$p/state") rate $(cat "$p/rate") '
     'layer $(cat "$p/link_layer") net $(echo "$d"/device/net/*)"; done',
@@ -147,8 +158,7 @@ def only(*names: str) -> str:
 def _joined(wanted: dict[str, str], setting: str, limit: int) -> str:
     head = (
         "LC_ALL=C; export LC_ALL\n"
-        "PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/cuda/bin:/usr/lib/wsl/lib; export PATH\n"
-        f"{setting}"
+        f"{_PATH}{setting}"
         "fact() {\n"
         f'  if command -v timeout >/dev/null 2>&1; then timeout {limit} sh -c "$2"; '
         'else sh -c "$2"; fi </dev/null 2>&1\n'

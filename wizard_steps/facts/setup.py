@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from wizard_steps.cluster.file import Cluster
-from wizard_steps.facts.network import Candidate, candidates
+from wizard_steps.facts.network import Candidate
 from wizard_steps.facts.node import NodeFacts
+from wizard_steps.facts.usable import NodeNet, usable
 
 
 class MachineSeen(Struct, frozen=True):
@@ -32,7 +33,8 @@ class SetUp(Struct, frozen=True):
 def seen(facts: Mapping[str, NodeFacts], cluster: Cluster) -> SetUp:
     """In the order of the cluster file."""
     nodes = [facts.get(node.name, NodeFacts(problem="not asked")) for node in cluster.node_list]
-    choices = [[] if one.problem else candidates(one.interfaces) for one in nodes]
+    nets = {str(i): NodeNet(one.interfaces, one.speeds, one.rdma) for i, one in enumerate(nodes)}
+    choices = list(usable(nets).by_node.values())
     shared = _shared(choices)
     machines = tuple(
         MachineSeen(one.problem.strip().splitlines()[0][:200] if one.problem.strip() else "no answer")
@@ -56,7 +58,8 @@ def _shared(choices: list[list[Candidate]]) -> set[str]:
 
 
 def _only(found: list[Candidate], shared: set[str]) -> str:
-    ips = [one.ip for one in found if one.network in shared]
+    """A person's choice is not taken away: no Wi-Fi, which is only asked for."""
+    ips = [one.ip for one in found if one.network in shared and one.kind != "wifi"]
     return ips[0] if len(ips) == 1 else ""
 
 

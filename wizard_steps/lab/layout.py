@@ -112,6 +112,7 @@ class LabLayout(Struct, frozen=True):
             "USER": self.user,
             "LOGNAME": self.user,
             "LAB_NODE": node.name,
+            "MILEPOST_UNITS": str(base / "units"),
             "LAB_IP": node.ip,
             "LAB_GPUS": str(GPUS),
             "LAB_FAULT": self.fault,
@@ -200,6 +201,14 @@ def free_ports(count: int) -> list[int]:
     raise UsageError(f"the embedded lab finds no {count} free ports in {PORTS.start}-{PORTS.stop - 1}")
 
 
+#: Command of a lab node -> its stand-in, and what that is given before the command's own words.
+_STANDINS = {
+    "nvidia-smi": ("smi.py",),
+    "ip": ("ip.py",),
+    **{name: ("systemd.py", name) for name in ("systemctl", "loginctl", "systemd-analyze")},
+}
+
+
 def build(layout: LabLayout) -> None:
     """Write all but the SSH files into the lab's (private) folder."""
     path = layout.path
@@ -215,9 +224,9 @@ def build(layout: LabLayout) -> None:
             folder.mkdir(parents=True, exist_ok=True)
         other = layout.fault == "token-mismatch" and node is layout.nodes[-1]
         _secret(home / ".ray" / "auth_token", secrets.token_hex(32) if other else token)
-        for name, module in (("nvidia-smi", "smi"), ("ip", "ip")):
-            source = Path(__file__).parent / "standins" / f"{module}.py"
-            _command(home.parent / "bin" / name, [sys.executable, "-I", str(source)])
+        for name, words in _STANDINS.items():
+            source = Path(__file__).parent / "standins" / words[0]
+            _command(home.parent / "bin" / name, [sys.executable, "-I", str(source), *words[1:]])
         _command(home.parent / "bin" / "python3", [sys.executable])
         if layout.fault == "disk-full" and node is layout.nodes[-1]:
             source = Path(__file__).parent / "standins" / "df.py"

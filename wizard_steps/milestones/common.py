@@ -10,6 +10,7 @@ from wizard_steps.facts.finding import Finding
 from wizard_steps.model import Check, Cmd, Node, Result, Results, Round, Work
 from wizard_steps.node.place import Place
 from wizard_steps.node.places import place_of
+from wizard_steps.node.remote import Look, other_clusters
 
 
 def everywhere(nodes: Iterable[Node], make: Cmd | Callable[[Node], Cmd]) -> Round:
@@ -65,6 +66,21 @@ def failure(result: Result | None, node: Node, hint: str = "") -> Check:
     else:
         found = f"exit {result.code}: {last}" if last else f"exit {result.code}, no output"
     return Check(name=result.key, ok=False, node=node.name, found=found, hint=hint)
+
+
+def port_taken(known: Known, look: Result, port: int, hint: str) -> Check | None:
+    """That somebody else listens on ``port``, by what a look printed; None where nobody does."""
+    found, place, name = Look(look.text), placed(known), look.node.name
+    if not found.listening or found.ours:
+        return None
+    who = place.who(found, look.text)
+    if clusters := other_clusters(look.text):
+        names = ", ".join(map(repr, clusters))
+        text = f"port {port} is taken; milepost runs the cluster {names} here ({who})"
+        down = f"`milepost down` with the file of {names} ends it; or give this cluster other ports"
+        return Check("port", False, text, "a free port", name, down)
+    text = f"port {port} is taken by a process milepost did not start ({who})"
+    return Check("port", False, text, "a free port", name, hint)
 
 
 def same_everywhere(name: str, values: Mapping[str, str], hint: str = "") -> Check:

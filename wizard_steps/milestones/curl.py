@@ -13,7 +13,9 @@ import shlex
 
 from msgspec.structs import replace
 
+from wizard_steps.cluster.api import base_url, curl_words, listens, tls
 from wizard_steps.engine.step import Known, Step
+from wizard_steps.milestones import certificate
 from wizard_steps.milestones.common import failure
 from wizard_steps.milestones.replies import HttpAnswer, Reply, models_of
 from wizard_steps.model import Check, Cmd, Result, Results, Round, Verdict
@@ -35,7 +37,7 @@ _AUTH = (
 
 
 def _ask(key: str, url: str, *words: str, timeout: float = 20.0) -> Cmd:
-    arguments = ["-sS", "-i", "--noproxy", "*", "--max-time", str(int(timeout)), *words, url]
+    arguments = ["-sS", "-i", *curl_words(url), "--max-time", str(int(timeout)), *words, url]
     line = " ".join(shlex.quote(word) for word in arguments)
     shown = " ".join(shlex.quote(w) for w in ("-i", *words, url))
     return Cmd(
@@ -57,8 +59,9 @@ def _unguarded(base: str, name: str) -> Cmd:
     """Asks the routes outside /v1 without a key, with the least work for the model; prints each status."""
     chat = {"model": name, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
     bodies = (chat, {"model": name, "prompt": "Hi"})
+    how = shlex.join(curl_words(base))
     lines = [
-        f"printf '%s ' {path}; curl -sS -o /dev/null -w '%{{http_code}}\\n' --noproxy '*' --max-time 60 "
+        f"printf '%s ' {path}; curl -sS -o /dev/null -w '%{{http_code}}\\n' {how} --max-time 60 "
         f"-H 'Content-Type: application/json' -d {shlex.quote(json.dumps(body))} {shlex.quote(base + path)}"
         for path, body in zip(UNGUARDED, bodies, strict=True)
     ]
@@ -70,16 +73,17 @@ class Curl(Step):
     id = "curl"
     title = "curl the API"
     short = "curl"
-    keys = ("health", "models", "keyless", "chat", "unguarded")
+    keys = ("health", "models", "keyless", "chat", "unguarded", certificate.KEY)
 
     def rounds(self, known: Known, done: Results) -> Round | None:
         serve, head = known.cluster.serve, known.server
-        host = known.ip(head) if serve.host in ("0.0.0.0", "::") else serve.host
-        base = f"http://[{host}]:{serve.port}" if ":" in host else f"http://{host}:{serve.port}"
+        base = base_url(known.cluster, listens(known.cluster, known.ip(head)))
         if not done.has("health"):
             work = [(head, _ask("health", f"{base}/health")), (head, _ask("models", f"{base}/v1/models"))]
             if api_key.wanted(known.cluster):
                 work.append((head, _keyless(f"{base}/v1/models")))
+            if (look := certificate.look(known)) is not None:
+                work.append((head, look))
             return Round(work=tuple(work))
         if not done.has("chat"):
             body = {
@@ -104,10 +108,17 @@ class Curl(Step):
         if api_key.wanted(known.cluster):
             checks.append(_refused(done.get("keyless", head), known))
             checks.append(_left_open(done.get("unguarded", head), known))
+        facts = {}
+        if tls(known.cluster):
+            shown = done.get(certificate.KEY, head)
+            checks.append(certificate.check(known, shown))
+            facts = {
+                certificate.NAMES: certificate.names(shown),
+                certificate.TRUSTED: certificate.trusted(shown),
+            }
         ok = all(check.ok for check in checks)
-        return Verdict(
-            ok, "the model answered a chat" if ok else "the API did not answer correctly", tuple(checks)
-        )
+        said = "the model answered a chat" if ok else "the API did not answer correctly"
+        return Verdict(ok, said, tuple(checks), facts)
 
 
 def _status(name: str, result: Result | None, known: Known) -> Check:
@@ -204,5 +215,6 @@ def _http(reply: Reply, known: Known) -> str:
     if reply.status == 404 and reply.said == "Not Found":
         return "the server has no such path: another server answers on this port"
     if not reply.status:
-        return "the answer is not HTTP (perhaps it is HTTPS): another server is on this port"
+        spoken, other = ("HTTPS", "plain HTTP") if tls(known.cluster) else ("HTTP", "HTTPS")
+        return f"the answer is not {spoken} (perhaps it is {other}): another server is on this port"
     return reply.said

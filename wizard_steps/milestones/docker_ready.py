@@ -62,7 +62,7 @@ class DockerReady(Step):
         "pull": "gets the image onto the node",
         "load": "gets the image onto the node, from an archive",
         "send": "sends the image to the nodes that lack it, over the GPU network",
-        "receive": "takes the image that the head sends",
+        "receive": "takes the image from the node before it and passes it on",
         "build": "makes an image with Ray on the node, from the image without Ray",
     }
     bare: Mapping[str, str] = {"have": "image: missing", "have-2": "image: missing"}
@@ -165,13 +165,12 @@ def _fetch(
 
 
 def _sending(known: Known, takers: Sequence[Node], image: str, suffix: str) -> Round:
-    """The head to all that lack it, at the same time."""
-    cluster, head_ip = known.cluster, known.head_ip
-    send = images.send(cluster, head_ip, [known.ip(node) for node in takers], image, f"send{suffix}")
-    takes = [
-        (node, images.receive(cluster, node, known.ip(node), head_ip, f"receive{suffix}")) for node in takers
-    ]
-    return Round(work=((known.head, send), *takes))
+    """From the head through all that lack it."""
+    chain = (known.head, *takers)
+    addresses = [known.ip(node) for node in chain]
+    keys = [f"{'receive' if at else 'send'}{suffix}" for at in range(len(chain))]
+    made = [images.share(known.cluster, at, addresses, image, key) for at, key in enumerate(keys)]
+    return Round(work=tuple(zip(chain, made, strict=True)))
 
 
 def _ok(done: Results, key: str, node: Node) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import shlex
 
+from wizard_steps.cluster.api import base_url, curl_words, listens
 from wizard_steps.engine.step import Known
 from wizard_steps.milestones.common import failure
 from wizard_steps.model import Check, Cmd, Node, Result, Results
@@ -23,11 +24,11 @@ _SHOWN = 16
 
 def metrics(known: Known, key: str) -> Cmd:
     """The lines of the counter, asked on the server itself. /metrics wants no key."""
-    serve = known.cluster.serve
-    host = known.ip(known.server) if serve.host in ("0.0.0.0", "::") else serve.host
-    url = f"http://[{host}]:{serve.port}/metrics" if ":" in host else f"http://{host}:{serve.port}/metrics"
+    cluster = known.cluster
+    url = f"{base_url(cluster, listens(cluster, known.ip(known.server)))}/metrics"
+    asked = shlex.join((*curl_words(url), "--max-time", "20", url))
     text = (
-        f"m=$(curl -sS --noproxy '*' --max-time 20 {shlex.quote(url)}) || exit $?\n"
+        f"m=$(curl -sS {asked}) || exit $?\n"
         f"printf '%s\\n' \"$m\" | grep {_COUNTER} || {{ echo 'no {_COUNTER} in /metrics'; exit 1; }}\n"
     )
     return Cmd(key, text, timeout=30, show=f"curl -s {url} | grep {_COUNTER}")

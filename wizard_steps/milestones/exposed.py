@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 
 from msgspec import Struct
 
+from wizard_steps.cluster.api import base_url
 from wizard_steps.engine.step import Known, Step
 from wizard_steps.milestones.common import failure, placed
 from wizard_steps.model import WIZARD, Check, Cmd, Node, Question, Results, Round, Verdict
@@ -132,8 +133,7 @@ def _outside(known: Known, done: Results) -> Cmd:
     ]
     urls: list[list[str]] = []
     for address in addresses(known, done, known.server):
-        host = f"[{address}]" if ":" in address else address
-        base = f"http://{host}:{known.cluster.serve.port}"
+        base = base_url(known.cluster, address)
         urls += [
             [f"api-{address}", "GET", f"{base}/v1/models"],
             [f"api-{address}", "POST", f"{base}/invocations"],
@@ -199,7 +199,7 @@ def _status(text: str, label: str) -> dict[tuple[str, str], tuple[str, str]]:
 
 def _api(known: Known, text: str) -> Iterator[Check]:
     labels = dict.fromkeys(re.findall(r"^url (api-\S{1,60}) ", text, re.MULTILINE))
-    node, port = known.server.name, known.cluster.serve.port
+    node = known.server.name
     for label in labels:
         found, address = _status(text, label), label.removeprefix("api-")
         open_ = [f"{method} {path}" for (method, path), (status, _) in found.items() if _answers(status)]
@@ -211,7 +211,7 @@ def _api(known: Known, text: str) -> Iterator[Check]:
             "set serve.api_key = true, listen on a private address (serve.host), and put a proxy in front "
             "that passes /v1 alone: `milepost proxy`"
         )
-        said = f"http://{address}:{port} answers this machine without a key: {', '.join(open_)}"
+        said = f"{base_url(known.cluster, address)} answers this machine without a key: {', '.join(open_)}"
         # Who asked for no key wants it so inside; on the internet nobody does.
         yield Check("API", not public, said, wanted, node, hint, warning=True)
 

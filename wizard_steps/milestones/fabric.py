@@ -26,7 +26,10 @@ from wizard_steps.node.remote import Look
 
 class FabricStep(Placed):
     id = "fabric"
-    bare: Mapping[str, str] = {"torch": "torch: planned\ncuda: 1\ngpus: 1"}
+    bare: Mapping[str, str] = {
+        "torch": "torch: planned\ncuda: 1\ngpus: 1",
+        "mesh": "planned -> planned planned:1 open, 0 ms",
+    }
     title = "Prove the GPU network"
     short = "GPU network"
     keys = ("mesh", "allreduce", "inside", "pair-*", "perf-*", "nccltests")

@@ -39,7 +39,7 @@ class Head(Placed):
     formerly = (("docker_head", {}),)
 
     def rounds(self, known: Known, done: Results) -> Round | None:
-        return raystart.rounds(known, done, services(known))
+        return raystart.rounds(known, done, services)
 
     def judge(self, known: Known, done: Results) -> Verdict:
         place = placed(known)

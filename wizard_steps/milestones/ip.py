@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from wizard_steps.engine.step import ABOUT_FACTS, FACTS, Bundled, Known, Step
-from wizard_steps.facts.network import Candidate, candidates, parse_interfaces
+from wizard_steps.facts import script
+from wizard_steps.facts.network import candidates, excluded
+from wizard_steps.facts.recommend import Recommendation
+from wizard_steps.facts.usable import IPV4_HINT, IPV4_WANTED, unaddressed, unaddressed_words, usable
 from wizard_steps.milestones import ip_measure
 from wizard_steps.milestones.common import everywhere, failure
 from wizard_steps.milestones.raystart import environment
@@ -15,14 +18,54 @@ BACK_PORT = ip_measure.PORT
 
 ADDRESSES = Cmd(
     key="addr",
-    text=(
-        "if command -v ip >/dev/null 2>&1; then ip -brief addr\n"
-        "else echo 'ip: not found; addresses as the kernel lists them:'; cat /proc/net/fib_trie; fi\n"
-    ),
+    text=script.ADDRESSES,
     show="ip -brief addr",
 )
 #: What a choice of address sets on a node, of all that Ray and vLLM are started with.
 SETS = ("VLLM_HOST_IP", "NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME")
+
+
+class Picked:
+    """What there is to choose from on every node, and what is chosen: from the cluster file, from an answer,
+    or the only address there is. Wi-Fi between nodes is never taken without a person's word."""
+
+    def __init__(self, known: Known, done: Results) -> None:
+        self._known, self._answers = known, done.answers
+        self.nets = ip_measure.nets(known, done)
+        self._found = usable(self.nets).by_node
+        if known.cluster.simulated or not known.workers:
+            for name, net in self.nets.items():
+                self._found[name] = self._found[name] or candidates(net.interfaces, loopback=True)
+
+    def ip(self, node: Node) -> str:
+        """Empty when nothing is chosen yet."""
+        if node.fabric_ip:
+            return node.fabric_ip
+        if answer := self._answers.get(f"ip-{node.name}"):
+            return answer
+        found = self._found[node.name]
+        return found[0].ip if len(found) == 1 and not self.is_wifi(node, found[0].ip) else ""
+
+    def is_wifi(self, node: Node, ip: str) -> bool:
+        """Whether this address is one of Wi-Fi and other nodes would be reached over it."""
+        wifi = any(one.ip == ip and one.kind == "wifi" for one in self._found[node.name])
+        return wifi and bool(self._known.workers)
+
+    def interface(self, node: Node) -> str:
+        """The name of the chosen address's interface; empty where the node did not tell it."""
+        ip = self.ip(node)
+        names = (i.name for i in self.nets[node.name].interfaces if ip in {a.ip for a in i.addresses})
+        return next(names, "")
+
+    def question(self, node: Node, best: Recommendation) -> Question | None:
+        """None when there is nothing to choose from. Fast ports with a link-local address come last."""
+        found, net = self._found[node.name], self.nets[node.name]
+        if not found:
+            return None
+        idle = {one.name for one, _ in unaddressed(net, found[0].ip)}
+        local = [one for one in excluded(net.interfaces) if one.interface in idle and ":" not in one.ip]
+        env = {one.ip: _sets(self._known, node, one.ip, one.interface) for one in (*found, *local)}
+        return ip_measure.question(self._known, node, [*found, *local], best, env)
 
 
 class Ip(Step):
@@ -37,105 +80,42 @@ class Ip(Step):
         if not done.has("addr"):
             looks = everywhere(known.nodes, ADDRESSES).work + everywhere(known.nodes, ip_measure.LINKS).work
             return Round(work=looks)
-        missing = [node for node in known.nodes if not self._chosen(node, done)]
+        picked = Picked(known, done)
+        missing = [node for node in known.nodes if not picked.ip(node)]
         if missing and not done.has("measure"):
             measuring = ip_measure.measure(known, done)
             if measuring:
                 return measuring
         unasked = [node for node in missing if f"ip-{node.name}" not in done.answers]
-        questions = tuple(q for node in unasked if (q := self._question(known, node, done)))
+        best = ip_measure.choice(known, done) if unasked else Recommendation((), "")
+        questions = tuple(q for node in unasked if (q := picked.question(node, best)))
         if questions:
             return Round(questions=questions)
-        if done.has("out") or self._wrong(known, done):
+        if done.has("out") or _wrong(known, done, picked):
             return None
-        return self._reach(known, done)
+        return self._reach(known, picked)
 
     def judge(self, known: Known, done: Results) -> Verdict:
-        checks = self._wrong(known, done)
-        if not checks:
-            checks = self._reached(known, done)
-        chosen = {node.name: self._chosen(node, done) for node in known.nodes}
+        picked = Picked(known, done)
+        checks = _wrong(known, done, picked) or self._reached(known, done, picked)
+        chosen = {node.name: picked.ip(node) for node in known.nodes}
         ok = all(check.ok for check in checks)
-        names = {node.name: self._interface(node, done) for node in known.nodes}
+        names = {node.name: picked.interface(node) for node in known.nodes}
         if ok:
-            checks = [*checks, *self._settings(known, chosen, names)]
+            checks = [*checks, *_slow(known, picked), *_settings(known, chosen, names)]
         pairs = ", ".join(f"{n}={ip}" for n, ip in chosen.items())
         summary = f"GPU traffic uses {pairs}" if ok else "the chosen addresses do not carry traffic both ways"
         return Verdict(ok, summary, tuple(checks), {"fabric_ips": chosen, "interfaces": names})
 
-    def _settings(self, known: Known, ips: dict[str, str], interfaces: dict[str, str]) -> list[Check]:
-        """What this choice sets, shown before anything is started with it."""
-        checks = []
-        for node in known.nodes:
-            env = _sets(known, node, ips[node.name], interfaces[node.name])
-            checks.append(Check("sets", True, " ".join(f"{k}={v}" for k, v in env.items()), node=node.name))
-        return checks
-
-    def _candidates(self, node: Node, done: Results) -> list[Candidate]:
-        result = done.get("addr", node)
-        found = parse_interfaces(result.text) if result else []
-        return candidates(found) or candidates(found, loopback=True)
-
-    def _chosen(self, node: Node, done: Results) -> str:
-        """From the cluster file, from an answer, or the only address there is."""
-        if node.fabric_ip:
-            return node.fabric_ip
-        if answer := done.answers.get(f"ip-{node.name}"):
-            return answer
-        found = self._candidates(node, done)
-        return found[0].ip if len(found) == 1 else ""
-
-    def _interface(self, node: Node, done: Results) -> str:
-        ip = self._chosen(node, done)
-        result = done.get("addr", node)
-        for interface in parse_interfaces(result.text) if result else []:
-            if any(address.ip == ip for address in interface.addresses):
-                return interface.name
-        return ""
-
-    def _question(self, known: Known, node: Node, done: Results) -> Question | None:
-        found = self._candidates(node, done)
-        if not found:
-            return None
-        env = {one.ip: _sets(known, node, one.ip, one.interface) for one in found}
-        return ip_measure.question(known, node, found, ip_measure.choice(known, done), env)
-
-    def _wrong(self, known: Known, done: Results) -> list[Check]:
-        """What needs no network to be seen: no address, an address of another machine, one used twice."""
-        checks: list[Check] = []
-        users: dict[str, str] = {}
-        for node in known.nodes:
-            result = done.get("addr", node)
-            if result is None or not result.ok:
-                checks.append(failure(result, node))
-                continue
-            ip = self._chosen(node, done)
-            there = [a.ip for i in parse_interfaces(result.text) for a in i.addresses]
-            if not ip:
-                hint = "bring an interface up, or name the address in the cluster file (fabric_ip)"
-                checks.append(
-                    Check("address", False, "none that other nodes can use", "one", node.name, hint)
-                )
-            elif there and ip not in there:
-                hint = "take one of the addresses this node has"
-                found = f"{ip} is not on this node; it has {', '.join(there)}"
-                checks.append(Check("address", False, found, "an address of this node", node.name, hint))
-            elif ip in users:
-                hint = "two nodes with one address become one Ray node: give each its own"
-                found = f"{ip} is also the address of {users[ip]}"
-                checks.append(Check("unique", False, found, "one address per node", node.name, hint))
-            users.setdefault(ip, node.name)
-        return checks
-
-    def _reach(self, known: Known, done: Results) -> Round:
+    def _reach(self, known: Known, picked: Picked) -> Round:
         head, port = known.head, known.cluster.meeting_port
-        head_ip = self._chosen(head, done)
+        head_ip = picked.ip(head)
         others = known.workers
         work: list[Work] = [(head, listen(known, head_ip, port, max(len(others), 1)))]
         if not others:
             work.append((head, connect(known, head_ip, port, [head_ip], "out")))
             return Round(work=tuple(work))
-        ips = {node.name: self._chosen(node, done) for node in others}
+        ips = {node.name: picked.ip(node) for node in others}
         # The head's side first: it waits for listeners that a limit on parallel work may hold back.
         work.append((head, connect(known, head_ip, BACK_PORT, list(ips.values()), "back")))
         for node in others:
@@ -143,18 +123,71 @@ class Ip(Step):
             work.append((node, listen(known, ips[node.name], BACK_PORT, 1)))
         return Round(work=tuple(work))
 
-    def _reached(self, known: Known, done: Results) -> list[Check]:
+    def _reached(self, known: Known, done: Results, picked: Picked) -> list[Check]:
         head, port = known.head, known.cluster.meeting_port
-        head_ip = self._chosen(head, done)
+        head_ip = picked.ip(head)
         checks = []
         for node in known.workers or (head,):
             result = done.get("out", node)
             checks.append(_way(f"{node.name} reaches {head_ip}:{port}", result, head_ip, node))
         back = done.get("back", head)
         for node in known.workers:
-            ip = self._chosen(node, done)
+            ip = picked.ip(node)
             checks.append(_way(f"{head.name} reaches {ip}", back, ip, node))
         return checks
+
+
+def _wrong(known: Known, done: Results, picked: Picked) -> list[Check]:
+    """What needs no network to be seen: no address, an address of another machine, one used twice."""
+    checks: list[Check] = []
+    users: dict[str, str] = {}
+    for node in known.nodes:
+        result = done.get("addr", node)
+        if result is None or not result.ok:
+            checks.append(failure(result, node))
+            continue
+        ip = picked.ip(node)
+        there = [a.ip for i in picked.nets[node.name].interfaces for a in i.addresses]
+        if not ip:
+            hint = "bring an interface up, or name the address in the cluster file (fabric_ip)"
+            checks.append(Check("address", False, "none that other nodes can use", "one", node.name, hint))
+        elif ":" in ip:
+            found = f"{ip}: {IPV4_WANTED}"
+            checks.append(Check("address", False, found, "an IPv4 address", node.name, IPV4_HINT))
+        elif there and ip not in there:
+            hint = "take one of the addresses this node has"
+            found = f"{ip} is not on this node; it has {', '.join(there)}"
+            checks.append(Check("address", False, found, "an address of this node", node.name, hint))
+        elif ip in users:
+            hint = "two nodes with one address become one Ray node: give each its own"
+            found = f"{ip} is also the address of {users[ip]}"
+            checks.append(Check("unique", False, found, "one address per node", node.name, hint))
+        users.setdefault(ip, node.name)
+    return checks
+
+
+def _slow(known: Known, picked: Picked) -> list[Check]:
+    """What carries traffic, but hardly that of GPUs."""
+    checks = []
+    for node in known.nodes if known.workers else ():
+        ip, net = picked.ip(node), picked.nets[node.name]
+        if picked.is_wifi(node, ip):
+            found = f"{ip} on {picked.interface(node)} is Wi-Fi: slow and shared"
+            checks.append(Check("network", True, found, "a cable", node.name, warning=True))
+        found, message, hint = unaddressed_words(net, ip)
+        if found:
+            said = f"{found}: {message}"
+            checks.append(Check("fast ports", True, said, node=node.name, hint=hint, warning=True))
+    return checks
+
+
+def _settings(known: Known, ips: dict[str, str], interfaces: dict[str, str]) -> list[Check]:
+    """What this choice sets, shown before anything is started with it."""
+    checks = []
+    for node in known.nodes:
+        env = _sets(known, node, ips[node.name], interfaces[node.name])
+        checks.append(Check("sets", True, " ".join(f"{k}={v}" for k, v in env.items()), node=node.name))
+    return checks
 
 
 def _way(name: str, result: Result | None, target: str, about: Node) -> Check:

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from wizard_steps.engine.step import Known
 from wizard_steps.facts import netstate, script
 from wizard_steps.facts import recommend as networks
-from wizard_steps.facts.network import Candidate, parse_interfaces
-from wizard_steps.facts.recommend import Measurement, NodeNet, Recommendation
+from wizard_steps.facts.network import Candidate, parse_interfaces, with_devices
+from wizard_steps.facts.recommend import Measurement, Recommendation
 from wizard_steps.facts.sections import pick, split
+from wizard_steps.facts.usable import NodeNet
 from wizard_steps.model import Cmd, Node, Option, Question, Results, Round, Work
 from wizard_steps.node import mesh
 
@@ -31,9 +32,10 @@ def nets(known: Known, done: Results) -> dict[str, NodeNet]:
     for node in known.nodes:
         addresses, links = done.get("addr", node), done.get("speed", node)
         parts = split(links.text if links else "")
+        devices = netstate.parse_devices(pick(parts, "links"))
         found[node.name] = NodeNet(
-            tuple(parse_interfaces(addresses.text)) if addresses else (),
-            netstate.parse_speeds(pick(parts, "links")),
+            with_devices(parse_interfaces(addresses.text), devices) if addresses else (),
+            {name: one.speed for name, one in devices.items()},
             tuple(netstate.parse_rdma(pick(parts, "rdma"))),
             pick(parts, "ssh").text.strip(),
         )
@@ -88,12 +90,13 @@ def question(
         shared = by_ip.get(one.ip)
         why = shared.why if shared else f"{one.why}; not on a network that all nodes share"
         if shared and place == 0:
-            why = f"recommended: {best.reason}. {why}"
+            why = f"{'recommended: ' if one.kind != 'wifi' else ''}{best.reason}. {why}"
         sets = " ".join(f"{name}={value}" for name, value in env.get(one.ip, {}).items())
         options.append(Option(one.ip, f"{one.ip} on {one.interface}", f"{why}. Sets {sets}" if sets else why))
+    wifi = "Only Wi-Fi joins the nodes, slow for GPU traffic. " if ranked[0].kind == "wifi" else ""
     return Question(
         id=f"ip-{node.name}",
-        text=f"Which address of {node.name} carries GPU traffic?",
+        text=f"{wifi}Which address of {node.name} carries GPU traffic?",
         kind="choice",
         options=tuple(options),
         default=options[0].value,

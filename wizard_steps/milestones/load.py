@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
+from wizard_steps.cluster.api import base_url, own_host, through_tunnel, tls
 from wizard_steps.engine.expected import SNAPSHOTS
 from wizard_steps.engine.step import Known, Step
 from wizard_steps.milestones import load_use
@@ -39,25 +40,20 @@ def requests(concurrency: int) -> int:
     return max(_LEAST, _EACH * concurrency)
 
 
-def base_url(known: Known) -> str:
-    """Where the API answers on its own machine."""
-    host = known.cluster.serve.host
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
-    return f"http://{host}:{known.cluster.serve.port}"
-
-
 def bench(known: Known, concurrency: int) -> Cmd:
     """`vllm bench serve` where vLLM runs. The key goes from standard input to the name that it reads."""
     serve, load = known.cluster.serve, known.cluster.load
+    url = base_url(known.cluster, own_host(known.cluster))
     argv = [
         *(placed(known).program("vllm"), "bench", "serve", "--backend=openai", "--endpoint=/v1/completions"),
-        *(f"--base-url={base_url(known)}", f"--model={serve.model}", f"--served-model-name={serve.name}"),
+        *(f"--base-url={url}", f"--model={serve.model}", f"--served-model-name={serve.name}"),
         *("--dataset-name=random", f"--random-input-len={load.input_tokens}"),
         *(f"--random-output-len={load.output_tokens}", "--ignore-eos"),
         *(f"--num-prompts={requests(concurrency)}", f"--max-concurrency={concurrency}"),
         # Other prompts in every run: the same ones would be found in the prefix cache.
         *(f"--seed={concurrency}", "--disable-tqdm"),
         *("--percentile-metrics=ttft,tpot,itl,e2el", "--metric-percentiles=99"),
+        *(("--insecure",) if tls(known.cluster) else ()),
     ]
     take = (
         "while IFS= read -r line; do case $line in VLLM_API_KEY=*) "
@@ -72,7 +68,12 @@ def bench(known: Known, concurrency: int) -> Cmd:
 
 def _tool(known: Known) -> Cmd:
     """Whether the server's vLLM has the tool; to start it for that would take long."""
-    look = "import importlib.util as u, sys; sys.exit(u.find_spec('vllm.benchmarks.serve') is None)"
+    # Older releases cannot be told to take a certificate for another name than the address.
+    able = " or '--insecure' not in open(s.origin).read()" if tls(known.cluster) else ""
+    look = (
+        "import importlib.util as u, sys; s = u.find_spec('vllm.benchmarks.serve'); "
+        f"sys.exit(s is None{able})"
+    )
     # Without vllm there (a stand-in) it raises, which is a "no" as well.
     text = f"exec {placed(known).python} -I -c {shlex.quote(look)} >/dev/null 2>&1\n"
     show = "(is vllm bench serve there?)"
@@ -82,7 +83,6 @@ def _tool(known: Known) -> Cmd:
 def client(known: Known, key: str, concurrency: int, count: int = 0, seconds: int = 0) -> Cmd:
     """milepost's own client on the wizard's machine, for a number of requests or of seconds."""
     serve, load = known.cluster.serve, known.cluster.load
-    host = "127.0.0.1" if serve.host in ("0.0.0.0", "::") else serve.host
     much = f"--seconds {seconds}" if seconds else f"--requests {count or requests(concurrency)}"
     words = (
         f"--model {shlex.quote(serve.name)} --concurrency {concurrency} {much} "
@@ -91,10 +91,10 @@ def client(known: Known, key: str, concurrency: int, count: int = 0, seconds: in
     script = (SNAPSHOTS / "probe" / CLIENT).read_text(encoding="utf-8")
     text = (
         f'exec "$MILEPOST_PYTHON" -EP -c {shlex.quote(script)} '
-        f'--base-url "http://127.0.0.1:$MILEPOST_PORT/v1" {words}\n'
+        f"{through_tunnel(known.cluster, '$MILEPOST_PORT')} {words}\n"
     )
-    shown = f"python {CLIENT} --base-url http://127.0.0.1:<tunnel>/v1 {words}"
-    way = Forward(known.server, host, serve.port)
+    shown = f"python {CLIENT} {through_tunnel(known.cluster, '<tunnel>')} {words}"
+    way = Forward(known.server, own_host(known.cluster), serve.port)
     return Cmd(key, text, timeout=_LIMIT + seconds, forward=way, show=shown, secrets=(api_key.NAME,))
 
 
@@ -102,7 +102,7 @@ def watch(known: Known, node: Node) -> Cmd:
     """Starts the sampler of a node, and waits for its first sample: without one the load would prove nothing.
     It outlives the connection and ends by itself."""
     load = known.cluster.load
-    url = f"{base_url(known)}/metrics" if node == known.server else ""
+    url = f"{base_url(known.cluster, own_host(known.cluster))}/metrics" if node == known.server else ""
     limit = _LIMIT * (len(load.concurrency) + 1) + load.soak
     every = max(_EVERY, load.soak / _SAMPLES)
     argv = ("sh", "-c", sample.again(url, every, limit))

@@ -11,7 +11,9 @@ from msgspec import Struct
 
 from wizard_steps.cluster.devices import named, places, visible
 from wizard_steps.engine.step import Known
+from wizard_steps.milestones.common import placed
 from wizard_steps.model import Check, Node
+from wizard_steps.node.place import SERVE
 from wizard_steps.node.prometheus import EngineMetrics, since
 from wizard_steps.node.sample import GpuSample, NodeSample
 
@@ -113,9 +115,10 @@ def _node(known: Known, node: Node, of: Sequence[NodeSample], spare: int) -> tup
             "tensor_parallel, pipeline_parallel or data_parallel, or lower gpus"
         )
         return Check("GPU use", True, said, wanted, node.name, hint, warning=True), missing
+    log = placed(known).log_of(known.server, SERVE)
     hint = (
-        "vLLM runs without it: look at the ranks' places in serve.log, at CUDA_VISIBLE_DEVICES, and at which "
-        "processes `nvidia-smi` lists on this node"
+        f"vLLM runs without it: look at the ranks' places in its log ({log}), at CUDA_VISIBLE_DEVICES, and "
+        "at which processes `nvidia-smi` lists on this node"
     )
     return Check("GPU use", False, said, wanted, node.name, hint), 0
 

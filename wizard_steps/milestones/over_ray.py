@@ -6,13 +6,20 @@ here. A vLLM that waits ignores SIGINT and SIGTERM, so it is ended with SIGKILL.
 
 from __future__ import annotations
 
+from wizard_steps.cluster.api import base_url
 from wizard_steps.engine.step import Known
-from wizard_steps.milestones import alive, hang, model, rank_places, running, vllm
-from wizard_steps.milestones.common import failure, placed
+from wizard_steps.milestones import alive, apart, hang, model, rank_places, running, vllm
+from wizard_steps.milestones.common import failure, placed, port_taken
 from wizard_steps.milestones.vllm import NO_PLACE, READY
-from wizard_steps.model import Check, Node, Result, Results, Round, Verdict
-from wizard_steps.node.place import SERVE
+from wizard_steps.model import Check, Node, Result, Results, Round, Together, Verdict
+from wizard_steps.node import ras
+from wizard_steps.node.place import SERVE, Service
 from wizard_steps.node.remote import Look
+
+
+def services(known: Known) -> list[Service]:
+    """vLLM on the node that serves, as it would be started."""
+    return [vllm.service(known, known.server)]
 
 
 def rounds(known: Known, done: Results) -> Round | None:
@@ -21,7 +28,7 @@ def rounds(known: Known, done: Results) -> Round | None:
         return Round(work=((head, place.look(service)), *model.work(known)))
     if _blocked(known, done) or done.has("stop"):
         return None
-    if question := running.question(known, done, [service]):
+    if question := running.question(known, done, services, [head]):
         return Round(questions=(question,))
     if running.refused(known, done, service):
         return None
@@ -35,18 +42,44 @@ def rounds(known: Known, done: Results) -> Round | None:
     started = done.get("launch", head)
     if started is not None and not started.ok and started.reason != "dry":
         return None
-    if not done.has("log"):
-        limit = float(known.cluster.serve.ready_timeout)
-        return Round(
-            work=((head, place.follow(service, "log", limit, vllm.over, vllm.health(known), quiet=True)),)
-        )
-    if vllm.ready(log := done.get("log", head)):
+    log = done.get("log", head)
+    if log is None or (apart.waits(log) and _goes_on(known, done)):
+        return _until_ready(known, done)
+    if vllm.ready(log):
         return rank_places.rounds(known, done)
-    if log is not None and log.reason in ("lost", "cancelled"):
+    if log.reason in ("lost", "cancelled") and not _stopped(done):
         return None  # only the line to it broke; vLLM may be fine, and the next walk finds it
-    if log is not None and vllm.hangs(log) and not done.has("stall"):
+    if (vllm.hangs(log) or _stopped(done) or apart.waits(log)) and not _asked(done, log):
         return hang.ask(known)
     return Round(work=((head, place.stop(head, SERVE, grace=5)), *alive.looks(known)))
+
+
+def _until_ready(known: Known, done: Results) -> Round:
+    """The log of all ranks, which is on one node; beside it, the nodes that would not say there that a worker
+    of theirs is stopped."""
+    place, head, limit = placed(known), known.server, float(known.cluster.serve.ready_timeout)
+    stop = vllm.over if apart.looks(done, "log") == apart.LOOKS - 1 else apart.over_or_waits
+    service = vllm.service(known, head)
+    follow = place.follow(service, "log", limit, stop, vllm.health(known), quiet=True)
+    others = [node for node in known.nodes if node.gpus and node != head]
+    beside = [(n, place.run(n, ras.unstopped(place.python, place.mine(n), limit))) for n in others]
+    together = Together(lambda result: ras.STALLED in result.text, lead=head.name)
+    return Round(work=((head, follow), *beside), together=together)
+
+
+def _stopped(done: Results) -> bool:
+    return any(ras.STALLED in one.text for one in done.of("stopped").values())
+
+
+def _asked(done: Results, log: Result) -> bool:
+    """Whether the nodes were asked who hangs, since this log was read."""
+    return any(one.started >= log.ended for one in done.of("stall").values())
+
+
+def _goes_on(known: Known, done: Results) -> bool:
+    """Whether ranks wait for some that are only slow: the log is read on then."""
+    log = done.get("log", known.server)
+    return log is not None and _asked(done, log) and not apart.over_ray(known, done)
 
 
 def judge(known: Known, done: Results) -> Verdict:
@@ -63,14 +96,18 @@ def judge(known: Known, done: Results) -> Verdict:
     if launch is not None and not launch.ok:
         return Verdict(False, "vllm serve could not be started", (failure(launch, head),))
     if vllm.ready(log):
-        url = f"http://{known.ip(known.server)}:{known.cluster.serve.port}/v1"
+        url = f"{base_url(known.cluster, known.ip(known.server))}/v1"
         again = "started anew" if done.get("clear", head) else "started"
         check = running.check(known, done, service, "vLLM") or Check("vLLM", True, again, READY, head.name)
         found = [check, *rank_places.checks(known, done), *running.written(known, done, [service])]
         if not all(one.ok for one in found):
             return Verdict(False, "vLLM serves, but not every node takes part", tuple(found))
         return Verdict(True, f"vLLM serves {known.cluster.serve.name} at {url}", tuple(found), {"url": url})
-    checks = [*alive.dead(known, done), *hang.of_start(known, done), _why(known, log), *_gone(done, head)]
+    if never := apart.over_ray(known, done):
+        return Verdict(False, apart.SUMMARY, (*alive.dead(known, done), *never))
+    named = hang.of_start(known, done)
+    why = [] if _stopped(done) and named else [_why(known, log)]
+    checks = [*alive.dead(known, done), *named, *why, *_gone(done, head)]
     return Verdict(False, "vLLM did not become ready", tuple(checks))
 
 
@@ -84,13 +121,8 @@ def _blocked(known: Known, done: Results) -> list[Check]:
     result = done.get("look", head)
     if result is None or not result.ok:
         return [failure(result, head)]
-    checks = []
-    look = Look(result.text)
-    if look.listening and not look.ours:
-        who = placed(known).who(look, result.text)
-        found = f"port {serve.port} is taken by a process milepost did not start ({who})"
-        checks.append(Check("port", False, found, "a free port", head.name, "end it, or edit serve.port"))
-    return checks + model.checks(known, done)
+    taken = port_taken(known, result, serve.port, "end it, or edit serve.port")
+    return [*([taken] if taken else []), *model.checks(known, done)]
 
 
 def _why(known: Known, log: Result | None) -> Check:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Collection, Mapping
 
+from wizard_steps.cluster.api import own_host, through_tunnel
 from wizard_steps.engine.expected import SNAPSHOTS
 from wizard_steps.engine.step import Known, Step
 from wizard_steps.milestones import engines
@@ -39,18 +40,17 @@ def write_command() -> Cmd:
 def probe_command(known: Known, key: str = "probe", requests: int = 1) -> Cmd:
     """The script through a tunnel; more than one request go out at once."""
     serve = known.cluster.serve
-    host = "127.0.0.1" if serve.host in ("0.0.0.0", "::") else serve.host
     model = shlex.quote(serve.name)
     many = f" --requests {requests}" if requests > 1 else ""
     limit = MAX_TOKENS if requests == 1 else SPREAD_TOKENS
     text = (
         # -P: a file of the current folder (openai.py) is no module; -E: nor one that PYTHONPATH names.
         f'exec "$MILEPOST_PYTHON" -EP -c {shlex.quote(script())} '
-        f'--base-url "http://127.0.0.1:$MILEPOST_PORT/v1" --model {model} '
+        f"{through_tunnel(known.cluster, '$MILEPOST_PORT')} --model {model} "
         f"--prompt {shlex.quote(PROMPT)} --max-tokens {limit}{many}\n"
     )
-    shown = f"python {SCRIPT} --base-url http://127.0.0.1:<tunnel>/v1 --model {model}{many}"
-    forward = Forward(known.server, host, serve.port)
+    shown = f"python {SCRIPT} {through_tunnel(known.cluster, '<tunnel>')} --model {model}{many}"
+    forward = Forward(known.server, own_host(known.cluster), serve.port)
     return Cmd(key, text, timeout=240, forward=forward, show=shown, secrets=(api_key.NAME,))
 
 

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 
 from wizard_steps.cluster import devices
 from wizard_steps.engine.step import Known
-from wizard_steps.milestones import running
-from wizard_steps.milestones.common import failure, placed
+from wizard_steps.milestones import adopt, running
+from wizard_steps.milestones.common import failure, placed, port_taken
 from wizard_steps.model import Check, Cmd, Node, Result, Results, Round
 from wizard_steps.node import container, ray_token
 from wizard_steps.node.place import RAY, Service
-from wizard_steps.node.remote import Look, instance
+from wizard_steps.node.remote import instance
 
 STARTED = "Ray runtime started."
 #: A worker that cannot reach its head tries for 823 s; the IP gate proved the way, so this is enough.
@@ -96,10 +96,10 @@ def starts(known: Known, done: Results, nodes: Sequence[Node]) -> dict[str, str]
     return found
 
 
-def rounds(known: Known, done: Results, services: Sequence[Service]) -> Round | None:
+def rounds(known: Known, done: Results, make: adopt.Services) -> Round | None:
     """look, ask where ours differs from the file, end what is no good, start what is missing, follow the log
     (without Ray: see that the container runs), and measure the disks where that failed."""
-    place = placed(known)
+    place, services = placed(known), make(known)
     if place.idle:
         return None
     if not done.has("look"):
@@ -109,7 +109,7 @@ def rounds(known: Known, done: Results, services: Sequence[Service]) -> Round | 
         skip = done.has("space") or place.contained or not failed
         return None if skip else Round(work=tuple((n, SPACE) for n in failed))
     free = [s for s in services if blocked(known, done, s) is None]
-    if question := running.question(known, done, free):
+    if question := running.question(known, done, make, [s.node for s in free]):
         return Round(questions=(question,))
     free = [s for s in free if not running.refused(known, done, s)]
     todo = [s for s in free if not running.keeps(known, done, s)]
@@ -201,18 +201,8 @@ def blocked(known: Known, done: Results, service: Service) -> Check | None:
     obstacle = place.obstacle(service, result)
     if obstacle is not None or place.without_ray:
         return obstacle
-    look = Look(result.text)
-    if node.role == "head" and look.listening and not look.ours:
-        who = place.who(look, result.text)
-        return Check(
-            "port",
-            False,
-            f"port {service.port} is taken by a process milepost did not start ({who})",
-            "a free port",
-            node.name,
-            "end that Ray yourself (`ray stop` ends every Ray on that machine), or choose another ray.port",
-        )
-    return None
+    hint = "end that Ray yourself (`ray stop` ends every Ray on that machine), or choose another ray.port"
+    return port_taken(known, result, service.port, hint) if node.role == "head" else None
 
 
 def judge(known: Known, done: Results, services: Sequence[Service]) -> list[Check]:
@@ -270,7 +260,7 @@ def _good(known: Known, done: Results, node: Node, name: str, wanted: str) -> Ch
     look = done.get("look", node)
     before = placed(known).before(node, look.text) if look is not None else ""
     how = "started anew" if done.get("clear", node) else "started"
-    text = f"{how}; before that, {before}. Its last log is in ~/.milepost there" if before else how
+    text = f"{how}; before that, {before}. Its last log: {placed(known).kept_log(node)}" if before else how
     launch = done.get("launch", node)
     beside = placed(known).beside(node, launch.text) if launch is not None else ""
     hint = _FOLDERS if beside else ""
@@ -287,8 +277,12 @@ def _last_words(result: Result) -> str:
     """The last line that names an error; frames of a traceback and blank lines name none."""
     lines = [line.strip() for line in result.lines if line.strip()]
     named = re.compile(r"[\w.]*(?:Error|Exception)\b.*: |.*: (?:command )?not found$")
-    errors = [line for line in lines if named.match(line)]
-    return next(reversed(errors or lines), "no output")
+    errors = [number for number, line in enumerate(lines) if named.match(line)]
+    if not errors:
+        return lines[-1] if lines else "no output"
+    last = lines[errors[-1]]
+    # Ray's words about two versions go on in the lines below.
+    return " ".join([last, *lines[errors[-1] + 1 :][:5]]) if last.endswith(":") else last
 
 
 def _full_disk(space: Result | None) -> str:

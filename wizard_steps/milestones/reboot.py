@@ -8,15 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from wizard_steps.engine.step import Known, Step
-from wizard_steps.milestones.common import failure
+from wizard_steps.milestones.common import failure, placed
 from wizard_steps.milestones.units import ready
 from wizard_steps.model import Check, Cmd, Node, Option, Question, Result, Results, Round, Verdict
 from wizard_steps.node.lines import fields
+from wizard_steps.node.place import SERVE
 
 #: Seconds a machine gets to be reachable again; servers with much memory test it for minutes.
 _BOOT = 1800.0
 #: The question that names the node, and the answer that names none.
 WHICH, _NONE = "reboot-node", "none"
+NO_LAB = "a node of the lab is this very machine, and is not rebooted"
 #: The kernel's own id of a boot, and since when the first process runs: a container has its host's kernel.
 _BOOT_ID = 'echo "boot: $(cat /proc/sys/kernel/random/boot_id) $(stat -c %Y /proc/1)" 2>/dev/null\n'
 #: In its own session and a moment later, so that the login ends first.
@@ -36,6 +38,8 @@ class Reboot(Step):
     effects: Mapping[str, str] = {"reboot": "reboots the machine"}
 
     def rounds(self, known: Known, done: Results) -> Round | None:
+        if known.cluster.simulated:
+            return None
         if WHICH not in done.answers:
             return Round(questions=(_question(known),))
         node = _node(known, done)
@@ -56,7 +60,7 @@ class Reboot(Step):
     def judge(self, known: Known, done: Results) -> Verdict:
         node = _node(known, done)
         if node is None:
-            said = "no node was chosen"
+            said = NO_LAB if known.cluster.simulated else "no node was chosen"
             return Verdict(False, said, (Check("reboot", False, said, "the name of a node"),))
         for key, name in (("reboot", "reboot"), ("back", "reachable again")):
             if not _ok(result := done.get(key, node)):
@@ -71,7 +75,8 @@ class Reboot(Step):
         result = done.get("ready", known.server)
         if not _ok(result):
             found = failure(result, known.server).found
-            hint = f"on {node.name}: `systemctl status 'milepost-*'` and the logs in ~/.milepost"
+            log = placed(known).log_of(known.server, SERVE)
+            hint = f"on {node.name}: `systemctl status 'milepost-*'`; on {known.server.name}: {log}"
             wanted = "a new vllm serve answers /health"
             checks.append(Check("server", False, found, wanted, known.server.name, hint))
             return Verdict(

@@ -1,14 +1,16 @@
 """What already runs against what would be started: the same, another one, or one that hangs on what is gone.
 
-Of ours that differs a person decides: restart it, keep it, or stop here. A walk without a person stops. What
+Of ours that differs a person decides: restart it, keep it and write its values into the cluster file, keep it
+with the file as it is, or stop here. A walk without a person stops. What
 hangs on a start that is gone (the head was started anew) is of no use to anybody: it is restarted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from wizard_steps.engine.step import Known
+from wizard_steps.milestones import adopt
 from wizard_steps.milestones.common import placed
 from wizard_steps.model import Check, Node, Option, Question, Results
 from wizard_steps.node import spec
@@ -21,9 +23,10 @@ DIFFERS = "differs"
 _SHOWN = 6
 _CHOICES = (
     Option("restart", "Restart it", "with the values of the cluster file; what it does now is interrupted"),
-    Option("keep", "Keep it", "go on with what runs; the gate passes with a warning"),
+    Option("keep", "Keep it, and the file as it is", "the gate passes with a warning"),
     Option("stop", "Stop here", "nothing is changed"),
 )
+_WRITE = "Keep it, and write its values into the cluster file"
 _WANTED = "the values of the cluster file"
 _HINT = (
     "walk in a terminal and choose there, or with --headless --restart; end it with `milepost down`; "
@@ -53,19 +56,32 @@ def stale(known: Known, done: Results, service: Service) -> bool:
     return then is not None and spec.stale(then, placed(known).spec(service))
 
 
-def question(known: Known, done: Results, services: Sequence[Service]) -> Question | None:
-    """What a person has to decide; None when nothing differs or it is decided."""
+def question(known: Known, done: Results, services: adopt.Services, free: Sequence[Node]) -> Question | None:
+    """What a person has to decide of what runs on the ``free`` nodes; None when nothing differs or it is
+    decided."""
     if DIFFERS in done.answers:
         return None
-    differing = [s for s in services if refused(known, done, s)]
+    differing = [s for s in services(known) if s.node in free and refused(known, done, s)]
     lines = [f"{s.node.name}: {_short(differences(known, done, s))}" for s in differing]
     if not lines:
         return None
     text = "What milepost started here runs with other values than the cluster file has now. "
     why = "Left of each arrow is what runs, right of it what the cluster file says."
+    options = (_CHOICES[0], *_writing(known, done, services, free), *_CHOICES[1:])
     return Question(
-        DIFFERS, text + " | ".join(lines), "choice", _CHOICES, "restart", why=why, unattended="stop"
+        DIFFERS, text + " | ".join(lines), "choice", options, "restart", why=why, unattended="stop"
     )
+
+
+def _writing(known: Known, done: Results, services: adopt.Services, free: Sequence[Node]) -> Iterator[Option]:
+    """Offered where the cluster file has a field for all that differs."""
+    then = {s.node.name: seen for s in services(known) if s.node in free and (seen := _then(known, done, s))}
+    if edits := adopt.edits(known, services, then):
+        fields = ", ".join(f"{field} = {value or 'empty'}" for field, value in edits[:_SHOWN])
+        more = f" and {len(edits) - _SHOWN} more" if len(edits) > _SHOWN else ""
+        yield Option(
+            "write", _WRITE, f"{fields}{more}; the walk goes on from the step these belong to", edits
+        )
 
 
 def keeps(known: Known, done: Results, service: Service) -> bool:

@@ -144,6 +144,7 @@ class Units(Step):
         good = f"{made} services on {len(known.nodes)} nodes; each was restarted, and the server came back"
         last = done.get(f"ready-{_groups(known)[-1][0]}", known.server)
         by = fields(last.text).get("instance", "") if last is not None else ""
+        good = f"SIMULATED: {good}" if known.cluster.simulated else good
         said = good if ok else "the services do not work as they should"
         return Verdict(ok, said, tuple(checks), {"served_by": by})
 
@@ -284,9 +285,8 @@ def _came_back(known: Known, done: Results) -> Iterator[Check]:
         if result is None or not result.ok:
             last = failure(result, known.server)
             yield from _down(known, done)
-            hint = (
-                f"`systemctl status` and `journalctl -u` there; {SERVE}.log in ~/.milepost has its own words"
-            )
+            log = placed(known).log_of(known.server, SERVE)
+            hint = f"`systemctl status` and `journalctl -u` there; its own words: {log}"
             yield Check(name, False, f"{what}; then {last.found}", wanted, known.server.name, hint)
             return
         took = result.ended - result.started

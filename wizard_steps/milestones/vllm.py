@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 
+from wizard_steps.cluster.api import base_url, own_host
 from wizard_steps.cluster.flags import without
 from wizard_steps.cluster.replicas import Dealt, deal
 from wizard_steps.engine.step import Known
@@ -62,12 +63,12 @@ def ready(log: Result | None) -> bool:
 
 def health(known: Known) -> str:
     """An sh command that succeeds once the API answers. Without a proxy: it is this very machine."""
-    host = known.cluster.serve.host
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
-    url = f"http://{host}:{known.cluster.serve.port}/health"
+    url = f"{base_url(known.cluster, own_host(known.cluster))}/health"
+    # No certificate is checked: it is for the name that clients use, and this is the machine itself.
     ask = (
-        "import sys, urllib.request as u; "
-        "sys.exit(u.build_opener(u.ProxyHandler({})).open(sys.argv[1], timeout=5).status != 200)"
+        "import ssl, sys, urllib.request as u; "
+        "h = u.HTTPSHandler(context=ssl._create_unverified_context()); "
+        "sys.exit(u.build_opener(u.ProxyHandler({}), h).open(sys.argv[1], timeout=5).status != 200)"
     )
     return f"{placed(known).python} -I -c {shlex.quote(ask)} {shlex.quote(url)} >/dev/null 2>&1"
 

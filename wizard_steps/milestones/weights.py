@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from wizard_steps.engine.step import Known
 from wizard_steps.milestones import weights_need as need
 from wizard_steps.milestones import weights_ways as ways
-from wizard_steps.milestones.common import Placed, failure, placed
+from wizard_steps.milestones.common import Placed, failure, placed, port_taken
 from wizard_steps.milestones.weights_words import ask, fetch_failure, hub_failure, verdict_of
 from wizard_steps.model import Check, Node, Results, Round, Verdict, Work
 from wizard_steps.node import weights
@@ -229,15 +229,12 @@ def _stopped(known: Known, done: Results) -> bool:
 
 def _ports(known: Known, done: Results) -> list[Check]:
     """The port where files are handed on is somebody else's."""
-    port, found = known.cluster.weights.port, []
+    port, found = known.cluster.weights.port, list[Check]()
     others = need.targets(known, done)
     for node in (need.origin(known, done), *others) if others else ():
-        result = done.get(_KEYS[SHARE], node)
-        look = Look(result.text if result else "")
-        if look.listening and not look.ours:
-            text = f"port {port} is taken by a process milepost did not start"
-            hint = "end it, or edit weights.port"
-            found.append(Check("port", False, text, "a free port", node.name, hint))
+        look = done.get(_KEYS[SHARE], node)
+        taken = port_taken(known, look, port, "end it, or edit weights.port") if look is not None else None
+        found += [taken] if taken else []
     return found
 
 

@@ -33,7 +33,7 @@ class Workers(Placed):
     formerly = (("docker_workers", {}),)
 
     def rounds(self, known: Known, done: Results) -> Round | None:
-        return raystart.rounds(known, done, services(known)) if known.workers else None
+        return raystart.rounds(known, done, services) if known.workers else None
 
     def judge(self, known: Known, done: Results) -> Verdict:
         place = placed(known)

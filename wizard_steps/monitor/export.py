@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from wizard_steps.cluster.api import tls
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.model import Node
 
@@ -55,7 +56,7 @@ def files(cluster: Cluster) -> dict[str, str]:
 
 def scrape(cluster: Cluster) -> str:
     """YAML. Strings are written as JSON, which YAML reads, so that no name can break it."""
-    port, server = cluster.serve.port, cluster.server
+    port, server, secure = cluster.serve.port, cluster.server, tls(cluster)
     local = cluster.serve.host in ("127.0.0.1", "localhost", "::1")
     note = (
         [f"  # vLLM listens on {cluster.serve.host} alone: Prometheus has to run on {server.name}."]
@@ -69,7 +70,7 @@ def scrape(cluster: Cluster) -> str:
         "  scrape_interval: 5s",
         "scrape_configs:",
         *note,
-        *_job("vllm", [(server.name, _joined(address, port))]),
+        *_job("vllm", [(server.name, _joined(address, port))], _HTTPS if secure else ()),
         "  # NVIDIA's dcgm-exporter on each node; without it leave this job out.",
         *_job("gpus", [(n.name, _joined(_address(n), DCGM)) for n in cluster.node_list if n.gpus]),
         "  # Prometheus' node_exporter on each node; without it leave this job out.",
@@ -78,8 +79,16 @@ def scrape(cluster: Cluster) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _job(name: str, targets: Sequence[tuple[str, str]]) -> list[str]:
-    lines = [f"  - job_name: {name}", "    static_configs:"]
+#: The certificate is for a name, and the target is an address.
+_HTTPS = (
+    "    scheme: https",
+    "    tls_config:  # better: server_name, and ca_file where the certificate is one of your own",
+    "      insecure_skip_verify: true",
+)
+
+
+def _job(name: str, targets: Sequence[tuple[str, str]], more: Sequence[str] = ()) -> list[str]:
+    lines = [f"  - job_name: {name}", *more, "    static_configs:"]
     for node, target in targets:
         lines += [f"      - targets: [{json.dumps(target)}]", f"        labels: {{node: {json.dumps(node)}}}"]
     return lines

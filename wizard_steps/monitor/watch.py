@@ -7,12 +7,11 @@ import time
 from collections.abc import Callable
 from contextlib import aclosing
 
+from wizard_steps.cluster.api import base_url, own_host
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.diagnose import Source, diagnose
-from wizard_steps.engine.step import Known
 from wizard_steps.engine.transport import Transport
 from wizard_steps.errors import MilepostError
-from wizard_steps.milestones import load
 from wizard_steps.model import Chunk, Cmd, Exit, Node
 from wizard_steps.monitor.board import Board
 from wizard_steps.node import sample
@@ -58,7 +57,7 @@ class Watch:
 
     def _command(self, node: Node) -> Cmd:
         server = node.name == self.board.server
-        url = f"{load.base_url(Known(self._cluster))}/metrics" if server else ""
+        url = f"{base_url(self._cluster, own_host(self._cluster))}/metrics" if server else ""
         return Cmd("samples", sample.again(url, self._every, _LIFE), timeout=_LIFE, quiet=True)
 
     async def _samples(self, node: Node) -> None:

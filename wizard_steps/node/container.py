@@ -25,7 +25,7 @@ from wizard_steps.node.docker import (
 )
 from wizard_steps.node.lines import fields
 from wizard_steps.node.place import ALIVE
-from wizard_steps.node.remote import state_dir
+from wizard_steps.node.remote import OF_CLUSTER, state_dir
 from wizard_steps.node.spec import Spec
 
 #: Label with the spec (see spec.py) that a container was started with.
@@ -134,11 +134,27 @@ def look(cluster: Cluster, node: Node, line: str, port: int, key: str = "look") 
         f"hex=$(printf '%04X' {int(port)})\n"
         'if cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -q ":$hex [0-9A-F]*:0000 0A "; '
         f"then echo 'port {int(port)}: listening'; else echo 'port {int(port)}: free'; fi\n"
-        # Who of the containers has the host's network: one of them may be the stranger on the port.
-        f"{it} ps --filter network=host --format '{{{{.Names}}}}' 2>/dev/null | grep -vx {name} | "
-        "LC_ALL=C tr -c '\\n -~' '?' | sed 's/^/beside: /'\nexit 0\n"
+        f"{beside(cluster, node)}exit 0\n"
     )
     return Cmd(key, text, quiet=True, timeout=40, show=f"{it} container inspect {name}")
+
+
+def beside(cluster: Cluster, node: Node) -> str:
+    """sh text: the other containers on the host's network, and the cluster that milepost started one for. One
+    of them may be the stranger on a port. podman has no filter for them."""
+    it, name = docker(cluster), shlex.quote(container(cluster, node))
+    form = shlex.quote(
+        "{{.HostConfig.NetworkMode}} {{.Name}} "
+        f'{{{{with .Config.Labels}}}}{{{{index . "{LABEL}"}}}}{{{{end}}}}'
+    )
+    return (
+        f"ids=$({it} ps -q 2>/dev/null)\n"
+        f'[ -z "$ids" ] || {it} container inspect -f {form} $ids 2>/dev/null | '
+        "while read -r net c of; do\n"
+        f'[ "$net" = host ] && [ "${{c#/}}" != {name} ] || continue\n'
+        f"case $of in '' | '<no value>') of= ;; *) of=\"{OF_CLUSTER}$of\";; esac\n"
+        "printf 'beside: %s%s\\n' \"${c#/}\" \"$of\"; done | LC_ALL=C tr -c '\\n -~' '?' | cut -c1-300\n"
+    )
 
 
 def logs(cluster: Cluster, node: Node, key: str, timeout: float, stop: object) -> Cmd:

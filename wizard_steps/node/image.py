@@ -1,4 +1,4 @@
-"""How an image comes to a node: pulled, loaded from an archive, or sent by the head over the GPU network."""
+"""How an image comes to a node: pulled, loaded from an archive, or handed on by another node."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Sequence
 
 from wizard_steps.cluster.devices import outward
 from wizard_steps.cluster.file import Cluster
-from wizard_steps.model import Cmd, Node
-from wizard_steps.node import collective
+from wizard_steps.model import Cmd, Node, counted
+from wizard_steps.node import collective, weights
 from wizard_steps.node.docker import archive, docker
 from wizard_steps.node.kit import IMAGE, as_sh
-from wizard_steps.node.program import program, run_python
-from wizard_steps.node.remote import exports
+from wizard_steps.node.program import program, python3
+from wizard_steps.node.remote import COPY_TOKEN, exports
 
 #: An image with vLLM and CUDA has some 10 GB: an hour on a slow line.
 LIMIT = 3600.0
@@ -46,19 +46,17 @@ def load(cluster: Cluster, key: str, kit: str = "") -> Cmd:
     return Cmd(key, text, mutates=True, timeout=LIMIT, show=line)
 
 
-def send(cluster: Cluster, head_ip: str, to: Sequence[str], image: str, key: str) -> Cmd:
-    """On the head: `docker save` to all of ``to``, addresses that connect to it (see ``receive``)."""
-    it = [*shlex.split(cluster.docker.command), "save", image]
-    words = (head_ip, str(collective.PORT), f"{_MEET:g}", json.dumps(list(to)), json.dumps(it))
-    shown = f"(send the output of `{docker(cluster)} save {shlex.quote(image)}` to {len(to)} nodes)"
-    text = run_python(cluster.venv, "image_send.py", *words)
-    return Cmd(key, text, mutates=True, timeout=LIMIT, show=shown)
-
-
-def receive(cluster: Cluster, node: Node, ip: str, head_ip: str, key: str) -> Cmd:
-    """On a node that lacks it: what the head sends goes into `docker load`."""
-    it = [*shlex.split(cluster.docker.command), "load"]
-    words = (ip, head_ip, str(collective.PORT), f"{_MEET:g}", json.dumps(it))
-    shown = f"(hand what {head_ip}:{collective.PORT} sends to `{docker(cluster)} load`)"
-    text = run_python(cluster.venv, "image_receive.py", *words)
-    return Cmd(key, text, mutates=True, timeout=LIMIT, show=shown)
+def share(cluster: Cluster, at: int, addresses: Sequence[str], image: str, key: str) -> Cmd:
+    """On the node at place ``at`` of a chain: `docker save` of the first goes into `docker load` on each of
+    the others, from node to node while it comes."""
+    command = ["load"] if at else ["save", image]
+    chain = weights.in_chain(at, addresses, collective.PORT)
+    spec = {**chain, "command": [*shlex.split(cluster.docker.command), *command], "wait": _MEET}
+    line = f"{docker(cluster)} {shlex.join(command)}"
+    shown = (
+        f"(hand what {addresses[at - 1]}:{collective.PORT} sends to `{line}`, and on to the next node)"
+        if at
+        else f"(send the output of `{line}` to {counted(len(addresses) - 1, 'node')}, from one to the next)"
+    )
+    text = python3(cluster.venv, *weights.program("image_share"), json.dumps(spec))
+    return Cmd(key, text, mutates=True, timeout=LIMIT, show=shown, secrets=(COPY_TOKEN,))

@@ -156,6 +156,10 @@ class Place(ABC):
     def log_of(self, node: Node, role: str) -> str:
         """How a person reads the log of a role on its node."""
 
+    def kept_log(self, node: Node) -> str:
+        """Where the log of a Ray that was replaced lies on its node."""
+        return self.log_of(node, RAY)
+
     def last_log(self, node: Node, look: str) -> str:
         """The log of a Ray that has ended, by what a look at it printed."""
         return self.log_of(node, RAY)

@@ -174,7 +174,8 @@ class InContainer(Place):
             return container.look(self.cluster, service.node, self._line(service), service.port, key)
         # A container that is not there has nothing inside; a dry run goes on and lists the start.
         look = remote.look(self.cluster, service.node, service.role, service.port, key)
-        return container.inside_if_running(self.cluster, service.node, look)
+        inside = container.inside_if_running(self.cluster, service.node, look)
+        return replace(inside, text=container.beside(self.cluster, service.node) + inside.text)
 
     def launch(self, service: Service) -> Cmd:
         if service.role == RAY:
@@ -229,6 +230,9 @@ class InContainer(Place):
 
     def log_of(self, node: Node, role: str) -> str:
         return f"`{docker.docker(self.cluster)} logs {docker.container(self.cluster, node)}`"
+
+    def kept_log(self, node: Node) -> str:
+        return f"~/.milepost/{self.cluster.name}/{node.name}/container.log"
 
     def last_log(self, node: Node, look: str) -> str:
         kept = docker.ray_sessions(self.cluster, node)

@@ -13,9 +13,14 @@ def program(name: str) -> str:
     return (Path(__file__).parent / "scripts" / name).read_text(encoding="utf-8")
 
 
-def run_python(venv: str, name: str, *words: str) -> str:
-    """sh text that runs ``scripts/name`` with the node's ``python3``, else with that of the ``venv``."""
+def python3(venv: str, *words: str) -> str:
+    """sh text that runs ``python3 -I -c WORDS`` of the node, else the Python of the ``venv``."""
     return (
         f"p=$(command -v python3 || echo {shlex.quote(venv)}/bin/python)\n"
-        f'exec "$p" -I -c {shlex.join([program(name), *words])}\n'
+        f'exec "$p" -I -c {shlex.join(words)}\n'
     )
+
+
+def run_python(venv: str, name: str, *words: str) -> str:
+    """The same for ``scripts/name``."""
+    return python3(venv, program(name), *words)

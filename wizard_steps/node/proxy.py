@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import ipaddress
 import re
 
+from wizard_steps.cluster.api import base_url, listens, tls
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.errors import UsageError
 
@@ -14,13 +13,8 @@ _ANSWER = 1800
 
 
 def upstream(cluster: Cluster) -> str:
-    """HOST:PORT where the proxy reaches vLLM: what it listens on, else the server's address."""
-    host = cluster.serve.host
-    if host in ("0.0.0.0", "::", ""):
-        host = cluster.server.fabric_ip or cluster.server.host
-    with contextlib.suppress(ValueError):  # a name
-        host = f"[{host}]" if ipaddress.ip_address(host).version == 6 else host
-    return f"{host}:{cluster.serve.port}"
+    """Where the proxy reaches vLLM: what it listens on, else the server's address."""
+    return base_url(cluster, listens(cluster, cluster.server.fabric_ip or cluster.server.host))
 
 
 def checked(domain: str) -> str:
@@ -34,25 +28,30 @@ def checked(domain: str) -> str:
 
 def caddy(cluster: Cluster, domain: str) -> str:
     """A Caddyfile. Caddy gets the certificate itself, where the name leads to it from the internet."""
+    own = "                tls_insecure_skip_verify\n" if tls(cluster) else ""
     guard = "" if cluster.serve.api_key else (
-        "    # vLLM asks for no key (serve.api_key = false): the proxy does. Start it with VLLM_API_KEY.\n"
-        "    @nokey not header Authorization \"Bearer {env.VLLM_API_KEY}\"\n"
-        "    respond @nokey 401\n"
+        "        # vLLM asks for no key (serve.api_key = false): this does. Start Caddy with VLLM_API_KEY.\n"
+        "        @nokey not {\n"
+        "            header Authorization \"Bearer {env.VLLM_API_KEY}\"\n"
+        # Where the proxy was started without a key, the line above is an empty one's.
+        "            header_regexp Authorization \"^Bearer .+\"\n"
+        "        }\n"
+        "        respond @nokey 401\n"
     )  # fmt: skip
     return (
         f"# {cluster.name}: made by `milepost proxy`. caddy validate --config Caddyfile\n"
         f"{domain} {{\n"
+        # Without it Caddy sorts by directive, and passes /v1 before it asks for the key.
+        "    route {\n"
         f"{guard}"
-        "    handle /v1/* {\n"
-        f"        reverse_proxy {upstream(cluster)} {{\n"
+        f"        reverse_proxy /v1/* {upstream(cluster)} {{\n"
         "            flush_interval -1\n"
         "            transport http {\n"
+        f"{own}"
         f"                response_header_timeout {_ANSWER}s\n"
         "            }\n"
         "        }\n"
-        "    }\n"
-        "    # /invocations, /tokenize, /metrics and /docs answer without a key: they are not passed.\n"
-        "    handle {\n"
+        "        # /invocations, /tokenize, /metrics and /docs answer without a key: they are not passed.\n"
         "        respond 404\n"
         "    }\n"
         "}\n"
@@ -73,7 +72,7 @@ def nginx(cluster: Cluster, domain: str) -> str:
         f"    ssl_certificate_key /etc/letsencrypt/live/{domain}/privkey.pem;\n"
         "    client_max_body_size 64m;\n"
         "    location /v1/ {\n"
-        f"        proxy_pass http://{upstream(cluster)};\n"
+        f"        proxy_pass {upstream(cluster)};\n"
         "        proxy_http_version 1.1;\n"
         '        proxy_set_header Connection "";\n'
         "        proxy_buffering off;\n"

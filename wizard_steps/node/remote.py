@@ -35,6 +35,8 @@ _SECRETS: Mapping[str, tuple[str, ...]] = {"ray": (), "fetch": FETCH_SECRETS, "s
 #: Seconds that systemd gives a service of ours to end; its command gets some more.
 UNIT_STOPS = 60
 
+#: Before the name of another cluster that milepost started a process, or a container, for.
+OF_CLUSTER = ", milepost's cluster "
 #: What ``follow`` prints when what it tries beside the log has succeeded.
 ANSWERS = "milepost: /health answers with 200"
 
@@ -217,6 +219,14 @@ class Look:
 def instance(text: str) -> str:
     """The id of a start, as ``look`` and ``launch`` print it."""
     return _first(text.splitlines(), "instance:")
+
+
+def other_clusters(text: str) -> list[str]:
+    """Clusters of milepost, other than ours, that run on the node, as a look printed them."""
+    found = re.findall(
+        rf"^(?:other|beside): .{{0,300}}{OF_CLUSTER}([A-Za-z0-9._-]{{1,63}})$", text, re.MULTILINE
+    )
+    return list(dict.fromkeys(found))
 
 
 def _first(lines: Sequence[str], name: str) -> str:

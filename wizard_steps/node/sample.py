@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
+from wizard_steps.cluster.api import curl_words
 from wizard_steps.node.lines import plain
 from wizard_steps.node.prometheus import WANTED, EngineMetrics, engines
 
@@ -67,7 +68,7 @@ def once(url: str = "") -> str:
     """
     ask = "nvidia-smi --format=csv,noheader,nounits --query-gpu="
     tries = " || ".join(f"{ask}{_FIELDS},{name} 2>/dev/null" for name in _REASONS)
-    page = f"curl -s --noproxy '*' --max-time 3 {shlex.quote(url)}"
+    page = shlex.join(("curl", "-s", *curl_words(url), "--max-time", "3", url))
     api = f"{page} | grep -E {shlex.quote(WANTED)} | sed 's/^/api /'\n" if url else ""
     return (
         "PATH=$PATH:/usr/lib/wsl/lib:/usr/local/cuda/bin; export PATH\n"

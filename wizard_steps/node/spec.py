@@ -71,7 +71,7 @@ def flags(argv: Sequence[str]) -> dict[str, str]:
     found: dict[str, list[str]] = {}
     name, place = "", 0
     for word in argv:
-        if word.startswith("-") and not _number(word):
+        if word.startswith("-") and not is_number(word):
             name, equals, value = word.partition("=")
             found.setdefault(name, []).append(value if equals else "")
             name = "" if equals else name
@@ -83,5 +83,6 @@ def flags(argv: Sequence[str]) -> dict[str, str]:
     return {name: ", ".join(values) or "set" for name, values in found.items()}
 
 
-def _number(word: str) -> bool:
+def is_number(word: str) -> bool:
+    """Whether a word with a dash is a negative number, and no flag."""
     return word[1:].replace(".", "", 1).isdigit()

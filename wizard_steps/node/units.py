@@ -13,11 +13,13 @@ from wizard_steps.node.place import RAY, SERVE
 from wizard_steps.node.remote import SERVER_SECRETS, UNIT_STOPS, service_name, state_dir
 from wizard_steps.node.unit_script import MARK, Unit, script_text, spec_of, unit_text
 
-#: sh text: where this login's units are, and its systemctl.
+#: sh text: where this login's units are, and its systemctl. The lab's nodes have a folder of their own, and a
+#: stand-in for systemctl.
 _HERE = (
     'if [ "$(id -u)" = 0 ]; then u=/etc/systemd/system; m=--system; t=multi-user.target; '
     "else u=${XDG_CONFIG_HOME:-$HOME/.config}/systemd/user; m=--user; t=default.target; "
     "XDG_RUNTIME_DIR=${XDG_RUNTIME_DIR:-/run/user/$(id -u)}; export XDG_RUNTIME_DIR; fi\n"
+    "u=${MILEPOST_UNITS:-$u}\n"
 )
 
 
@@ -30,7 +32,7 @@ def look(cluster: Cluster, node: Node) -> Cmd:
     text = (
         _HERE
         + 'echo "uid: $(id -u)"; echo "init: $(cat /proc/1/comm 2>/dev/null)"\n'
-        + "[ -d /run/systemd/system ] && echo systemd: yes || echo systemd: no\n"
+        + '[ -d /run/systemd/system ] || [ -n "$MILEPOST_UNITS" ] && echo systemd: yes || echo systemd: no\n'
         + 'echo "linger: $(loginctl show-user "$(id -un)" -p Linger --value 2>/dev/null || echo unknown)"\n'
         + 'echo "manager: $(systemctl $m is-system-running 2>&1 | head -n 1)"\n'
         + f'for f in "$u"/{pattern}; do [ -e "$f" ] && echo "unit: ${{f##*/}}"; done\nexit 0\n'

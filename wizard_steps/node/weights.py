@@ -44,6 +44,7 @@ _NEEDS = {
     "weights_fetch": ("weights_files", "weights_web", "weights_hub"),
     "weights_rsync": ("weights_files", "weights_web", "weights_hub", "weights_fetch"),
     "weights_share": ("weights_files", "weights_hand"),
+    "image_share": ("weights_files", "weights_hand"),
     "kit_receive": ("weights_files",),
     "kit_place": ("weights_files",),
 }

@@ -176,7 +176,7 @@ def _text_of(data: bytes) -> str:
 def _tar(target: Path, files: Mapping[str, str]) -> None:
     # A folder with the archive's own name could not be unpacked beside it.
     stem = target.name.removesuffix(".gz").removesuffix(".tar").removesuffix(".tgz")
-    stem = f"{stem}-files" if stem == target.name else stem
+    stem = f"{stem}-files" if stem == target.name else stem or "bundle"
     with tarfile.open(target, "w:gz") as archive:
         for name, text in files.items():
             data = text.encode()

@@ -12,6 +12,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from wizard_steps.cluster.api import EVERYWHERE
+from wizard_steps.milestones.certificate import NAMES, TRUSTED
 from wizard_steps.milestones.load_numbers import LOAD
 from wizard_steps.model import Check
 from wizard_steps.recording.state import State
@@ -22,6 +24,8 @@ Read = Callable[[str, int, int], bytes]
 TUNNEL_PORT = 18000
 #: What a coding agent needs besides, where the server was started without.
 _TOOLS = "  # agents need --enable-auto-tool-choice and --tool-call-parser in serve.extra_flags"
+#: The files that ssh reads by itself.
+_CONFIG, _HOSTS = "~/.ssh/config", "~/.ssh/known_hosts"
 #: Port of the example Open WebUI there.
 WEBUI_PORT = 18080
 #: Bytes at the end of a log that are searched for vLLM's own figures.
@@ -111,9 +115,11 @@ def _serve(state: State) -> Mapping[str, Any]:
     return state.cluster.get("serve") or {}
 
 
-def _head(state: State) -> Mapping[str, Any]:
+def _server(state: State) -> Mapping[str, Any]:
+    """As ``Cluster.server``: the head, or the first node with GPUs when the head has none."""
     nodes = state.cluster.get("nodes") or [{}]
-    return next((node for node in nodes if node.get("role") == "head"), nodes[0])
+    ordered = sorted(nodes, key=lambda node: node.get("role") != "head")
+    return next((node for node in ordered if node.get("gpus")), ordered[0])
 
 
 def _facts(state: State, read: Read, folder: str) -> Iterator[HandoverRow]:
@@ -149,8 +155,8 @@ def _load(state: State) -> str:
 
 def _kv_cache(state: State, read: Read) -> str:
     """What vLLM printed of its KV cache in this walk; "" when it printed nothing that was read."""
-    head = _head(state)
-    name = head.get("name") or head.get("host")
+    server = _server(state)
+    name = server.get("name") or server.get("host")
     for run in sorted(state.runs.values(), key=lambda run: -run.number):
         if not run.end or run.node != name:
             continue
@@ -164,52 +170,95 @@ def _kv_cache(state: State, read: Read) -> str:
 
 
 def _commands(state: State) -> Iterator[NextCommand]:
-    serve, head, url = _serve(state), _head(state), str(state.facts["url"])
+    """Clients for the tunnel and for the network. Where vLLM has a certificate of its own, tools that cannot
+    be told to pass over its name are shown with that name."""
+    serve, server, url = _serve(state), _server(state), str(state.facts["url"])
+    secure = url.startswith("https:")
+    port, model = int(serve.get("port", 8000)), str(serve.get("served_model_name") or serve.get("model"))
+    key = bool(serve.get("api_key"))
     host = str(serve.get("host", "0.0.0.0"))
-    inner = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host
-    port = int(serve.get("port", 8000))
-    here = f"http://127.0.0.1:{TUNNEL_PORT}/v1"
-    key = ' -H "Authorization: Bearer $VLLM_API_KEY"' if serve.get("api_key") else ""
-    model = str(serve.get("served_model_name") or serve.get("model"))
-    secret = 'os.environ["VLLM_API_KEY"]' if serve.get("api_key") else '"none"'
+    inner = "127.0.0.1" if host in EVERYWHERE else f"[{host}]" if ":" in host else host
     mine, net = "From your machine, through the tunnel", "From the network of the head"
-    forward = f"{TUNNEL_PORT}:{inner}:{port}"
-    yield NextCommand("tunnel", shlex.join(["ssh", "-N", "-L", forward, *_login(head)]), mine)
-    yield NextCommand("models", f"curl -s {here}/models{key}", mine)
-    yield NextCommand(
-        "Python",
-        f"{'import os; ' if key else ''}from openai import OpenAI; "
-        f"c = OpenAI(base_url={here!r}, api_key={secret}); "
-        f"print(c.chat.completions.create(model={model!r}, "
-        "messages=[{'role': 'user', 'content': 'Hello'}]).choices[0].message.content)",
-        mine,
+    words = ["ssh", *_ssh(state), "-N", "-L", f"{TUNNEL_PORT}:{inner}:{port}", *_login(server)]
+    yield NextCommand("tunnel", shlex.join(words), mine)
+    here = f"{'https' if secure else 'http'}://127.0.0.1:{TUNNEL_PORT}/v1"
+    yield from _clients(here, model, key, mine, verify=not secure)
+    if secure:
+        url = _by_name(state, url)
+        net += "" if state.facts.get(TRUSTED) else " (clients need the certificate: SSL_CERT_FILE=cert.pem)"
+    else:
+        yield from _tools(here, model, key, mine, serve)
+    yield from _clients(url, model, key, net)
+    if secure:
+        yield from _tools(url, model, key, net, serve)
+
+
+def _by_name(state: State, url: str) -> str:
+    """The endpoint under the first name that its certificate is for."""
+    names = state.facts.get(NAMES)
+    usable = [str(name) for name in names if "*" not in str(name)] if isinstance(names, list) else []
+    address = url.split("//", 1)[1].rsplit(":", 1)[0]
+    if not usable or address.strip("[]") in usable:
+        return url
+    name = f"[{usable[0]}]" if ":" in usable[0] else usable[0]
+    return url.replace(f"//{address}:", f"//{name}:", 1)
+
+
+def _clients(base: str, model: str, key: bool, where: str, verify: bool = True) -> Iterator[NextCommand]:
+    head = ' -H "Authorization: Bearer $VLLM_API_KEY"' if key else ""
+    secret = 'os.environ["VLLM_API_KEY"]' if key else '"none"'
+    # Through the tunnel: it ends on the machine that ssh has verified, and 127.0.0.1 is in no certificate.
+    more, web = (
+        ("", "") if verify else (", DefaultHttpxClient", ", http_client=DefaultHttpxClient(verify=False)")
     )
+    yield NextCommand(
+        "models", f"curl -s{'' if verify else 'k'} {shlex.quote(f'{base}/models')}{head}", where
+    )
+    python = (
+        f"{'import os; ' if key else ''}from openai import OpenAI{more}; "
+        f"c = OpenAI(base_url={base!r}, api_key={secret}{web}); "
+        f"print(c.chat.completions.create(model={model!r}, "
+        "messages=[{'role': 'user', 'content': 'Hello'}]).choices[0].message.content)"
+    )
+    yield NextCommand("Python", python, where)
+
+
+def _tools(base: str, model: str, key: bool, where: str, serve: Mapping[str, Any]) -> Iterator[NextCommand]:
+    """Coding agents name the model by a variable of their own, or by a flag: aider reads OPENAI_API_BASE,
+    Claude Code asks /v1/messages, which vLLM has beside OpenAI's."""
     shown = '"$VLLM_API_KEY"' if key else "none"
-    exported = f"export OPENAI_BASE_URL={here} OPENAI_API_BASE={here} OPENAI_API_KEY={shown}"
-    yield NextCommand("other tools", exported, mine)
-    # Coding agents name the model by a variable of their own, or by a flag: aider reads OPENAI_API_BASE,
-    # Claude Code asks /v1/messages, which vLLM has beside OpenAI's.
+    at = shlex.quote(base)
+    exported = f"export OPENAI_BASE_URL={at} OPENAI_API_BASE={at} OPENAI_API_KEY={shown}"
+    yield NextCommand("other tools", exported, where)
     tools = "" if any("tool-choice" in str(flag) for flag in serve.get("extra_flags", ())) else _TOOLS
-    yield NextCommand("aider", f"{exported}; aider --model {shlex.quote(f'openai/{model}')}", mine)
+    yield NextCommand("aider", f"{exported}; aider --model {shlex.quote(f'openai/{model}')}", where)
     names = " ".join(
         f"ANTHROPIC_DEFAULT_{size}_MODEL={shlex.quote(model)}" for size in ("OPUS", "SONNET", "HAIKU")
     )
-    base = here.removesuffix("/v1")
+    root = shlex.quote(base.removesuffix("/v1"))
     yield NextCommand(
-        "Claude Code", f"ANTHROPIC_BASE_URL={base} ANTHROPIC_AUTH_TOKEN={shown} {names} claude{tools}", mine
+        "Claude Code", f"ANTHROPIC_BASE_URL={root} ANTHROPIC_AUTH_TOKEN={shown} {names} claude{tools}", where
     )
     yield NextCommand(
         "Open WebUI",
-        f"docker run -d --network host -e PORT={WEBUI_PORT} -e OPENAI_API_BASE_URL={here} "
+        f"docker run -d --network host -e PORT={WEBUI_PORT} -e OPENAI_API_BASE_URL={at} "
         f"-e OPENAI_API_KEY={shown} -e ENABLE_OLLAMA_API=false -v open-webui:/app/backend/data "
         "ghcr.io/open-webui/open-webui:main",
-        mine,
+        where,
     )
-    yield NextCommand("models", f"curl -s {shlex.quote(url)}/models{key}", net)
 
 
-def _login(head: Mapping[str, Any]) -> list[str]:
-    user, host, port = head.get("user") or "", str(head.get("host", "")), int(head.get("port") or 0)
+def _ssh(state: State) -> list[str]:
+    """Options of ssh where the cluster file names files of its own."""
+    ssh = state.cluster.get("ssh") or {}
+    config, hosts = str(ssh.get("config") or _CONFIG), str(ssh.get("known_hosts") or _HOSTS)
+    found = ["-F", config] if config != _CONFIG else []
+    found += ["-o", f"UserKnownHostsFile={hosts}"] if hosts != _HOSTS else []
+    return [*found, *(word for one in ssh.get("identity") or () for word in ("-i", str(one)))]
+
+
+def _login(server: Mapping[str, Any]) -> list[str]:
+    user, host, port = server.get("user") or "", str(server.get("host", "")), int(server.get("port") or 0)
     return [*(["-p", str(port)] if port else []), f"{user}@{host}" if user else host]
 
 
@@ -226,8 +275,7 @@ def _following(state: State, file: str, folder: str) -> Iterator[NextCommand]:
         yield NextCommand("watch it", f"milepost top {name}", "")
         if not state.facts.get(LOAD):
             yield NextCommand("measure it", f"milepost load {name}", "")
-        if state.cluster.get("path") != "docker":
-            yield NextCommand("keep it", f"milepost enable {name}", "")
+        yield NextCommand("keep it", f"milepost enable {name}", "")
     if folder:
         yield NextCommand("export", f"milepost export {shlex.quote(folder)} --to html -o walk.html", "")
         yield NextCommand("bundle", f"milepost bundle {shlex.quote(folder)}", "")

@@ -7,6 +7,7 @@ import hmac
 import json
 import secrets
 import socket
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -63,6 +64,14 @@ def make(
     server.turns = cycle(server.counters)
     server.server_activate()
     return server
+
+
+def encrypt(server: Server, certificate: str, key: str | None) -> None:
+    """HTTPS from now on. Raises OSError where the files cannot be read. The handshake is the business of each
+    connection's own thread: one that hangs keeps nobody else out."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
 
 
 def models(model: Model) -> dict[str, Any]:

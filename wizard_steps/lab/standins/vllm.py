@@ -54,6 +54,8 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument("--served-model-name", default="")
     serve.add_argument("--load-format", default="auto")
     serve.add_argument("--max-model-len", type=int, default=8192)
+    serve.add_argument("--ssl-certfile", default="")
+    serve.add_argument("--ssl-keyfile", default=None)
     serve.add_argument("--api-key", default=os.environ.get("VLLM_API_KEY", ""))
     return parser
 
@@ -165,8 +167,11 @@ def _run(
     replicas = max(1, options.data_parallel_size)
     model = openai_api.Model(name, options.model, options.max_model_len, replicas)
     server = openai_api.make(sock, model, options.api_key, reachable)
+    if options.ssl_certfile:
+        openai_api.encrypt(server, options.ssl_certfile, options.ssl_keyfile)
     host = f"[{options.host}]" if ":" in options.host else options.host
-    log(f"Starting vLLM server on http://{host}:{options.port}")
+    scheme = "https" if options.ssl_certfile else "http"
+    log(f"Starting vLLM server on {scheme}://{host}:{options.port}")
     threading.Thread(target=server.serve_forever, daemon=True).start()
     log("Application startup complete.")
     try:

@@ -25,7 +25,12 @@ else
 fi
 for c in $(kind); do
   p=${c#/proc/}; p=${p%/cmdline}
-  [ -O "/proc/$p" ] && grep -qzs '^MILEPOST_ID=' "/proc/$p/environ" && continue
-  echo "other: $p $(head -c 4096 "$c" 2>/dev/null | printable)"
+  of=
+  if [ -O "/proc/$p" ] && i=$(tr '\0' '\n' < "/proc/$p/environ" 2>/dev/null | grep -m 1 '^MILEPOST_ID='); then
+    [ "${i%%/*}" != "${id%%/*}" ] || continue
+    i=${i#*=}
+    of=", milepost's cluster $(printf %s "${i%%/*}" | LC_ALL=C tr -cd 'A-Za-z0-9._-' | cut -c1-63)"
+  fi
+  echo "other: $p $(head -c 4096 "$c" 2>/dev/null | printable)$of"
 done
 exit 0

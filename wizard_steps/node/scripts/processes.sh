@@ -37,7 +37,7 @@ asked() {
 }
 # The role's systemd service where `milepost enable` wrote one, and it runs or is about to; nothing elsewhere.
 service() {
-  [ -s "$d/$role.unit.sh" ] && [ -d /run/systemd/system ] || return 0
+  [ -s "$d/$role.unit.sh" ] && [ -d "${MILEPOST_UNITS:-/run/systemd/system}" ] || return 0
   # As service_name makes it of CLUSTER/NODE/ROLE.
   unit=milepost-$(printf %s "${id#*=}" | LC_ALL=C tr -c 'A-Za-z0-9._/-' _ | tr / -).service
   case $(asked show -p ActiveState --value "$unit" 2>/dev/null) in

@@ -11,6 +11,8 @@ import http.server
 import json
 import os
 import re
+import socket
+import threading
 import time
 from typing import Any
 
@@ -78,12 +80,19 @@ class Model:
         return {"commit": self.commit, "files": self.files, "state": self.state}
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    """``asked``: when something was last asked for or sent; ``done``: how many said that they have all."""
+def word() -> dict[str, str]:
+    """Headers of who may be given something."""
+    return {"Authorization": f"Bearer {TOKEN}"}
+
+
+class Private(http.server.BaseHTTPRequestHandler):
+    """Answers those who have the word."""
 
     protocol_version = "HTTP/1.1"
-    model: Model
-    asked, done = time.monotonic(), 0
+
+    def allowed(self) -> bool:
+        given = self.headers.get("Authorization", "").encode("latin-1", "replace")
+        return bool(TOKEN) and hmac.compare_digest(given, f"Bearer {TOKEN}".encode())
 
     def log_message(self, *_: object) -> None:
         return
@@ -94,9 +103,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+
+class Handler(Private):
+    """``asked``: when something was last asked for or sent; ``done``: how many said that they have all."""
+
+    model: Model
+    asked, done = time.monotonic(), 0
+
     def do_GET(self) -> None:
-        given = self.headers.get("Authorization", "").encode("latin-1", "replace")
-        if not TOKEN or not hmac.compare_digest(given, f"Bearer {TOKEN}".encode()):
+        if not self.allowed():
             return self.answer(403)
         Handler.asked = time.monotonic()
         if self.path == "/done":
@@ -146,3 +161,13 @@ class Server(http.server.ThreadingHTTPServer):
 
     def handle_error(self, *_: object) -> None:
         """Who has gone away is no news."""
+
+
+def listen(spec: dict[str, Any], handler: type[Private]) -> None:
+    """Serve in the background. Raises Failed where the port is taken."""
+    Server.address_family = socket.AF_INET6 if ":" in spec["ip"] else socket.AF_INET
+    try:
+        server = Server((spec["ip"], int(spec["port"])), handler)
+    except OSError as error:
+        raise Failed(f"port: {spec['ip']}:{spec['port']}: {error.strerror or error}") from None
+    threading.Thread(target=server.serve_forever, daemon=True).start()

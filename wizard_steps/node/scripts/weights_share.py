@@ -14,7 +14,6 @@ import hashlib
 import http.client
 import json
 import os
-import socket
 import sys
 import threading
 import time
@@ -37,7 +36,7 @@ from wizard_steps.node.scripts.weights_files import (
     verified,
     write,
 )
-from wizard_steps.node.scripts.weights_hand import CHUNK, TOKEN, Handler, Model, Server
+from wizard_steps.node.scripts.weights_hand import CHUNK, Handler, Model, listen, word
 
 #: Seconds: without an answer of any source; without a question; between lines of progress.
 PATIENCE, IDLE, EVERY = 120.0, 600.0, 2.0
@@ -65,7 +64,7 @@ class Puller:
             for ip, port in self.model.spec["sources"][: 1 if early else None]:
                 link = http.client.HTTPConnection(ip, port, timeout=30)
                 try:
-                    link.request("GET", what, headers={**_word(), "Range": f"bytes={at}-"})
+                    link.request("GET", what, headers={**word(), "Range": f"bytes={at}-"})
                     answer = link.getresponse()
                     # 409: it is not here yet, and its source lives.
                     if answer.status in (200, 409):
@@ -217,12 +216,8 @@ class Puller:
         for ip, port in self.model.spec["sources"][:1]:
             with contextlib.suppress(OSError, http.client.HTTPException):
                 link = http.client.HTTPConnection(ip, port, timeout=5)
-                link.request("GET", "/done", headers=_word())
+                link.request("GET", "/done", headers=word())
                 link.getresponse()
-
-
-def _word() -> dict[str, str]:
-    return {"Authorization": f"Bearer {TOKEN}"}
 
 
 def linger(followers: int) -> None:
@@ -235,12 +230,7 @@ def share(spec: dict[str, Any]) -> None:
     model, followers = Model(spec), int(spec["followers"])
     Handler.model = model
     if followers:
-        Server.address_family = socket.AF_INET6 if ":" in spec["ip"] else socket.AF_INET
-        try:
-            server = Server((spec["ip"], int(spec["port"])), Handler)
-        except OSError as error:
-            raise Failed(f"port: {spec['ip']}:{spec['port']}: {error.strerror or error}") from None
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        listen(spec, Handler)
     if not model.source:
         try:
             Puller(model).run()

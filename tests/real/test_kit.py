@@ -13,9 +13,11 @@ from msgspec.structs import replace
 
 from tests.helpers.requirements import require
 from tests.milestones.test_install import cluster as with_wheels
+from tests.milestones.test_install import wheel
 from tests.pack.test_kit import walk
+from tests.real import vllm_env
 from tests.real.hosts import Hosts
-from tests.real.walks import pack
+from tests.real.walks import HeadlessWalk, down, pack
 from wizard_steps.cluster.file import Cluster, dump, load
 from wizard_steps.lab import tiny
 from wizard_steps.lab.hub import Hub
@@ -75,3 +77,32 @@ async def test_packages_and_model_without_internet(pair: Hosts, tmp_path: Path, 
     assert {what.split()[1] for what in changed} == {"place"}, "what is there comes no second time"
     for name in pair.names:
         pair.run(name, "rm -rf /root/.milepost /root/.cache /root/venv-*")
+
+
+@pytest.mark.real_vllm
+@pytest.mark.timeout(900)
+def test_a_packed_model_is_served_by_real_vllm_without_internet(pair: Hosts, tmp_path: Path) -> None:
+    """The hosts have vLLM already; the kit's packages only carry its version. The model comes from the kit."""
+    wheels, index, kit = tmp_path / "wheels", tmp_path / "index", tmp_path / "kit"
+    wheels.mkdir()
+    index.mkdir()
+    wheel(wheels, "vllm", vllm_env.VLLM)
+    wheel(wheels, "ray", vllm_env.RAY, "Provides-Extra: default\n")
+    hub = Hub(vllm_env.model(), REPO)
+    serve = {"model": REPO, "served_model_name": "", "tensor_parallel": 2, "pipeline_parallel": 2}
+    one = load(pair.cluster_file(serve=serve, env={"HF_HUB_OFFLINE": "1"}))
+    install = replace(one.install, index_url=index.as_uri(), find_links=(str(wheels),))
+    (tmp_path / "c.toml").write_text(dump(replace(one, install=install, env={})))
+    pack(tmp_path / "c.toml", kit, pair.home, {"HF_ENDPOINT": hub.url})
+    hub.close()
+    offline = tmp_path / "offline.toml"
+    offline.write_text(dump(replace(one, install=replace(one.install, kit=str(kit)))))
+    try:
+        with HeadlessWalk(offline, tmp_path / "walk", pair.home) as walked:
+            code = walked.wait(800)
+        assert code == 0, walked.output[-6000:]
+        for step in ("kit", "install", "weights", "serve", "probe"):
+            walked.until_passed(step, 1)
+    finally:
+        done = down(offline, pair.home)
+    assert done.returncode == 0, done.stdout + done.stderr

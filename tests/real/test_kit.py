@@ -79,6 +79,24 @@ async def test_packages_and_model_without_internet(pair: Hosts, tmp_path: Path, 
         pair.run(name, "rm -rf /root/.milepost /root/.cache /root/venv-*")
 
 
+async def test_a_model_that_is_a_folder_of_the_packing_machine(pair: Hosts, tmp_path: Path) -> None:
+    model, kit = "~/models/tiny", tmp_path / "kit"
+    (pair.home / "models").mkdir()
+    tiny.write(pair.home / "models/tiny")
+    one = cluster(pair, tmp_path, "pip")
+    one = replace(one, serve=replace(one.serve, model=model))
+    (tmp_path / "c.toml").write_text(dump(one))
+    pack(tmp_path / "c.toml", kit, pair.home, {})
+    offline = replace(one, install=replace(one.install, kit=str(kit), index_url="", find_links=()))
+    steps = (KitStep(), InstallStep(), WeightsStep())
+    found, changed = await walk(offline, tmp_path / "walk", steps)
+    assert found["weights"].passed, found
+    assert not [what for what in changed if what.endswith("share-2")]
+    for name in pair.names:
+        assert "config.json" in pair.run(name, "ls /root/models/tiny").stdout
+        pair.run(name, "rm -rf /root/.milepost /root/models /root/venv-*")
+
+
 @pytest.mark.real_vllm
 @pytest.mark.timeout(900)
 def test_a_packed_model_is_served_by_real_vllm_without_internet(pair: Hosts, tmp_path: Path) -> None:

@@ -31,7 +31,9 @@ def add(subparsers: Any) -> None:
     parser.add_argument("cluster", nargs="?", type=Path, default=Path("milepost.toml"))
     parser.add_argument("-o", "--output", type=Path, default=Path("kit"), metavar="DIR", help="default: kit")
     parser.add_argument(
-        "--model", action="store_true", help="the model as well (HF_TOKEN of the environment)"
+        "--model",
+        action="store_true",
+        help="the model as well: of the hub (HF_TOKEN), or a folder of this machine",
     )
     parser.add_argument("--python", metavar="3.X", help="of the nodes; with all three given none is asked")
     parser.add_argument("--machine", help="of the nodes, `uname -m`")
@@ -48,10 +50,6 @@ def run(args: argparse.Namespace) -> int:
     for name, form in _FORMS.items():
         if (value := getattr(args, name)) is not None and not re.fullmatch(form, value):
             raise UsageError(f"--{name} {value!r}: not of the form {form}")
-    if args.model and cluster.serve.model.startswith(("/", "~", ".")):
-        raise UsageError(
-            f"--model: serve.model is a folder ({cluster.serve.model}): copy it to the nodes yourself"
-        )
     flags = parse(cluster.serve.extra_flags)
     revision = next((flag.value for flag in flags if flag.name == "--revision"), "") or "main"
     try:
@@ -60,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"{error.filename or args.output}: {error.strerror or error}") from None
     print(f"{args.output}: {len(kit.files)} files, {kit.size / 1e9:.3f} GB. In the cluster file:")
     print(f'  [install]\n  from = "{args.output}"')
-    if kit.model:
+    if kit.model and kit.model.revision:
         print('  [env]\n  HF_HUB_OFFLINE = "1"')
     return 0
 

@@ -162,11 +162,23 @@ def verdict(known: Known, done: Results) -> Verdict:
         return Verdict(False, "the kit is not on every node", tuple(checks))
     text = f"{counted(len(kit.files), 'file')}, {size(kit.size)}, each verified by SHA-256"
     checks = [Check("kit", True, text, node=node.name) for node in known.nodes]
-    checks += asks_hub(known) if kit.model else []
+    checks += _model(known, kit)
     where = kits.folder(known.cluster, kit)
     count = counted(len(known.nodes), "node")
     facts = {"kit": {"folder": where, "image": kit.image, "packages": bool(kit.vllm)}}
     return Verdict(True, f"{size(kit.size)} in {where} on {count}, verified", tuple(checks), facts)
+
+
+def _model(known: Known, kit: Kit) -> Iterator[Check]:
+    """Warnings where the kit's model is another one, or vLLM would still ask the hub for it."""
+    model, wanted = kit.model, known.cluster.serve.model
+    if model is None:
+        return
+    if model.repo != wanted:
+        text = f"the kit holds {model.repo}: the next gates look for {wanted} elsewhere"
+        yield Check("model", True, text, wanted, WIZARD.name, f"{_PACK} --model", warning=True)
+    elif model.revision:
+        yield from asks_hub(known)
 
 
 def _incomplete(done: Results, kit: Kit, node: Node) -> Check:

@@ -38,7 +38,8 @@ class KitFile(Struct, frozen=True):
 
 
 class KitModel(Struct, frozen=True):
-    """``blobs``: what the hub's cache calls each file of MODEL, by name."""
+    """``blobs``: what the hub's cache calls each file of MODEL, by name. Without a ``revision`` ``repo`` is
+    the path of a folder."""
 
     repo: str
     revision: str
@@ -219,9 +220,11 @@ def place_model(cluster: Cluster, place: Place, node: Node, kit: Kit) -> Cmd:
         "repo": model.repo,
         "revision": model.revision,
         "commit": model.commit,
+        "folder": "" if model.revision else model.repo,
         "files": files,
     }
     before = f"HF_HUB_CACHE={place.model_home}\nexport HF_HUB_CACHE\n{_ENTER}"
     text = _run(cluster, node, "kit_place", spec, before)
-    show = f"(link {model.repo} from {folder(cluster, kit)} into the hub's cache)"
+    into = "the hub's cache" if model.revision else "its folder"
+    show = f"(link {model.repo} from {folder(cluster, kit)} into {into})"
     return Cmd("place", text, mutates=True, timeout=weights.LONGEST, show=show)

@@ -19,11 +19,13 @@ import msgspec
 from wizard_steps.cluster.devices import outward
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.errors import MilepostError, UsageError
+from wizard_steps.facts.model_script import is_path
 from wizard_steps.milestones.docker_probe import build_command
 from wizard_steps.model import WIZARD
 from wizard_steps.node import docker, weights
 from wizard_steps.node.kit import FORMAT, IMAGE, LOCK, MODEL, WHEELS, Kit, KitFile, KitModel
 from wizard_steps.node.places import place_of
+from wizard_steps.node.scripts.weights_files import walk
 from wizard_steps.pack import wheels
 from wizard_steps.pack.target import PackTarget
 from wizard_steps.pack.wheels import run
@@ -115,6 +117,8 @@ def with_ray(cluster: Cluster, engine: list[str], image: str, environment: Mappi
 def fetch_model(cluster: Cluster, kit: Path, revision: str) -> KitModel:
     """With the program that fetches on a node: every file verified, a cut line gone on with."""
     repo = cluster.serve.model
+    if is_path(repo):
+        return copy_model(repo, kit)
     web = cluster.weights.address
     if find_spec("huggingface_hub") is None and not web:
         raise MilepostError("huggingface_hub is missing beside milepost: pip install huggingface_hub")
@@ -134,6 +138,23 @@ def fetch_model(cluster: Cluster, kit: Path, revision: str) -> KitModel:
     shutil.rmtree(cache)
     blobs = {one["name"]: one["blob"] or one["sha256"] for one in said["files"]}
     return KitModel(repo, revision, said["commit"], blobs)
+
+
+def copy_model(model: str, kit: Path) -> KitModel:
+    """A model that is a folder, from the same path on this machine. Raises UsageError where it is none."""
+    folder = Path(model).expanduser()
+    names = walk(str(folder))
+    if "config.json" not in names:
+        raise UsageError(f"--model: no config.json in {folder} on this machine (serve.model)")
+    shutil.rmtree(kit / MODEL, ignore_errors=True)
+    for name in names:
+        path, source = kit / MODEL / name, (folder / name).resolve()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(source, path)
+        except OSError:
+            shutil.copyfile(source, path)
+    return KitModel(model, "", "folder", dict.fromkeys(names, "file"))
 
 
 def listed(kit: Path) -> list[KitFile]:
@@ -159,8 +180,9 @@ def readme(kit: Kit) -> str:
         what.append(f"- vLLM {kit.vllm}{ray} with all they need, as wheels for Python {kit.python}")
         what[-1] += f", {kit.machine}, glibc {kit.glibc} or newer (wheels/, requirements.txt)"
     if kit.model:
-        what.append(f"- model {kit.model.repo} at {kit.model.revision}, commit {kit.model.commit} (model/)")
-    offline = '\n\n    [env]\n    HF_HUB_OFFLINE = "1"' if kit.model else ""
+        at = f" at {kit.model.revision}, commit {kit.model.commit}" if kit.model.revision else ""
+        what.append(f"- model {kit.model.repo}{at} (model/)")
+    offline = '\n\n    [env]\n    HF_HUB_OFFLINE = "1"' if kit.model and kit.model.revision else ""
     hand = (
         "    docker load -i image.tar"
         if kit.image

@@ -20,7 +20,7 @@ def add(subparsers: Any) -> None:
         "add-node",
         help="add a machine to the cluster file; the next walk starts what is missing there",
         description="Writes the node into the cluster file and says what TP x PP means with it. The next "
-        "walk installs, joins it to Ray and copies the model; what runs on the other nodes goes on, but for "
+        "walk installs, joins it to Ray and copies the model; what runs on the other nodes goes on, except "
         "vLLM where TP, PP or DP change.",
     )
     more.add_argument("cluster", type=Path, help="cluster file")
@@ -34,7 +34,7 @@ def add(subparsers: Any) -> None:
         "remove-node",
         help="end what milepost started on one machine, and take it out of the cluster file",
         description="Ends vLLM and Ray of this cluster on the node, and its systemd services, and takes it "
-        "out of the cluster file. A server that used its GPUs is interrupted: the next walk starts it anew.",
+        "out of the cluster file. A server that used its GPUs is interrupted: the next walk starts it again.",
     )
     less.add_argument("cluster", type=Path, help="cluster file")
     less.add_argument("node", help="its name in the cluster file")

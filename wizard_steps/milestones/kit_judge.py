@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from weakref import WeakKeyDictionary
 
 from wizard_steps.engine.step import Known
+from wizard_steps.facts.host import NETWORK_DISKS
 from wizard_steps.facts.needs import older
 from wizard_steps.milestones.common import failure, placed
-from wizard_steps.milestones.weights_need import NETWORK, asks_hub
+from wizard_steps.milestones.weights_need import asks_hub
 from wizard_steps.milestones.weights_words import size
 from wizard_steps.model import WIZARD, Check, Node, Result, Results, Verdict, counted
 from wizard_steps.node import docker, weights
@@ -22,7 +23,7 @@ _HINTS = {
     "space": "free some disk there; what has come is kept",
     "rights": "give this user the right to write there",
     "corrupt": "check the kit (sha256sum -c SHA256SUMS in its folder), then this node's disk; retry",
-    "differs": "remove the named file on this node, and it is copied anew",
+    "differs": "remove the named file on this node, and it is copied again",
     "port": "end who has the port, or edit weights.port",
     "disk": "look at this disk (dmesg); what has come is kept",
 }
@@ -91,7 +92,7 @@ def unreached(known: Known, done: Results) -> list[Node]:
 
 def _shared(done: Results, node: Node) -> str:
     view = seen(done, node)
-    return f"{view.files.fs} {view.files.source}" if view and view.files.fs in NETWORK else ""
+    return f"{view.files.fs} {view.files.source}" if view and view.files.fs in NETWORK_DISKS else ""
 
 
 def blocked(known: Known, done: Results, kit: Kit) -> list[Check]:

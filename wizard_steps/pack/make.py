@@ -121,7 +121,9 @@ def fetch_model(cluster: Cluster, kit: Path, revision: str) -> KitModel:
         return copy_model(repo, kit)
     web = cluster.weights.address
     if find_spec("huggingface_hub") is None and not web:
-        raise MilepostError("huggingface_hub is missing beside milepost: pip install huggingface_hub")
+        raise MilepostError(
+            "huggingface_hub is not installed in the environment of milepost: pip install huggingface_hub"
+        )
     spec = {"repo": repo, "revision": revision, "folder": "", "local": False, "consolidated": True}
     spec |= {"web": web} if web else {}
     cache = kit.resolve() / ".hub"

@@ -125,17 +125,19 @@ def finish(file: Path, new: Cluster, what: str) -> int:
 
 async def _end(cluster: Cluster, node: Node, take_over: bool) -> bool:
     """Ends what milepost started there, the services first; whether all of it ended."""
-    from tui.cli.down import one, undo
+    from tui.cli.down import Ended, one, undo
     from wizard_steps.node import units
     from wizard_steps.transport.locked import Locked
     from wizard_steps.transport.over_ssh import cleaned
 
     transport = Locked(cleaned(cluster), cluster, take_over)
+    ended = Ended()
     try:
-        for work in ([(node, units.remove(cluster, node))], *undo(cluster)):
-            for where, cmd in work:
-                if where == node and not await one(transport, node, cmd):
+        for work in ([("services", (node, units.remove(cluster, node)))], *undo(cluster)):
+            for what, (where, cmd) in work:
+                if where == node and not await one(transport, node, cmd, ended, what):
                     return False
+        ended.close()
     finally:
         await transport.close()
     return True

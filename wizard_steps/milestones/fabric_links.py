@@ -46,12 +46,16 @@ def jumbo_checks(known: Known, done: Results) -> Iterator[Check]:
         result = done.get("jumbo", node)
         if result is None or result.reason == "dry":
             continue
-        mtu = _mtu(known, done, node)
+        mtu, heads = _mtu(known, done, node), _mtu(known, done, known.head)
         if "ping: not installed" in result.text:
             found = f"not proved: no ping here to send {mtu} bytes with"
             yield Check("jumbo frames", True, found, f"{mtu} bytes end to end", node.name, warning=True)
         elif result.ok:
             yield Check("jumbo frames", True, f"{mtu} bytes pass to the head and back", node=node.name)
+        elif 0 < heads < mtu:
+            found = f"MTU {mtu} here, {heads} on the head: TCP agrees on the smaller one"
+            hint = "the all_reduce shows whether that holds on this network; set the same MTU on both"
+            yield Check("jumbo frames", True, found, f"MTU {heads} or {mtu} on both", node.name, hint, True)
         else:
             telling = [line.strip() for line in result.lines if re.search("packet loss|too long", line)]
             lost = next(iter(telling), "")
@@ -68,6 +72,8 @@ def _unequal(known: Known, done: Results) -> Iterator[Check]:
     found = {node.name: _mtu(known, done, node) for node in known.nodes}
     if known.cluster.simulated or not all(found.values()) or len(set(found.values())) == 1:
         return
+    if max(found.values()) > found[known.head.name]:
+        return  # its own pings tell
     said = "; ".join(
         f"{node.name}: {found[node.name]} ({_interface(known, node)})" for node in known.nodes[:8]
     )

@@ -15,6 +15,7 @@ from wizard_steps.milestones.common import failure, placed, port_taken
 from wizard_steps.model import Check, Node, Result, Results, Round, Together, Verdict
 from wizard_steps.node import meeting
 from wizard_steps.node.place import SERVE, Service
+from wizard_steps.node.ras import STALLED
 from wizard_steps.node.remote import Look
 
 #: Every rank prints this once all of them have met.
@@ -229,7 +230,9 @@ def _why(known: Known, result: Result, node: Node, what: str, wanted: str, first
     error = vllm.first_error(result)
     found = f"first error: {error}" if error else failure(result, node).found
     if node == first:
-        if result.key == "mp-log" and node != known.server and not error:
+        if STALLED in result.text:
+            found = "a process of it does not answer, and its log is silent"
+        elif result.key == "mp-log" and node != known.server and not error:
             last = result.lines[-1] if result.lines else ""
             found = f"its process ended after it had joined; last line: {last}"
         hint = f"this one failed first; its full log: {placed(known).log_of(node, SERVE)}"

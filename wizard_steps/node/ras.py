@@ -19,7 +19,7 @@ from wizard_steps.node.program import program
 
 PORT = 28028
 #: Seconds without a new line of a log after which its processes are looked at, and after which once more.
-QUIET, MORE = 25, 20
+QUIET, MORE = 25, 10
 #: What ``watch`` prints where a process did not answer both times.
 STALLED = "milepost: the log is silent, and a process of it does not answer"
 #: Ranks that are named, and lines of an answer that are read.
@@ -97,13 +97,13 @@ def _asked(python: str, mine: str) -> str:
 
 
 def unstopped(python: str, mine: str, limit: float) -> Cmd:
-    """Beside a log on another node: ends once a process of vLLM stays stopped here for MORE seconds."""
+    """Beside a log on another node: ends once a process of vLLM stays stopped here for QUIET seconds."""
     text = (
         "n=0\nwhile sleep 10; do\n"
         f"{_named(mine)}s=\nfor x in $w; do\n"
         "grep -q '^State:.T' \"/proc/${x##*=}/status\" 2>/dev/null && s=1\ndone\n"
         '[ -n "$s" ] && n=$((n+10)) || n=0\n'
-        f"[ $n -lt {MORE} ] || break\ndone\n"
+        f"[ $n -lt {QUIET} ] || break\ndone\n"
         f"{_asked(python, mine)}echo {shlex.quote(STALLED)}\n"
     )
     return Cmd("stopped", text, timeout=limit, quiet=True, show="(is a process of vLLM stopped here?)")

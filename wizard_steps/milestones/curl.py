@@ -73,7 +73,7 @@ class Curl(Step):
     id = "curl"
     title = "curl the API"
     short = "curl"
-    keys = ("health", "models", "keyless", "chat", "unguarded", certificate.KEY)
+    keys = ("health", "models", "keyless", "chat", "unguarded", aftermath.LOG, "mesh", certificate.KEY)
 
     def rounds(self, known: Known, done: Results) -> Round | None:
         serve, head = known.cluster.serve, known.server

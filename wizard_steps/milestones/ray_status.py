@@ -103,7 +103,7 @@ class RayStatus(Placed):
         checks += _in_use(known, totals)
         ok = all(check.ok for check in checks)
         settle = known.cluster.ray.settle
-        good = f"{totals.nodes} nodes, {totals.gpus:g} GPUs, stable for {settle} s"
+        good = f"{counted(totals.nodes, 'node')}, {counted(totals.gpus, 'GPU')}, stable for {settle} s"
         return Verdict(ok, good if ok else "the cluster differs from the cluster file", tuple(checks))
 
 

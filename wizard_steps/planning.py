@@ -15,6 +15,7 @@ from wizard_steps.advisor.effect import picture_of
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.cluster.replicas import deal
 from wizard_steps.engine.step import ENDS, STARTS, Known, Step
+from wizard_steps.milestones import fabric_mesh
 from wizard_steps.model import WIZARD, Cmd, Node, Question, Result, Results
 from wizard_steps.node.docker import image_of
 from wizard_steps.node.places import place_of
@@ -162,6 +163,8 @@ def ports(cluster: Cluster) -> Iterator[PlannedPort]:
         )
     for node in cluster.node_list if len(cluster.nodes) > 1 else ():
         yield PlannedPort(node.name, "random, above 1023", "NCCL and Gloo between the GPUs", others)
+        tried = ", ".join(map(str, fabric_mesh.PORTS))
+        yield PlannedPort(node.name, tried, "tried while the network is proved (TCP, all_reduce)", others)
     if len(cluster.nodes) > 1 and cluster.weights.fetch != "each":
         for node in cluster.node_list:
             what = "the model's files, while they are copied"
@@ -178,7 +181,8 @@ def downloads(cluster: Cluster) -> Iterator[str]:
         yield f"{every}: the image {image_of(cluster)}, with `docker pull`"
     else:
         ray = "" if cluster.without_ray else f" and ray[default] {cluster.ray.version}"
-        yield f"{every}: vllm {serve.vllm_version}{ray} with what they need, from the Python package index"
+        need = "it needs" if cluster.without_ray else "they need"
+        yield f"{every}: vllm {serve.vllm_version}{ray} with what {need}, from the Python package index"
     yield _model(cluster)
 
 
@@ -202,42 +206,56 @@ def _assumed(cluster: Cluster) -> Iterator[str]:
         "network interface and GPU choice: the walk adds NCCL_SOCKET_IFNAME, GLOO_SOCKET_IFNAME and, for a "
         "part of a node's GPUs, CUDA_VISIBLE_DEVICES, once it has seen the nodes"
     )
+    if len(cluster.nodes) > 1:
+        yield (
+            "measurements of the network: pings with jumbo frames, the GPUs of each node alone, perftest and "
+            "nccl-tests follow where the nodes turn out to have what they need"
+        )
     if cluster.serve.api_key:
         yield "VLLM_API_KEY is handed over on standard input, and is in no command"
 
 
 def script(planned: Plan, node: str) -> str:
-    """POSIX sh: what changes ``node``, in order; what only reads, as comments."""
+    """POSIX sh: what changes ``node``, in order; what only reads, as comments. It asks before each milestone
+    that changes something, for the other nodes have to be as far."""
     lines = [
         "#!/bin/sh",
         f"# {planned.name}: what a walk would run on {node}. `milepost plan` made it and asked no machine.",
-        "# Go milestone by milestone, each one on all nodes, the head first.",
+        "# Run it in a terminal on each node: it waits for Enter before a milestone that changes something.",
+        "# Go milestone by milestone: each one on all nodes, the head first.",
         *(f"# assumed: {line}" for line in planned.assumed),
         "set -e",
+        "milestone() { printf '\\n==== %s\\nEnter, once all nodes are here: ' \"$1\"; read -r _; }",
     ]
     for number, milestone in enumerate(planned.milestones, start=1):
-        mine = [command for command in milestone.commands if command.node == node]
-        if mine:
-            lines += ["", f"# ---- {number}. {milestone.title}"]
+        if mine := [command for command in milestone.commands if command.node == node]:
+            title = f"{number}. {milestone.title}"
+            changes = any(command.changes for command in mine)
+            lines += ["", f"milestone {shlex.quote(title)}" if changes else f"# ==== {title}"]
             lines += [f"# question: {_line(question)}" for question in milestone.questions]
-        for command in mine:
-            lines += _as_script(command)
+            # What the command here leaves running writes to this file, and not to milepost's own.
+            log = f"milepost-{milestone.id}.log"
+            own = any(_detached(command) for command in mine)
+            lines += [row for command in mine for row in _as_script(command, log, own)]
     return "\n".join(lines) + "\n"
 
 
-def _as_script(command: PlannedCommand) -> Sequence[str]:
-    typed = _line(command.typed)
+def _detached(command: PlannedCommand) -> bool:
+    """Whether it stays in the foreground: a container goes to the background by itself."""
+    in_front = not command.typed.startswith("(") and " run -d " not in command.typed
+    return command.key == STARTS and in_front
+
+
+def _as_script(command: PlannedCommand, log: str, own: bool) -> Sequence[str]:
+    typed, shown = command.typed.strip(), _line(command.typed)
     if command.follows:
-        return [f"# watch until it is ready: {typed}"]
+        return [f"# watch until it is ready: {f'tail -F {log}' if own else shown}"]
     if not command.changes:
-        return [f"# look: {typed}"]
+        return [f"# look: {shown}"]
     if typed.startswith("("):
-        return [f"# {command.changes}: {typed}", f"sh -c {shlex.quote(command.text.strip())}"]
-    if command.key == STARTS and not typed.startswith("docker run -d"):
-        return [
-            f"# {command.changes}; it keeps running",
-            f"nohup env {typed} >> milepost-{command.key}.log 2>&1 &",
-        ]
+        return [f"# {command.changes}: {shown}", f"sh -c {shlex.quote(command.text.strip())} < /dev/null"]
+    if _detached(command):
+        return [f"# {command.changes}; it keeps running", f"nohup env {typed} > {log} 2>&1 < /dev/null &"]
     return [f"# {command.changes}", typed]
 
 

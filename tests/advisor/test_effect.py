@@ -77,6 +77,32 @@ def test_flags_of_vllm_change_the_arithmetic() -> None:
     )
 
 
+def test_without_ray_every_node_has_its_share_of_the_ranks() -> None:
+    """vLLM gives each node world size / nodes ranks; over Ray the first node is filled first."""
+    text = effect(4, 1, None, 'executor = "mp"')
+    assert text.count("(2 of 4)         [G0][G1]") == 2
+    assert "TP all-reduce in every layer (slow)" in text
+    assert "(2 of 4)" not in effect(4, 1, None)
+    assert effect(4, 1, SEEN, 'executor = "mp"') != effect(4, 1)
+
+
+def test_replicas_over_several_nodes_are_drawn_where_they_run() -> None:
+    text = effect(4, 2, None, 'executor = "mp"\ndata_parallel = 2')
+    for row in ("replica 0 stage 1          [G0]", "replica 1 stage 2          [G4]"):
+        assert row in text
+    nodes = "".join(f'[[nodes]]\nhost = "{name}"\ngpus = 8\n' for name in "cd")
+    across = effect(8, 2, None, f'executor = "mp"\ndata_parallel = 2\n{nodes}')
+    assert "idle" not in across
+    assert across.count("one hand-over per step") == 2
+    assert "replica 1 stage 2          [G0][G1][G2][G3][G4][G5][G6][G7]" in across
+
+
+def test_experts_and_context_are_told_below_the_picture() -> None:
+    text = effect(8, 1, None, "data_parallel = 2\nexpert_parallel = true\ndecode_context_parallel = 4")
+    assert "dealt out over TP x DP = 16 GPUs" in text
+    assert "over 4 of the 8 GPUs of a stage" in text
+
+
 @pytest.mark.parametrize("seen", [None, {}, "x", {"config": None}, {"config": [1]}])
 def test_without_facts_there_is_the_picture(seen: Any) -> None:
     text = effect(8, 2, seen)

@@ -76,6 +76,14 @@ def test_without_ray_there_is_no_word_of_it_in_a_command(way: str) -> None:
     assert all("--nnodes=2" in one and "--master-addr=10.0.0.1" in one for one in ranks)
 
 
+def test_the_proof_of_the_network_is_in_it_with_its_ports() -> None:
+    it = planned("bare-metal ray")
+    (fabric,) = [m for m in it.milestones if m.id == "fabric"]
+    assert [c.node for c in fabric.commands if c.key == "allreduce"] == ["gpu-a", "gpu-b"]
+    assert "NCCL_DEBUG" in next(c.text for c in fabric.commands if c.key == "allreduce")
+    assert any("29512" in port.port for port in it.ports)
+
+
 def test_questions_ports_downloads_and_what_is_assumed_are_said() -> None:
     it = planned("docker ray")
     (question,) = [q for m in it.milestones for q in m.questions if m.id != "weights"]
@@ -98,6 +106,33 @@ def test_each_script_is_one_that_a_shell_can_read(way: str, tmp_path: Path) -> N
         file.write_text(script(it, node))
         subprocess.run(["sh", "-n", str(file)], check=True)
         assert "vllm serve" in file.read_text() or node == "gpu-b"
+
+
+def test_a_script_asks_before_each_milestone_that_changes_something() -> None:
+    """Run for real, with everything that it would change taken out."""
+    text = script(planned("bare-metal ray"), "gpu-a")
+    assert text.count("tail -F milepost-serve.log") == 1
+    harmless = [line for line in text.splitlines() if line.startswith(("#", "set", "milestone")) or not line]
+    done = subprocess.run(
+        ["sh", "-c", "\n".join([*harmless, "echo end"])],
+        input="\n" * 9,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    asked = re.findall(r"(?m)^==== \d+\. (.+)$", done.stdout)
+    assert {"Install vLLM", "Start the head", "vllm serve"} <= set(asked)
+    assert "nvidia-smi on each box" not in asked
+    assert done.stdout.endswith("end\n")
+    # Helpers read their secrets from standard input: it must not be the terminal.
+    assert text.count("\nsh -c") == text.count("' < /dev/null\n")
+
+
+def test_a_script_keeps_the_lines_of_a_command_of_several_lines() -> None:
+    text = script(planned("docker ray"), "gpu-a")
+    assert re.search(r"(?m)^docker build .* <<'END'\nFROM .*\n(?:.*\n)*END$", text)
+    assert re.search(r"(?m)^docker run -d ", text)
+    assert "nohup env mkdir" not in text
 
 
 def test_the_command_prints_text_json_and_writes_scripts(

@@ -108,8 +108,8 @@ def test_edits_are_typed_and_checked() -> None:
     cluster = parse(GOOD)
     assert with_value(cluster, "serve.port", "9000").serve.port == 9000
     assert with_value(cluster, "nodes[1].fabric_ip", "10.0.0.2").workers[0].fabric_ip == "10.0.0.2"
-    flags = with_value(cluster, "serve.extra_flags", "--max-model-len 4096 --x 'a b'").serve.extra_flags
-    assert flags == ("--max-model-len", "4096", "--x", "a b")
+    flags = with_value(cluster, "serve.extra_flags", "--max-model-len 4096 --seed 'a b'").serve.extra_flags
+    assert flags == ("--max-model-len", "4096", "--seed", "a b")
     for where, text in [
         ("serve.port", "many"),
         ("serve.port", "99999"),

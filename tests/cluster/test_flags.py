@@ -134,7 +134,6 @@ def test_secrets_are_refused_by_any_spelling_and_never_repeated(words: list[str]
         ["--hf-overrides", '{"eos_token": "</s>", "bos_token_id": 1}'],
         ["--enable-eplb", "--no-enable-eplb"],
         ["--compilation-config.mode", "3", "-O2", "--lora-modules", "a=/x", "b=/y"],
-        ["--a-flag-of-a-newer-vllm", "with", "--and-another=1"],
     ],
 )
 def test_what_does_not_contradict_is_accepted(words: list[str]) -> None:
@@ -185,6 +184,8 @@ def test_a_flag_of_another_release_is_refused_with_the_release(version: str, fla
         ("0.33.0", "--watchdog-config={}"),
         ("0.11.0", "--guided-decoding-backend=auto"),
         ("0.34.0", "--a-flag-of-tomorrow"),
+        ("0.33.0+mine", "--a-flag-of-mine"),
+        ("0.6.0", "--swap-spac=4"),
         # 0.15 was not read: what 0.16 has may be there already.
         ("0.15.1", "--mm-encoder-only"),
         ("0.6.0", "--max-model-len=8"),
@@ -193,6 +194,22 @@ def test_a_flag_of_another_release_is_refused_with_the_release(version: str, fla
 )
 def test_a_flag_of_this_release_is_taken(version: str, flag: str) -> None:
     of(version, flag)
+
+
+@pytest.mark.parametrize(
+    ("flag", "hint"),
+    [
+        ("--max-modle-len=8", "; did you mean --max-model-len?"),
+        ("--max_modle_len", "; did you mean --max-model-len?"),
+        ("--a-flag-of-nobody", ""),
+        ("--no-a-flag-of-nobody", ""),
+        ("-x", ""),
+    ],
+)
+def test_a_flag_of_no_release_is_refused_with_the_most_similar_name(flag: str, hint: str) -> None:
+    with pytest.raises(UsageError, match="is a flag of no vLLM release from") as refused:
+        check(flag)
+    assert str(refused.value).endswith(f"{versions.VLLM}{hint}")
 
 
 @pytest.mark.parametrize(

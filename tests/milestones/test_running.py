@@ -104,7 +104,7 @@ async def test_a_person_sees_both_sides_and_restarts_it() -> None:
     assert "--max-model-len: 512 -> 256" in person.asked[0].text
     assert [o.value for o in person.asked[0].options] == ["restart", "write", "keep", "stop"]
     assert verdict.passed
-    assert [key for _, key in ran] == ["look", "clear", "launch", "log", "ranks", "ranks"]
+    assert [key for _, key in ran] == ["look", "clear", "launch", "log", "stopped", "ranks", "ranks"]
 
 
 async def test_a_person_keeps_it_and_the_gate_says_what_it_vouches_for() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 from pathlib import Path
@@ -270,11 +271,35 @@ def test_a_look_mounts_no_model_and_makes_no_folder() -> None:
     it = replace(it, serve=replace(it.serve, model="/models/llama"))
     text = docker_probe.inside_command(it, it.head, "image", "inside", Given()).text
     assert "/models/llama" not in text
-    only_there, _, else_ = text.rpartition("\nexec docker")
-    assert only_there.startswith('if [ -d "$HOME"/.cache/huggingface ]; then exec docker'), "-v would make it"
-    assert " -v " not in else_.partition(" -c ")[0]
     assert "mkdir" not in text
     assert "--shm-size 10.24g --gpus all --ulimit memlock=-1" in text
+
+
+def test_a_look_mounts_the_folders_that_are_there_or_those_they_will_be_made_in(tmp_path: Path) -> None:
+    it = cluster(
+        '[docker]\nhf_home = "~/hub"\nlog_home = "~/of file/logs"\ncompile_cache = "/nowhere/at/all"\n'
+    )
+    text = docker_probe.inside_command(it, it.head, "image", "inside", Given()).text
+    (tmp_path / "hub").mkdir()
+    (tmp_path / "of file").touch()
+    (tmp_path / "docker").write_text(
+        '#!/bin/sh\nfor w; do case $w in *:/milepost/*) echo "mount $w";; esac; done\n'
+    )
+    (tmp_path / "docker").chmod(0o755)
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path)}
+    said = subprocess.run(["sh", "-c", text], env=env, capture_output=True, text=True, check=True).stdout
+    assert f"mount {tmp_path}/hub:/milepost/cache\n" in said
+    assert f"logs: cannot be made in {tmp_path}/of file\n" in said
+    assert "/milepost/compiled" not in said, "the whole disk is not mounted for a look"
+
+
+def test_what_the_look_prints_of_folders_is_read(tmp_path: Path) -> None:
+    script = docker_probe._INSIDE.replace("/milepost/", f"{tmp_path}/")
+    (tmp_path / "logs").mkdir()
+    said = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout
+    found = docker_probe.Inside(said)
+    assert found.folders == {"logs": "writable"}
+    assert found.file_systems["logs"]
 
 
 def test_ipc_restart_log_size_and_a_nodes_own_flags() -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from tests.helpers.waiting import wait_for
 from tests.node.test_docker import cluster
-from wizard_steps.node import image, weights
+from wizard_steps.node import collective, image, weights
 
 CHAIN = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
 WORD = "w" * 64
@@ -42,12 +42,33 @@ def ended(*processes: subprocess.Popen[str]) -> list[tuple[int, str]]:
     return [(one.returncode, text) for one, text in zip(processes, told, strict=True)]
 
 
-def test_every_node_of_the_chain_gets_every_byte(tmp_path: Path) -> None:
-    port, data = free_port(), os.urandom(20 << 20)
+def test_every_node_of_the_chain_gets_every_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commands of the walk, with a stand-in for Docker, and the word of the walk on standard input."""
+    monkeypatch.setattr(collective, "PORT", free_port())
+    data = os.urandom(20 << 20)
     (tmp_path / "0").write_bytes(data)
-    first = start(0, port, "cat", str(tmp_path / "0"))
-    others = [start(at, port, "dd", f"of={tmp_path / str(at)}", "status=none") for at in (1, 2)]
-    told = ended(first, *others)
+    (tmp_path / "docker").write_text(
+        '#!/bin/sh\ncase "$*" in "save acme/vllm:1") exec cat "$HOME/0";; load) exec cat > "$HOME/$AT";; esac\n'
+    )
+    (tmp_path / "docker").chmod(0o755)
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path)}
+    processes = []
+    for at in range(3):
+        cmd = image.share(cluster(), at, CHAIN, "acme/vllm:1", "send")
+        assert cmd.secrets == ("MILEPOST_COPY_TOKEN",)
+        one = subprocess.Popen(
+            ["sh", "-c", cmd.text],
+            env={**env, "AT": str(at)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert one.stdin is not None
+        one.stdin.write(f"MILEPOST_COPY_TOKEN={WORD}\n")
+        one.stdin.flush()
+        processes.append(one)
+    told = ended(*processes)
     assert [code for code, _ in told] == [0, 0, 0], told
     assert all(f"image: complete: {len(data)} bytes" in text for _, text in told)
     assert [(tmp_path / str(at)).read_bytes() == data for at in (1, 2)] == [True, True]

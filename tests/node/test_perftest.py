@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -89,6 +90,32 @@ def test_the_real_tool_without_cards_says_so() -> None:
 
 
 PIECES = [*BANDWIDTH.splitlines(), *LATENCY.splitlines(), *TIMED.splitlines(), *NCCL.splitlines(), "rail a"]
+
+
+#: A SIMULATED ib_write_bw: the client is early once, as where SSH reaches the other node later.
+FAKE = """#!/bin/sh
+case "$*" in *10.0.0.1) [ -e early ] || { touch early; echo "Couldn't connect to 10.0.0.1:29600"; exit 1; };; esac
+echo "$0 $*" >> ran
+cat <<'END'
+%s
+END
+"""
+
+
+def test_the_client_tries_again_until_the_server_is_there(tmp_path: Path) -> None:
+    for name, text in (("ib_write_bw", BANDWIDTH), ("ib_send_lat", LATENCY)):
+        (tmp_path / name).write_text(FAKE % text)
+        (tmp_path / name).chmod(0o755)
+    text = perftest.command("perf-0-1", [PerftestPort("mlx5_0", 3)], True, "10.0.0.1").text
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    shell = ["sh", "-c", text.replace("sleep 0.5", ":")]
+    done = subprocess.run(shell, cwd=tmp_path, env=env, capture_output=True, text=True, check=True)
+    (rate,) = perftest.read(done.stdout)
+    assert (rate.device, rate.gbit, rate.usec, rate.problem) == ("mlx5_0", 367.21, 1.83, "")
+    write, latency = (tmp_path / "ran").read_text().splitlines()
+    assert "-d mlx5_0 -F -x 3 -p 29600 -s 1048576" in write
+    assert "-p 29601 -s 2" in latency
+    assert (tmp_path / "early").exists()
 
 
 @given(st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=80)), max_size=30))

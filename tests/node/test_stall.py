@@ -19,6 +19,7 @@ from tests.node.test_ours_and_theirs import started
 from tests.node.test_ras import NEWER
 from wizard_steps.engine.step import Known
 from wizard_steps.milestones import hang, vllm
+from wizard_steps.model import Result, Results
 from wizard_steps.node import ras
 from wizard_steps.node.place import SERVE, Service
 from wizard_steps.node.places import InContainer, OnHost
@@ -117,11 +118,32 @@ def test_a_silent_log_leads_to_its_processes_and_twice_without_an_answer_ends_it
     )
 
 
+def test_a_worker_that_stays_stopped_is_told_by_its_own_node(worker: int) -> None:
+    """Over Ray the log is elsewhere."""
+    text = ras.unstopped(sys.executable, f"ours() {{ echo {worker}; }}\n", 60).text
+    text = text.replace("sleep 10", "sleep 0.1").replace(str(ras.PORT), "1")
+    done = subprocess.run(["sh", "-c", text], capture_output=True, text=True, check=True)
+    assert f"process VLLM::Worker_TP0: {worker} is stopped" in done.stdout
+    assert vllm.broken(done.stdout.splitlines()[-1])
+
+
+def test_a_rank_is_known_by_the_process_that_wrote_of_it() -> None:
+    log = (
+        "(EngineCore pid=2) \x1b[36m(RayWorkerProc pid=885, ip=10.0.0.2)\x1b[0m (Worker pid=885) INFO rank 1 in "
+        "world size 2 is assigned as DP rank 0\n(Worker pid=77) INFO rank 0 in world size 2 is assigned\n"
+        "INFO rank 3 in world size 4\n"
+    )
+    of = Known(cluster("ab"), {"fabric_ips": {"a": "10.0.0.1", "b": "10.0.0.2"}})
+    found = dict(hang._ranks(of, Results([Result(of.head, "log", log, 0, "stopped")])))
+    assert found == {("b", 885): "rank 1", ("a", 77): "rank 0"}
+
+
 def test_the_programs_that_name_vllms_processes_are_sh(tmp_path: Path) -> None:
     one = cluster("a")
     for place in (OnHost(one, {}), InContainer(one, {})):
         for text in (
             ras.processes("python3", place.mine(one.head)).text,
+            ras.unstopped("python3", place.mine(one.head), 60).text,
             place._watch(Service(one.head, SERVE, 8000)),
         ):
             assert subprocess.run(["sh", "-n", "-c", text], check=False).returncode == 0, text

@@ -105,7 +105,9 @@ def as_text(planned: Plan) -> Iterator[str]:
         yield f"{number}. {milestone.title}"
         yield from (f"   question: {question}" for question in milestone.questions)
         for typed, changes, nodes in _grouped(milestone.commands):
-            yield f"   {', '.join(nodes)}$ {typed}"
+            first, *rest = typed.strip().splitlines() or [""]
+            yield f"   {', '.join(nodes)}$ {first}"
+            yield from (f"      {line}" for line in rest)
             if changes:
                 yield f"      changes: {changes}"
     yield ""
@@ -123,6 +125,6 @@ def _grouped(commands: Any) -> Iterator[tuple[str, str, list[str]]]:
     """The same command on several nodes once."""
     nodes: dict[tuple[str, str, str], list[str]] = {}
     for one in commands:
-        nodes.setdefault((one.key, " ".join(one.typed.split()), one.changes), []).append(one.node)
+        nodes.setdefault((one.key, one.typed, one.changes), []).append(one.node)
     for (_, typed, changes), names in nodes.items():
         yield typed, changes, names

@@ -9,7 +9,7 @@ from typing import Any
 from wizard_steps.advisor.memory import UTILISATION
 from wizard_steps.advisor.model import ModelShape
 from wizard_steps.advisor.overhead import Card
-from wizard_steps.advisor.picture import WIDTH, picture
+from wizard_steps.advisor.picture import WIDTH, picture, trimmed
 from wizard_steps.advisor.plan import Box, ParallelTopology, Request, consider
 from wizard_steps.advisor.reasons import illegal
 from wizard_steps.advisor.rehearsed import Said, applied
@@ -19,6 +19,7 @@ from wizard_steps.cluster.file import Cluster
 from wizard_steps.cluster.flags import Flag, parse
 from wizard_steps.cluster.replicas import deal
 from wizard_steps.errors import UsageError
+from wizard_steps.model import counted
 
 #: The name of the fact that holds what vLLM said in a rehearsal.
 REHEARSED = "rehearsed"
@@ -35,39 +36,64 @@ def effect_of(cluster: Cluster, facts: Mapping[str, Any]) -> list[str]:
     machines: Mapping[str, Any] = seen if isinstance(seen, Mapping) else {}
     topology = topology_of(cluster, machines)
     tp, pp = cluster.serve.tensor_parallel, cluster.serve.pipeline_parallel
-    replicas, problem = _dealt(cluster, topology)
-    head = _wrap(f"DP {cluster.serve.data_parallel}: {problem}") if problem else []
+    replicas, used, problem = _dealt(cluster, topology)
+    head = _wrap(problem) if problem else []
     head += ["SIMULATED GPUs"] if cluster.simulated or "SIMULATED" in topology.gpu_name else []
     shape, why = shape_of(facts, cluster.serve.model)
     if shape is None:
         title = f"{cluster.serve.split} = {cluster.serve.total_ranks} of {topology.total} GPUs"
-        return [*head, title, "", *picture(topology, tp, pp, replicas=replicas), "", *_wrap(why)]
+        return [
+            *head,
+            title,
+            "",
+            *picture(topology, tp, pp, 0, replicas, used),
+            *_dealt_out(cluster),
+            "",
+            *_wrap(why),
+        ]
     if topology.gpu_bytes:
-        split = consider(shape, topology, tp, pp, wanted_of(cluster))
-        return head + split_text(shape, topology, split, replicas)
+        split = consider(shape, trimmed(topology, used), tp, pp, wanted_of(cluster))
+        return head + split_text(shape, topology, split, replicas, used) + _dealt_out(cluster)
     against = [reason.text for reason in illegal(shape, topology.total, tp, pp)]
     verdict = against[0] if against else "legal for this model"
     title = f"{cluster.serve.split} = {cluster.serve.total_ranks} GPUs: {verdict}"
     why = "How much memory a GPU has is not known yet: nvidia-smi on the nodes will show it."
-    return [*head, *_wrap(title), "", *picture(topology, tp, pp, shape.layers, replicas), "", *_wrap(why)]
+    drawn = picture(topology, tp, pp, shape.layers, replicas, used)
+    return [*head, *_wrap(title), "", *drawn, *_dealt_out(cluster), "", *_wrap(why)]
 
 
-def _dealt(cluster: Cluster, topology: ParallelTopology) -> tuple[list[int], str]:
-    """Replicas in each box, [] for one replica or for those that span boxes; and why it cannot be."""
-    plan = deal(cluster)
-    if plan.kind != "inside" or plan.problem:
-        return [], plan.problem
-    counts = {share.node.name: share.count for share in plan.shares}
-    return [counts.get(box.name, 0) for box in topology.boxes], ""
+def _dealt(cluster: Cluster, topology: ParallelTopology) -> tuple[int, list[int], str]:
+    """Replicas, the GPUs of each box that get ranks, and why it cannot be; drawn as over Ray then."""
+    plan, serve = deal(cluster), cluster.serve
+    every = [box.gpus for box in topology.boxes]
+    if plan.problem or (plan.kind == "one" and not cluster.without_ray):
+        return 1, every, plan.problem
+    if plan.kind == "inside":
+        counts = {share.node.name: share.count * serve.world_size for share in plan.shares}
+        return serve.data_parallel, [counts.get(box.name, 0) for box in topology.boxes], ""
+    # The same number of ranks on every node.
+    return serve.data_parallel, [serve.total_ranks // len(every)] * len(every), ""
 
 
 def picture_of(cluster: Cluster) -> list[str]:
     """Machines, ranks, stages and replicas of a cluster file, before anything is known of a model."""
-    topology = topology_of(cluster, {})
-    replicas, problem = _dealt(cluster, topology)
-    serve = cluster.serve
-    drawn = picture(topology, serve.tensor_parallel, serve.pipeline_parallel, replicas=replicas)
-    return [*_wrap(problem), *drawn] if problem else drawn
+    topology, serve = topology_of(cluster, {}), cluster.serve
+    replicas, used, problem = _dealt(cluster, topology)
+    drawn = picture(topology, serve.tensor_parallel, serve.pipeline_parallel, 0, replicas, used)
+    return [*_wrap(problem), *drawn, *_dealt_out(cluster)]
+
+
+def _dealt_out(cluster: Cluster) -> list[str]:
+    """What the frames do not show: experts and KV cache. Source: vllm 0.33, config/parallel.py."""
+    serve, lines = cluster.serve, list[str]()
+    if serve.expert_parallel:
+        count = serve.tensor_parallel * serve.data_parallel
+        lines.append(f"Experts: those of each layer are dealt out over TP x DP = {counted(count, 'GPU')}.")
+    if (size := serve.decode_context_parallel) > 1:
+        lines.append(
+            f"KV cache: of each request dealt out over {size} of the {serve.tensor_parallel} GPUs of a stage."
+        )
+    return lines and ["", *(row for line in lines for row in _wrap(line))]
 
 
 def topology_of(cluster: Cluster, machines: Mapping[str, Any]) -> ParallelTopology:

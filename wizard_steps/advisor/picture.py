@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from wizard_steps.advisor.memory import stage_layers
-from wizard_steps.advisor.plan import ParallelTopology, placement
+from wizard_steps.advisor.plan import Box, ParallelTopology, placement
 from wizard_steps.model import counted
 
 WIDTH = 76
@@ -14,17 +16,21 @@ MAX_BOXES, MAX_ROWS, MAX_CELLS = 4, 8, 8
 
 
 def picture(
-    topology: ParallelTopology, tp: int, pp: int, layers: int = 0, replicas: Sequence[int] = ()
+    topology: ParallelTopology,
+    tp: int,
+    pp: int,
+    layers: int = 0,
+    replicas: int = 1,
+    used: Sequence[int] = (),
 ) -> list[str]:
     """One frame a machine, one row a stage in it, one cell a GPU. ``layers`` adds each stage's layers.
 
     GPUs that the pair leaves idle are shown as dots; ranks without a GPU are said in a last line.
-    ``replicas``: how many whole ones each box holds, for more than one.
+    ``used``: GPUs of each box that get ranks, its first ones, where that is known; () for all in turn.
     """
-    stages, ranges, count = placement(topology, max(1, tp), max(1, pp)), _ranges(layers, max(1, pp)), 1
-    if sum(replicas) > 1:
-        stages, count = _inside(topology, max(1, tp), max(1, pp), replicas), sum(replicas)
-    names = _names(ranges, count)
+    tp, pp, count = max(1, tp), max(1, pp), max(1, replicas)
+    seats = trimmed(topology, used) if used else topology
+    stages, names = placement(seats, tp, pp * count), _names(_ranges(layers, pp), count)
     frames = [_frame(topology, stages, names, index) for index in range(len(topology.boxes))]
     lines: list[str] = []
     for index, frame in _shown(len(frames)):
@@ -32,7 +38,7 @@ def picture(
             lines.append(f"  ... {frame} more machines ...".center(WIDTH).rstrip())
             continue
         if lines:
-            lines.append(_link(stages, index) if count == 1 else "")
+            lines.append(_link(stages, pp, index))
         lines += frames[index]
     missing = tp * pp * count - topology.total
     if missing > 0:
@@ -42,15 +48,10 @@ def picture(
     return lines
 
 
-def _inside(
-    topology: ParallelTopology, tp: int, pp: int, replicas: Sequence[int]
-) -> list[list[tuple[int, int]]]:
-    """(box, gpu) of each rank, replica by replica and stage by stage, each replica inside its box."""
-    stages = []
-    for box, count in enumerate(replicas):
-        slots = [(box, gpu) for gpu in range(topology.boxes[box].gpus)]
-        stages += [slots[stage * tp : (stage + 1) * tp] for stage in range(pp * count)]
-    return stages
+def trimmed(topology: ParallelTopology, used: Sequence[int]) -> ParallelTopology:
+    """The same boxes with only the GPUs that get ranks."""
+    boxes = tuple(Box(box.name, min(box.gpus, n)) for box, n in zip(topology.boxes, used, strict=True))
+    return replace(topology, boxes=boxes)
 
 
 def _names(ranges: list[str], count: int) -> list[str]:
@@ -115,10 +116,13 @@ def _row(label: str, gpus: list[int], form: str) -> str:
     return f"{label:<26} {''.join(cells)}"
 
 
-def _link(stages: list[list[tuple[int, int]]], index: int) -> str:
-    """What crosses the network into box ``index``."""
+def _link(stages: list[list[tuple[int, int]]], pp: int, index: int) -> str:
+    """What crosses the network into box ``index``; nothing into the first stage of a replica."""
     cut = any({place for place, _ in stage} >= {index - 1, index} for stage in stages)
-    starts = any(stage and stage[0][0] == index for stage in stages)
+    starts = any(
+        number % pp and stage and stage[0][0] == index and stages[number - 1][-1][0] < index
+        for number, stage in enumerate(stages)
+    )
     if cut:
         text = "network: TP all-reduce in every layer (slow)"
     elif starts:

@@ -43,14 +43,14 @@ def as_text(advice: Advice, limit: int = 10) -> list[str]:
 
 
 def split_text(
-    shape: ModelShape, topology: ParallelTopology, split: Split, replicas: Sequence[int] = ()
+    shape: ModelShape, topology: ParallelTopology, split: Split, replicas: int = 1, used: Sequence[int] = ()
 ) -> list[str]:
     """One pair: what a screen shows while a person edits TP and PP."""
     unsure = split.grade == "tight" and split.memory is not None and split.memory.requests_low < 1
     grade = "tight, rehearse it" if unsure else split.grade
-    each = " for each replica" if sum(replicas) > 1 else ""
+    each = " for each replica" if replicas > 1 else ""
     lines = _wrap(f"TP {split.tp} x PP {split.pp} = {split.gpus} GPUs{each}: {grade}, {split.headline}")
-    lines += ["", *picture(topology, split.tp, split.pp, shape.layers, replicas), ""]
+    lines += ["", *picture(topology, split.tp, split.pp, shape.layers, replicas, used), ""]
     if split.legal:
         return lines + memory_lines(split) + reason_lines(split)
     # The first reason is the headline already.

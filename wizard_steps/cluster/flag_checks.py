@@ -9,7 +9,7 @@ from typing import Any
 
 from packaging.version import InvalidVersion, Version
 
-from wizard_steps.cluster.flags import Flag, history, parse
+from wizard_steps.cluster.flags import Flag, ever, history, known, nearest, parse
 from wizard_steps.cluster.values import Cluster
 
 #: Flags that a field of the cluster file decides.
@@ -68,6 +68,7 @@ def flag_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
     for flag in flags:
         names = [flag.typed.replace("_", "-"), flag.name]
         message = _problem(flag) or _of_another_release(_called(flag), names, cluster.serve.vllm_version)
+        message = message or _of_no_release(flag, cluster.serve.vllm_version)
         if message:
             yield f"serve.extra_flags[{flag.place}]", message
     yield from _fields(cluster)
@@ -121,6 +122,19 @@ def _of_another_release(called: str, names: Sequence[str], version: str) -> str:
         if went is not None and here >= Version(went):
             return f"{called} is gone since vLLM {went}, and serve.vllm_version is {version}"
     return ""
+
+
+def _of_no_release(flag: Flag, version: str) -> str:
+    """vLLM ends at once at it. A build of one's own (``0.33.0+mine``) and a newer release may have it."""
+    try:
+        here, read = Version(version), history().releases
+    except InvalidVersion:
+        return ""
+    if here.local or here.is_prerelease or here > Version(read[-1]) or known(flag.name) or ever(flag.name):
+        return ""
+    close = nearest(flag.name)
+    hint = f"; did you mean {close}?" if close else ""
+    return f"{_called(flag)} is a flag of no vLLM release from {read[0]} to {read[-1]}{hint}"
 
 
 def _follows(before: str, after: str) -> bool:

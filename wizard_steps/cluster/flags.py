@@ -6,6 +6,7 @@ unambiguous beginning of a flag's name for the flag.
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 import tomllib
@@ -99,6 +100,20 @@ def known(typed: str) -> _Known | None:
         return None
     starts = {value for name, value in table.items() if name.startswith(typed)}
     return starts.pop() if len(starts) == 1 else None
+
+
+def ever(typed: str) -> bool:
+    """Whether some release of ``history`` has this flag, or one that begins so."""
+    past = history()
+    names = [*_table(), *past.since, *past.until]
+    on = typed.replace("--no-", "--", 1)
+    return on in names or any(name.startswith(typed) for name in names if len(typed) > 2)
+
+
+def nearest(typed: str) -> str:
+    """The flag of the pinned release with the most similar name; "" where none is similar."""
+    found = difflib.get_close_matches(typed, [name for name in _table() if name[:2] == "--"], 1, 0.8)
+    return found[0] if found else ""
 
 
 def parse(words: Sequence[str]) -> list[Flag]:

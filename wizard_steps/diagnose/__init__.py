@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from wizard_steps.diagnose import unequal
 from wizard_steps.diagnose.model import FAMILIES, Action, Diagnosis, Evidence, Fix, Source
 from wizard_steps.diagnose.rank import Scanned, findings
 from wizard_steps.diagnose.render import as_json, as_text
@@ -77,7 +79,9 @@ def advice(text: str) -> Diagnosis | None:
 
 
 def _examined(scanned: Sequence[tuple[Scanned, bool]]) -> Examined:
-    return Examined(findings([one for one, _ in scanned]), any(text for _, text in scanned))
+    hits = unequal.only([one.hits for one, _ in scanned])
+    each = [replace(one, hits=kept) for (one, _), kept in zip(scanned, hits, strict=True)]
+    return Examined(findings(each), any(text for _, text in scanned))
 
 
 def _scanned(source: Source, scanner: Scanner) -> tuple[Scanned, bool]:

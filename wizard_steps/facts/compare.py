@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from wizard_steps.facts.finding import Finding, Verdict
+from wizard_steps.facts.host import Home
+from wizard_steps.node.lines import plain
 
 #: Fact -> (verdict when nodes differ, what that leads to).
 UNLIKE: dict[str, tuple[Verdict, str]] = {
@@ -69,6 +71,21 @@ def same_machine(boot_ids: Mapping[str, str]) -> Iterator[Finding]:
             found = f"{_names(nodes)} run on one kernel"
             message = "one machine under several names (fine only for containers and labs)"
             yield Finding("machines", "", "warn", found, message)
+
+
+def shared_homes(homes: Mapping[str, Home], boot_ids: Mapping[str, str]) -> Iterator[Finding]:
+    """One home of several nodes. It is no fault: milepost keeps a folder for each node. A person should know
+    that the environment and the hub's cache there are one for all of them."""
+    owners: dict[tuple[Home, str], list[str]] = {}
+    for node, home in homes.items():
+        if home.inode:
+            machine = "" if home.remote else boot_ids.get(node, node)
+            owners.setdefault((home, machine), []).append(node)
+    for (home, _), nodes in owners.items():
+        if len(nodes) > 1:
+            where = f"{plain(home.source)} ({plain(home.kind)})"
+            said = f"{_names(nodes)} have one home folder, {where}: what is put there is on all of them"
+            yield Finding("home", "", "ok", f"{said}; milepost keeps a folder for each node")
 
 
 def _value(one: Finding) -> str:

@@ -12,6 +12,13 @@ from wizard_steps.facts.sections import FactSection
 UNLIMITED = -1
 
 
+#: Types of file systems that many machines mount at the same time.
+NETWORK_DISKS = frozenset(
+    {"nfs", "nfs4", "lustre", "ceph", "gpfs", "beegfs", "cifs", "smb3", "glusterfs", "wekafs", "panfs", "9p"}
+    | {"fuse.glusterfs", "fuse.juicefs", "fuse.ceph", "fuse.sshfs", "virtiofs", "afs", "orangefs", "pvfs2"}
+)
+
+
 class Host(Struct, frozen=True):
     os: str = ""
     kernel: str = ""
@@ -40,6 +47,19 @@ class Disk(Struct, frozen=True):
         return 1 - self.free_kib / self.total_kib if self.total_kib else 0.0
 
 
+class Home(Struct, frozen=True):
+    """The home folder: what is mounted there, the type of its file system, and its inode."""
+
+    source: str = ""
+    kind: str = ""
+    inode: int = 0
+
+    @property
+    def remote(self) -> bool:
+        """Whether another machine has the disk: ``server:/path``, ``//server/share``, or a cluster's type."""
+        return self.kind in NETWORK_DISKS or ":/" in self.source or self.source.startswith("//")
+
+
 class ClockReading(Struct, frozen=True):
     """How far a node's clock is from the wizard's: the skew lies between ``low`` and ``high`` seconds."""
 
@@ -50,6 +70,15 @@ class ClockReading(Struct, frozen=True):
     def least(self) -> float:
         """The smallest skew that the measurement allows, seconds, without sign."""
         return 0.0 if self.low <= 0 <= self.high else min(abs(self.low), abs(self.high))
+
+
+def parse_home(section: FactSection) -> Home:
+    """``stat`` and ``df -PT``: the inode, and the last line's source and type."""
+    inode = re.search(r"^inode (\d{1,20})$", section.text, re.MULTILINE)
+    words = section.lines[-1].split() if section.lines else []
+    if inode is None or len(words) < 7 or not section.ok:
+        return Home()
+    return Home(words[0][:200], words[1][:40], int(inode[1]))
 
 
 def parse_host(os: FactSection, memory: FactSection, boot: FactSection) -> Host:

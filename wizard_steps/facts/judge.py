@@ -68,8 +68,10 @@ def judge(facts: Mapping[str, NodeFacts], cluster: Cluster, weights_kib: int = 0
         findings += rules_software.judge(node, one, cluster)
     reached = {name: one for name, one in asked.items() if not one.problem}
     findings += compare.unlike(findings, cluster.head.name)
+    boot_ids = {name: one.host.boot_id for name, one in reached.items()}
     if not cluster.simulated:
-        findings += compare.same_machine({name: one.host.boot_id for name, one in reached.items()})
+        findings += compare.same_machine(boot_ids)
+    findings += compare.shared_homes({name: one.home for name, one in reached.items()}, boot_ids)
     findings += _network(network, cluster, len(reached))
     findings += _split(cluster, reached)
     return Report(

@@ -39,6 +39,7 @@ class NodeFacts(Struct, frozen=True):
     login: tuple[str, ...] = ()
     host: on_host.Host = on_host.Host()
     limits: on_host.Limits = on_host.Limits()
+    home: on_host.Home = on_host.Home()
     shm: on_host.Disk | None = None
     disks: tuple[on_host.Disk, ...] = ()
     clock: on_host.ClockReading | None = None
@@ -93,6 +94,7 @@ def parse_node(answers: dict[str, NodeAnswer]) -> NodeFacts:
         login=tuple(main.notes.splitlines()),
         host=host,
         limits=on_host.parse_limits(pick(found, "limits")),
+        home=on_host.parse_home(pick(found, "home")),
         shm=shm[0] if shm else None,
         disks=tuple(on_host.parse_df(pick(found, "disk"))),
         clock=on_host.parse_clock(clock.text, clock.started, clock.ended) if clock else None,

@@ -95,7 +95,7 @@ def _engine(node: Node, docker: DockerFacts, cluster: Cluster) -> Finding:
         tips.append(f"{cluster.docker.command} pull {image_of(cluster)}")
     if said:
         return Finding("docker", node.name, "warn", name, "; ".join(said), "; ".join(tips))
-    return ok("docker", node.name, f"{name}, image {docker.image[7:19]}")
+    return ok("docker", node.name, f"{name}, image {docker.image.removeprefix('sha256:')[:12]}")
 
 
 def _processes(node: str, facts: NodeFacts, cluster: Cluster) -> Finding:

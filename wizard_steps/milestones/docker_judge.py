@@ -20,6 +20,8 @@ from wizard_steps.node.engine import ContainerEngine
 MIN_FILES = 16384
 #: Bytes that should be free: in the Hugging Face cache, and for vLLM's image, unpacked.
 LOW_CACHE, IMAGE_ROOM = 20 << 30, 30 << 30
+#: File systems of a network, as `stat -f` names them.
+_NETWORK = re.compile(r"nfs|smb|cifs|lustre|gpfs|ceph|afs|gfs|9p|fuse")
 
 
 #: What is run on a node, in order, and the name of its check where that is another word.
@@ -51,6 +53,7 @@ def node_checks(known: Known, done: Results, node: Node, suffix: str, executor: 
         *_network(engine, found, node),
         *_cpu(known, engine, Image(done.get(f"image{suffix}", node)), node),
         *_cache(known, found, node),
+        *_own(known, found, node),
         *_room(done, node),
     ]
 
@@ -130,12 +133,9 @@ def _room(done: Results, node: Node) -> list[Check]:
 def _cache(known: Known, found: Inside, node: Node) -> list[Check]:
     """Weights are downloaded into it, unless the model is a folder of its own."""
     home, needed = known.cluster.docker.hf_home, not known.cluster.serve.model.startswith("/")
-    checks = []
-    if found.cache not in ("", "writable"):
-        text, hint = (
-            f"{home}: {found.cache}",
-            "docker.hf_home names it; root of a container may be nobody on NFS",
-        )
+    checks, state = [], found.folders.get("cache", "writable")
+    if state != "writable":
+        text, hint = f"{home}: {state}", "docker.hf_home names it; root of a container may be nobody on NFS"
         checks.append(Check("cache", not needed, text, "writable", node.name, hint, warning=not needed))
     low = needed and 0 < found.cache_free < LOW_CACHE
     if low:
@@ -145,15 +145,36 @@ def _cache(known: Known, found: Inside, node: Node) -> list[Check]:
     return checks
 
 
+def _own(known: Known, found: Inside, node: Node) -> list[Check]:
+    """The folders of logs and of what vLLM compiles: neither Ray nor vLLM starts where they cannot be
+    written, and Ray's sockets and many small files are no load for a network file system."""
+    it, checks = known.cluster.docker, []
+    for name, field, home in (
+        ("logs", "log_home", it.log_home),
+        ("compiled", "compile_cache", it.compile_cache),
+    ):
+        state, kind = found.folders.get(name, "writable"), found.file_systems[name]
+        if state != "writable":
+            hint = (
+                f'root of a container may be nobody on NFS: docker.{field} = "" or a folder of a local disk'
+            )
+            checks.append(Check(name, False, f"{home}: {state}", "writable", node.name, hint))
+        elif name == "logs" and not known.cluster.without_ray and _NETWORK.search(kind):
+            text = f"{home} is on {kind}: Ray's sessions would be, too"
+            hint = "docker.log_home names it: a folder of a local disk is better"
+            checks.append(Check(name, True, text, "a local disk", node.name, hint, warning=True))
+    return checks
+
+
 def _gpus(known: Known, engine: ContainerEngine, found: Inside, node: Node) -> Check:
     """Only a look inside tells: an engine may take the flags and do nothing."""
+    if not node.gpus:
+        return Check("GPUs", True, "none of this node is used", node=node.name)
     more = f", {node.gpus} of them used" if 0 < node.gpus < found.gpus else ""
     said = f"{found.gpus} in the container" + (more if found.gpus else f": {found.smi}")
     way = engines.gpu_way(engine, known.cluster.docker.gpu_flags)
     if found.gpus:
         hint_ = "compare with nvidia-smi on the host; NVIDIA_VISIBLE_DEVICES or a flag hides some"
-    elif not node.gpus:
-        hint_ = ""
     elif way.hint:
         hint_ = f"{way.text}: {way.hint}"
     else:

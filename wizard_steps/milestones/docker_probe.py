@@ -26,10 +26,12 @@ for name in ("vllm", "ray"):
 END
 echo "ray-command: $(command -v ray || echo missing)"
 set -- $(df -Pk /dev/shm | tail -n 1); echo "shm: ${2:-0} KiB"
-if [ -n "$MILEPOST_CACHE" ]; then
-  if [ -w "$MILEPOST_CACHE" ]; then echo "cache: writable"; else echo "cache: read-only for $(id -un)"; fi
-  set -- $(df -Pk "$MILEPOST_CACHE" | tail -n 1); echo "cache-free: ${4:-0} KiB"
-fi
+for d in /milepost/*; do
+  [ -d "$d" ] || continue; n=${d##*/}
+  if [ -w "$d" ]; then echo "$n: writable"; else echo "$n: read-only for $(id -un 2>/dev/null || id -u)"; fi
+  set -- $(df -Pk "$d" | tail -n 1); echo "$n-free: ${4:-0} KiB"
+  echo "$n-fs: $(stat -f -c %T "$d" 2>/dev/null)"
+done
 echo "netns: $(readlink /proc/self/ns/net)"
 echo "memlock: $(ulimit -l)"
 echo "nofile: $(ulimit -Hn)"
@@ -105,20 +107,23 @@ def inside_command(cluster: Cluster, node: Node, name: str, key: str, given: Giv
     """A container of the image for a moment, with the very limits and GPUs the real one will have."""
     it = docker.docker(cluster)
     flags = " ".join(docker.shared_flags(cluster, node, given, models=False))
-    words = f"run --rm --entrypoint /bin/bash {flags} {shlex.quote(name)}"
-    # The cache is mounted where it is there already: `-v` would make a folder that belongs to root.
-    home = docker.hf_home(cluster)
-    mounted = f"-e MILEPOST_CACHE={docker.HF_IN_CONTAINER} -v {home}:{docker.HF_IN_CONTAINER}"
-    with_cache = words.replace("run --rm ", f"run --rm {mounted} ", 1)
-    inside = shlex.quote(_INSIDE)
-    text = (
-        f"if [ -d {home} ]; then exec {it} {with_cache} -c {inside}; fi\n"
-        f'd={home}; while [ -n "$d" ] && [ ! -e "$d" ]; do d=${{d%/*}}; done; d=${{d:-/}}\n'
-        '[ -w "$d" ] && [ -d "$d" ] || echo "cache: cannot be made in $d"\n'
-        f"exec {it} {words} -c {inside}\n"
-    )
+    words = f"--entrypoint /bin/bash {flags} {shlex.quote(name)}"
+    folders = "".join(_mounted(*one) for one in docker.samples(cluster, node).items())
+    text = f'set --\n{folders}exec {it} run --rm "$@" {words} -c {shlex.quote(_INSIDE)}\n'
+    words = f"run --rm {words}"
     shown = f"{it} {words} -c 'ray --version; df /dev/shm; ulimit -a; nvidia-smi -L'"
     return Cmd(key, text, timeout=240, show=shown)
+
+
+def _mounted(name: str, folder: str) -> str:
+    """sh text: mounts a folder for the look, or the one in which it will be made: `-v` would make one that
+    belongs to root."""
+    return (
+        f'd={folder}; while [ -n "$d" ] && [ ! -e "$d" ]; do d=${{d%/*}}; done; d=${{d:-/}}\n'
+        f'if [ ! -d "$d" ] || {{ [ "$d" != {folder} ] && [ ! -w "$d" ]; }}; then\n'
+        f'echo "{name}: cannot be made in $d"\n'
+        f'elif [ "$d" != / ]; then set -- "$@" -v "$d:/milepost/{name}"; fi\n'
+    )
 
 
 def older(cluster: Cluster) -> list[Check]:
@@ -158,8 +163,10 @@ class Inside:
         self.memlock, self.nofile = found.get("memlock", ""), found.get("nofile", "")
         self.rdma, self.gpus = _number(found.get("rdma", "")), _number(found.get("gpus", ""))
         self.smi, self.netns = found.get("smi", ""), found.get("netns", "")
-        #: The Hugging Face cache as the container sees it: writable, or what is wrong; "": yet to be made.
-        self.cache, self.cache_free = found.get("cache", ""), _number(found.get("cache-free", "")) << 10
+        #: Mounted folders as the container sees them: writable, or what is wrong; left out: not looked at.
+        self.folders = {name: found[name] for name in docker.KINDS if found.get(name)}
+        self.file_systems = {name: found.get(f"{name}-fs", "") for name in docker.KINDS}
+        self.cache_free = _number(found.get("cache-free", "")) << 10
 
 
 def _number(text: str) -> int:

@@ -26,7 +26,10 @@ from wizard_steps.node.remote import Look
 
 class FabricStep(Placed):
     id = "fabric"
-    bare: Mapping[str, str] = {"torch": "torch: planned\ncuda: 1\ngpus: 1"}
+    bare: Mapping[str, str] = {
+        "torch": "torch: planned\ncuda: 1\ngpus: 1",
+        "mesh": "planned -> planned planned:1 open, 0 ms",
+    }
     title = "Prove the GPU network"
     short = "GPU network"
     keys = ("mesh", "allreduce", "inside", "pair-*", "perf-*", "nccltests")
@@ -124,12 +127,24 @@ def _backend(known: Known, done: Results) -> str | None:
     """nccl, gloo, or None where no all_reduce is possible: no torch, unlike nodes, one node of one rank."""
     if _missing(known, done):
         return None
-    cuda = [said.get("cuda", "0") != "0" for said in _torch(known, done).values()]
+    cuda = _cuda(known, done).values()
     if any(cuda) and not all(cuda):
         return None
     backend = "nccl" if all(cuda) else "gloo"
     world = sum(rank.procs for rank in collective.ranks(known.nodes, backend))
     return backend if world > 1 else None
+
+
+def _cuda(known: Known, done: Results) -> dict[str, bool]:
+    """Whether torch sees GPUs, on each node that brings some; what a head without GPUs has is no matter."""
+    torch = _torch(known, done)
+    return {n.name: torch[n.name].get("cuda", "0") != "0" for n in known.nodes if n.gpus}
+
+
+def _members(known: Known, done: Results) -> tuple[Node, ...]:
+    """The nodes of the all_reduce, that of rank 0 first."""
+    backend = _backend(known, done) or "gloo"
+    return tuple(one.node for one in collective.ranks((known.head, *known.workers), backend))
 
 
 def _settings(known: Known, done: Results) -> dict[str, dict[str, str]]:
@@ -150,7 +165,7 @@ def _run(
 ) -> list[Work]:
     ranks = collective.ranks(nodes, backend)
     world = sum(rank.procs for rank in ranks)
-    master, made = known.ip(nodes[0]), _settings(known, done)
+    master, made = known.ip(ranks[0].node), _settings(known, done)
 
     def one(rank: collective.Rank) -> Cmd:
         place = placed(known)
@@ -174,12 +189,13 @@ def _inside(known: Known, done: Results, found: Mapping[str, fabric_facts.Links]
 
 
 def _failed(known: Known, done: Results) -> list[Node]:
-    return [node for node in known.nodes if collective.told(done.get("allreduce", node)).problem]
+    return [n for n in _members(known, done) if collective.told(done.get("allreduce", n)).problem]
 
 
 def _next_pairs(known: Known, done: Results) -> Round | None:
     """After all together failed or were slow: the head with each worker; where those work, the workers."""
-    if len(known.nodes) < 3 or not (_failed(known, done) or _slow(known, done)):
+    members = _members(known, done)
+    if len(members) < 3 or not (_failed(known, done) or _slow(known, done)):
         return None
     if any(not check.ok for check in _hangs(known, done)):
         return None
@@ -187,7 +203,11 @@ def _next_pairs(known: Known, done: Results) -> Round | None:
     tried = [pair for pair in fabric_pairs.pairs(known) if done.has(fabric_pairs.key(pair))]
     with_head = [pair for pair in tried if pair[0] == 0]
     broken = [pair for pair in with_head if fabric_pairs.problem(nodes, pair, done)]
-    left = [pair for pair in fabric_pairs.pairs(known) if pair not in tried and (pair[0] == 0 or not broken)]
+    left = [
+        pair
+        for pair in fabric_pairs.pairs(known)
+        if pair not in tried and (pair[0] == 0 or not broken) and nodes[pair[0]] in members
+    ]
     # The head's own pairs first: they tell whether the others need a look at all.
     batch = [pair for pair in left if (pair[0] == 0) == (left[0][0] == 0)][: fabric_pairs.AT_ONCE]
     work: list[Work] = []
@@ -205,7 +225,7 @@ def _slow(known: Known, done: Results) -> bool:
 
 def _speed(known: Known, done: Results) -> Check | None:
     found = fabric_facts.all_links(known, done)
-    gbytes = collective.told(done.get("allreduce", known.head)).gbytes
+    gbytes = fabric_facts.rank_0(known, done).gbytes
     backend = _backend(known, done)
     if backend == "nccl":
         return fabric_links.speed(known, done, found, gbytes)
@@ -213,9 +233,9 @@ def _speed(known: Known, done: Results) -> Check | None:
 
 
 def _proved(known: Known, done: Results) -> tuple[list[Check], dict[str, object]]:
-    torch = _torch(known, done)
-    without = [name for name, said in torch.items() if said.get("cuda", "0") == "0"]
-    if without and len(without) < len(torch):
+    cuda = _cuda(known, done)
+    without = [name for name, seen in cuda.items() if not seen]
+    if without and len(without) < len(cuda):
         hint = "CUDA must work on every node: look at nvidia-smi and the driver there"
         return [
             Check("CUDA", False, f"torch sees no GPU on {', '.join(without)}", node=without[0], hint=hint)
@@ -225,7 +245,7 @@ def _proved(known: Known, done: Results) -> tuple[list[Check], dict[str, object]
         return [Check("all_reduce", True, "one node with one rank: there is nothing to reduce with")], {}
     if _failed(known, done):
         return _broken(known, done), {}
-    first = collective.told(done.get("allreduce", known.head))
+    first = fabric_facts.rank_0(known, done)
     found = fabric_facts.all_links(known, done)
     checks = [*fabric_links.transport(known, done, found)]
     if backend == "nccl":
@@ -269,11 +289,9 @@ def _broken(known: Known, done: Results) -> list[Check]:
         )
         for (a, b), text in pairs
     ]
-    if len(nodes) == 2:
-        return [
-            *hangs,
-            Check(f"pair {nodes[0].name} - {nodes[1].name}", False, what, "", where),
-        ]
+    members = _members(known, done)
+    if len(members) == 2:
+        return [*hangs, Check(f"pair {members[0].name} - {members[1].name}", False, what, "", where)]
     alone = "" if pairs or not tried else f"; {len(tried)} pairs work alone, only all together fail"
     return [
         *hangs,

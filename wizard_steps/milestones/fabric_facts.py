@@ -12,6 +12,7 @@ from wizard_steps.engine.step import Known
 from wizard_steps.facts.netstate import Rdma, parse_mtus, parse_rdma, parse_speeds
 from wizard_steps.facts.sections import FactSection
 from wizard_steps.model import Cmd, Result, Results
+from wizard_steps.node.collective import Told, told
 from wizard_steps.node.program import program
 
 #: Where Ray will run (in the container, where there is one): links, RDMA ports, GIDs, what may be opened.
@@ -134,6 +135,12 @@ def _nvlink(lines: Sequence[str]) -> float:
 
 def _float(text: str) -> float:
     return float(text) if re.fullmatch(r"\d{1,5}(?:\.\d{1,6})?", text) else 0.0
+
+
+def rank_0(known: Known, done: Results, key: str = "allreduce") -> Told:
+    """What rank 0 said: the head's, or that of the first node with GPUs where the head has none."""
+    result = done.get(key, known.head)
+    return told(done.get(key, known.server) if result is None else result)
 
 
 def all_links(known: Known, done: Results) -> dict[str, Links]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from wizard_steps.cluster import devices
 from wizard_steps.engine.step import Known
 from wizard_steps.milestones.common import placed
-from wizard_steps.milestones.fabric_facts import Links, links
+from wizard_steps.milestones.fabric_facts import Links, links, rank_0
 from wizard_steps.model import Check, Cmd, Node, Results
 from wizard_steps.node.collective import Told, told
 
@@ -61,7 +61,7 @@ def jumbo_checks(known: Known, done: Results) -> Iterator[Check]:
 
 def transport(known: Known, done: Results, found: Mapping[str, Links]) -> Iterator[Check]:
     """What NCCL chose between the nodes, judged by what the nodes have."""
-    first = told(done.get("allreduce", known.head))
+    first = rank_0(known, done)
     if not (first.network or first.channels):
         return
     between = f"between nodes {first.network}" if first.network and len(known.nodes) > 1 else "one node"
@@ -174,10 +174,11 @@ def rate(known: Known, done: Results, found: Mapping[str, Links]) -> tuple[float
     """GB/s that the slowest node's links can carry, and the arithmetic; 0.0 where it is not known."""
     if not found or len(known.nodes) < 2 or known.cluster.simulated:
         return 0.0, ""
-    network = told(done.get("allreduce", known.head)).network
+    network = rank_0(known, done).network
     per_node = [
-        _rate_of(known, node, told(done.get("allreduce", node)), network, found[node.name])
+        _rate_of(known, node, told(result), network, found[node.name])
         for node in known.nodes
+        if (result := done.get("allreduce", node)) is not None
     ]
     return min(per_node, default=(0.0, ""))
 

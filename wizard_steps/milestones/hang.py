@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from msgspec.structs import replace
+
 from wizard_steps.engine.step import Known
 from wizard_steps.milestones.common import placed
 from wizard_steps.model import Check, Results, Round
@@ -18,18 +20,28 @@ _MOST = 4
 _WANTED = "every rank takes part"
 #: What is waited for when vLLM does not become ready.
 START = "the start of vLLM"
+#: vLLM's logs, by command.
+_LOGS = ("log", "joined", "mp-log")
+#: What a worker says once all have met, and the names before it: ``(RayWorkerProc pid=7, ip=10.0.0.2)``.
+_RANK = re.compile(r"^([^\n]{0,300})\brank (\d{1,7}) in world size \d", re.M)
+_WRITER = re.compile(r"\(\w{1,40} pid=(\d{1,10})(?:, ip=([\w.:]{1,64}))?\)")
 #: What scripts/rank.py says as rank 0.
 _ABSENT = re.compile(r"^rank 0: failed at .{1,40}: no sign of ranks? ([\d, ]{1,80})", re.M)
 
 
-def checks(known: Known, said: Mapping[str, str], what: str) -> list[Check]:
-    """``said``: what each node printed; ``what`` the others wait for, such as "the all_reduce".
+def checks(
+    known: Known, said: Mapping[str, str], what: str, named: Mapping[tuple[str, int], str] | None = None
+) -> list[Check]:
+    """``said``: what each node printed; ``what`` the others wait for, such as "the all_reduce"; ``named``:
+    the rank of a process, by node and pid, where its log has told it.
 
     Empty where no node was asked. The surest answer alone counts: a rank that NCCL does not reach, a process
     that is stopped, a rank that is behind in operations, then one in an earlier stage.
     """
     reports = {name: ras.report(text) for name, text in said.items()}
-    ranks = {name: stalls.read(text) for name, text in said.items()}
+    ranks = {
+        name: [_ranked(one, name, named or {}) for one in stalls.read(text)] for name, text in said.items()
+    }
     if not any(ranks.values()) and not any(one.answered for one in reports.values()):
         return []
     for found in (
@@ -39,9 +51,14 @@ def checks(known: Known, said: Mapping[str, str], what: str) -> list[Check]:
         _suspects(known, reports, what, sure=False),
         _earlier(ranks, what),
     ):
-        if named := list(found)[:_MOST]:
-            return named
+        if most := list(found)[:_MOST]:
+            return most
     return _nobody(ranks, reports, what)
+
+
+def _ranked(one: Stall, node: str, named: Mapping[tuple[str, int], str]) -> Stall:
+    rank = named.get((node, one.pid), "")
+    return replace(one, name=f"{rank} ({one.name})") if rank and rank != one.name else one
 
 
 def absent(known: Known, said: Mapping[str, str], owners: Mapping[int, str], what: str) -> list[Check]:
@@ -76,7 +93,19 @@ def of_start(known: Known, done: Results) -> list[Check]:
     """Who hangs in a start of vLLM that came to no end, by what the nodes said when they were asked."""
     said = {name: result.text for name, result in done.of("stall").items()}
     said = said or {one.node.name: one.text for one in done.items if ras.STALLED in one.text}
-    return checks(known, said, START)
+    return checks(known, said, START, dict(_ranks(known, done)))
+
+
+def _ranks(known: Known, done: Results) -> Iterator[tuple[tuple[str, int], str]]:
+    """(node, pid) of each worker of vLLM, and its rank, by the logs. Over Ray one log has all of them."""
+    nodes = {known.ip(node): node.name for node in known.nodes}
+    for key in _LOGS:
+        for name, result in done.of(key).items():
+            for said in _RANK.finditer(result.text):
+                writers = _WRITER.findall(said[1])
+                at = next((ip for _, ip in writers if ip), "")
+                if writers:
+                    yield (nodes.get(at, "") if at else name, number(writers[-1][0])), f"rank {said[2]}"
 
 
 def _suspects(known: Known, reports: Mapping[str, RasReport], what: str, sure: bool) -> Iterator[Check]:

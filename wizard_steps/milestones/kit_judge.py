@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from wizard_steps.cluster.devices import environment
 from wizard_steps.engine.step import Known
+from wizard_steps.facts.host import NETWORK_DISKS
 from wizard_steps.facts.needs import older
 from wizard_steps.milestones.common import failure, placed
-from wizard_steps.milestones.weights_need import NETWORK
 from wizard_steps.milestones.weights_words import size
 from wizard_steps.model import WIZARD, Check, Node, Result, Results, Verdict, counted
 from wizard_steps.node import docker, weights
@@ -77,7 +77,7 @@ def _lacks(done: Results, kit: Kit, node: Node) -> list[KitFile]:
 
 def _shared(done: Results, node: Node) -> str:
     view = seen(done, node)
-    return f"{view.files.fs} {view.files.source}" if view and view.files.fs in NETWORK else ""
+    return f"{view.files.fs} {view.files.source}" if view and view.files.fs in NETWORK_DISKS else ""
 
 
 def blocked(known: Known, done: Results, kit: Kit) -> list[Check]:

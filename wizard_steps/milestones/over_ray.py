@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from wizard_steps.cluster.api import base_url
 from wizard_steps.engine.step import Known
-from wizard_steps.milestones import alive, hang, model, rank_places, running, vllm
+from wizard_steps.milestones import alive, apart, hang, model, rank_places, running, vllm
 from wizard_steps.milestones.common import failure, placed, port_taken
 from wizard_steps.milestones.vllm import NO_PLACE, READY
-from wizard_steps.model import Check, Node, Result, Results, Round, Verdict
+from wizard_steps.model import Check, Node, Result, Results, Round, Together, Verdict
+from wizard_steps.node import ras
 from wizard_steps.node.place import SERVE, Service
 from wizard_steps.node.remote import Look
 
@@ -41,18 +42,44 @@ def rounds(known: Known, done: Results) -> Round | None:
     started = done.get("launch", head)
     if started is not None and not started.ok and started.reason != "dry":
         return None
-    if not done.has("log"):
-        limit = float(known.cluster.serve.ready_timeout)
-        return Round(
-            work=((head, place.follow(service, "log", limit, vllm.over, vllm.health(known), quiet=True)),)
-        )
-    if vllm.ready(log := done.get("log", head)):
+    log = done.get("log", head)
+    if log is None or (apart.waits(log) and _goes_on(known, done)):
+        return _until_ready(known, done)
+    if vllm.ready(log):
         return rank_places.rounds(known, done)
-    if log is not None and log.reason in ("lost", "cancelled"):
+    if log.reason in ("lost", "cancelled") and not _stopped(done):
         return None  # only the line to it broke; vLLM may be fine, and the next walk finds it
-    if log is not None and vllm.hangs(log) and not done.has("stall"):
+    if (vllm.hangs(log) or _stopped(done) or apart.waits(log)) and not _asked(done, log):
         return hang.ask(known)
     return Round(work=((head, place.stop(head, SERVE, grace=5)), *alive.looks(known)))
+
+
+def _until_ready(known: Known, done: Results) -> Round:
+    """The log of all ranks, which is on one node; beside it, the nodes that would not say there that a worker
+    of theirs is stopped."""
+    place, head, limit = placed(known), known.server, float(known.cluster.serve.ready_timeout)
+    stop = vllm.over if apart.looks(done, "log") == apart.LOOKS - 1 else apart.over_or_waits
+    service = vllm.service(known, head)
+    follow = place.follow(service, "log", limit, stop, vllm.health(known), quiet=True)
+    others = [node for node in known.nodes if node.gpus and node != head]
+    beside = [(n, place.run(n, ras.unstopped(place.python, place.mine(n), limit))) for n in others]
+    together = Together(lambda result: ras.STALLED in result.text, lead=head.name)
+    return Round(work=((head, follow), *beside), together=together)
+
+
+def _stopped(done: Results) -> bool:
+    return any(ras.STALLED in one.text for one in done.of("stopped").values())
+
+
+def _asked(done: Results, log: Result) -> bool:
+    """Whether the nodes were asked who hangs, since this log was read."""
+    return any(one.started >= log.ended for one in done.of("stall").values())
+
+
+def _goes_on(known: Known, done: Results) -> bool:
+    """Whether ranks wait for some that are only slow: the log is read on then."""
+    log = done.get("log", known.server)
+    return log is not None and _asked(done, log) and not apart.over_ray(known, done)
 
 
 def judge(known: Known, done: Results) -> Verdict:
@@ -76,7 +103,11 @@ def judge(known: Known, done: Results) -> Verdict:
         if not all(one.ok for one in found):
             return Verdict(False, "vLLM serves, but not every node takes part", tuple(found))
         return Verdict(True, f"vLLM serves {known.cluster.serve.name} at {url}", tuple(found), {"url": url})
-    checks = [*alive.dead(known, done), *hang.of_start(known, done), _why(known, log), *_gone(done, head)]
+    if never := apart.over_ray(known, done):
+        return Verdict(False, apart.SUMMARY, (*alive.dead(known, done), *never))
+    named = hang.of_start(known, done)
+    why = [] if _stopped(done) and named else [_why(known, log)]
+    checks = [*alive.dead(known, done), *named, *why, *_gone(done, head)]
     return Verdict(False, "vLLM did not become ready", tuple(checks))
 
 

@@ -10,11 +10,10 @@ from collections.abc import Sequence
 
 from wizard_steps.cluster.api import base_url
 from wizard_steps.engine.step import Known
-from wizard_steps.milestones import alive, hang, model, rank_places, running, vllm
+from wizard_steps.milestones import alive, apart, hang, model, rank_places, running, vllm
 from wizard_steps.milestones.common import failure, placed, port_taken
 from wizard_steps.model import Check, Node, Result, Results, Round, Together, Verdict
 from wizard_steps.node import meeting
-from wizard_steps.node.lines import plain
 from wizard_steps.node.place import SERVE, Service
 from wizard_steps.node.remote import Look
 
@@ -22,9 +21,6 @@ from wizard_steps.node.remote import Look
 _JOINED = re.compile(r"rank \d+ in world size \d+")
 #: Seconds for all ranks to meet, before weights are loaded: imports from a slow disk, and the configuration.
 JOIN_LIMIT = 900.0
-#: Times that the logs are read where some ranks wait for those of a node that is slower to start; the last
-#: time until all have met or the limit is over.
-_LOOKS = 8
 
 
 def joined(line: str) -> bool:
@@ -63,7 +59,7 @@ def rounds(known: Known, done: Results) -> Round | None:
         return _stop(known)
     if _reads_on(known, done):
         meet = min(JOIN_LIMIT, limit)
-        stop = joined if _looks(known, done) == _LOOKS - 1 else _joined_or_waits
+        stop = joined if apart.looks(done, "joined") == apart.LOOKS - 1 else _joined_or_waits
         follow = tuple((s.node, place.follow(s, "joined", meet, stop, quiet=True)) for s in services)
         return Round(follow, together=Together(lambda result: not _joined_by(result)))
     if not done.has("mp-log") and all(_has_joined(done, node) for node in known.nodes):
@@ -105,11 +101,6 @@ def _look(done: Results, node: Node) -> Look:
     return Look(result.text if result else "")
 
 
-def _looks(known: Known, done: Results) -> int:
-    """Times that the logs were read until all ranks had met."""
-    return sum(one.key == "joined" and one.node.name == known.server.name for one in done.items)
-
-
 def _reads_on(known: Known, done: Results) -> bool:
     """Before the first look, and where some ranks wait for others that have not come to the meeting yet."""
     if not done.has("joined"):
@@ -118,7 +109,13 @@ def _reads_on(known: Known, done: Results) -> bool:
     waiting = [meeting.where(one.text) for one in last]
     going = all(one.reason in ("stopped", "cancelled") for one in last)
     broken = any(vllm.broken(line) for one in last for line in one.lines)
-    return any(waiting) and not all(waiting) and going and not broken and _looks(known, done) < _LOOKS
+    return (
+        any(waiting)
+        and not all(waiting)
+        and going
+        and not broken
+        and apart.looks(done, "joined") < apart.LOOKS
+    )
 
 
 def _has_joined(done: Results, node: Node) -> bool:
@@ -165,8 +162,8 @@ def judge(known: Known, done: Results) -> Verdict:
         if not all(check.ok for check in checks):
             return Verdict(False, "vLLM serves, but not every node takes part", tuple(checks))
         return Verdict(True, f"vLLM serves {it.name} at {url}, without Ray", tuple(checks), {"url": url})
-    if not done.has("mp-log") and (apart := _apart(known, done)):
-        return Verdict(False, "the ranks of vLLM cannot reach each other", tuple(apart))
+    if not done.has("mp-log") and (never := apart.without_ray(known, done)):
+        return Verdict(False, apart.SUMMARY, tuple(never))
     first = _first(known, done)
     ordered = sorted(known.nodes, key=lambda node: node != first)
     checks = [
@@ -178,23 +175,6 @@ def judge(known: Known, done: Results) -> Verdict:
         f"vLLM did not become ready: {first.name} failed first" if first else "vLLM did not become ready"
     )
     return Verdict(False, summary, tuple(checks))
-
-
-def _apart(known: Known, done: Results) -> list[Check]:
-    """Every rank waits at the same place for the others: it is the way between them."""
-    found = [(node, result) for node in known.nodes if (result := done.get("joined", node)) is not None]
-    if len(found) < len(known.nodes) or not all(meeting.where(result.text) for _, result in found):
-        return []
-    hint = (
-        "is TCP open from every node to this address, and on random ports? Is it the right address of "
-        f"{known.server.name} (`ip addr`), and do NCCL_SOCKET_IFNAME and GLOO_SOCKET_IFNAME fit it?"
-    )
-    checks = []
-    for node, result in found:
-        rank, at = vllm.rank(known, node), plain(meeting.where(result.text))
-        said = f"node rank {rank} waits for the others at {at}, as every rank does"
-        checks.append(Check("rank", False, said, "all ranks meet", node.name, hint))
-    return checks
 
 
 def _first(known: Known, done: Results) -> Node | None:

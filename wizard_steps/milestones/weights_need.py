@@ -10,6 +10,7 @@ from msgspec import Struct
 from wizard_steps.cluster.devices import environment
 from wizard_steps.cluster.flags import parse
 from wizard_steps.engine.step import Known
+from wizard_steps.facts.host import NETWORK_DISKS
 from wizard_steps.facts.model_script import is_path
 from wizard_steps.facts.needs import older
 from wizard_steps.milestones.common import failure, placed
@@ -17,11 +18,6 @@ from wizard_steps.model import Check, Node, Results
 from wizard_steps.node import weights
 from wizard_steps.node.weights import HubListing, WeightsSeen, WeightsSource
 
-#: File systems that several machines may have in common.
-NETWORK = frozenset(
-    {"nfs", "nfs4", "lustre", "ceph", "gpfs", "beegfs", "cifs", "smb3", "glusterfs", "wekafs", "panfs", "9p"}
-    | {"fuse.glusterfs", "fuse.juicefs", "fuse.ceph", "virtiofs", "afs", "orangefs", "pvfs2"}
-)
 #: Load formats for which vLLM reads the files of a repository or folder as they are.
 _FILES = ("auto", "hf", "safetensors", "mistral", "pt", "fastsafetensors", "bitsandbytes", "instanttensor")
 #: vLLM whose loader takes Mistral's consolidated files where a repository has them
@@ -149,7 +145,7 @@ def targets(known: Known, done: Results) -> list[Node]:
 def shared(known: Known, done: Results, node: Node) -> str:
     """What names the folder on a file system that others may have too; "" on a disk of its own."""
     view = seen(known, done).get(node.name)
-    return f"{view.fs} {view.source}" if view and view.fs in NETWORK else ""
+    return f"{view.fs} {view.source}" if view and view.fs in NETWORK_DISKS else ""
 
 
 def blocked(known: Known, done: Results) -> list[Check]:

@@ -57,10 +57,13 @@ class Told(Struct, frozen=True):
 
 
 def ranks(nodes: Sequence[Node], backend: str) -> list[Rank]:
-    """Consecutive ranks: all GPUs of each node with NCCL (as vLLM will use them), one process with gloo."""
+    """Consecutive ranks: all GPUs of each node with NCCL (as vLLM will use them), one process with gloo. A
+    head without GPUs has no rank with NCCL."""
     found, first = [], 0
     for node in nodes:
         procs = node.gpus if backend == "nccl" else 1
+        if not procs:
+            continue
         found.append(Rank(node, first, procs))
         first += procs
     return found

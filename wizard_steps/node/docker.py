@@ -27,6 +27,8 @@ HOME_IN_CONTAINER = "/root"
 HF_IN_CONTAINER = f"{HOME_IN_CONTAINER}/.cache/huggingface"
 #: Where vLLM and FlashInfer keep what they have compiled.
 COMPILED = (f"{HOME_IN_CONTAINER}/.cache/vllm", f"{HOME_IN_CONTAINER}/.cache/flashinfer")
+#: Kinds of mounted folders: the models, logs and Ray's sessions, what vLLM compiles.
+KINDS = ("cache", "logs", "compiled")
 #: Where Ray keeps its sessions: the logs of raylets and workers, and sockets.
 RAY_IN_CONTAINER = "/tmp/ray"
 #: What RDMA needs in a container; without it NCCL silently takes sockets.
@@ -140,6 +142,14 @@ def own_folders(cluster: Cluster, node: Node) -> dict[str, str]:
     return found
 
 
+def samples(cluster: Cluster, node: Node) -> dict[str, str]:
+    """One of ``own_folders`` of each kind, as sh text, by its name in KINDS."""
+    folders = own_folders(cluster, node)
+    compiled = next((folder for folder, inside in folders.items() if inside in COMPILED), "")
+    found = (hf_home(cluster), logs_on_node(cluster, node), compiled)
+    return {name: folder for name, folder in zip(KINDS, found, strict=True) if folder}
+
+
 def _model_mount(path: str) -> list[str]:
     """Words that mount a model's folder at the same path. ``-v`` splits at colons and makes a folder that is
     missing; ``--mount`` splits at commas and does neither."""
@@ -163,7 +173,9 @@ def shared_flags(cluster: Cluster, node: Node, given: Given, models: bool = True
     """
     # podman refuses a size of its own where the host's memory is shared.
     shared = ["--ipc", "host"] if cluster.docker.ipc else ["--shm-size", cluster.docker.shm_size]
-    flags = ["--network", "host", *shared, *cluster.docker.gpu_flags]
+    # An engine on a machine without GPUs refuses to start a container that asks for some.
+    gpus = cluster.docker.gpu_flags if node.gpus else ()
+    flags = ["--network", "host", *shared, *gpus]
     for limit in cluster.docker.ulimits:
         flags += ["--ulimit", limit]
     flags += rdma_flags(cluster, node, given)
@@ -247,10 +259,15 @@ def script_line(
     cluster: Cluster, node: Node, image: str, head_ip: str, env: Mapping[str, str], given: Given
 ) -> str:
     """The same with vLLM's own script, for those who prefer it. Empty where it cannot do the same: it calls
-    `docker`, gives all GPUs and uses port 6379. What follows its arguments goes to `docker run`, where
+    `docker`, asks for all GPUs and uses port 6379. What follows its arguments goes to `docker run`, where
     a later --shm-size wins."""
     docker_ = cluster.docker
-    if cluster.ray.port != 6379 or docker_.command != "docker" or docker_.gpu_flags != ("--gpus", "all"):
+    if (
+        not node.gpus
+        or cluster.ray.port != 6379
+        or docker_.command != "docker"
+        or docker_.gpu_flags != ("--gpus", "all")
+    ):
         return ""
     role = "--head" if node.role == "head" else "--worker"
     words = [shlex.quote(image), shlex.quote(head_ip), role, hf_home(cluster)]

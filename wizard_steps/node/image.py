@@ -54,5 +54,7 @@ def share(cluster: Cluster, at: int, addresses: Sequence[str], image: str, key: 
         if at
         else f"(send the output of `{line}` to {counted(len(addresses) - 1, 'node')}, from one to the next)"
     )
-    text = python3(cluster.venv, *weights.program("image_share"), json.dumps(spec))
+    # The word of this walk comes on standard input.
+    secret = 'IFS= read -r line && export "$line"\n'
+    text = secret + python3(cluster.venv, *weights.program("image_share"), json.dumps(spec))
     return Cmd(key, text, mutates=True, timeout=LIMIT, show=shown, secrets=(COPY_TOKEN,))

@@ -80,16 +80,33 @@ def status(python: str, processes: Mapping[str, int] | None = None, key: str = "
     return Cmd(key, f"exec {python} -I -c {words} 2>&1\n", timeout=45, show=show)
 
 
-def _asked(python: str, mine: str) -> str:
-    """sh text: ``mine`` is sh text that defines ours, which lists processes; vLLM's among them are named."""
-    code = shlex.quote(program("stall.py"))
+def _named(mine: str) -> str:
+    """sh text: ``mine`` is sh text that defines ours; ``w`` gets those of vLLM as NAME=PID."""
     return (
         f"{mine}w=\nfor p in $(ours); do\n"
         "t=$(tr '\\0 ' '\\n\\n' 2>/dev/null <\"/proc/$p/cmdline\" | head -n 1 | head -c 40)\n"
         "t=$(printf %s \"$t\" | tr -dc 'A-Za-z0-9_:.-')\n"
         'case $t in VLLM::*|ray::RayWorker*|ray::Engine*) w="$w $t=$p";; esac\ndone\n'
-        f"{python} -I -c {code} {PORT} $w 2>&1\n"
     )
+
+
+def _asked(python: str, mine: str) -> str:
+    """sh text that has the node say what vLLM's processes do."""
+    code = shlex.quote(program("stall.py"))
+    return f"{_named(mine)}{python} -I -c {code} {PORT} $w 2>&1\n"
+
+
+def unstopped(python: str, mine: str, limit: float) -> Cmd:
+    """Beside a log on another node: ends once a process of vLLM stays stopped here for MORE seconds."""
+    text = (
+        "n=0\nwhile sleep 10; do\n"
+        f"{_named(mine)}s=\nfor x in $w; do\n"
+        "grep -q '^State:.T' \"/proc/${x##*=}/status\" 2>/dev/null && s=1\ndone\n"
+        '[ -n "$s" ] && n=$((n+10)) || n=0\n'
+        f"[ $n -lt {MORE} ] || break\ndone\n"
+        f"{_asked(python, mine)}echo {shlex.quote(STALLED)}\n"
+    )
+    return Cmd("stopped", text, timeout=limit, quiet=True, show="(is a process of vLLM stopped here?)")
 
 
 def processes(python: str, mine: str) -> Cmd:

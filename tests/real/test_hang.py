@@ -1,0 +1,99 @@
+"""Real vLLM whose start hangs, on CPU over two hosts: a worker is stopped or killed, or the ranks cannot meet. Who
+it is has to be told long before vLLM's own limits of minutes. There is no NCCL here, and so no RAS.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.real.faults import Told, gate_shut
+from tests.real.hosts import Hosts
+from tests.real.test_vllm import vllm_processes
+from tests.real.walks import HeadlessWalk, down
+
+pytestmark = [pytest.mark.real_vllm, pytest.mark.long, pytest.mark.timeout(900)]
+
+WITHOUT_RAY = {"tensor_parallel": 1, "pipeline_parallel": 2, "executor": "mp"}
+OVER_RAY = {"tensor_parallel": 1, "pipeline_parallel": 2, "executor": "ray"}
+
+
+@pytest.fixture(scope="module")
+def pair(possible: None) -> Iterator[Hosts]:
+    """A GPU on each host: a rank on each."""
+    with Hosts(names=("a", "b"), gpus={"a": 1, "b": 1}) as hosts:
+        yield hosts
+
+
+def planted(
+    pair: Hosts, folder: Path, serve: dict, fault: str, plant: Callable[[HeadlessWalk], object]
+) -> Told:
+    file = pair.cluster_file(settle=2, serve=serve)
+    with HeadlessWalk(file, folder, pair.home) as walk:
+        walk.until_started("serve", 400)
+        plant(walk)
+        outcome = gate_shut(walk, fault, 300, walk.now())
+        print(walk.output[-3000:])
+    down(file, pair.home)
+    assert vllm_processes(pair) == []
+    return outcome
+
+
+def signalled(pair: Hosts, name: str, words: str, number: int) -> None:
+    """As soon as such a process is there."""
+    deadline = time.monotonic() + 240
+    while not (hit := pair.kill(name, words, number)):
+        assert time.monotonic() < deadline, f"no {words} on {name}: {pair.processes(name)}"
+        time.sleep(0.2)
+    print(f"{name}: {signal.Signals(number).name} to {hit}")
+
+
+def logged(pair: Hosts, walk: HeadlessWalk, name: str, words: str) -> None:
+    deadline = time.monotonic() + 240
+    log = "/root/.milepost/real-hosts/*serve.log /root/.milepost/real-hosts/*/serve.log"
+    while not pair.run(name, f"grep -ls '{words}' {log}", check=False).stdout:
+        assert time.monotonic() < deadline, f"{words!r} never came on {name}:\n{walk.output[-4000:]}"
+        time.sleep(0.2)
+
+
+@pytest.mark.parametrize(("serve", "process"), [(WITHOUT_RAY, "VLLM::Worker"), (OVER_RAY, "ray::RayWorker")])
+def test_a_stopped_worker_is_named_with_its_node_and_what_waits_for_it(
+    pair: Hosts, tmp_path: Path, serve: dict, process: str
+) -> None:
+    def stop(walk: HeadlessWalk) -> None:
+        # Over Ray the log is the head's, with all ranks.
+        logged(pair, walk, "b" if serve is WITHOUT_RAY else "a", "in world size 2")
+        signalled(pair, "b", process, signal.SIGSTOP)
+
+    outcome = planted(pair, tmp_path / "walk", serve, f"{process} stopped", stop)
+    assert (outcome.gate, outcome.code) == ("serve", 1)
+    assert "is stopped; the start of vLLM waits for it" in outcome.words
+    assert "node-b rank 1" in outcome.words
+
+
+def test_a_killed_worker_is_named_by_its_node(pair: Hosts, tmp_path: Path) -> None:
+    def kill(walk: HeadlessWalk) -> None:
+        logged(pair, walk, "b", "in world size 2")
+        signalled(pair, "b", "VLLM::Worker", signal.SIGKILL)
+
+    outcome = planted(pair, tmp_path / "walk", WITHOUT_RAY, "VLLM::Worker killed", kill)
+    assert (outcome.gate, outcome.code) == ("serve", 1)
+    assert "node-b failed first" in outcome.words
+
+
+def test_ranks_over_ray_that_never_meet_are_told_with_the_address(pair: Hosts, tmp_path: Path) -> None:
+    def cut(walk: HeadlessWalk) -> None:
+        logged(pair, walk, "a", "Starting to create|RayWorkerProc\\|placement group")
+        # The port at which ranks meet is a random one; what has been opened before stays open.
+        pair.network.drop("a", f"ip saddr {pair.network.fabric_ip('b')} tcp dport 32768-65535 tcp flags syn")
+
+    try:
+        outcome = planted(pair, tmp_path / "walk", OVER_RAY, "ranks over Ray never meet", cut)
+    finally:
+        pair.network.heal("a")
+    assert (outcome.gate, outcome.code) == ("serve", 1)
+    assert "as every rank does" in outcome.words

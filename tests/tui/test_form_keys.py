@@ -143,7 +143,7 @@ def test_words_for_errors_and_hosts() -> None:
     assert labelled("plain words", []) == ("", "plain words")
     assert spoken("root@node2:2222") == "ssh to host node2, user root, port 2222"
     assert "not read as" in spoken("a:b:c@")
-    entry = NodeEntry(host="a", user="op", port=23)
+    entry = NodeEntry(host="a", gpus=1, user="op", port=23)
     assert spoken("a", entry) == "ssh to host a, user op, port 23"
     assert spoken("root@a", entry) == "ssh to host a, user root, port 23"
     assert advised(form_of(toy_cluster())) == (8, 2)

@@ -35,8 +35,9 @@ async def test_what_was_lost_is_told_and_comes_back_in_the_same_walk(
     podman.docker("a", f"rm -f {HEAD}")
     second = await walk(file, tmp_path / "second", TO_RAY)
     assert second.verdicts["ray_status"].passed, second.told("workers") + second.told("ray_status")
-    cleared = [(step, node) for step, node, key in second.ran if key == "clear"]
-    assert cleared == [("workers", "node-b")], "its Ray hung on the head that is gone"
+    started = [(step, node) for step, node, key in second.ran if key == "launch"]
+    # Its Ray hung on the head that is gone; on a busy machine it may have noticed that by itself, and ended.
+    assert started == [("head", "node-a"), ("workers", "node-b")]
 
     podman.docker("b", f"kill -s KILL {WORKER}")
     third = await walk(file, tmp_path / "third", TO_RAY)

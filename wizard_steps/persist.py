@@ -29,11 +29,11 @@ class Persist:
         match event:
             case ev.Asked():
                 self._asked[event.question.id] = event.question
+            case ev.Answered(question="gate", value="edit"):
+                self._set(*(event.edits or ((event.where, event.text),)))
             case ev.Answered() if asked := self._asked.get(event.question):
                 if edits := asked.edits(event.value):
                     self._set(*edits)
-            case ev.Answered(value="edit"):
-                self._set(*(event.edits or ((event.where, event.text),)))
             case ev.ClusterEdited() if event.where.startswith("env."):
                 self._set((event.where, event.value))
             case _:

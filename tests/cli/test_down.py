@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from tui.cli.down import one
+from tui.cli.down import NOTHING, Ended, one
 from wizard_steps.model import Chunk, Cmd, Exit, Node
 
 
@@ -41,3 +41,11 @@ async def test_a_stream_is_closed_when_its_time_is_up(capsys: pytest.CaptureFixt
     assert not await one(host, Node("a", "a"), Cmd("stop", "true", timeout=0.01))
     assert host.closed
     assert capsys.readouterr().out == "a: no answer within 0 s\n"
+
+
+def test_nothing_of_ours_is_said_only_where_nothing_was_ended(capsys: pytest.CaptureFixture[str]) -> None:
+    ended = Ended()
+    for node, words in (("a", NOTHING[0]), ("b", NOTHING[1]), ("a", "ended 1 process"), ("b", NOTHING[0])):
+        ended.say(node, "vllm serve", words)
+    ended.close()
+    assert capsys.readouterr().out == "a: vllm serve: ended 1 process\nb: nothing of ours runs\n"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import mmap
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,14 @@ from wizard_steps.learn.claims import Claim, load, problem
 from wizard_steps.milestones.curl import UNGUARDED
 
 CLAIMS = load()
+ROOT = Path(__file__).parents[2]
+TEXTS = [
+    *ROOT.glob("snapshots/course/*.toml"),
+    *ROOT.glob("snapshots/expected/*.md"),
+    *ROOT.glob("tui/help/*"),
+    *ROOT.glob("wizard_steps/diagnose/rules/*.toml"),
+    ROOT / "README.md",
+]
 
 
 def package(name: str) -> Path | None:
@@ -55,6 +65,40 @@ def test_the_cpu_builds_source_has_the_same_log_lines() -> None:
     for claim in common:
         texts = "".join(path.read_text(errors="replace") for path in found[0].rglob(Path(claim.file).name))
         assert all(one in texts for one in claim.has), claim.says
+
+
+def variables(prefix: str) -> dict[str, str]:
+    """The environment variables that the texts name, and where."""
+    found: dict[str, str] = {}
+    for path in TEXTS:
+        for name in re.findall(rf"\b{prefix}_\w*[A-Za-z0-9]\b", path.read_text(encoding="utf-8")):
+            found.setdefault(name, path.name)
+    return found
+
+
+def test_ray_knows_the_variables_that_the_texts_name() -> None:
+    folder = package("ray")
+    if folder is None:
+        pytest.skip("ray is not installed here")
+    python = b"".join(
+        p.read_bytes() for name in ("_private", "scripts", "dag") for p in (folder / name).rglob("*.py")
+    )
+    named = variables("RAY")
+    assert "RAY_AUTH_MODE" in named
+    with (folder / "_raylet.so").open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as core:
+        # Settings of the core are in it without their prefix.
+        for name, where in named.items():
+            inside = name.encode() in python or core.find(name.removeprefix("RAY_").encode()) >= 0
+            assert inside, f"{where}: Ray has no {name}"
+
+
+def test_vllm_knows_the_variables_that_the_texts_name() -> None:
+    folder = vllm()
+    if folder is None:
+        pytest.skip("vllm is not installed here")
+    source = "".join((folder / name).read_text() for name in ("envs.py", "env_override.py"))
+    for name, where in variables("VLLM").items():
+        assert name in source, f"{where}: vLLM has no {name}"
 
 
 def test_nothing_is_dated() -> None:

@@ -220,7 +220,7 @@ async def test_a_worker_of_an_earlier_head_is_restarted_in_the_same_walk() -> No
     assert all(verdict.passed for verdict in verdicts)
     assert [key for node, key in ran if node == "b"] == ["look", "clear", "launch", "start"]
     assert verdicts[1].facts["starts"] == {"a": "the-new-head", "b": "w"}
-    assert any("started anew" in check.found for check in verdicts[1].checks)
+    assert any("restarted" in check.found for check in verdicts[1].checks)
 
 
 async def test_a_worker_of_this_head_stays() -> None:

@@ -52,6 +52,16 @@ def test_two_samples_make_a_speed() -> None:
     assert boards.as_json(it, 3.5)["healthy"] is True
 
 
+def test_both_tables_fit_eighty_columns() -> None:
+    """Less the margins and a scroll bar."""
+    it = board()
+    it.take("a", read(text(100, 0))[0], 1.0)
+    it.take("a", read(text(101, 123456, use="100"))[0], 2.0)
+    table, engines = boards.as_text(it, 2.0).split("\n\n")[1:3]
+    assert max(map(len, table.splitlines()[1:9])) <= 76, table
+    assert max(map(len, engines.splitlines())) <= 78, engines
+
+
 def test_what_is_wrong_is_said() -> None:
     it = board()
     it.take("a", read("at 1\n")[0], 1.0)

@@ -153,5 +153,5 @@ def test_two_nodes_may_share_one_home(host: Host) -> None:
     assert first.leader
     assert second.leader
     assert first.leader != second.leader
-    assert "ended 1 processes" in other.stop().stdout
+    assert "ended 1 process" in other.stop().stdout
     assert host.look().leader == first.leader

@@ -73,6 +73,17 @@ def test_sh_reads_each_command(cmd: Cmd) -> None:
         assert done.returncode == 0, done.stderr
 
 
+def test_the_units_of_a_cluster_are_found(tmp_path: Path) -> None:
+    for role in ("ray", SERVE):
+        (tmp_path / service_name(KNOWN.cluster, KNOWN.head, role)).touch()
+    (tmp_path / "milepost-other-a-ray.service").touch()
+    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "MILEPOST_UNITS": str(tmp_path)}
+    text = units.look(KNOWN.cluster, KNOWN.head).text
+    done = subprocess.run(["sh", "-c", text], capture_output=True, text=True, env=env, check=True)
+    found = [line for line in done.stdout.splitlines() if line.startswith("unit: ")]
+    assert found == ["unit: milepost-milepost-a-ray.service", "unit: milepost-milepost-a-serve.service"]
+
+
 def test_systemd_takes_the_units(tmp_path: Path) -> None:
     analyze = shutil.which("systemd-analyze") or pytest.skip("no systemd-analyze on this machine")
     for one in planned(KNOWN):

@@ -174,6 +174,37 @@ async def test_services_restarts_a_reboot_and_nothing_left(
     assert "serve.log" in left
 
 
+async def test_a_login_that_is_not_root_gets_user_units_and_lingering(
+    pair: Bed, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is logged in: with lingering this user has a systemd all the same, and none when it is off again."""
+    monkeypatch.setenv("HOME", str(pair.home))
+    config = pair.ssh_config(user="lab")
+    path = pair.cluster_file(
+        ssh_config=config,
+        serve={"executor": "mp", "pipeline_parallel": 2, "extra_flags": []},
+        path=pair.folder / "user.toml",
+    )
+    path.write_text(path.read_text().replace('venv = "/opt/vllm-venv"', f'venv = "{VENV}"'))
+    for name in pair.names:
+        folder = f"/home/lab/.milepost/real-hosts/node-{name}"
+        life = f"mkdir -p {folder} && echo MILEPOST_LIFE=0123456789abcdef > {folder}/life"
+        pair.run(name, f"{life}; chown -R lab:lab /home/lab/.milepost")
+    found = await walked(load(path), tmp_path / "walk")
+    assert found["units"].passed, found["units"].checks
+    for name in pair.names:
+        assert "running" in pair.run(name, _AS_LAB.format("list-units 'milepost-*'")).stdout
+        assert "milepost" not in pair.run(name, "ls /etc/systemd/system").stdout
+        assert pair.run(name, "ls /var/lib/systemd/linger").stdout.split() == ["lab"]
+    assert disabled(pair, path) == 0
+    for name in pair.names:
+        assert pair.run(name, "find /home/lab/.config/systemd/user -name 'milepost-*'").stdout == ""
+        assert pair.run(name, "ls /var/lib/systemd/linger").stdout == ""
+
+
+_AS_LAB = "runuser -u lab -- env XDG_RUNTIME_DIR=/run/user/$(id -u lab) systemctl --user {}"
+
+
 async def test_with_real_ray_each_service_comes_back_and_the_server_after_it(
     pair: Bed, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,7 @@ from tui.app.split import advised
 from tui.screens.hosts import HostsScreen
 from tui.screens.setup import SetupScreen
 from tui.screens.setup_widgets import Choice, NodeRow
-from wizard_steps.cluster.file import Cluster, load
+from wizard_steps.cluster.file import Cluster, NodeEntry, load
 from wizard_steps.facts.gpu import Gpu, GpuFacts
 from wizard_steps.facts.network import Interface, InterfaceAddress
 from wizard_steps.facts.node import NodeFacts
@@ -143,6 +143,9 @@ def test_words_for_errors_and_hosts() -> None:
     assert labelled("plain words", []) == ("", "plain words")
     assert spoken("root@node2:2222") == "ssh to host node2, user root, port 2222"
     assert "not read as" in spoken("a:b:c@")
+    entry = NodeEntry(host="a", gpus=1, user="op", port=23)
+    assert spoken("a", entry) == "ssh to host a, user op, port 23"
+    assert spoken("root@a", entry) == "ssh to host a, user root, port 23"
     assert advised(form_of(toy_cluster())) == (8, 2)
 
 

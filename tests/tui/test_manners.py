@@ -113,7 +113,8 @@ def test_completion_knows_options_and_recordings(shell: str, capsys: pytest.Capt
     assert main(["completion", shell]) == 0
     text = capsys.readouterr().out
     assert "headless" in text
-    assert "hidden-gpus" in text
+    for value in ("hidden-gpus", "port-taken"):
+        assert value in text
 
 
 async def test_why_is_open_where_there_is_room(tmp_path: Path, toy_expected: WriteExpected) -> None:

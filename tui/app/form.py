@@ -139,13 +139,14 @@ def labelled(problem: str, hosts: Sequence[str]) -> tuple[str, str]:
 _COLUMNS = {"host": "SSH host", "gpus": "GPUs", "fabric_ip": "IP for GPU traffic", "role": "role"}
 
 
-def spoken(host: str) -> str:
-    """How what is typed as host is understood: user, host and port apart."""
+def spoken(host: str, entry: NodeEntry | None = None) -> str:
+    """How what is typed as host is understood: user, host and port apart. ``entry``: what the file says."""
     found = address(host) if host.strip() else None
     if found is None:
         return "" if not host.strip() else f"{host.strip()}: not read as host, user@host or user@host:port"
-    user = f"user {found.user}" if found.user else "user: as ssh has it"
-    port = f"port {found.port}" if found.port else "port: as ssh has it"
+    name, number = found.user or (entry.user if entry else ""), found.port or (entry.port if entry else 0)
+    user = f"user {name}" if name else "user: as ssh has it"
+    port = f"port {number}" if number else "port: as ssh has it"
     return f"ssh to host {found.host}, {user}, {port}"
 
 

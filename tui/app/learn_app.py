@@ -33,7 +33,8 @@ class LearnApp(TerminalApp[Wish | None]):
     ENABLE_COMMAND_PALETTE = False
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(TerminalApp.WORDS_KEYS, "words", "Words"),
-        Binding("q,ctrl+c,ctrl+q", "leave", "Leave"),
+        Binding("q", "leave", "Leave"),
+        Binding("ctrl+c,ctrl+q", "leave", "Leave", show=False),
     ]
 
     def __init__(

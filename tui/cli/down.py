@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Sequence
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +36,38 @@ def run(args: argparse.Namespace) -> int:
     return asyncio.run(down(load(args.cluster), dry=args.dry_run, take_over=args.take_over))
 
 
-def undo(cluster: Cluster) -> list[Sequence[Work]]:
-    """What ends each milestone, the last one first."""
+#: What a node answers where there was nothing to end.
+NOTHING = ("nothing of ours runs", "no units of this cluster")
+
+
+class Ended:
+    """Prints what was ended where; once for a node that nothing at all of ours ran there."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, bool] = {}
+
+    def say(self, node: str, what: str, words: str) -> None:
+        """``what`` was to be ended, and what the node said of it."""
+        nothing = words in NOTHING
+        self._told[node] = self._told.get(node, False) or not nothing
+        if not nothing:
+            print(f"{node}: {what}: {words}" if what else f"{node}: {words}", flush=True)
+
+    def close(self) -> None:
+        """The nodes that had nothing."""
+        for node, told in self._told.items():
+            if not told:
+                print(f"{node}: nothing of ours runs", flush=True)
+
+
+def undo(cluster: Cluster) -> list[list[tuple[str, Work]]]:
+    """What ends each milestone, the last one first; each with the words for what it ends."""
     from wizard_steps.engine.step import Known
     from wizard_steps.plan import OPTIONAL, plan_for
 
     known = Known(cluster)
-    return [step.undo(known) for step in reversed([*plan_for(cluster), *(kind() for kind in OPTIONAL)])]
+    steps = reversed([*plan_for(cluster), *(kind() for kind in OPTIONAL)])
+    return [[(step.leaves_running(known, w[0]) or step.title, w) for w in step.undo(known)] for step in steps]
 
 
 async def down(cluster: Cluster, dry: bool = False, take_over: bool = False) -> int:
@@ -53,23 +78,25 @@ async def down(cluster: Cluster, dry: bool = False, take_over: bool = False) -> 
     from wizard_steps.transport.locked import Locked
 
     transport = Locked(cleaned(cluster), cluster, take_over)
-    failed = False
+    failed, ended = False, Ended()
     try:
         for work in undo(cluster):
             if dry:
-                for node, cmd in work:
-                    print(f"{node.name}: {cmd.show or cmd.text}")
+                for what, (node, cmd) in work:
+                    print(f"{node.name}: {what}: {cmd.show or cmd.text}")
                 continue
-            answers = await asyncio.gather(*(one(transport, node, cmd) for node, cmd in work))
+            answers = await asyncio.gather(*(one(transport, *w, ended, what) for what, w in work))
             failed = failed or not all(answers)
+        ended.close()
     finally:
         await transport.close()
     return 1 if failed else 0
 
 
-async def one(transport: Transport, node: Node, cmd: Cmd) -> bool:
-    """Run it and print what it said; whether it ended well."""
+async def one(transport: Transport, node: Node, cmd: Cmd, ended: Ended | None = None, what: str = "") -> bool:
+    """Run what ends ``what``, and print what the node said; whether it ended well."""
     text = ""
+    say = partial((ended or Ended()).say, node.name, what)
     try:
         async with (
             asyncio.timeout(cmd.timeout),
@@ -77,9 +104,9 @@ async def one(transport: Transport, node: Node, cmd: Cmd) -> bool:
         ):
             async for item in stream:
                 if isinstance(item, Exit):
-                    print(f"{node.name}: {text.strip() or item.detail or f'exit {item.code}'}", flush=True)
+                    say(text.strip() or item.detail or f"exit {item.code}")
                     return item.code == 0
                 text += item.data.decode("utf-8", "replace")
     except TimeoutError:
-        print(f"{node.name}: no answer within {cmd.timeout:.0f} s", flush=True)
+        say(f"no answer within {cmd.timeout:.0f} s")
     return False

@@ -20,7 +20,7 @@ def add(subparsers: Any) -> None:
         "add-node",
         help="add a machine to the cluster file; the next walk starts what is missing there",
         description="Writes the node into the cluster file and says what TP x PP means with it. The next "
-        "walk installs, joins it to Ray and copies the model; what runs on the other nodes goes on, but for "
+        "walk installs, joins it to Ray and copies the model; what runs on the other nodes goes on, except "
         "vLLM where TP, PP or DP change.",
     )
     more.add_argument("cluster", type=Path, help="cluster file")
@@ -34,7 +34,7 @@ def add(subparsers: Any) -> None:
         "remove-node",
         help="end what milepost started on one machine, and take it out of the cluster file",
         description="Ends vLLM and Ray of this cluster on the node, and its systemd services, and takes it "
-        "out of the cluster file. A server that used its GPUs is interrupted: the next walk starts it anew.",
+        "out of the cluster file. A server that used its GPUs is interrupted: the next walk starts it again.",
     )
     less.add_argument("cluster", type=Path, help="cluster file")
     less.add_argument("node", help="its name in the cluster file")
@@ -125,17 +125,19 @@ def finish(file: Path, new: Cluster, what: str) -> int:
 
 async def _end(cluster: Cluster, node: Node, take_over: bool) -> bool:
     """Ends what milepost started there, the services first; whether all of it ended."""
-    from tui.cli.down import one, undo
+    from tui.cli.down import Ended, one, undo
     from wizard_steps.node import units
     from wizard_steps.transport.locked import Locked
     from wizard_steps.transport.over_ssh import cleaned
 
     transport = Locked(cleaned(cluster), cluster, take_over)
+    ended = Ended()
     try:
-        for work in ([(node, units.remove(cluster, node))], *undo(cluster)):
-            for where, cmd in work:
-                if where == node and not await one(transport, node, cmd):
+        for work in ([("services", (node, units.remove(cluster, node)))], *undo(cluster)):
+            for what, (where, cmd) in work:
+                if where == node and not await one(transport, node, cmd, ended, what):
                     return False
+        ended.close()
     finally:
         await transport.close()
     return True

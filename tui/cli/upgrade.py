@@ -15,11 +15,11 @@ from wizard_steps.errors import UsageError
 def add(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "upgrade",
-        help="another vLLM, Ray or model revision: beside the old one, proved, compared; and the way back",
+        help="change to another vLLM, Ray or model revision, with proof and comparison, or go back",
         description="Measures the running server, judges whether the new version fits the nodes, installs it "
-        "beside the old one on every node (a venv of its own, or an image), changes the cluster file, starts "
-        "Ray and vLLM anew, walks all gates, and compares the load with before. Until the cluster file is "
-        "changed the old server goes on. FILE.previous is the cluster file of before.",
+        "on every node without touching the old one (in another venv or image), changes the cluster file, "
+        "restarts Ray and vLLM, walks all gates, and compares the load with before. Until the cluster file "
+        "is changed the old server goes on. FILE.previous is the cluster file of before.",
     )
     parser.add_argument("cluster", nargs="?", type=Path, default=Path("milepost.toml"))
     parser.add_argument("--vllm", default="", metavar="VERSION", help="the vLLM to change to")
@@ -52,16 +52,15 @@ def run(args: argparse.Namespace) -> int:
 
     old = load(args.cluster)
     named = (args.vllm, args.ray, args.model_revision, args.venv, args.image)
-    if args.rollback:
-        if any(named):
-            raise UsageError("--rollback changes back to FILE.previous, and takes no version")
-        return Change(args, old, _before(args.cluster)).back()
-    if not any(named):
+    if args.rollback and any(named):
+        raise UsageError("--rollback changes back to FILE.previous, and takes no version")
+    if not args.rollback and not any(named):
         raise UsageError(
             "say what to change: --vllm VERSION, --ray VERSION, --model-revision REV, or --rollback"
         )
-    new = newer(old, args.vllm, args.ray, args.model_revision, args.venv, args.image)
-    return Change(args, old, new).there()
+    change = Change(args, old, _before(args.cluster) if args.rollback else newer(old, *named))
+    change.tell()
+    return change.back() if args.rollback else change.there()
 
 
 def _before(file: Path) -> Cluster:
@@ -76,53 +75,61 @@ def _environment(cluster: Cluster) -> tuple[str, ...]:
     return (cluster.venv, cluster.docker.image, cluster.serve.vllm_version, cluster.ray.version)
 
 
+def _parts(base: Path) -> dict[str, Path]:
+    """The recordings of one upgrade."""
+    names = ("prepare", "switch", "load-before", "load-after")
+    return {name: base.with_name(f"{base.name}-{name}") for name in names}
+
+
 class Change:
     """One upgrade or the way back: its parts are walks of their own, each with its recording."""
 
     def __init__(self, args: argparse.Namespace, old: Cluster, new: Cluster) -> None:
-        from wizard_steps.session import beside, default_folder
+        from itertools import count
+
+        from wizard_steps.session import default_folder
 
         self.args, self.old, self.new = args, old, new
         base = args.walk or default_folder(old).with_name(f"{default_folder(old).name}-upgrade")
-        self._base = beside(base.with_name(f"{base.name}-switch")).with_name(base.name)
+        bases = (base if n == 1 else base.with_name(f"{base.name}-{n}") for n in count(1))
+        self._base = next(one for one in bases if not any(map(Path.exists, _parts(one).values())))
 
     def there(self) -> int:
         """The exit status."""
-        from wizard_steps.plan import preparing
-
-        self._tell()
-        if self.args.dry_run:
-            return self._walk("The new version", "prepare", self.new, preparing(self.new))
-        measured = not self.args.no_load and self._load("before", self.old)
-        if code := self._walk("Prepare; the server goes on", "prepare", self.new, preparing(self.new)):
-            print(f"\nNothing was changed: {self.args.cluster} is as it was, and what runs goes on.")
+        measured = not (self.args.dry_run or self.args.no_load) and self._load("before", self.old)
+        if (code := self._prepared()) is not None:
             return code
         code = self._switch()
         if not code and not self.args.no_load:
             code = 0 if self._load("after", self.new) else 1
             if measured:
                 self._compare()
-        print(f"\n{'It did not go well. ' if code else ''}The way back: {self._rollback()}")
+        print(f"\n{'It failed. ' if code else ''}The way back: {self._rollback()}")
         return code
 
     def back(self) -> int:
-        from wizard_steps.plan import preparing
-
-        self._tell()
-        if self.args.dry_run:
-            return self._walk("The version of before", "prepare", self.new, preparing(self.new))
-        if code := self._walk("Prepare; what runs goes on", "prepare", self.new, preparing(self.new)):
-            print(f"\nNothing was changed: {self.args.cluster} is as it was.")
+        """The exit status."""
+        if (code := self._prepared()) is not None:
             return code
         code = self._switch()
         kept = f"{previous(self.args.cluster)} has the values that were rolled back."
         print(f"\n{'The gates failed. ' if code else ''}{kept}")
         return code
 
+    def _prepared(self) -> int | None:
+        """The exit status where it ends here: a dry run, or a version that does not fit."""
+        from wizard_steps.plan import preparing
+
+        code = self._walk("Prepare; what runs goes on", "prepare", self.new, preparing(self.new))
+        if code and not self.args.dry_run:
+            print(f"\nNothing was changed: {self.args.cluster} is as it was, and what runs goes on.")
+        return code if code or self.args.dry_run else None
+
     def _rollback(self) -> str:
         return f"milepost upgrade {self.args.cluster} --rollback"
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
+        """Prints what changes in the file."""
         from tui.app.fields import fields
 
         print(f"{self.args.cluster}:")
@@ -145,7 +152,7 @@ class Change:
         services = optional("units") if self._services() else []
         steps = [*plan_for(self.new), *services]
         restart = GivenAnswer(DIFFERS, "restart")
-        return self._walk("Start anew; all gates", "switch", self.new, steps, restart)
+        return self._walk("Restart; all gates", "switch", self.new, steps, restart)
 
     def _down(self) -> int:
         """Another environment means another Ray everywhere: all of it ends first, in its order."""
@@ -165,7 +172,7 @@ class Change:
         return bool(fold(recorded(self._folder("prepare")).events).facts.get(SERVICES))
 
     def _folder(self, part: str) -> Path:
-        return self._base.with_name(f"{self._base.name}-{part}")
+        return _parts(self._base)[part]
 
     def _load(self, when: str, cluster: Cluster) -> bool:
         from wizard_steps.plan import optional

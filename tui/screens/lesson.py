@@ -29,9 +29,9 @@ class LessonScreen(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("w", "watch", "Watch"),
         Binding("z", "quiz", "Quiz"),
-        Binding("d", "lab", "Do it yourself"),
+        Binding("d", "lab", "Lab"),
         Binding("escape,b", "back", "Course"),
-        Binding("pagedown,space", "scroll(1)", "More text"),
+        Binding("pagedown,space", "scroll(1)", "More"),
         Binding("pageup", "scroll(-1)", "Text back", show=False),
     ]
 

@@ -132,7 +132,7 @@ class SetupScreen(Screen[Cluster | None]):
         self._show_split()
         self._mark("")
         if event.input.has_class("host") and event.input.has_focus:
-            self._note(event.input.value)
+            self._note(event.input)
 
     def on_choice_changed(self) -> None:
         self._show_path()
@@ -144,13 +144,16 @@ class SetupScreen(Screen[Cluster | None]):
             self.query_one(f"#row-{field_id(where)}").display = path == only
             self.query_one(f"#hint-{field_id(where)}").display = path == only
 
-    def _note(self, host: str) -> None:
-        self.query_one("#host-note", Static).update(safe_block(spoken(host)))
+    def _note(self, host: Input) -> None:
+        row = host.parent
+        at = row.value.base if isinstance(row, NodeRow) else None
+        words = spoken(host.value, None if at is None else self._base.nodes[at])
+        self.query_one("#host-note", Static).update(safe_block(words))
 
     def on_descendant_focus(self, event: DescendantFocus) -> None:
         """What is said about TP and PP is in sight while they are typed, in a small terminal too."""
         if event.widget.has_class("host") and isinstance(event.widget, Input):
-            self._note(event.widget.value)
+            self._note(event.widget)
         if event.widget.id in (field_id("serve.tensor_parallel"), field_id("serve.pipeline_parallel")):
             self.query_one(SplitLine).scroll_visible(animate=False)
 
@@ -163,16 +166,10 @@ class SetupScreen(Screen[Cluster | None]):
         if isinstance(button, Choice):
             button.next()
             self._show_path()
-        elif button.id == "save":
-            self.action_save()
-        elif button.id == "leave":
-            self.action_leave()
         elif button.id == "add":
             await self.action_add()
-        elif button.id == "hosts":
-            self.action_hosts()
-        elif button.id == "test":
-            self.action_test()
+        elif button.id in ("save", "leave", "hosts", "test"):
+            getattr(self, f"action_{button.id}")()
         elif isinstance(row, NodeRow) and button.has_class("remove"):
             await self._remove(row)
         elif isinstance(row, NodeRow):

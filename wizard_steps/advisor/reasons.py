@@ -144,8 +144,8 @@ def of_layout(shape: ModelShape, layout: ParallelLayout) -> Iterator[Reason]:
     if shape.experts and layout.tp > 1:
         yield Reason(
             True,
-            f"{shape.experts} experts: TP cuts each one; --enable-expert-parallel deals out whole experts "
-            "instead, which is worth measuring",
+            f"{shape.experts} experts: TP cuts each one; --enable-expert-parallel distributes complete "
+            "experts instead, which is worth measuring",
         )
 
 

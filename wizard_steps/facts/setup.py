@@ -39,16 +39,17 @@ def seen(facts: Mapping[str, NodeFacts], cluster: Cluster) -> SetUp:
     machines = tuple(
         MachineSeen(one.problem.strip().splitlines()[0][:200] if one.problem.strip() else "no answer")
         if one.problem
-        else MachineSeen("", _gpus(one), _only(found, shared), _about(one, cluster))
+        else MachineSeen("", _gpus(one), _only(found, shared), _about(one, cluster, _only(found, shared)))
         for one, found in zip(nodes, choices, strict=True)
     )
     return SetUp(machines, _path([one for one in nodes if not one.problem]))
 
 
 def _gpus(one: NodeFacts) -> int | None:
+    """Without nvidia-smi nobody knows: the driver may only be missing."""
     if one.gpu.problem == "ok":
         return len([gpu for gpu in one.gpu.gpus if not gpu.broken])
-    return 0 if one.gpu.problem == "not-installed" else None
+    return None
 
 
 def _shared(choices: list[list[Candidate]]) -> set[str]:
@@ -71,13 +72,14 @@ def _path(nodes: list[NodeFacts]) -> str:
     return "docker" if nodes and ready else ""
 
 
-def _about(one: NodeFacts, cluster: Cluster) -> str:
+def _about(one: NodeFacts, cluster: Cluster, ip: str) -> str:
     gpus = one.gpu.gpus
     engine = one.docker.server if one.docker is not None else ""
     vllm = one.software.packages.get("vllm", "")
     said = [
-        f"{len(gpus)} x {gpus[0].name}" if gpus else "no NVIDIA GPU seen",
-        f"Docker {engine}" if engine else "no Docker engine",
-        f"vLLM {vllm} in {cluster.venv}" if vllm else f"nothing in {cluster.venv}",
+        f"{len(gpus)} x {gpus[0].name}" if gpus else f"no GPU seen (nvidia-smi: {one.gpu.problem})",
+        f"Docker {engine}" if engine else "no Docker engine answers",
+        f"vLLM {vllm} in {cluster.venv}" if vllm else f"no vLLM in {cluster.venv}",
+        f"{ip} is in the one network that all have" if ip else "its address for GPU traffic: asked in step 3",
     ]
     return ", ".join(said)

@@ -75,7 +75,7 @@ def absent(known: Known, said: Mapping[str, str], owners: Mapping[int, str], wha
             found.append(known_cause)
             continue
         own = re.search(rf"^rank {rank}: ((?:failed|no end|at) .{{1,300}})$", said.get(node, ""), re.M)
-        why = f"; it says: {plain(own[1])}" if own else f"; {node} said nothing of it"
+        why = f"; it says: {plain(own[1])}" if own else f"; {node} reported nothing"
         text = f"rank {rank} on {node} never came to rank 0 on {known.head.name}; {what} waits for it{why}"
         hint = f"is TCP open from {node} to {known.head_ip}, and is the node well (load, `dmesg`)?"
         found.append(Check(f"rank {rank}", False, text, _WANTED, node, hint))

@@ -22,7 +22,7 @@ _HINTS = {
     "space": "free some disk there; what has come is kept",
     "rights": "give this user the right to write there",
     "corrupt": "check the kit (sha256sum -c SHA256SUMS in its folder), then this node's disk; retry",
-    "differs": "remove the named file on this node, and it is copied anew",
+    "differs": "remove the named file on this node, and it is copied again",
     "port": "end who has the port, or edit weights.port",
     "disk": "look at this disk (dmesg); what has come is kept",
 }

@@ -97,7 +97,7 @@ def judge(known: Known, done: Results) -> Verdict:
         return Verdict(False, "vllm serve could not be started", (failure(launch, head),))
     if vllm.ready(log):
         url = f"{base_url(known.cluster, known.ip(known.server))}/v1"
-        again = "started anew" if done.get("clear", head) else "started"
+        again = "restarted" if done.get("clear", head) else "started"
         check = running.check(known, done, service, "vLLM") or Check("vLLM", True, again, READY, head.name)
         found = [check, *rank_places.checks(known, done), *running.written(known, done, [service])]
         if not all(one.ok for one in found):

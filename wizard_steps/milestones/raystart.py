@@ -259,7 +259,7 @@ def _good(known: Known, done: Results, node: Node, name: str, wanted: str) -> Ch
     """Started; what had become of an earlier start is told with it: somebody, or the kernel, ended it."""
     look = done.get("look", node)
     before = placed(known).before(node, look.text) if look is not None else ""
-    how = "started anew" if done.get("clear", node) else "started"
+    how = "restarted" if done.get("clear", node) else "started"
     text = f"{how}; before that, {before}. Its last log: {placed(known).kept_log(node)}" if before else how
     launch = done.get("launch", node)
     beside = placed(known).beside(node, launch.text) if launch is not None else ""

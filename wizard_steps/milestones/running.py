@@ -121,7 +121,7 @@ def written(known: Known, done: Results, services: Sequence[Service]) -> list[Ch
         found = spec.differences(then, placed(known).spec(service)) if then is not None else []
         if found:
             said = f"at the next boot the systemd service starts other values: {_short(found)}"
-            hint = "`milepost enable` writes the services anew, `milepost disable` removes them"
+            hint = "`milepost enable` writes the services again, `milepost disable` removes them"
             checks.append(Check("service", True, said, _WANTED, service.node.name, hint, warning=True))
     return checks
 

@@ -257,7 +257,7 @@ def _written(known: Known, done: Results) -> Iterator[Check]:
         if not _of(known, node):
             continue
         if result is None or not result.ok:
-            yield failure(result, node)
+            yield _not_written(result, node)
             continue
         said = [line.removeprefix("verify: ") for line in result.lines if line.startswith("verify: ")]
         names = ", ".join(service_name(known.cluster, node, unit.role) for unit in _of(known, node))
@@ -269,6 +269,15 @@ def _written(known: Known, done: Results) -> Iterator[Check]:
             hint = f"as root there: loginctl enable-linger {node.user or 'USER'}"
             found = "off: user services start only when this user logs in"
             yield Check("lingering", False, found, "on", node.name, hint)
+
+
+def _not_written(result: Result | None, node: Node) -> Check:
+    """A login that is no session has no systemd of its own, and nobody to start units."""
+    check = failure(result, node)
+    if result is not None and "Failed to connect to bus" in result.text:
+        hint = f"as root there: loginctl enable-linger {node.user or 'USER'}, then run this again"
+        return Check("systemd --user", False, check.found, "it runs for this user", node.name, hint)
+    return check
 
 
 def _came_back(known: Known, done: Results) -> Iterator[Check]:

@@ -154,8 +154,10 @@ def as_json(board: Board, now: float) -> Mapping[str, Any]:
     }
 
 
-#: Columns of the table of GPUs: title and width.
-COLUMNS = (("node", 14), ("GPU", 3), ("use", 16), ("memory GiB", 22), ("power", 6), ("temp", 5), ("clock", 8))
+#: Columns of the table of GPUs: title and width. Both tables fit a terminal of 80 columns with margins.
+COLUMNS = (("node", 12), ("GPU", 3), ("use", 12), ("memory GiB", 15), ("power", 6), ("temp", 4), ("clock", 8))
+#: Cells of the bars in them.
+_USE, _MEMORY, _KV = 6, 5, 6
 
 
 def bar(share: float, width: int) -> str:
@@ -177,10 +179,10 @@ def gpu_rows(board: Board, now: float) -> list[tuple[str, tuple[str, ...], str]]
             found.append(("bad" if it.wanted else "ok", (it.name, "-", why), it.name))
             continue
         for place, gpu in enumerate(gpus):
-            use = f"{bar((gpu.use or 0) / 100, 9)} {gpu.use:3.0f} %" if gpu.use is not None else "not told"
+            use = f"{bar((gpu.use or 0) / 100, _USE)} {gpu.use:3.0f} %" if gpu.use is not None else "not told"
             memory = "not told"
             if gpu.used is not None and gpu.total:
-                memory = f"{bar(gpu.used / gpu.total, 9)} {gpu.used / 1024:.1f}/{gpu.total / 1024:.0f}"
+                memory = f"{bar(gpu.used / gpu.total, _MEMORY)} {gpu.used / 1024:.1f}/{gpu.total / 1024:.0f}"
             cells = (
                 it.name,
                 str(gpu.index),
@@ -196,15 +198,15 @@ def gpu_rows(board: Board, now: float) -> list[tuple[str, tuple[str, ...], str]]
 
 
 #: Likewise of the table of engines.
-ENGINES = (("engine", 8), ("running", 8), ("waiting", 8), ("tokens/s", 10), ("TTFT ms", 9), ("ITL ms", 8),
-           ("KV cache", 16), ("preempted", 9))  # fmt: skip
+ENGINES = (("engine", 6), ("running", 7), ("waiting", 7), ("tokens/s", 8), ("TTFT ms", 7), ("ITL ms", 7),
+           ("KV cache", 11), ("preempted", 9))  # fmt: skip
 
 
 def engine_lines(board: Board) -> list[str]:
     """A head line and one line for each engine; nothing where none answers."""
     rows = [tuple(name for name, _ in ENGINES)] if board.engines else []
     for rate in board.engines:
-        kv = f"{bar(rate.kv_use, 9)} {rate.kv_use:4.0%}" if rate.kv_use is not None else "not told"
+        kv = f"{bar(rate.kv_use, _KV)} {rate.kv_use:4.0%}" if rate.kv_use is not None else "not told"
         speeds = [_known(value) for value in (rate.generated, rate.first_token_ms, rate.step_ms)]
         rows.append(
             (rate.name, f"{rate.running:.0f}", f"{rate.waiting:.0f}", *speeds, kv, f"{rate.preemptions:.0f}")

@@ -23,12 +23,15 @@ _HERE = (
 )
 
 
+#: sh text: whether this user's services start at boot.
+_LINGERS = '[ -e "/var/lib/systemd/linger/$(id -un)" ]'
 _LIFE = '[ -s life ] || { echo "$d/life is not there: nothing was started here by a walk"; exit 1; }\n'
 
 
 def look(cluster: Cluster, node: Node) -> Cmd:
     """Whether systemd runs the machine, who logs in, and which units of the cluster are there."""
-    pattern = shlex.quote(service_name(cluster, node, "@")).replace("@", "'*'")
+    # No star within quotes: the name alone is quoted.
+    pattern = "*".join(map(shlex.quote, service_name(cluster, node, "@").split("@")))
     text = (
         _HERE
         + 'echo "uid: $(id -u)"; echo "init: $(cat /proc/1/comm 2>/dev/null)"\n'
@@ -53,7 +56,11 @@ def write(cluster: Cluster, units: Sequence[Unit]) -> Cmd:
         'rm -f secrets; [ -z "$s" ] || { printf %s "$s" > secrets && chmod 600 secrets; } || exit 1\n',
         ":\n" if units[0].attended else _LIFE,
         '(umask 022; mkdir -p "$u") || exit 1\n',
-        '[ $m = --system ] || loginctl enable-linger "$(id -un)" || echo "lingering: not switched on"\n',
+        f'[ $m = --system ] || {_LINGERS} || {{ loginctl enable-linger "$(id -un)" && : > lingering; }} || '
+        'echo "lingering: not switched on"\n',
+        # That starts the user's own systemd where no login has: it needs a moment.
+        "i=0; until systemctl $m show -p Version >/dev/null 2>&1 || [ $i -ge 100 ]; do i=$((i+1)); "
+        "sleep 0.2; done\n",
         # What the scripts compare at every start.
         f"dev=$(ip -o addr show | grep -F {shlex.quote(f' {units[0].ip}/')} | awk 'NR == 1 {{print $2}}')\n",
         '[ -z "$dev" ] || echo "$dev $(cat "/sys/class/net/${dev%@*}/mtu")" > mtu\n',
@@ -124,6 +131,9 @@ def remove(cluster: Cluster, node: Node) -> Cmd:
         f"cd {state_dir(cluster, node)} 2>/dev/null && "
         "rm -f secrets mtu *.unit.sh *.unit.spec *.tries *.unit.log*\n"
         "[ $none = yes ] || systemctl $m daemon-reload\n"
+        # Where it was switched on for these, and no other cluster's need it.
+        '[ ! -e lingering ] || ls "$u"/milepost-* >/dev/null 2>&1 || '
+        '{ loginctl disable-linger "$(id -un)" && rm -f lingering && echo "lingering is off again"; }\n'
     )
     text = _each(cluster, node, each).removesuffix("exit $rc\n") + tidy + "exit $rc\n"
     return Cmd("disable", text, mutates=True, timeout=2 * UNIT_STOPS + 20.0, quiet=True,

@@ -80,7 +80,9 @@ def fetch_model(cluster: Cluster, kit: Path, revision: str) -> KitModel:
     """With the program that fetches on a node: every file verified, a cut line gone on with."""
     repo = cluster.serve.model
     if find_spec("huggingface_hub") is None:
-        raise MilepostError("huggingface_hub is missing beside milepost: pip install huggingface_hub")
+        raise MilepostError(
+            "huggingface_hub is not installed in the environment of milepost: pip install huggingface_hub"
+        )
     spec = {"repo": repo, "revision": revision, "folder": "", "local": False, "consolidated": True}
     cache = kit.resolve() / ".hub"
     with tempfile.TemporaryDirectory() as state:

@@ -113,7 +113,7 @@ def run(words: Sequence[str], environment: Mapping[str, str], stdin: str | None 
         raise MilepostError(f"{words[0]}: {error.strerror or error}") from None
     if done.returncode:
         name = " ".join(word for word in words[:4] if not word.startswith("-"))
-        raise MilepostError(f"`{name}` failed (exit {done.returncode}): what it said is above")
+        raise MilepostError(f"`{name}` failed (exit {done.returncode}): its output is above")
     return done.stdout or ""
 
 

@@ -24,14 +24,20 @@ OLD_RAY = "2.55.1"
 
 
 def worker_twice(ray: str, words: list[str]) -> None:
-    """Somebody starts Ray here by hand as well, once milepost's own raylet runs: two starts at the same time
-    may be too slow for Ray's own limit of 30 s."""
+    """Somebody starts Ray here by hand as well."""
     _apart([sys.executable, "-I", __file__, BY_HAND, ray, *(word for word in words if word != "--block")])
 
 
 def by_hand(words: list[str]) -> None:
-    _wait(lambda: any(ip == os.environ["LAB_IP"] for _, ip in _raylets()))
-    os.execv(words[0], words)
+    """Once somebody asks for the status: milepost's own start is over by then, and two starts at a time may
+    take longer than Ray's limit of 30 s. On a busy machine one alone may, too: it is tried again."""
+    _wait(_asked().exists)
+    _wait(lambda: subprocess.run(words, check=False).returncode == 0)
+
+
+def _asked() -> Path:
+    """A file that is there once `ray status` was asked for; all nodes of the lab see it."""
+    return Path(os.environ["RAY_TMPDIR"], "asked")
 
 
 def port_taken(ray: str, words: list[str]) -> None:
@@ -100,6 +106,7 @@ def status(ray: str, words: list[str], fault: str) -> int:
     that was started twice, wait until Ray counts what there is."""
     killed = fault == "raylet-killed" and words[0] == "status"
     if fault == "worker-twice":
+        _asked().touch()
         _wait(lambda: len(list(_raylets())) > 2)
     while True:
         done = subprocess.run([ray, *words], stdout=subprocess.PIPE, text=True, check=False)

@@ -2,6 +2,7 @@
 # Ends every process of a role: TERM to its leader, after $grace seconds KILL to what is left of ours. "nothing
 # of ours runs", and 0, only where everything that could be ours could be looked into. Follows processes.sh.
 # shellcheck disable=SC2154,SC2046,SC2086
+counted() { if [ "$n" = 1 ]; then echo "ended 1 process"; else echo "ended $n processes"; fi; }
 nothing_found() {
   k=$(kin); u=$(unseen)
   [ -n "$k$u" ] || { echo "nothing of ours runs"; exit 0; }
@@ -30,6 +31,6 @@ while [ $i -lt 25 ] && [ -n "$(ours)" ]; do kill -KILL $(ours) 2>/dev/null; slee
 left=$(ours)
 if [ -n "$left" ]; then echo "still there:" $left; exit 1; fi
 rm -f "$d/$role.pid" "$d/$role.start"
-echo "ended $n processes"
+counted
 k=$(kin)
 [ -z "$k" ] || { echo "left alone, it carries our name: process $k"; exit 1; }

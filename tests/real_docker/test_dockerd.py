@@ -37,6 +37,7 @@ async def test_with_the_hook_it_walks_to_ray_and_back(podman: Podman, tmp_path: 
     file = podman.cluster_file(tmp_path / "milepost.toml", command=dockerd.COMMAND, send_image=True)
     with Dockerd(podman, hook=True) as engine:
         engine.load("a")
+        engine.docker("b", f"rmi -f {IMAGE}", check=False)
         try:
             first = await walk(file, tmp_path / "first", ("preflight", *TO_RAY))
             assert first.verdicts["ray_status"].passed, first.told(next(reversed(first.verdicts)))

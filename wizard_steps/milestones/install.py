@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 
-from wizard_steps.cluster.devices import environment
+from wizard_steps.cluster.devices import outward
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.engine.step import ABOUT_FACTS, FACTS, Bundled, Known, Step
 from wizard_steps.facts.needs import satisfies
@@ -46,9 +46,8 @@ def install_command(known: Known, node: Node) -> Cmd:
             f"--no-index --find-links {kit}/{WHEELS} --require-hashes -r {kit}/{LOCK}"
             for kit in (as_sh(folder), folder)
         )
-    env = {**environment(cluster, node), **installer_environment(cluster)}
     text = (
-        f"{exports(env)}{_UV[cluster.install.tool]}"
+        f"{exports(outward(cluster, node))}{_UV[cluster.install.tool]}"
         f'if [ -n "$uv" ]; then\n'
         f'[ -x {venv}/bin/python ] || "$uv" venv -q --python python3 {venv} || exit 1\n'
         f'exec "$uv" pip install --no-progress --python {venv}/bin/python {words}\nfi\n'
@@ -82,13 +81,6 @@ def installer_flags(cluster: Cluster) -> list[str]:
     """Those that pip and uv have in common."""
     index = [f"--index-url={cluster.install.index_url}"] if cluster.install.index_url else []
     return index + [f"--find-links={link}" for link in cluster.install.find_links]
-
-
-def installer_environment(cluster: Cluster) -> dict[str, str]:
-    """The proxy of [install], as programs know it."""
-    proxy = cluster.install.proxy
-    names = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy") if proxy else ()
-    return dict.fromkeys(names, proxy)
 
 
 class InstallStep(Step):

@@ -73,6 +73,11 @@ LESSONS = (
         replicas=2,
     ),
     Lesson(
+        "healthy-weights",
+        "Healthy: the model is fetched once and copied to the other machine",
+        "The plan before the fetch, one download, a copy that begins before it ends, hashes on both machines.",
+    ),
+    Lesson(
         "rank-killed",
         "Without Ray: one rank is killed while it loads",
         "The head's log says nothing of it. Which machine was it?",
@@ -187,8 +192,8 @@ def finished(lesson: Lesson, walk: Walk) -> Draft:
     item = draft(walk)
     packages = str(Path(asyncssh.__file__).parents[4])
     own = {
+        packages: "/opt/milepost/packages",
         sys.prefix: "/opt/milepost/.venv",
-        packages: "/opt/milepost/.venv",
         str(ROOT): "/opt/milepost",
         sys.base_prefix: "/usr/local",
     }

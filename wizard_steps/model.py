@@ -36,14 +36,16 @@ WIZARD = Node(name="wizard", host="localhost", role="wizard")
 
 
 class Forward(Struct, frozen=True):
-    """An SSH tunnel a local command needs: ``port`` of ``host`` as seen from ``node``.
+    """An SSH tunnel a command needs: to ``port`` of ``host`` as seen from ``node``.
 
-    The command finds its local end in the environment variable MILEPOST_PORT.
+    A local command finds its local end in the environment variable MILEPOST_PORT. For a command on a node it
+    goes through the wizard, and begins at the port ``at`` of that node's loopback.
     """
 
     node: Node
     host: str
     port: int
+    at: int = 0
 
 
 class Result(Struct, frozen=True):

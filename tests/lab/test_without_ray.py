@@ -56,3 +56,11 @@ def test_a_rehearsal_is_measured_and_ended_before_the_real_start(tmp_path: Path)
     assert told["facts"]["rehearsed"]["tokens"] == 1_000_000
     assert told["facts"]["rehearsed"]["workers"] == 16
     assert [check["found"] for check in checks(verdicts, "serve", "vLLM")] == ["started"]
+
+
+@pytest.mark.long
+def test_services_are_made_and_each_is_restarted(tmp_path: Path) -> None:
+    verdicts = walked(tmp_path, "--executor", "mp", "--services")
+    told = next(v["verdict"] for v in verdicts if v["step"] == "units")
+    assert told["summary"].startswith("SIMULATED: 2 services on 2 nodes")
+    assert [check["name"] for check in told["checks"]][:4] == ["units", "units", "start", "server"]

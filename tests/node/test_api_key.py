@@ -25,7 +25,7 @@ from tui.screens.api_key import ApiKeyScreen
 from tui.screens.leave import ErrorScreen
 from wizard_steps.cluster.file import Cluster, dump, parse
 from wizard_steps.errors import UsageError
-from wizard_steps.model import WIZARD, Chunk, Cmd
+from wizard_steps.model import WIZARD, Chunk, Cmd, Exit
 from wizard_steps.node import api_key
 from wizard_steps.session import LiveWalk
 from wizard_steps.transport.local import run_local
@@ -130,6 +130,17 @@ async def test_a_typed_key_reaches_a_command_of_the_wizards_own_machine(
     ):
         said += item.data if isinstance(item, Chunk) else b""
     assert said.decode().strip() == f"{KEY[::-1]} rest ['-c']"
+
+
+async def test_a_secret_of_several_lines_is_an_error_and_nothing_is_run() -> None:
+    transport = WithSecrets(Here(), {"HF_TOKEN": f"{KEY}\n{KEY}"})  # type: ignore[arg-type]
+    got = [item async for item in transport.run(WIZARD, Cmd("hub", "echo ran\n", secrets=("HF_TOKEN",)))]
+    said = b"".join(item.data for item in got if isinstance(item, Chunk)).decode()
+    assert "HF_TOKEN of the environment that milepost runs in has more than one line" in said
+    assert KEY not in said
+    assert "ran\n" not in said
+    assert isinstance(got[-1], Exit)
+    assert got[-1].code == 1
 
 
 class KeyedToy(ToyWalk):

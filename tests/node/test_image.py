@@ -16,6 +16,8 @@ import pytest
 
 from tests.helpers.waiting import wait_for
 from tests.node.test_docker import cluster
+from wizard_steps.cluster.devices import environment
+from wizard_steps.milestones.docker_probe import build_command
 from wizard_steps.node import collective, image, weights
 
 CHAIN = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
@@ -134,7 +136,7 @@ def test_progress_is_told_while_it_is_fetched(tmp_path: Path, code: int) -> None
     )
     for name in ("df", "docker"):
         (tmp_path / name).chmod(0o755)
-    text = image.pull(cluster(), "acme/vllm:1", "pull").text.replace("sleep 10", "sleep 0.2")
+    text = image.pull(cluster(), cluster().head, "acme/vllm:1", "pull").text.replace("sleep 10", "sleep 0.2")
     env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path)}
     done = subprocess.run(["sh", "-c", text], env=env, capture_output=True, text=True, timeout=60)
     assert done.returncode == code
@@ -150,3 +152,27 @@ def test_an_archive_that_is_not_there_is_named(tmp_path: Path) -> None:
     done = subprocess.run(["sh", "-c", cmd.text], env=env, capture_output=True, text=True)
     assert done.returncode == 1
     assert "no such archive on this node (docker.archive)" in done.stdout
+
+
+def test_env_and_proxy_reach_what_brings_an_image(tmp_path: Path) -> None:
+    it = cluster(
+        '[env]\nACME = "1"\n[install]\nproxy = "http://proxy:3128"\nindex_url = "https://pypi.acme/simple"\n'
+    )
+    (tmp_path / "docker").write_text('#!/bin/sh\ncat >/dev/null; echo "$1: $ACME $HTTPS_PROXY; $*"\n')
+    (tmp_path / "docker").chmod(0o755)
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path)}
+    pull = image.pull(it, it.head, "acme/vllm:1", "pull")
+    build = build_command(it, it.head, "acme/vllm:1", "sha256:1", "acme/vllm:2", "build")
+    for cmd, name in ((pull, "pull"), (build, "build")):
+        done = subprocess.run(
+            ["sh", "-c", cmd.text],
+            env=env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert f"{name}: 1 http://proxy:3128; " in done.stdout, done.stdout + done.stderr
+    assert "--build-arg=HTTPS_PROXY" in build.show
+    assert "--index-url=https://pypi.acme/simple" in build.show
+    assert "HTTPS_PROXY" not in environment(it, it.head), "what serves never has the proxy of [install]"

@@ -18,12 +18,13 @@ from tests.milestones.test_install import cluster as with_wheels
 from tui.cli.main import main
 from wizard_steps.cluster.file import Cluster, dump
 from wizard_steps.engine.decide import FileDecider
+from wizard_steps.engine.step import Step
 from wizard_steps.lab import Lab
 from wizard_steps.milestones.install import InstallStep
 from wizard_steps.milestones.kit import KitStep
 from wizard_steps.model import Node, Result, Verdict
 from wizard_steps.node import kit as kits
-from wizard_steps.pack.wheels import PackTarget
+from wizard_steps.pack.target import PackTarget
 from wizard_steps.recording import events as ev
 from wizard_steps.session import LiveWalk
 from wizard_steps.transport.ssh_ask import NoAsker
@@ -39,7 +40,9 @@ def packed(tmp_path: Path) -> tuple[Cluster, Path]:
     return one, kit
 
 
-async def walk(cluster: Cluster, folder: Path) -> tuple[dict[str, Verdict], list[str]]:
+async def walk(
+    cluster: Cluster, folder: Path, plan: tuple[Step, ...] = (KitStep(), InstallStep())
+) -> tuple[dict[str, Verdict], list[str]]:
     """The verdicts, and NODE KEY of every command that changes something."""
     made = LiveWalk(cluster, folder)
     found, changed = dict[str, Verdict](), list[str]()
@@ -51,7 +54,7 @@ async def walk(cluster: Cluster, folder: Path) -> tuple[dict[str, Verdict], list
             found[event.step] = event.verdict
 
     engine = made.engine(FileDecider(), NoAsker(), see)
-    engine.plan = (KitStep(), InstallStep())
+    engine.plan = plan
     try:
         await engine.walk()
     finally:

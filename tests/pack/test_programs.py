@@ -9,10 +9,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.helpers.weights_nodes import REPO
+from wizard_steps.errors import UsageError
 from wizard_steps.lab.hub import COMMIT
 from wizard_steps.node import weights
 from wizard_steps.node.scripts.weights_files import PART
+from wizard_steps.pack.make import copy_model, listed
 
 DATA = bytes(range(256)) * 9000
 
@@ -62,3 +66,33 @@ def test_a_model_is_placed_as_the_hub_would_have(tmp_path: Path) -> None:
     assert f'"sub/model.safetensors":[{len(DATA)},"{sha}"]' in seen
     blob = tmp_path / ".cache/huggingface/hub" / f"models--{REPO.replace('/', '--')}" / "blobs" / sha
     assert blob.samefile(source), "it takes no more room"
+
+
+def test_a_model_that_is_a_folder_goes_there_and_nothing_is_written_over(tmp_path: Path) -> None:
+    sha, source = hashlib.sha256(DATA).hexdigest(), tmp_path / "kit/model/config.json"
+    source.parent.mkdir(parents=True)
+    source.write_bytes(DATA)
+    one = {"name": "config.json", "sha256": sha, "blob": "file"}
+    spec = {"kit": "~/kit", "folder": "~/llama", "repo": "~/llama", "files": [one]}
+    for _ in range(2):
+        code, said = run(tmp_path, "kit_place", spec)
+        assert code == 0, said
+    assert (tmp_path / "llama/config.json").read_bytes() == DATA
+    (tmp_path / "llama/config.json").unlink()
+    (tmp_path / "llama/config.json").write_text("a person's own")
+    code, said = run(tmp_path, "kit_place", spec)
+    assert code == 1
+    assert "kit: failed: differs: the content differs from the kit's, and is not overwritten" in said
+    assert (tmp_path / "llama/config.json").read_text() == "a person's own"
+
+
+def test_a_folder_of_this_machine_is_packed(tmp_path: Path) -> None:
+    (tmp_path / "llama/sub").mkdir(parents=True)
+    (tmp_path / "kit").mkdir()
+    with pytest.raises(UsageError, match=r"no config\.json in .*llama on this machine"):
+        copy_model(str(tmp_path / "llama"), tmp_path / "kit")
+    for name in ("config.json", "sub/README.md"):
+        (tmp_path / "llama" / name).write_text(name)
+    model = copy_model(str(tmp_path / "llama"), tmp_path / "kit")
+    assert (model.revision, sorted(model.blobs)) == ("", ["config.json", "sub/README.md"])
+    assert [one.name for one in listed(tmp_path / "kit")] == ["model/config.json", "model/sub/README.md"]

@@ -3,11 +3,14 @@ The hub is SIMULATED and reached over the management network."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from tests.helpers.requirements import require
 from tests.helpers.weights_walk import WeightsWalk
 from tests.real.hosts import Hosts
 from wizard_steps.cluster.file import Cluster, load
@@ -76,6 +79,63 @@ async def test_a_host_that_vanishes_in_mid_copy_is_named_and_the_one_behind_it_g
         assert not verdict.passed
         assert {check.node for check in verdict.failures} == {"node-b"}, verdict
         assert "weights: complete" in own.run("c", "cat /root/.milepost/real-hosts/node-c/share.log").stdout
+
+
+async def copied(trio: Hosts, hub: Hub, tmp_path: Path, copy: str) -> WeightsWalk:
+    """A walk with ``weights.copy``, and that it led to the same files on all hosts."""
+    one = cluster(trio, hub)
+    walk = WeightsWalk(replace(one, weights=replace(one.weights, copy=copy)), tmp_path / "walk")  # type: ignore[arg-type]
+    verdict = await walk.run()
+    assert verdict is not None
+    assert verdict.passed, verdict
+    assert "on all 3 nodes, verified" in verdict.summary
+    assert hub.sent == size(hub)
+    return walk
+
+
+@pytest.mark.long
+async def test_rsync_between_hosts_that_may_log_in_to_each_other(
+    trio: Hosts, hub: Hub, tmp_path: Path
+) -> None:
+    if trio.run("a", "command -v rsync", check=False).returncode:
+        require("rsync is not installed")
+    one = cluster(trio, hub)
+    refused = WeightsWalk(replace(one, weights=replace(one.weights, copy="rsync")), tmp_path / "refused")
+    verdict = await refused.run()
+    assert verdict is not None
+    assert {(check.name, check.node) for check in verdict.failures} == {
+        ("rsync", "node-b"),
+        ("rsync", "node-c"),
+    }
+    key = shlex.quote((trio.folder / "id_between_hosts").read_text())
+    for name in ("b", "c"):
+        known = shlex.quote((trio.home / "known_hosts").read_text())
+        where = "umask 077; cd /root/.ssh"
+        trio.run(name, f"{where}; printf %s {key} > id_ed25519; printf %s {known} > known_hosts")
+    walk = await copied(trio, hub, tmp_path, "rsync")
+    assert [what for what in walk.changed if what.endswith("share")] == ["node-b share", "node-c share"]
+
+
+@pytest.mark.long
+async def test_through_the_wizard_where_the_gpu_network_lets_nothing_through(
+    trio: Hosts, hub: Hub, tmp_path: Path
+) -> None:
+    with Hosts() as own:
+        made = Hub(hub.folder, REPO, host=own.network.wizard_ip)
+        try:
+            # The chain's port is closed on the one that has the model, as a firewall would: c reaches nobody.
+            own.network.drop("a", "tcp dport 29540 iifname eth1")
+            own.network.drop("b", "tcp dport 29540 iifname eth1")
+            walk = await copied(own, made, tmp_path, "auto")
+        finally:
+            made.close()
+    again = [what for what in walk.changed if what.endswith("share-2")]
+    assert again == ["node-a share-2", "node-b share-2", "node-c share-2"]
+
+
+@pytest.mark.long
+async def test_through_the_wizard_from_the_beginning(trio: Hosts, hub: Hub, tmp_path: Path) -> None:
+    await copied(trio, hub, tmp_path, "wizard")
 
 
 @pytest.mark.long

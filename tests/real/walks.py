@@ -200,6 +200,20 @@ def down(cluster_file: Path, home: Path, limit: float = 90.0) -> subprocess.Comp
     )
 
 
+def pack(cluster_file: Path, kit: Path, home: Path, env: dict[str, str]) -> None:
+    """``milepost pack`` with the model. AssertionError when it fails."""
+    argv = milepost("pack", str(cluster_file), "-o", str(kit), "--model")
+    done = subprocess.run(
+        argv,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env=environment(home, env),
+        stdin=subprocess.DEVNULL,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def to_ray_status(bed: Hosts, file: Path, folder: Path) -> HeadlessWalk:
     """A walk that is interrupted once Ray's gate has passed."""
     with HeadlessWalk(file, folder, bed.home) as walk:

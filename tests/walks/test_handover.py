@@ -9,6 +9,9 @@ import pytest
 from msgspec.structs import replace
 
 from wizard_steps.milestones.certificate import NAMES, TRUSTED
+from wizard_steps.milestones.running import WRITTEN
+from wizard_steps.milestones.units import SERVED_BY
+from wizard_steps.model import Check
 from wizard_steps.recording.journal import load
 from wizard_steps.recording.state import State, fold
 from wizard_steps.walks.handover import as_text, handover
@@ -82,3 +85,23 @@ def test_the_tunnel_leads_to_the_server_with_the_cluster_files_own_ssh() -> None
     assert found is not None
     line = next(command.text for command in found.commands if command.label == "tunnel")
     assert line == "ssh -F '/x/my config' -i /x/key -N -L '18000:[fd00::1]:8000' -p 2222 me@gpu"
+
+
+def test_what_the_services_of_before_would_start_is_over_once_they_are_written_anew() -> None:
+    walk = load(WALKS / "h100-single")
+    state = fold(walk.events)
+    old = Check(WRITTEN, True, "at the next boot the service starts other values", warning=True)
+    step = state.step("serve")
+    assert step.verdict is not None
+    verdict = replace(step.verdict, checks=(*step.verdict.checks, old))
+    steps = tuple(replace(one, verdict=verdict) if one.id == "serve" else one for one in state.steps)
+    found = handover(replace(state, steps=steps), walk.read)
+    assert found is not None
+    assert old in found.warnings
+    assert "milepost enable" in as_text(found)
+    facts = {**state.facts, SERVED_BY: "a start"}
+    after = handover(replace(state, steps=steps, facts=facts), walk.read)
+    assert after is not None
+    assert old not in after.warnings
+    assert "milepost disable" in as_text(after)
+    assert "milepost enable" not in as_text(after)

@@ -41,8 +41,7 @@ def problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
     yield from _serve_problems(cluster)
     yield from _docker_problems(cluster)
     yield from _install_problems(cluster)
-    if (node := cluster.weights.node) and node not in (names := [n.name for n in cluster.node_list]):
-        yield "weights.node", f"{node!r} is not a node of this file; the nodes are {', '.join(names)}"
+    yield from _weights_problems(cluster)
     tables = {"env": cluster.env, **{f"nodes[{i}].env": entry.env for i, entry in enumerate(cluster.nodes)}}
     for table, env in tables.items():
         for key in env:
@@ -172,6 +171,20 @@ def secret_flag(word: str) -> bool:
     name = name.lstrip("-").replace("_", "-").lower()
     short = any(flag.startswith(name) and len(name) > least for flag, least in _KEY_FLAGS.items())
     return short or bool(_SECRET_FLAG.search(name))
+
+
+def _weights_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
+    if (node := cluster.weights.node) and node not in (names := [n.name for n in cluster.node_list]):
+        yield "weights.node", f"{node!r} is not a node of this file; the nodes are {', '.join(names)}"
+    if cluster.weights.copy == "rsync" and cluster.path == "docker":
+        yield "weights.copy", "rsync is not in the containers: leave it out"
+    web = cluster.weights.web
+    if re.search(r"://[^/?#]*@", web):
+        yield "weights.from", "has a name or password in it: the file holds no secrets"
+    elif web not in ("", "modelscope") and not re.match(r"(modelscope\+)?https?://[^\s?#]+\Z", web):
+        yield "weights.from", f'{web!r} is no address such as https://host/folder, and not "modelscope"'
+    elif web and cluster.serve.model.startswith(("/", "./", "../", "~")):
+        yield "weights.from", "serve.model is a folder on the nodes, so nothing is fetched: leave it out"
 
 
 def _install_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:

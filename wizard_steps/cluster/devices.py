@@ -22,6 +22,14 @@ def environment(cluster: Cluster, node: Node) -> dict[str, str]:
     return {**cluster.env, **cluster.entry(node).env}
 
 
+def outward(cluster: Cluster, node: Node) -> dict[str, str]:
+    """The same for what brings packages, an image or a model from outside: with the proxy of [install]. What
+    serves never has it: gRPC would take a proxy for the way to other nodes too."""
+    proxy = cluster.install.proxy
+    names = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy") if proxy else ()
+    return {**environment(cluster, node), **dict.fromkeys(names, proxy)}
+
+
 def visible(cluster: Cluster, node: Node, chosen: str = "") -> str:
     """CUDA_VISIBLE_DEVICES of the node's processes: the file's, else the chosen GPUs; empty: all of them."""
     return environment(cluster, node).get(VISIBLE, "") or chosen

@@ -18,6 +18,7 @@ EnvName = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*\Z")]
 #: vLLM's own defaults for --master-port and --data-parallel-rpc-port.
 MASTER_PORT = 29501
 RPC_PORT = 29550
+MODELSCOPE = "https://modelscope.cn"
 Path_ = Literal["bare-metal", "docker"]
 
 
@@ -172,7 +173,7 @@ class Install(Struct, frozen=True, forbid_unknown_fields=True):
                 from it over SSH, and no node needs a way to the internet.
     tool        auto: uv where a node has it, else pip.
     index_url   a package index in place of PyPI; find_links: folders or pages of wheels beside it.
-    proxy       for the installer, where a node has no way out of its own.
+    proxy       for what brings packages, model and image, where a node has no way out of its own.
     """
 
     tool: Literal["auto", "uv", "pip"] = "auto"
@@ -189,11 +190,23 @@ class Weights(Struct, frozen=True, forbid_unknown_fields=True):
            same without a question; each: vLLM downloads on every node.
     node   the node that fetches; empty: the one that has most of it, else the one where vLLM's API will be.
     port   where a node hands files to the next one, on the GPU network, while they are copied.
+    copy   chain: from node to node over the GPU network; rsync: over SSH between nodes that may log in to
+           each other; wizard: through tunnels of the wizard's SSH connections; auto: chain, and wizard
+           where that does not get through.
+    from   in place of the hub: the address of a folder with the model's files, "modelscope", or
+           modelscope+https://… of a server that answers as it does.
     """
 
     fetch: Literal["ask", "once", "each"] = "ask"
     node: str = ""
     port: Port = 29540
+    copy: Literal["auto", "chain", "rsync", "wizard"] = "auto"
+    web: str = field(default="", name="from")
+
+    @property
+    def address(self) -> str:
+        """``web`` in full."""
+        return f"modelscope+{MODELSCOPE}" if self.web == "modelscope" else self.web
 
 
 class Load(Struct, frozen=True, forbid_unknown_fields=True):

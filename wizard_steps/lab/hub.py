@@ -1,5 +1,6 @@
 """A small model hub on loopback that answers as Hugging Face's does: files with ETag and Range, commits,
-gated models, redirects to another host. SIMULATED: its only model is noise in the right form.
+gated models, redirects to another host; also as a plain folder (/plain/), and as ModelScope does. SIMULATED:
+its only model is noise in the right form.
 
 The lab fetches its model from here; tests make it misbehave (``Trouble``).
 """
@@ -14,7 +15,7 @@ import threading
 import time
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from msgspec import Struct
 
@@ -103,10 +104,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         hub.asked.append(f"{self.command} {path}{' token' if token else ''}")
         if path.startswith("/elsewhere/"):
             return self.file(path.removeprefix("/elsewhere/"))
+        if path.startswith("/plain/"):
+            return self.plain(path.removeprefix("/plain/"))
         with hub.lock:
             busy, hub.trouble.busy = hub.trouble.busy > 0, max(hub.trouble.busy - 1, 0)
         if busy:
             return self.refuse(429, "", "Too many requests")
+        if path.startswith(scope := f"/api/v1/models/{hub.repo}/repo"):
+            return self.scope(path.removeprefix(scope), parse_qs(urlsplit(self.path).query))
         if not (found := re.fullmatch(rf"/(?:api/models/)?{re.escape(hub.repo)}(?:/(.+))?", path)):
             return self.refuse(401, "RepoNotFound", "Repository not found")
         if hub.trouble.gated or hub.trouble.token:
@@ -115,6 +120,28 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             if hub.trouble.gated or token != hub.trouble.token:
                 return self.refuse(403, "GatedRepo", "Access to this model is restricted. (SIMULATED)")
         return self.inside(path.startswith("/api/"), found[1] or "")
+
+    def plain(self, name: str) -> None:
+        """A folder of a plain HTTP server: its index, or one of its files."""
+        if name in self.hub.files():
+            return self.file(name)
+        if name:
+            return self.refuse(404, "", "Not found")
+        links = "".join(f'<li><a href="{quote(one)}">{one}</a></li>' for one in self.hub.files())
+        return self.body(f'<html><a href="../">up</a>{links}</html>'.encode(), "text/html")
+
+    def scope(self, rest: str, asked: dict[str, list[str]]) -> None:
+        """As ModelScope answers."""
+        if asked.get("Revision") != ["master"]:
+            return self.refuse(404, "", "Revision not found")
+        if rest == "/files":
+            files = [
+                {"Path": one["rfilename"], "Size": one["size"], "Sha256": one.get("lfs", {}).get("sha256")}
+                for one in self.hub.siblings()
+            ]
+            return self.json({"Code": 200, "Data": {"Files": [{"Path": "sub", "Type": "tree"}, *files]}})
+        name = asked.get("FilePath", [""])[0]
+        return self.file(name) if name in self.hub.files() else self.refuse(404, "", "Not found")
 
     def inside(self, api: bool, rest: str) -> None:
         what = re.fullmatch(r"(revision|tree|resolve)/([^/]+)(?:/(.+))?", rest)
@@ -130,8 +157,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return self.file(what[3], self.hub.trouble.other)
 
     def json(self, data: Any) -> None:
-        body = json.dumps(data).encode()
-        self.head(200, {"Content-Type": "application/json", "Content-Length": str(len(body))})
+        self.body(json.dumps(data).encode(), "application/json")
+
+    def body(self, body: bytes, kind: str) -> None:
+        self.head(200, {"Content-Type": kind, "Content-Length": str(len(body))})
         if self.command == "GET":
             self.wfile.write(body)
 

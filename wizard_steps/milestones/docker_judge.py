@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Sequence
 
+from wizard_steps.cluster.devices import outward
 from wizard_steps.diagnose.explain import advised
 from wizard_steps.engine.step import Known
 from wizard_steps.milestones import docker_probe as probe
@@ -41,7 +42,7 @@ def node_checks(known: Known, done: Results, node: Node, suffix: str, executor: 
         if result is not None and not result.ok and result.reason != "dry":
             name = key.removesuffix(suffix) if suffix else key
             said = failure(result, node).found
-            tip = _loaded(done, node) or advised(result.text)
+            tip = _loaded(done, node) or _own_proxy(known, done, node, name) or advised(result.text)
             return [Check(_NAMES.get(name, name), False, said, node=node.name, hint=tip)]
     result = done.get(f"inside{suffix}", node)
     if result is None:
@@ -56,6 +57,17 @@ def node_checks(known: Known, done: Results, node: Node, suffix: str, executor: 
         *_own(known, found, node),
         *_room(done, node),
     ]
+
+
+def _own_proxy(known: Known, done: Results, node: Node, key: str) -> str:
+    """Where a proxy is set that the engine's pull does not see."""
+    proxied = any(name.lower() == "https_proxy" for name in outward(known.cluster, node))
+    if key != "pull" or not proxied or engine_of(done, node).kind != "docker":
+        return ""
+    return (
+        "the engine itself pulls, and does not see the proxy of [env] or [install]: name it there "
+        '("proxies" in /etc/docker/daemon.json), restart docker'
+    )
 
 
 def _loaded(done: Results, node: Node) -> str:

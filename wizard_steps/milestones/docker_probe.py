@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import shlex
 
+from wizard_steps.cluster.devices import outward
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.cluster.values import MASTER_PORT
 from wizard_steps.model import Check, Cmd, Node, Result
 from wizard_steps.node import docker, engine, image
 from wizard_steps.node.docker import Given
 from wizard_steps.node.lines import fields
+from wizard_steps.node.remote import exports
 
 _INSIDE = r"""
 echo "container: started"
@@ -40,6 +42,8 @@ if command -v nvidia-smi >/dev/null 2>&1; then
   nvidia-smi -L 2>&1 | sed 's/^/smi: /'; echo "gpus: $(nvidia-smi -L 2>/dev/null | grep -c '^GPU ')"
 else echo "smi: nvidia-smi is not in the container"; echo "gpus: 0"; fi
 """
+#: Names of a proxy, in small letters.
+_PROXIES = ("http_proxy", "https_proxy", "no_proxy", "ftp_proxy", "all_proxy")
 _UNITS = {"b": 1, "": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
@@ -67,9 +71,10 @@ def have_command(cluster: Cluster, tag: str, key: str) -> Cmd:
     return Cmd(key, text, timeout=60, quiet=True, show=f"{it} image inspect {name}")
 
 
-def dockerfile(base: str, ray: str, digest: str) -> str:
+def dockerfile(cluster: Cluster, base: str, digest: str) -> str:
     """The image with Ray added. vLLM's images carry pip; a few carry uv alone."""
-    package = shlex.quote(f"ray[default]=={ray}")
+    ray, index = cluster.ray.version, cluster.install.index_url
+    package = shlex.join([*([f"--index-url={index}"] if index else []), f"ray[default]=={ray}"])
     return (
         f"FROM {base}\n"
         f"LABEL milepost.base={base}@{digest} milepost.ray={ray}\n"
@@ -78,13 +83,16 @@ def dockerfile(base: str, ray: str, digest: str) -> str:
     )
 
 
-def build_command(cluster: Cluster, base: str, digest: str, tag: str, key: str) -> Cmd:
+def build_command(cluster: Cluster, node: Node, base: str, digest: str, tag: str, key: str) -> Cmd:
     """Builds from standard input, with an empty folder as context."""
-    it, text = docker.docker(cluster), dockerfile(base, cluster.ray.version, digest)
-    build = f"{it} build -t {shlex.quote(tag)} -f -"
+    it, text = docker.docker(cluster), dockerfile(cluster, base, digest)
+    # Both engines know these arguments without a word of the Dockerfile; the steps of a build have no others.
+    env = outward(cluster, node)
+    given = [f"--build-arg={name}" for name in env if name.lower() in _PROXIES]
+    build = " ".join([f"{it} build", *given, f"-t {shlex.quote(tag)} -f -"])
     return Cmd(
         key,
-        f'd=$(mktemp -d) || exit 1\nprintf %s {shlex.quote(text)} | {build} "$d"\n'
+        f'{exports(env)}d=$(mktemp -d) || exit 1\nprintf %s {shlex.quote(text)} | {build} "$d"\n'
         'code=$?; rmdir "$d"; exit $code\n',
         mutates=True,
         timeout=image.LIMIT,

@@ -6,7 +6,7 @@ the same image with Ray added on each node, or the walk without Ray.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from wizard_steps.cluster.checks import IMAGE_NAME
 from wizard_steps.cluster.replicas import deal
@@ -72,7 +72,7 @@ class DockerReady(Step):
         if not done.has("engine"):
             return everywhere(known.nodes, probe.engine_command(cluster))
         nodes = [node for node in known.nodes if _ok(done, "engine", node)]
-        image = docker.image_of(cluster)
+        image = _named(known)
         wanted = _stage(known, done, nodes, image, "")
         if wanted is not None or not _lacks_ray(known, done, nodes):
             return wanted
@@ -108,6 +108,11 @@ class DockerReady(Step):
         return Verdict(ok, summary if ok else "not every node can run the containers", tuple(checks), facts)
 
 
+def _named(known: Known) -> str:
+    """The image of the cluster file, or what a kit made of it."""
+    return str(known.facts.get("kit", {}).get("image") or docker.image_of(known.cluster))
+
+
 def _stage(known: Known, done: Results, nodes: Sequence[Node], image: str, suffix: str) -> Round | None:
     """Is the image there? Get it where it is not; then what it is, and what is inside."""
     cluster = known.cluster
@@ -115,7 +120,7 @@ def _stage(known: Known, done: Results, nodes: Sequence[Node], image: str, suffi
         return None
     if not done.has(f"have{suffix}"):
         return everywhere(nodes, probe.have_command(cluster, image, f"have{suffix}"))
-    base, digest = docker.image_of(cluster), _digest(known, done)
+    base, digest = _named(known), _digest(known, done)
     build = bool(suffix) and image == docker.derived_image(cluster, base, digest)
     missing = [n for n in nodes if (r := done.get(f"have{suffix}", n)) and "image: missing" in r.text]
     fetch, getting = _fetch(known, image, digest, suffix, build)
@@ -142,17 +147,21 @@ def _stage(known: Known, done: Results, nodes: Sequence[Node], image: str, suffi
     return None
 
 
-def _fetch(known: Known, image: str, digest: str, suffix: str, build: bool) -> tuple[Cmd, str]:
+def _fetch(
+    known: Known, image: str, digest: str, suffix: str, build: bool
+) -> tuple[Callable[[Node], Cmd], str]:
     """How a node gets the image by itself, and the key of that: it is built, loaded or pulled."""
     cluster = known.cluster
     if build:
         key = f"build{suffix}"
-        base = docker.image_of(cluster)
-        return probe.build_command(cluster, base, digest, image, key), key
+        base = _named(known)
+        return lambda node: probe.build_command(cluster, node, base, digest, image, key), key
     kit = str(known.facts.get("kit", {}).get("folder", ""))
     if (cluster.docker.archive or kit) and not suffix:
-        return images.load(cluster, f"load{suffix}", kit), f"load{suffix}"
-    return images.pull(cluster, image, f"pull{suffix}"), f"pull{suffix}"
+        load = images.load(cluster, f"load{suffix}", kit)
+        return lambda _: load, load.key
+    key = f"pull{suffix}"
+    return lambda node: images.pull(cluster, node, image, key), key
 
 
 def _sending(known: Known, takers: Sequence[Node], image: str, suffix: str) -> Round:
@@ -191,7 +200,7 @@ def _second(known: Known, done: Results) -> bool:
 
 
 def _image(known: Known, done: Results) -> str:
-    image = docker.image_of(known.cluster)
+    image = _named(known)
     if not _second(known, done):
         return image
     if _way(known, done) == "build":

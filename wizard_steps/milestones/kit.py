@@ -1,7 +1,7 @@
 """kit: what `milepost pack` made, from the wizard's machine onto every node, without internet.
 
-One node gets it over SSH, the others take it from node to node over the GPU network; every file is verified
-on every node.
+One node gets it over SSH, the others take it from node to node over the GPU network, or over SSH as well
+where that lets nothing through; every file is verified on every node.
 
 What is cut off is kept: the next try goes on from there.
 """
@@ -31,11 +31,12 @@ class KitStep(Placed):
     id = "kit"
     title = "The kit on every node"
     short = "kit"
-    keys = ("kit", "disk", "upload", "clear", "begin", "share", "fetch", "copy", "place", "stop")
+    keys = ("kit", "disk", "upload", "clear", "begin", "share", "fetch", "copy", "place", "stop", "upload-2")
     owns = (r"install\.from",)
     phases = ("copying", "complete")
     effects: Mapping[str, str] = {
         "upload": "copies the kit to this node, over SSH",
+        "upload-2": "copies the kit to this node, over SSH, where no other node reaches it",
         "begin": "verifies the kit",
         "share": "takes the kit from the node before and hands it on",
         "place": "puts the kit's model into the hub's cache",
@@ -54,10 +55,13 @@ class KitStep(Placed):
         if judged.blocked(known, done, here.kit) or any(not r.ok for r in done.of("upload").values()):
             return None
         left = judged.missing(known, done, here.kit, first)
-        if left and not done.has("upload"):
-            return Round(work=((first, kits.upload(known.cluster, first, here, left)),))
-        if others and (next_round := _chain(known, done, here, first, others)):
+        by_ssh = known.cluster.weights.copy == "wizard"
+        if (left or (by_ssh and others)) and not done.has("upload"):
+            return _upload(known, done, here, (first, *others) if by_ssh else (first,), "upload")
+        if others and not by_ssh and (next_round := _chain(known, done, here, first, others)):
             return next_round
+        if (nodes := judged.unreached(known, done)) and not done.has("upload-2"):
+            return _upload(known, done, here, nodes, "upload-2")
         if (left or others) and len(done.items) and not _again(known, done):
             return _look(known, here)
         if here.kit.model and not done.has("place") and not judged.lacking(known, done, here.kit):
@@ -78,6 +82,14 @@ class KitStep(Placed):
     def undo(self, known: Known) -> Sequence[Work]:
         place = judged.host(known)
         return [(n, place.stop(n, role, grace=5)) for n in known.nodes for role in (SHARE, FETCH)]
+
+
+def _upload(known: Known, done: Results, here: KitHere, nodes: Sequence[Node], key: str) -> Round:
+    work: list[Work] = []
+    for node in nodes:
+        if left := judged.missing(known, done, here.kit, node):
+            work.append((node, replace(kits.upload(known.cluster, node, here, left), key=key)))
+    return Round(work=tuple(work))
 
 
 def _look(known: Known, here: KitHere) -> Round:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from weakref import WeakKeyDictionary
 
-from wizard_steps.cluster.devices import environment
 from wizard_steps.engine.step import Known
 from wizard_steps.facts.host import NETWORK_DISKS
 from wizard_steps.facts.needs import older
 from wizard_steps.milestones.common import failure, placed
+from wizard_steps.milestones.weights_need import asks_hub
 from wizard_steps.milestones.weights_words import size
 from wizard_steps.model import WIZARD, Check, Node, Result, Results, Verdict, counted
 from wizard_steps.node import docker, weights
@@ -33,8 +34,15 @@ def host(known: Known) -> OnHost:
     return OnHost(known.cluster, known.facts)
 
 
+_SEEN: WeakKeyDictionary[Results, dict[str, KitSeen | None]] = WeakKeyDictionary()
+
+
 def seen(done: Results, node: Node) -> KitSeen | None:
-    return kits.seen(done.get("disk", node))
+    """What the last look at a node said. Each question below asks: it is read once."""
+    views = _SEEN.setdefault(done, {})
+    if node.name not in views:
+        views[node.name] = kits.seen(done.get("disk", node))
+    return views[node.name]
 
 
 def first(known: Known, done: Results, kit: Kit) -> Node:
@@ -75,6 +83,13 @@ def _lacks(done: Results, kit: Kit, node: Node) -> list[KitFile]:
     return [f for f in kit.files if have.get(f.name) != (f.size, f.sha256)]
 
 
+def unreached(known: Known, done: Results) -> list[Node]:
+    """The nodes that no other reaches over the GPU network: they get it over SSH too."""
+    if known.cluster.weights.copy != "auto":
+        return []
+    return [r.node for r in done.of("copy").values() if weights.failed(r)[0] == "source"]
+
+
 def _shared(done: Results, node: Node) -> str:
     view = seen(done, node)
     return f"{view.files.fs} {view.files.source}" if view and view.files.fs in NETWORK_DISKS else ""
@@ -96,8 +111,11 @@ def _unfit(known: Known, kit: Kit) -> Iterator[Check]:
     cluster, name = known.cluster, WIZARD.name
     if placed(known).contained:
         wanted = docker.image_of(cluster)
-        if kit.image != wanted:
-            yield Check("image", False, kit.image or "no image", wanted, name, _PACK)
+        have = kit.base or kit.image
+        if have != wanted:
+            yield Check("image", False, have or "no image", wanted, name, _PACK)
+        elif kit.base and not cluster.without_ray and kit.ray != cluster.ray.version:
+            yield Check("ray", False, kit.ray, cluster.ray.version, name, _PACK)
         return
     ray = "" if cluster.without_ray else cluster.ray.version
     for what, have, want in (("vllm", kit.vllm, cluster.serve.vllm_version), ("ray", kit.ray, ray)):
@@ -135,8 +153,9 @@ def verdict(known: Known, done: Results) -> Verdict:
     kit = here.kit
     if checks := blocked(known, done, kit):
         return Verdict(False, "nothing was copied", tuple(checks))
-    keys = ("upload", "begin", "share", "fetch", "copy", "place")
+    keys = ("upload", "begin", "share", "fetch", "copy", "upload-2", "place")
     failed = [r for key in keys for r in done.of(key).values() if not _good(key, r)]
+    failed = [r for r in failed if r.key != "copy" or done.get("upload-2", r.node) is None]
     if failed:
         return Verdict(False, "the kit is not on every node", tuple(_failed(r) for r in failed))
     if wrong := lacking(known, done, kit):
@@ -144,11 +163,23 @@ def verdict(known: Known, done: Results) -> Verdict:
         return Verdict(False, "the kit is not on every node", tuple(checks))
     text = f"{counted(len(kit.files), 'file')}, {size(kit.size)}, each verified by SHA-256"
     checks = [Check("kit", True, text, node=node.name) for node in known.nodes]
-    checks += _offline(known, kit)
+    checks += _model(known, kit)
     where = kits.folder(known.cluster, kit)
     count = counted(len(known.nodes), "node")
     facts = {"kit": {"folder": where, "image": kit.image, "packages": bool(kit.vllm)}}
     return Verdict(True, f"{size(kit.size)} in {where} on {count}, verified", tuple(checks), facts)
+
+
+def _model(known: Known, kit: Kit) -> Iterator[Check]:
+    """Warnings where the kit's model is another one, or vLLM would still ask the hub for it."""
+    model, wanted = kit.model, known.cluster.serve.model
+    if model is None:
+        return
+    if model.repo != wanted:
+        text = f"the kit holds {model.repo}: the next gates look for {wanted} elsewhere"
+        yield Check("model", True, text, wanted, WIZARD.name, f"{_PACK} --model", warning=True)
+    elif model.revision:
+        yield from asks_hub(known)
 
 
 def _incomplete(done: Results, kit: Kit, node: Node) -> Check:
@@ -181,12 +212,3 @@ def _failed(result: Result) -> Check:
     return Check(
         kind if kind in _HINTS else "kit", False, words, node=result.node.name, hint=_HINTS.get(kind, "")
     )
-
-
-def _offline(known: Known, kit: Kit) -> Iterator[Check]:
-    """A warning where vLLM would still ask the hub for the model that the kit brought."""
-    alone = [n for n in known.nodes if environment(known.cluster, n).get("HF_HUB_OFFLINE", "") in ("", "0")]
-    if kit.model and alone:
-        hint = 'set HF_HUB_OFFLINE = "1" in [env]'
-        text = "vLLM will ask the hub what the revision means, and wait for it where there is no way out"
-        yield Check("hub", True, text, node=alone[0].name, hint=hint, warning=True)

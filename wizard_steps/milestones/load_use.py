@@ -108,7 +108,8 @@ def _node(known: Known, node: Node, of: Sequence[NodeSample], spare: int) -> tup
     said = f"{names} did nothing" if which or len(idle) == missing else f"{missing} of {names} did nothing"
     if missing >= node.gpus:
         most = max(card.use or 0 for card in mine)
-        said = f"this node did nothing: none of its {len(mine)} GPUs was in use over {most:.0f} %"
+        over = f" over {most:.0f} %" if most else ""
+        said = f"this node did nothing: none of its {len(mine)} GPUs was in use{over}"
     if missing <= spare:
         hint = (
             f"the ranks use {known.cluster.serve.total_ranks} of {known.cluster.total_gpus} GPUs: raise "

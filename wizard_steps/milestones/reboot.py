@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from wizard_steps.engine.step import Known, Step
 from wizard_steps.milestones.common import failure, placed
-from wizard_steps.milestones.units import ready
+from wizard_steps.milestones.units import SERVED_BY, ready
 from wizard_steps.model import Check, Cmd, Node, Option, Question, Result, Results, Round, Verdict
 from wizard_steps.node.lines import fields
 from wizard_steps.node.place import SERVE
@@ -107,7 +107,7 @@ def _node(known: Known, done: Results) -> Node | None:
 
 def _before(known: Known) -> str:
     """The start of vLLM that ran before, as `units` has seen it."""
-    return str(known.facts.get("served_by", ""))
+    return str(known.facts.get(SERVED_BY, ""))
 
 
 def _back(before: Result | None) -> Cmd:

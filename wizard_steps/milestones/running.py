@@ -27,6 +27,8 @@ _CHOICES = (
     Option("stop", "Stop here", "nothing is changed"),
 )
 _WRITE = "Keep it, and write its values into the cluster file"
+#: The check of what a service was written with.
+WRITTEN = "service"
 _WANTED = "the values of the cluster file"
 _HINT = (
     "walk in a terminal and choose there, or with --headless --restart; end it with `milepost down`; "
@@ -122,7 +124,7 @@ def written(known: Known, done: Results, services: Sequence[Service]) -> list[Ch
         if found:
             said = f"at the next boot the systemd service starts other values: {_short(found)}"
             hint = "`milepost enable` writes the services again, `milepost disable` removes them"
-            checks.append(Check("service", True, said, _WANTED, service.node.name, hint, warning=True))
+            checks.append(Check(WRITTEN, True, said, _WANTED, service.node.name, hint, warning=True))
     return checks
 
 

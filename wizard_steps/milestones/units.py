@@ -24,6 +24,8 @@ from wizard_steps.node.unit_script import Unit
 #: a lost node after about 20 s, vLLM later.
 _NOTICE = 300.0
 _ASK = "write"
+#: The fact that holds the start of vLLM that the services made, once all were proved.
+SERVED_BY = "served_by"
 
 
 def planned(known: Known) -> list[Unit]:
@@ -146,7 +148,7 @@ class Units(Step):
         by = fields(last.text).get("instance", "") if last is not None else ""
         good = f"SIMULATED: {good}" if known.cluster.simulated else good
         said = good if ok else "the services do not work as they should"
-        return Verdict(ok, said, tuple(checks), {"served_by": by})
+        return Verdict(ok, said, tuple(checks), {SERVED_BY: by})
 
 
 def _question(known: Known) -> Question:

@@ -13,14 +13,16 @@ from msgspec.structs import replace
 
 from wizard_steps.engine.step import Known
 from wizard_steps.milestones import weights_need as need
+from wizard_steps.milestones import weights_ways as ways
 from wizard_steps.milestones.common import Placed, failure, placed, port_taken
 from wizard_steps.milestones.weights_words import ask, fetch_failure, hub_failure, verdict_of
-from wizard_steps.model import Check, Cmd, Node, Results, Round, Verdict, Work
+from wizard_steps.model import Check, Node, Results, Round, Verdict, Work
 from wizard_steps.node import weights
 from wizard_steps.node.place import FETCH, SHARE, Service
 from wizard_steps.node.remote import Look
 
 _KEYS = {FETCH: "fetching", SHARE: "copying"}
+_FOLLOWED = ("fetch", "copy", f"copy{ways.AGAIN}")
 _BARE = (
     'weights-json: {"folder":"","commit":"","files":{},"free":1000000000000000,"inodes":-1,"fs":"",'
     '"source":"","at":"","writable":true,"parts":0,"orphans":0}'
@@ -31,12 +33,13 @@ class WeightsStep(Placed):
     id = "weights"
     title = "The model on every node"
     short = "weights"
-    keys = ("begin", "disk", "hub", "fetch", "share", "launch", "copy")
+    keys = ("begin", "disk", "hub", "fetch", "share", "launch", "copy", "share-2", "copy-2")
     owns = (r"weights\..*",)
     phases = ("fetching", "complete")
     effects: Mapping[str, str] = {
         "begin": "fetches the model, once, and verifies it",
         "share": "takes the model from the node before it and passes it on",
+        "share-2": "takes the model through the wizard",
     }
     bare: Mapping[str, str] = {
         "disk": _BARE,
@@ -112,22 +115,51 @@ def _run(known: Known, done: Results) -> Round | None:
     if left and not running and not done.has("clear"):
         return Round(work=tuple((n, place.stop(n, SHARE, key="clear", grace=2)) for n in left))
     if not _ours(done, FETCH, first) and not done.has("begin"):
-        shown = f"(fetch {_what(known, done)} with huggingface_hub, and verify it)"
+        web = need.source(known, done).web
+        how = f"from {web}" if web else "with huggingface_hub"
+        shown = f"(fetch {ways.what(known, done)} {how}, and verify it)"
         return Round(work=((first, replace(place.launch(_fetch(known, done)), key="begin", show=shown)),))
     if _bad(done, "begin"):
         return None
-    if others and not running and not done.has("share"):
-        return Round(work=tuple((n, _share(known, done, n, (first, *others))) for n in (first, *others)))
+    by, fetching = ways.way(known), place.follow(_fetch(known, done), "fetch", weights.LONGEST, weights.over)
+    if by == ways.RSYNC and not done.has("fetch"):
+        return Round(work=((first, fetching),))
+    if others and not running and not done.has("share") and _may_share(done):
+        nodes = others if by == ways.RSYNC else (first, *others)
+        work = [(n, ways.share(known, done, n, (first, *others), by, "share")) for n in nodes]
+        return Round(work=tuple(work))
     if _bad(done, "share"):
         return _stop(known, done)
-    if not done.has("fetch"):
-        limit, over = weights.LONGEST, weights.over
-        work = [(first, place.follow(_fetch(known, done), "fetch", limit, over))]
-        work += [(n, place.follow(Service(n, SHARE, 0), "copy", limit, over)) for n in others]
+    if not done.has("fetch") or (others and not done.has("copy") and _may_share(done)):
+        work = [] if done.has("fetch") else [(first, fetching)]
+        work += [(n, ways.follow(known, n, first, by, "copy")) for n in others]
         return Round(work=tuple(work))
-    if any(r.reason in ("lost", "cancelled") for key in ("fetch", "copy") for r in done.of(key).values()):
+    if any(r.reason in ("lost", "cancelled") for key in _FOLLOWED for r in done.of(key).values()):
         return None  # only the line to it broke; the next walk finds what goes on there
-    return _stop(known, done) or (None if _again(known, done) else _look(known, done))
+    once_more = _stop(known, done) or _through_wizard(known, done, first)
+    return once_more or (None if _again(known, done) else _look(known, done))
+
+
+def _may_share(done: Results) -> bool:
+    """Nothing is copied of what was not fetched."""
+    return all(weights.complete(r) or r.reason == "dry" for r in done.of("fetch").values())
+
+
+def _through_wizard(known: Known, done: Results, first: Node) -> Round | None:
+    """For the nodes that no other reaches over the GPU network."""
+    stopped = done.get("stop", first)
+    others = ways.unreached(known, done) if stopped is not None and stopped.ok else []
+    nodes, (share, copy, stop) = (first, *others), (f"{key}{ways.AGAIN}" for key in ("share", "copy", "stop"))
+    if not others:
+        return None
+    if not done.has(share):
+        work = [(n, ways.share(known, done, n, nodes, ways.WIZARD, share)) for n in nodes]
+        return Round(work=tuple(work))
+    if not _bad(done, share) and not done.has(copy):
+        return Round(work=tuple((n, ways.follow(known, n, first, ways.WIZARD, copy)) for n in others))
+    if not done.has(stop):
+        return Round(work=tuple((n, placed(known).stop(n, SHARE, key=stop, grace=2)) for n in nodes))
+    return None
 
 
 def _bad(done: Results, key: str) -> list[Check]:
@@ -187,25 +219,6 @@ def _fetch(known: Known, done: Results) -> Service:
     return weights.service(known.cluster, placed(known).program("python3"), first, FETCH, source, {})
 
 
-def _share(known: Known, done: Results, node: Node, chain: Sequence[Node]) -> Cmd:
-    at = chain.index(node)
-    more = weights.in_chain(at, [known.ip(one) for one in chain], known.cluster.weights.port)
-    place, source = placed(known), need.source(known, done)
-    python = place.program("python3")
-    cmd = place.launch(weights.service(known.cluster, python, node, SHARE, source, more))
-    what = (
-        f"take {_what(known, done)} from {chain[at - 1].name}, verify it"
-        if at
-        else "hand it to the next node"
-    )
-    return replace(cmd, key="share", show=f"({what})")
-
-
-def _what(known: Known, done: Results) -> str:
-    source = need.source(known, done)
-    return source.folder or f"{source.repo} at {source.revision}"
-
-
 def _settled(known: Known, done: Results) -> bool:
     return all(need.right(known, done, node) for node in need.loading(known))
 
@@ -226,8 +239,8 @@ def _ports(known: Known, done: Results) -> list[Check]:
 
 
 def _failures(known: Known, done: Results) -> list[Check]:
-    """What a launch, the fetch or a copy has failed of."""
-    found = [*_bad(done, "begin"), *_bad(done, "share")]
-    for key in ("fetch", "copy"):
-        found += [fetch_failure(r) for r in done.of(key).values() if not weights.complete(r)]
-    return found
+    """What a launch, the fetch or a copy has failed of; of the two tries of a copy the last one counts."""
+    found = [*_bad(done, "begin"), *_bad(done, "share"), *_bad(done, f"share{ways.AGAIN}")]
+    copies = {**done.of("copy"), **done.of(f"copy{ways.AGAIN}")}
+    results = (*done.of("fetch").values(), *copies.values())
+    return found + [fetch_failure(r) for r in results if not weights.complete(r)]

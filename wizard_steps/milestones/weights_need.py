@@ -50,6 +50,7 @@ def source(known: Known, done: Results) -> WeightsSource:
         revision=flag(known, "revision") or "main",
         consolidated=flag(known, "load-format") == "mistral" or not older(serve.vllm_version, _MISTRAL),
         local=listed(done) is None and done.has("hub"),
+        web=known.cluster.weights.address,
     )
 
 
@@ -213,6 +214,14 @@ def unread(known: Known, done: Results) -> list[Check]:
     """The nodes whose look failed."""
     views = seen(known, done)
     return [failure(done.get("disk", node), node) for node in loading(known) if node.name not in views]
+
+
+def asks_hub(known: Known) -> list[Check]:
+    """A warning where vLLM would still ask the hub for a model that came from elsewhere."""
+    alone = [n for n in known.nodes if environment(known.cluster, n).get("HF_HUB_OFFLINE", "") in ("", "0")]
+    hint = 'set HF_HUB_OFFLINE = "1" in [env]'
+    text = "vLLM will ask the hub what the revision means, and wait for it where there is no way out"
+    return [Check("hub", True, text, node=alone[0].name, hint=hint, warning=True)] if alone else []
 
 
 def mixed(known: Known, done: Results) -> list[Check]:

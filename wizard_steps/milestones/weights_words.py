@@ -21,8 +21,10 @@ _HINTS = {
     "corrupt": "retry: the file is fetched again; if it happens again, look at this node's disk and memory",
     "differs": "nothing is overwritten: remove the wrong copy, and it is copied again",
     "source": "was the node before it lost? retry: what has arrived is kept, and the copy resumes there",
+    "rsync": "log in from this node to that one with ssh first (key, host key), or leave weights.copy out",
     "port": "end the process that has the port, or edit weights.port",
     "disk": "look at this disk (dmesg); what has arrived is kept",
+    "address": "correct weights.from, or what that server has; try it on this node with `curl -I`",
     "hub": "no route to it? Set HF_ENDPOINT (a mirror) or HTTPS_PROXY in [env], or another weights.node",
 }
 #: Files without which a snapshot is no model.
@@ -131,6 +133,7 @@ def verdict_of(known: Known, done: Results, settled: bool) -> Verdict:
     text = f"{count} files, {size(total)}, each verified by SHA-256"
     checks = [Check("weights", True, text, node=node.name) for node in nodes]
     checks += [*_unasked(done), *need.mixed(known, done)]
+    checks += need.asks_hub(known) if source.web else []
     at = f" at {commit[:12]}" if commit else ""
     everywhere = f"all {len(nodes)} nodes" if len(nodes) > 1 else nodes[0].name
     facts = {"model": what, "commit": commit, "bytes": total}

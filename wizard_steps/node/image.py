@@ -6,13 +6,14 @@ import json
 import shlex
 from collections.abc import Sequence
 
+from wizard_steps.cluster.devices import outward
 from wizard_steps.cluster.file import Cluster
-from wizard_steps.model import Cmd, counted
+from wizard_steps.model import Cmd, Node, counted
 from wizard_steps.node import collective, weights
 from wizard_steps.node.docker import archive, docker
 from wizard_steps.node.kit import IMAGE, as_sh
 from wizard_steps.node.program import program, python3
-from wizard_steps.node.remote import COPY_TOKEN
+from wizard_steps.node.remote import COPY_TOKEN, exports
 
 #: An image with vLLM and CUDA has some 10 GB: an hour on a slow line.
 LIMIT = 3600.0
@@ -26,9 +27,12 @@ def _told(cluster: Cluster, line: str) -> str:
     return f'engine() {{ {docker(cluster)} "$@"; }}\nfetch() {{ {line}; }}\n{program("fetch.sh")}'
 
 
-def pull(cluster: Cluster, image: str, key: str) -> Cmd:
+def pull(cluster: Cluster, node: Node, image: str, key: str) -> Cmd:
+    """podman pulls with the environment that it is started in; Docker's engine has one of its own."""
     line = f"{docker(cluster)} pull {shlex.quote(image)}"
-    return Cmd(key, _told(cluster, line), mutates=True, timeout=LIMIT, show=line)
+    return Cmd(
+        key, exports(outward(cluster, node)) + _told(cluster, line), mutates=True, timeout=LIMIT, show=line
+    )
 
 
 def load(cluster: Cluster, key: str, kit: str = "") -> Cmd:

@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Annotated, Any
 
 import msgspec
@@ -37,7 +38,8 @@ class KitFile(Struct, frozen=True):
 
 
 class KitModel(Struct, frozen=True):
-    """``blobs``: what the hub's cache calls each file of MODEL, by name."""
+    """``blobs``: what the hub's cache calls each file of MODEL, by name. Without a ``revision`` ``repo`` is
+    the path of a folder."""
 
     repo: str
     revision: str
@@ -46,7 +48,8 @@ class KitModel(Struct, frozen=True):
 
 
 class Kit(Struct, frozen=True):
-    """kit.json. ``python``, ``machine`` and ``glibc``: of the nodes that it is for; "": any."""
+    """kit.json. ``python``, ``machine`` and ``glibc``: of the nodes that it is for; "": any. ``base``: what
+    ``image`` was made of, where Ray was added to it."""
 
     format: int
     machine: str
@@ -56,6 +59,7 @@ class Kit(Struct, frozen=True):
     vllm: str = ""
     ray: str = ""
     image: str = ""
+    base: str = ""
     model: KitModel | None = None
 
     @property
@@ -108,9 +112,13 @@ def here(result: Result | None) -> KitHere | None:
     """None where the kit could not be read; the output says why."""
     line = weights.marked(result, MARK)
     try:
-        return parse(line) if line else None
+        return _parsed(line) if line else None
     except ValueError:
         return None
+
+
+#: A walk asks in every round; a kit may have thousands of files.
+_parsed = lru_cache(maxsize=4)(parse)
 
 
 def read(cluster: Cluster) -> tuple[Node, Cmd]:
@@ -147,13 +155,20 @@ def _run(cluster: Cluster, node: Node, name: str, spec: Mapping[str, Any], befor
 _ENTER = 'umask 077; mkdir -p "$state" && cd "$state" || exit 1'
 
 
-def look(cluster: Cluster, node: Node, kit: Kit) -> Cmd:
-    # A look writes nothing: without the state folder nothing is verified.
-    before = (
-        'cd "$state" 2>/dev/null || cd /\necho "machine: $(uname -m)"\n'
-        'python3 -I -c \'import platform, sys; print("python: %d.%d" % sys.version_info[:2]); '
+def kind(cluster: Cluster) -> str:
+    """sh text that prints what packages must fit: the machine, its C library, and the Python to install for,
+    which is that of the environment where one is there."""
+    own = shlex.quote(f"{cluster.venv}/bin/python")
+    return (
+        f'echo "machine: $(uname -m)"\np={own}; [ -x "$p" ] || p=python3\n'
+        '"$p" -I -c \'import platform, sys; print("python: %d.%d" % sys.version_info[:2]); '
         'print("glibc:", platform.libc_ver()[1])\''
     )
+
+
+def look(cluster: Cluster, node: Node, kit: Kit) -> Cmd:
+    # A look writes nothing: without the state folder nothing is verified.
+    before = f'cd "$state" 2>/dev/null || cd /\n{kind(cluster)}'
     spec = msgspec.to_builtins(_source(cluster, kit))
     text = _run(cluster, node, "weights_look", spec, before)
     show = f"(uname -m; python3 -V; which files of {folder(cluster, kit)} are here and verified?)"
@@ -164,7 +179,12 @@ def seen(result: Result | None) -> KitSeen | None:
     files = weights.seen(result)
     if files is None or result is None:
         return None
-    said = fields(result.text)
+    return target_of(result.text, files)
+
+
+def target_of(text: str, files: weights.WeightsSeen = weights.WeightsSeen()) -> KitSeen:  # noqa: B008  (frozen)
+    """What a node is, by what ``kind`` printed there."""
+    said = fields(text)
     return KitSeen(files, said.get("machine", ""), said.get("python", ""), said.get("glibc", ""))
 
 
@@ -200,9 +220,11 @@ def place_model(cluster: Cluster, place: Place, node: Node, kit: Kit) -> Cmd:
         "repo": model.repo,
         "revision": model.revision,
         "commit": model.commit,
+        "folder": "" if model.revision else model.repo,
         "files": files,
     }
     before = f"HF_HUB_CACHE={place.model_home}\nexport HF_HUB_CACHE\n{_ENTER}"
     text = _run(cluster, node, "kit_place", spec, before)
-    show = f"(link {model.repo} from {folder(cluster, kit)} into the hub's cache)"
+    into = "the hub's cache" if model.revision else "its folder"
+    show = f"(link {model.repo} from {folder(cluster, kit)} into {into})"
     return Cmd("place", text, mutates=True, timeout=weights.LONGEST, show=show)

@@ -24,12 +24,13 @@ from wizard_steps.node.spec import Spec
 
 #: Secrets a launched server may need; handed over on standard input.
 SERVER_SECRETS = ("HF_TOKEN", "VLLM_API_KEY")
+FETCH_SECRETS = ("HF_TOKEN", "MODELSCOPE_API_TOKEN")
 #: The word without which no node is given a model by another; new for every walk.
 COPY_TOKEN = "MILEPOST_COPY_TOKEN"
 #: Secrets that a role is given; every other role gets SERVER_SECRETS. Everything that anybody runs on Ray
 #: inherits its environment, and vLLM hands its own workers what they need (vllm/ray/ray_env.py: all of HF_
 #: and VLLM_).
-_SECRETS: Mapping[str, tuple[str, ...]] = {"ray": (), "fetch": ("HF_TOKEN",), "share": (COPY_TOKEN,)}
+_SECRETS: Mapping[str, tuple[str, ...]] = {"ray": (), "fetch": FETCH_SECRETS, "share": (COPY_TOKEN,)}
 
 #: Seconds that systemd gives a service of ours to end; its command gets some more.
 UNIT_STOPS = 60

@@ -13,14 +13,14 @@ from typing import Any
 from msgspec import Struct, field, to_builtins
 from msgspec.structs import replace
 
-from wizard_steps.cluster.devices import environment
+from wizard_steps.cluster.devices import environment, outward
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.model import Cmd, Node, Result
 from wizard_steps.node import remote
-from wizard_steps.node.place import FETCH, SHARE, Place, Service
+from wizard_steps.node.place import FETCH, Place, Service
 from wizard_steps.node.program import program as script
 
-MARK = "weights-json: "
+MARK, LOOPBACK = "weights-json: ", "127.0.0.1"
 #: Seconds for a look at thousands of files, and for the hub to answer.
 LOOK, ASK = 120.0, 90.0
 #: Seconds that a fetch is followed: hundreds of GB over a slow line.
@@ -40,8 +40,9 @@ _BOOT = (
 )
 _NEEDS = {
     "weights_look": ("weights_files",),
-    "weights_hub": ("weights_files",),
-    "weights_fetch": ("weights_files", "weights_hub"),
+    "weights_hub": ("weights_files", "weights_web"),
+    "weights_fetch": ("weights_files", "weights_web", "weights_hub"),
+    "weights_rsync": ("weights_files", "weights_web", "weights_hub", "weights_fetch"),
     "weights_share": ("weights_files", "weights_hand"),
     "image_share": ("weights_files", "weights_hand"),
     "kit_receive": ("weights_files",),
@@ -50,13 +51,15 @@ _NEEDS = {
 
 
 class WeightsSource(Struct, frozen=True):
-    """What is to be had: a model of the hub at a revision, or a folder. ``local``: the hub is not asked."""
+    """What is to be had: a model of the hub at a revision, or a folder. ``local``: the hub is not asked.
+    ``web``: the address of a server that is asked in its place, see scripts/weights_web.py."""
 
     repo: str = ""
     revision: str = "main"
     folder: str = ""
     consolidated: bool = False
     local: bool = False
+    web: str = ""
 
 
 class WeightsSeen(Struct, frozen=True):
@@ -110,8 +113,9 @@ def look(cluster: Cluster, place: Place, node: Node, source: WeightsSource) -> C
 
 
 def resolve(cluster: Cluster, place: Place, node: Node, source: WeightsSource) -> Cmd:
-    shown = f"(what is {source.repo} at {source.revision}, and how fast is the line? asks the hub)"
-    cmd = Cmd("hub", "", timeout=ASK, show=shown, secrets=("HF_TOKEN",))
+    asked = source.web or "the hub"
+    shown = f"(what is {source.repo} at {source.revision}, and how fast is the line? asks {asked})"
+    cmd = Cmd("hub", "", timeout=ASK, show=shown, secrets=remote.FETCH_SECRETS)
     return _command(cluster, place, node, "weights_hub", source, cmd)
 
 
@@ -119,7 +123,7 @@ def _command(cluster: Cluster, place: Place, node: Node, name: str, source: Weig
     boot, texts = program(name)
     words = shlex.join(["-I", "-c", boot, texts, _spec(source)])
     text = (
-        f"{remote.exports(environment(cluster, node))}"
+        f"{remote.exports(outward(cluster, node))}"
         f"cd {remote.state_dir(cluster, node)} 2>/dev/null || cd /\nexec {place.python} {words}\n"
     )
     return place.run(node, replace(cmd, text=text))
@@ -133,10 +137,12 @@ def service(
     cluster: Cluster, python: str, node: Node, role: str, source: WeightsSource, more: Mapping[str, Any]
 ) -> Service:
     """The fetch, or the share of a node, as something that outlives the wizard."""
-    boot, texts = program({FETCH: "weights_fetch", SHARE: "weights_share"}[role])
+    copies = "weights_rsync" if "rsync" in more else "weights_share"
+    boot, texts = program("weights_fetch" if role == FETCH else copies)
     argv = (python, "-I", "-c", boot, texts, _spec(source, more))
     port = int(more.get("port") or 0)
-    return Service(node, role, port, argv, environment(cluster, node))
+    env = outward(cluster, node) if role == FETCH else environment(cluster, node)
+    return Service(node, role, port, argv, env)
 
 
 def in_chain(at: int, addresses: Sequence[str], port: int) -> dict[str, Any]:
@@ -149,6 +155,13 @@ def in_chain(at: int, addresses: Sequence[str], port: int) -> dict[str, Any]:
         "sources": [[addresses[one], port] for one in asked],
         "followers": int(at + 1 < len(addresses)),
     }
+
+
+def through_wizard(at: int, followers: int, port: int) -> dict[str, Any]:
+    """The same where all ask the first, through a tunnel that begins at the next port of its loopback."""
+    if at:
+        return {"ip": "", "port": 0, "sources": [[LOOPBACK, port + 1]], "followers": 0}
+    return {"ip": LOOPBACK, "port": port, "sources": [], "followers": followers}
 
 
 def seen(result: Result | None) -> WeightsSeen | None:

@@ -11,35 +11,15 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from msgspec import Struct
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
+from wizard_steps.cluster.devices import outward
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.errors import MilepostError
-from wizard_steps.milestones.install import installer_environment, installer_flags, packages
+from wizard_steps.milestones.install import installer_flags, packages
+from wizard_steps.model import WIZARD
 from wizard_steps.node.kit import WHEELS, KitFile
-
-#: The oldest glibc that manylinux tags name: 2.5 for x86_64, 2.17 for others.
-_OLDEST = {"x86_64": 5, "i686": 5}
-
-
-class PackTarget(Struct, frozen=True):
-    """What the nodes are: Python "3.12", machine "x86_64", glibc "2.35"."""
-
-    python: str
-    machine: str
-    glibc: str
-
-    @property
-    def platforms(self) -> list[str]:
-        """The platform tags that fit, the best first."""
-        newest, oldest = int(self.glibc.partition(".")[2]), _OLDEST.get(self.machine, 17)
-        old = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
-        found = []
-        for minor in range(newest, oldest - 1, -1):
-            found.append(f"manylinux_2_{minor}_{self.machine}")
-            found += [f"{old[minor]}_{self.machine}"] if minor in old else []
-        return [*found, f"linux_{self.machine}"]
+from wizard_steps.pack.target import PackTarget
 
 
 def fetch(cluster: Cluster, target: PackTarget, kit: Path) -> None:
@@ -47,7 +27,7 @@ def fetch(cluster: Cluster, target: PackTarget, kit: Path) -> None:
     new = kit / f"{WHEELS}.new"
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
-    environment = {**os.environ, **installer_environment(cluster), **cluster.env}
+    environment = {**os.environ, **outward(cluster, WIZARD)}
     wanted, flags = packages(cluster), installer_flags(cluster)
     if (uv := shutil.which("uv")) is not None:
         wanted = resolved(uv, wanted, flags, target, environment)
@@ -56,7 +36,7 @@ def fetch(cluster: Cluster, target: PackTarget, kit: Path) -> None:
         raise MilepostError(
             f"pip resolves for the machine that it runs on, and this one ({platform.machine()}, Python "
             f"{_python()}) is not like the nodes ({target.machine}, Python {target.python}): install uv, "
-            "which resolves for any, or give --python and --machine as the nodes have them"
+            "which resolves for any"
         )
     before = [f"--find-links={kit / WHEELS}"] if (kit / WHEELS).is_dir() else []
     tags = [f"--platform={tag}" for tag in target.platforms]

@@ -14,6 +14,11 @@ from wizard_steps.model import Chunk, Cmd, Exit, Node
 #: sh text: one line of standard input into the environment.
 _TAKE = 'IFS= read -r line; export "${line%%=*}=${line#*=}"\n'
 
+_SEVERAL_LINES = (
+    "milepost: {0} of the environment that milepost runs in has more than one line: it was "
+    "not sent, and nothing was run. Export {0} again, as one line.\n"
+)
+
 
 class WithSecrets:
     """Wraps a live transport. A secret is never in a command line, an event or a file.
@@ -26,11 +31,12 @@ class WithSecrets:
         self._environment = os.environ if environment is None else environment
 
     async def run(self, node: Node, cmd: Cmd) -> AsyncGenerator[Chunk | Exit]:
-        lines = [
-            f"{name}={value}\n"
-            for name in cmd.secrets
-            if (value := self._environment.get(name)) and "\n" not in value
-        ]
+        given = {name: value for name in cmd.secrets if (value := self._environment.get(name))}
+        if broken := [name for name, value in given.items() if set(value) & {"\n", "\r", "\0"}]:
+            yield Chunk(_SEVERAL_LINES.format(broken[0]).encode())
+            yield Exit(1)
+            return
+        lines = [f"{name}={value}\n" for name, value in given.items()]
         filled = replace(cmd, stdin="".join(lines) + cmd.stdin) if lines else cmd
         if node.role == "wizard":
             filled = replace(filled, text=_TAKE * len(lines) + filled.text)

@@ -12,7 +12,7 @@ import asyncssh
 from msgspec.structs import replace
 
 from wizard_steps.cluster.file import Cluster
-from wizard_steps.model import Chunk, Cmd, Exit, Node
+from wizard_steps.model import Chunk, Cmd, Exit, Forward, Node
 from wizard_steps.transport import profile
 from wizard_steps.transport.framed import Frame, framed_exit, not_begun
 from wizard_steps.transport.local import LINGER, READ, run_local
@@ -89,6 +89,26 @@ class SshTransport:
             with suppress(TimeoutError):  # newer Pythons wait for open connections as well
                 await asyncio.wait_for(listener.wait_closed(), 1)
 
+    @asynccontextmanager
+    async def _through_here(self, node: Node, way: Forward | None) -> AsyncIterator[None]:
+        """A tunnel from a node to another one, as long as a command runs."""
+        if way is None:
+            yield
+            return
+        async with self.forward(way.node, way.host, way.port) as port:
+            connection = await self._connector.connection(node)
+            try:
+                listener = await connection.forward_remote_port("127.0.0.1", way.at, "127.0.0.1", port)
+            except (OSError, asyncssh.Error) as error:
+                raise Unreachable(
+                    f"{node.name}: no tunnel from its port {way.at} to {way.node.name}: {error}. Is the port "
+                    "taken there, or does its sshd_config forbid it (AllowTcpForwarding)?"
+                ) from None
+            try:
+                yield
+            finally:
+                listener.close()
+
     async def reach(self, node: Node) -> str:
         """Log in and run nothing, without a limit on the time a person takes to answer.
 
@@ -120,7 +140,7 @@ class SshTransport:
 
     async def _run_there(self, node: Node, cmd: Cmd) -> AsyncGenerator[Chunk | Exit]:
         slots = self._sessions.setdefault(f"{node.user}@{node.host}:{node.port}", asyncio.Semaphore(SESSIONS))
-        async with slots:
+        async with slots, self._through_here(node, cmd.forward):
             frame, files = Frame(), pieces(cmd.feed)
             process = await self._start(node, cmd, frame, sum(size for _, _, size in files))
             try:

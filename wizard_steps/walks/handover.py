@@ -15,6 +15,8 @@ from msgspec import Struct
 from wizard_steps.cluster.api import EVERYWHERE
 from wizard_steps.milestones.certificate import NAMES, TRUSTED
 from wizard_steps.milestones.load_numbers import LOAD
+from wizard_steps.milestones.running import WRITTEN
+from wizard_steps.milestones.units import SERVED_BY
 from wizard_steps.model import Check
 from wizard_steps.recording.state import State
 
@@ -70,7 +72,9 @@ def handover(state: State, read: Read, folder: str = "", file: str = "milepost.t
     if state.outcome != "passed" or not state.facts.get("url"):
         return None
     simulated = "SIMULATED: " if state.simulated else ""
-    warnings = tuple(check for step in state.steps if step.verdict for check in step.verdict.warnings)
+    said = (check for step in state.steps if step.verdict for check in step.verdict.warnings)
+    # What the services of before would start is over where this walk has written them anew.
+    warnings = tuple(check for check in said if not (state.facts.get(SERVED_BY) and check.name == WRITTEN))
     return Handover(
         title=f"{simulated}{_serve(state).get('served_model_name') or _serve(state).get('model')} is served",
         facts=tuple(_facts(state, read, folder)),
@@ -275,7 +279,10 @@ def _following(state: State, file: str, folder: str) -> Iterator[NextCommand]:
         yield NextCommand("watch it", f"milepost top {name}", "")
         if not state.facts.get(LOAD):
             yield NextCommand("measure it", f"milepost load {name}", "")
-        yield NextCommand("keep it", f"milepost enable {name}", "")
+        if state.facts.get(SERVED_BY):
+            yield NextCommand("no services", f"milepost disable {name}", "")
+        else:
+            yield NextCommand("keep it", f"milepost enable {name}", "")
     if folder:
         yield NextCommand("export", f"milepost export {shlex.quote(folder)} --to html -o walk.html", "")
         yield NextCommand("bundle", f"milepost bundle {shlex.quote(folder)}", "")

@@ -1,5 +1,5 @@
-"""A model onto this node, once: from the hub (or the mirror in HF_ENDPOINT) with huggingface_hub, every file
-verified.
+"""A model onto this node, once: from the hub (or the mirror in HF_ENDPOINT) with huggingface_hub, or from the
+server in ``web``; every file verified.
 
 Runs in the node's state folder with SPEC, JSON: that of weights_hub.py, or ``folder``, ``local``
 (nothing is fetched: what is here is verified). The token is HF_TOKEN of the environment.
@@ -16,8 +16,10 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from wizard_steps.node.scripts import weights_web
 from wizard_steps.node.scripts.weights_files import (
     STATE,
     cache,
@@ -26,6 +28,7 @@ from wizard_steps.node.scripts.weights_files import (
     folder_of,
     hashes,
     instance,
+    name_commit,
     orphan,
     progress,
     read,
@@ -41,6 +44,8 @@ from wizard_steps.node.scripts.weights_hub import Corrupt, listing, why
 
 #: Seconds between lines of progress; tries without one new byte before it gives up.
 EVERY, TRIES = 2.0, 5
+#: Files at a time from a server that is no hub.
+AT_ONCE = 4
 #: In the state folder, one path a line: files that huggingface_hub may have made and not removed. Each is
 #: written down before it is made, so that the list is never short of one, whatever ends this process.
 PARTS = "weights.parts"
@@ -161,25 +166,36 @@ class Fetch:
             time.sleep(3 * tries)
 
     def once(self) -> Exception | None:
-        from huggingface_hub import snapshot_download
-
         over = threading.Event()
         watch = threading.Thread(target=self.watch, args=(over,))
         watch.start()
         try:
-            snapshot_download(
-                self.spec["repo"],
-                revision=self.spec["revision"],
-                cache_dir=cache(),
-                allow_patterns=[literal(f["name"]) for f in self.files],
-                token=os.environ.get("HF_TOKEN") or None,
-            )
+            self.from_web() if self.spec.get("web") else self.from_hub()
         except Exception as error:
             return error
         finally:
             over.set()
             watch.join()
         return None
+
+    def from_hub(self) -> None:
+        from huggingface_hub import snapshot_download
+
+        snapshot_download(
+            self.spec["repo"],
+            revision=self.spec["revision"],
+            cache_dir=cache(),
+            allow_patterns=[literal(f["name"]) for f in self.files],
+            token=os.environ.get("HF_TOKEN") or None,
+        )
+
+    def from_web(self) -> None:
+        folder = folder_of(self.spec)
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            jobs = [pool.submit(weights_web.download, one, folder, self.snapshot) for one in self.files]
+            for job in jobs:
+                job.result()
+        name_commit(folder, self.spec["revision"], self.commit)
 
 
 def literal(name: str) -> str:

@@ -28,6 +28,11 @@ def orphan(name: str) -> bool:
     return _ORPHAN.search(name) is not None
 
 
+def safe(name: Any) -> bool:
+    """Whether a name is a relative path that stays inside."""
+    return isinstance(name, str) and "\0" not in name and not {"", ".", ".."} & set(name.split("/"))
+
+
 def say(text: str) -> None:
     print(text, flush=True)
 
@@ -164,8 +169,9 @@ def in_snapshot(path: str, link: str) -> None:
 
 def name_commit(folder: str, revision: str, commit: str) -> None:
     """Says in the hub's cache which commit a revision is."""
-    os.makedirs(os.path.join(folder, "refs"), exist_ok=True)
-    write(os.path.join(folder, "refs", revision), commit)
+    path = os.path.join(folder, "refs", revision)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    write(path, commit)
 
 
 def oserror(error: OSError) -> str:

@@ -23,16 +23,12 @@ from wizard_steps.node.scripts.weights_files import (
     folder_of,
     instance,
     read,
+    safe,
     snapshot_of,
 )
 
 CHUNK = 1 << 20
 TOKEN = os.environ.pop("MILEPOST_COPY_TOKEN", "")
-
-
-def safe(name: Any) -> bool:
-    """Whether a name is a relative path that stays inside."""
-    return isinstance(name, str) and "\0" not in name and not {"", ".", ".."} & set(name.split("/"))
 
 
 class Model:

@@ -14,6 +14,7 @@ import sys
 import time
 from typing import Any
 
+from wizard_steps.node.scripts import weights_web
 from wizard_steps.node.scripts.weights_files import ended, say
 
 #: Other copies of the same weights, and what nobody loads.
@@ -24,7 +25,9 @@ SAMPLE, SAMPLE_TIME = 64 << 20, 2.0
 
 
 def wanted(names: list[str], consolidated: bool) -> list[str]:
-    """What vLLM loads: safetensors of the top folder, or PyTorch's where there are none; all small files."""
+    """What vLLM loads: safetensors of the top folder, or PyTorch's where there are none; all small files.
+    Hidden ones hold what is said about a model (evaluations), and nobody loads them."""
+    names = [name for name in names if not any(part.startswith(".") for part in name.split("/"))]
     weights = [name for name in names if name.endswith(".safetensors") and "/" not in name]
     mistral = [name for name in weights if name.startswith("consolidated")]
     if consolidated and mistral:
@@ -37,7 +40,10 @@ def wanted(names: list[str], consolidated: bool) -> list[str]:
 
 
 def listing(spec: dict[str, Any], token: str) -> tuple[str, list[dict[str, Any]]]:
-    """(commit, files with size and the hashes that the hub knows)."""
+    """(commit, files with size and the hashes that the hub knows, or the server in ``web``)."""
+    if spec.get("web"):
+        found = weights_web.listing(spec, lambda names: wanted(names, bool(spec.get("consolidated"))))
+        return weights_web.commit_of(found), found
     from huggingface_hub import HfApi
 
     info = HfApi(token=token or None).model_info(
@@ -58,6 +64,8 @@ def listing(spec: dict[str, Any], token: str) -> tuple[str, list[dict[str, Any]]
 
 def why(error: BaseException) -> str:
     """A kind that the gate knows, and the first line of what was said."""
+    if said := weights_web.why(error):
+        return said
     names = [kind.__name__ for kind in type(error).__mro__]
     code = getattr(getattr(error, "response", None), "status_code", 0)
     number = error.errno if isinstance(error, OSError) else 0
@@ -83,13 +91,15 @@ class Corrupt(Exception):
     """A file whose content is not what its hash says."""
 
 
-def measure(spec: dict[str, Any], commit: str, name: str, token: str) -> float:
+def measure(spec: dict[str, Any], commit: str, one: dict[str, Any], token: str) -> float:
     """Bytes per second that this node gets of a file, for a moment; 0 where that cannot be had."""
+    if spec.get("web"):
+        return weights_web.measure(one, SAMPLE, SAMPLE_TIME)
     from urllib.request import Request, urlopen
 
     from huggingface_hub import hf_hub_url
 
-    url = hf_hub_url(spec["repo"], name, revision=commit)
+    url = hf_hub_url(spec["repo"], str(one["name"]), revision=commit)
     request = Request(url, headers={"Range": f"bytes=0-{SAMPLE - 1}"})
     if token:
         request.add_unredirected_header("Authorization", "Bearer " + token)
@@ -106,16 +116,17 @@ def measure(spec: dict[str, Any], commit: str, name: str, token: str) -> float:
 
 
 def resolve(spec: dict[str, Any]) -> None:
-    token = os.environ.get("HF_TOKEN", "")
     for line in sys.stdin:
-        if line.startswith("HF_TOKEN="):
-            token = line.partition("=")[2].strip()
+        name, _, value = line.partition("=")
+        if name in ("HF_TOKEN", "MODELSCOPE_API_TOKEN"):
+            os.environ[name] = value.strip()
+    token = os.environ.get("HF_TOKEN", "")
     commit, files = listing(spec, token)
     size = sum(int(one["size"]) for one in files)
     largest = max(files, key=lambda one: int(one["size"]), default=None)
     big = largest is not None and int(largest["size"]) > SAMPLE // 4
-    rate = measure(spec, commit, str(largest["name"]), token) if largest and big else 0.0
-    endpoint = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
+    rate = measure(spec, commit, largest, token) if largest and big else 0.0
+    endpoint = spec.get("web") or os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
     say(f"{spec['repo']} at {commit[:12]}: {len(files)} files, {size / 1e9:.3f} GB, from {endpoint}")
     if rate:
         say(f"the line gives {rate / 1e6:.1f} MB/s")

@@ -34,6 +34,8 @@ class Failure(NamedTuple):
     also: tuple[str, ...] = ()
     want: str = ""
     node: str = ""
+    #: Known to be told wrongly: counted all the same.
+    open: bool = False
 
 
 class Told(NamedTuple):
@@ -62,12 +64,13 @@ def read(path: Path) -> Iterator[Failure]:
                 tuple(row.get("also", ())),
                 row.get("want", ""),
                 row.get("node", ""),
+                row.get("open", False),
             )
         return
     for line in path.read_text(encoding="utf-8").splitlines():
-        row: dict[str, Any] = json.loads(line)
-        also, node = tuple(row.get("also_ok", ())), row.get("node_expected") or ""
-        yield Failure(row["id"], row["log_excerpt"], row["family"], also, row.get("want", ""), node)
+        one: dict[str, Any] = json.loads(line)
+        also, node = tuple(one.get("also_ok", ())), one.get("node_expected") or ""
+        yield Failure(one["id"], one["log_excerpt"], one["family"], also, one.get("want", ""), node)
 
 
 def tell(failure: Failure) -> Told:

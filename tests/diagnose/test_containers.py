@@ -17,7 +17,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from wizard_steps.diagnose import diagnose_streams
+from wizard_steps.diagnose import diagnose_streams, shapes
 from wizard_steps.diagnose.model import Source
 from wizard_steps.diagnose.prefixes import header, peel, said
 from wizard_steps.diagnose.reading import texts
@@ -178,15 +178,15 @@ def test_any_bytes_become_text(data: bytes) -> None:
     assert "\x00" not in "".join(texts(iter([data[:3], data[3:]])))
 
 
-MAIL = "content-transfer-encoding: quoted-printable\n"
+HEADER = "content-transfer-encoding: quoted-printable\n"
 
 
-@example("0=", MAIL)
-@example("=\n", MAIL)
+@example("0=", HEADER)
+@example("=\n", HEADER)
 @settings(max_examples=150, deadline=None)
 @given(
     ANY,
-    st.sampled_from(["", "<html>", '{"a": 1}\n', "[1]\n", MAIL]),
+    st.sampled_from(["", "<html>", '{"a": 1}\n', "[1]\n", HEADER]),
 )
 def test_lines_stay_where_they_are(text: str, head: str) -> None:
     whole = head + text
@@ -215,3 +215,17 @@ def test_no_parser_is_slow_on_long_lines(filler: str) -> None:
         header([line])
         readable(line)
         found(line, line.lower())
+
+
+def test_a_record_longer_than_the_beginning_of_a_file_is_taken_apart() -> None:
+    filler = "quiet " * 30_000
+    record = {"_HOSTNAME": "gpu-z", "MESSAGE": [*f"{filler}CUDA out of memory".encode()]}
+    found = diagnose_streams([(Source("j", ""), lambda: io.BytesIO(json.dumps(record).encode()))])
+    assert [(f.rule, f.node) for f in found] == [("cuda-out-of-memory", "gpu-z")]
+
+
+def test_a_line_too_long_for_a_record_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shapes, "LONGEST", 1 << 17)
+    line = b'{"MESSAGE": "' + b"quiet " * 300_000 + b'", "_HOSTNAME": "gpu-z"}'
+    found = diagnose_streams([(Source("j", ""), lambda: io.BytesIO(line))])
+    assert [(f.rule, f.kind) for f in found] == [("line-too-long", "hint")]

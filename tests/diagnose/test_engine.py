@@ -13,6 +13,7 @@ from wizard_steps.diagnose import (
     diagnose,
     diagnose_streams,
 )
+from wizard_steps.diagnose.rank import BROAD
 from wizard_steps.diagnose.rules import RuleError, default_rules, load
 from wizard_steps.diagnose.scan import BLOCK
 
@@ -172,3 +173,28 @@ def test_a_wrong_rule_file_is_named(tmp_path: Path, text: str, says: str) -> Non
     (tmp_path / "bad.toml").write_text(text)
     with pytest.raises(RuleError, match=says):
         load(tmp_path)
+
+
+def test_what_stands_around_a_line_names_the_values() -> None:
+    text = (
+        "(pid=7) RuntimeError: Version mismatch: The cluster was started with:\n(pid=7)     Ray: 2.60.0\n"
+        "(pid=7)     Python: 3.12.3\n(pid=7) This process on node 10.0.0.2 was started with:\n"
+        "(pid=7)     Ray: 2.55.1\n(pid=7)     Python: 3.12.9"
+    )
+    found = diagnose([Source("x", text)])[0]
+    assert found.node == "10.0.0.2"
+    assert all(value in found.cause for value in ("2.60.0", "2.55.1", "3.12.3", "3.12.9"))
+    assert any("ray[default]==2.60.0" in action.command for action in found.try_)
+
+
+def test_a_rule_for_many_messages_is_less_sure_where_it_repeats_nothing_of_the_line() -> None:
+    many = diagnose([Source("x", "OSError: No space left on device")])[0]
+    few = diagnose([Source("x", "nvidia-smi: GPU has fallen off the bus")])[0]
+    assert many.confidence == BROAD < few.confidence
+
+
+def test_the_history_of_a_flag_is_told() -> None:
+    gone = diagnose([Source("x", "vllm: error: unrecognized arguments: --enable-reasoning")])[0]
+    none = diagnose([Source("x", "vllm: error: unrecognized arguments: --no-such-thing")])[0]
+    assert "is gone since vLLM" in gone.cause
+    assert "No release of vLLM from 0.6.0" in none.cause

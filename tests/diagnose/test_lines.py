@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from wizard_steps.diagnose import (
     Source,
     diagnose,
 )
 from wizard_steps.diagnose.lines import parse, stamp_of, strip_codes, unix
-from wizard_steps.diagnose.literals import any_of, required
 
 
 @pytest.mark.parametrize(
@@ -81,27 +80,8 @@ def test_codes_go_and_line_ends_stay() -> None:
     assert "\x1b[" not in strip_codes(raw)
 
 
-@pytest.mark.parametrize(
-    ("pattern", "words"),
-    [
-        (r"failed to connect to gcs", {"failed to connect to gcs"}),
-        (r"(?:refused|timed out)$", {"refused", "timed out"}),
-        (r"no \w+ host key is known", {" host key is known"}),
-        (r"(?:abc)?long word", {"long word"}),
-    ],
-)
-def test_words_that_a_match_must_hold(pattern: str, words: set[str]) -> None:
-    assert required(pattern) == words
-
-
-@pytest.mark.parametrize("pattern", [r"\d+", r"(?:refused|\d+)", r"ab", r"x*"])
-def test_a_pattern_without_words_is_refused(pattern: str) -> None:
-    with pytest.raises(ValueError, match="no plain word"):
-        required(pattern)
-
-
-@given(
-    st.lists(st.text("abcd ", min_size=1, max_size=6), min_size=1, max_size=30), st.text("abcd ", max_size=60)
-)
-def test_scanner_finds_a_text_exactly_when_a_word_is_in_it(words: list[str], text: str) -> None:
-    assert bool(any_of(words).search(text)) is any(word in text for word in words)
+@pytest.mark.parametrize("year", [0, 2024, 2026])
+def test_a_time_is_that_of_its_own_day_in_any_year(year: int) -> None:
+    stamp = stamp_of(f"{year or 2023}-11-26T01:02:03 x")
+    assert stamp is not None
+    assert unix(stamp, 2000) == datetime(year or 2023, 11, 26, 1, 2, 3, tzinfo=UTC).timestamp()

@@ -48,6 +48,14 @@ class Around:
             return False
         return rule.near is None or bool(rule.near.search(text))
 
+    def values(self, rule: Compiled) -> dict[str, str]:
+        """What the rule's ``gather`` expressions find around; of two places the first."""
+        if not rule.gather:
+            return {}
+        text = self.text(rule.rule.within)
+        found = [match.groupdict() for one in rule.gather if (match := one.search(text))]
+        return {name: value for groups in found for name, value in groups.items() if value}
+
     def said_node(self) -> str:
         """The node that the nearest header, prompt or message of a launcher names."""
         return header([*reversed(self.before(_BACK)), *self.after(12)])

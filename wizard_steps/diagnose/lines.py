@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from calendar import timegm
+from calendar import isleap, timegm
 
 from msgspec import Struct
 
@@ -45,6 +45,8 @@ def unwrapped(line: str) -> list[str]:
     return strip_codes(readable(line)).replace("\r", "\n").split("\n")
 
 
+_DAY = 86_400
+_MARCH = 60 * _DAY
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _DATE = (
     r"(?:(?P<year>20\d\d)[-/](?P<m1>[01]\d)[-/](?P<d1>[0-3]\d)[T ]"
@@ -126,4 +128,7 @@ def _stamp(match: re.Match[str]) -> Stamp | None:
 def unix(stamp: Stamp, year: int) -> float:
     """Seconds on one scale for all stamps; ``year`` stands in where a line has none. Zones are not known:
     machines of one cluster are taken to log in the same zone."""
-    return float(timegm((stamp.year or year, 1, 1, 0, 0, 0))) + stamp.seconds
+    own = stamp.year or year
+    # The seconds were counted in a leap year.
+    skipped = _DAY if stamp.seconds >= _MARCH and not isleap(own) else 0
+    return float(timegm((own, 1, 1, 0, 0, 0))) + stamp.seconds - skipped

@@ -1,43 +1,98 @@
-"""Which plain words a regular expression cannot match without: what makes one scan for many rules cheap."""
+"""Which plain words a regular expression cannot match without: what makes one scan for many rules cheap.
+
+Python has no public way to take an expression apart, so this reads what is certain of its text: letters that
+stand for themselves, groups, branches and repeats. All else (classes, looking ahead or back, anchors,
+references) counts as something that may match anything. A word that is overlooked costs speed, never a match.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from re import _constants as op  # type: ignore[attr-defined]
-from re import _parser as parser  # type: ignore[attr-defined]
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 #: A shorter word would occur in every other line.
 MIN = 4
+_TOKEN = re.compile(
+    r"""(?P<repeat>[*+?]|\{\d*,?\d*\})[?+]?
+    |(?P<open>\((?:\?(?:P<\w+>|:|>|[aiLmsux-]+:))?(?!\?))
+    |(?P<aside>\(\?)                       # looking around, comments, references, conditions
+    |(?P<close>\))|(?P<or>\|)
+    |\\(?:x(?P<hex>[0-9a-fA-F]{2})|u(?P<wide>[0-9a-fA-F]{4})|(?P<control>[nrtfva])|(?P<itself>[^\w\s])|.)
+    |\[\^?\]?(?:[^\]\\]|\\.)*\]|[.^$]
+    |(?P<letter>.)""",
+    re.VERBOSE | re.DOTALL,
+)
+
+
+class _Part:
+    """One thing in a sequence: a letter, a group (words of which one is needed), or anything (neither)."""
+
+    __slots__ = ("letter", "words")
+
+    def __init__(self, letter: str = "", words: frozenset[str] | None = None) -> None:
+        self.letter, self.words = letter, words
 
 
 def required(pattern: str) -> frozenset[str]:
-    """Lower-case words of which every text matched by ``pattern`` holds at least one.
+    """Lower-case words of which every text that ``pattern`` matches holds at least one; case does not count.
 
     Raises ValueError when there is no such word of ``MIN`` or more letters.
     """
-    best = _best(parser.parse(pattern, re.IGNORECASE))
+    best = _group(_TOKEN.finditer(pattern))
     if not best or min(map(len, best)) < MIN:
         raise ValueError(f"no plain word of {MIN} or more letters that every match must hold: {pattern}")
     return best
 
 
-def _best(sequence: Iterable[Any]) -> frozenset[str] | None:
+def _group(tokens: Iterator[re.Match[str]]) -> frozenset[str] | None:
+    """Words of the group whose tokens come next, up to the end of it."""
+    branches: list[list[_Part]] = [[]]
+    for token in tokens:
+        kind = token.lastgroup
+        if kind == "close":
+            break
+        if kind == "or":
+            branches.append([])
+        elif kind == "open":
+            branches[-1].append(_Part(words=_group(tokens)))
+        elif kind == "aside":
+            _group(tokens)
+            branches[-1].append(_Part())
+        elif kind == "repeat" and branches[-1]:
+            _repeat(branches[-1], token["repeat"])
+        else:
+            branches[-1].append(_Part(_letter(token)))
+    words = [_best(branch) for branch in branches]
+    return frozenset().union(*words) if all(words) else None  # type: ignore[arg-type]
+
+
+def _letter(token: re.Match[str]) -> str:
+    """The character that a token stands for, or nothing."""
+    if token["hex"] or token["wide"]:
+        return chr(int(token["hex"] or token["wide"], 16))
+    return token["itself"] or token["letter"] or ""
+
+
+def _repeat(parts: list[_Part], how: str) -> None:
+    """What is repeated is no part of the word before it, and only certain if it comes once at least."""
+    last = parts.pop()
+    parts.append(_Part())
+    if how == "+" or (how[1:2].isdigit() and int(how[1:-1].partition(",")[0]) > 0):
+        parts.extend([last, _Part()])
+
+
+def _best(parts: Iterable[_Part]) -> frozenset[str] | None:
     choices: list[frozenset[str]] = []
     run = ""
-    for code, value in sequence:
-        if code is op.LITERAL and chr(value) not in "\r\n":
-            run += chr(value).lower()
+    for part in [*parts, _Part()]:
+        if part.letter:
+            run += part.letter.lower()
             continue
         if run:
             choices.append(frozenset([run]))
             run = ""
-        inner = _inside(code, value)
-        if inner:
-            choices.append(inner)
-    if run:
-        choices.append(frozenset([run]))
+        if part.words:
+            choices.append(part.words)
     return max(choices, key=_rarity, default=None)
 
 
@@ -45,19 +100,6 @@ def _rarity(words: frozenset[str]) -> tuple[bool, int, int]:
     """A guess: long words are rare, those with digits more so; of two sets the one with fewer words."""
     scores = [len(word) + 8 * any(map(str.isdigit, word)) for word in words]
     return min(map(len, words)) >= MIN, min(12, *scores, 12), -len(words)
-
-
-def _inside(code: Any, value: Any) -> frozenset[str] | None:
-    if code is op.SUBPATTERN:
-        return _best(value[-1])
-    if code is op.ATOMIC_GROUP:
-        return _best(value)
-    if code in (op.MAX_REPEAT, op.MIN_REPEAT, op.POSSESSIVE_REPEAT) and value[0] >= 1:
-        return _best(value[2])
-    if code is op.BRANCH:
-        words = [_best(branch) for branch in value[1]]
-        return frozenset().union(*words) if all(words) else None  # type: ignore[arg-type]
-    return None
 
 
 def any_of(words: Iterable[str]) -> re.Pattern[str]:

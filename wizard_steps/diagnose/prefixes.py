@@ -43,7 +43,8 @@ _PREFIXES = tuple(
         rf"<\d{{1,3}}>1 {_ISO} (?P<node>{_NAME}) \S{{1,48}} \S{{1,128}} \S{{1,32}} "
         r"(?:-|\[[^\]]{0,400}\])\s",
         # mpirun, torchrun
-        r"\[\d+,\d+\]<std(?:out|err)>:\s?|\[default\d+\]:\s?",
+        r"(?:[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d [\d:]{8} 20\d\d)?\[\d+,\d+\]<std(?:out|err)>:\s?"
+        r"|\[default\d+\]:\s?",
         # docker service logs
         rf"\S{{1,100}}@(?P<node>{_NAME})\s{{1,40}}\|\s",
         # docker compose, and what else puts a bar behind a name
@@ -60,7 +61,9 @@ _PREFIXES = tuple(
 #: Not for prefixes: names that look like an actor of Ray but are words in brackets.
 _WORD = re.compile(r"\((?!raylet\)|autoscaler\)|gcs_server\)|head\)|worker\))[\w.:<>-]*\)")
 _NCCL = re.compile(rf"(?:\[?{_ISO}\]?\s)?(?P<node>[A-Za-z0-9][\w.-]{{0,100}}):\d+:\d+ \[\d+\] ")
-_UCX = re.compile(r"\[\d{9,}\.\d+\] \[(?P<node>[\w.-]+):\d+\s*:\w+\]")
+_UCX = re.compile(
+    r"\[\d{9,}\.\d+\] \[(?P<node>[\w.-]+):\d+\s*:\w+\]|\[(?P<old>[\w.-]+):\d{2,9}:\d{1,4}:\d{2,9}\] "
+)
 #: Wrong as the name of a node: levels, programs, file names.
 _NO_NODE = re.compile(
     r"(?:stdout|stderr|localhost|info|error|warn|warning|debug|fatal|\d+|none|null|self|the|this|a|0\.0\.0\.0"
@@ -84,7 +87,7 @@ def peel(line: str) -> tuple[str, str]:
     own = _NCCL.match(message) or _UCX.match(message)
     # The one who speaks is nearer than the collector, but not than the address that Ray gives.
     if own and (not node or not re.fullmatch(_ADDRESS, node)):
-        node = _worthy(own["node"]) or node
+        node = _worthy(own["node"] or own.groupdict().get("old")) or node
     return message, node
 
 
@@ -106,7 +109,7 @@ _SAID = tuple(
         r"\bauthenticity of host '(?P<node>[^' ]+)",
         r"\bhost key for \[?(?P<node>[\w.-]+)",
         r"\bhostname (?P<node>[\w.-]+):",
-        r"\bfatal: \[(?P<node>[\w.-]+)\]",
+        r"\bfatal: \[(?P<node>[\w.-]+)(?: -> [^\]]{1,80})?\]",
         r"(?<![\w.])[a-z_][\w.-]{0,31}@(?P<node>[a-z0-9][\w.-]*): permission denied",
         rf"\bfrom (?P<node>{_ADDRESS}) port \d+",
         rf"\b(?:connection (?:closed|reset) by|timeout, server) (?P<node>{_ADDRESS})",

@@ -13,13 +13,17 @@ from wizard_steps.diagnose import blanks, contained
 from wizard_steps.diagnose.lines import Stamp, unix
 from wizard_steps.diagnose.model import KINDS, Action, Diagnosis, Evidence, Source
 from wizard_steps.diagnose.scan import KEEP, Hit
-from wizard_steps.diagnose.values import plain
+from wizard_steps.diagnose.values import flag_history, plain
 from wizard_steps.recording.redact import Redactor
 
 #: What is found after the first failure is probably its consequence.
 LATER = 0.6
 #: No finding is surer than this where lines of another kind of failure also name a cause.
 CONTESTED = 0.84
+#: So sure can a rule be that takes many different messages for one thing and repeats nothing of the line:
+#: of what stands in the line it has used only that it is one of them.
+BROAD = 0.88
+_MANY = 5
 #: A line of source code in a traceback shows only what the program could say.
 WEAK = 0.5
 _YEAR = 2000
@@ -129,6 +133,8 @@ def _finding(group: list[RankedFinding], scanned: Sequence[Scanned], redactor: R
     given = {name: value for one in reversed(scanned) for name, value in one.values.items()}
     named = {**first.hit.groups, **({"node": first.node} if first.node else {})}
     values = {**given, **scanned[first.order[0]].values, **named}
+    if "option" in named:
+        values["option_history"] = flag_history(named["option"])
     if rule.family == "ssh" and first.hit.near:
         values.setdefault("host", first.hit.near)
     safe = plain(values)
@@ -144,11 +150,11 @@ def _finding(group: list[RankedFinding], scanned: Sequence[Scanned], redactor: R
         rule=rule.id,
         family=rule.family,
         kind=first.hit.kind,
-        cause=redactor.text(fill(rule.cause, values)),
+        cause=redactor.text(" ".join(fill(rule.cause, values).split())),
         node=first.node,
         evidence=tuple(_evidence(item, redactor) for item in group[:KEEP]),
         try_=tuple(Action(fill(a.text, safe), command(a.command)) for a in rule.try_),
-        confidence=rule.confidence if first.hit.kind == rule.kind else min(rule.confidence, WEAK),
+        confidence=_earned(first.hit),
         source=rule.source,
         since=rule.since,
         until=rule.until,
@@ -157,6 +163,15 @@ def _finding(group: list[RankedFinding], scanned: Sequence[Scanned], redactor: R
         time=first.time,
         pattern=first.hit.pattern,
     )
+
+
+def _earned(hit: Hit) -> float:
+    """The rule's confidence, or less where the line gave it little to go by."""
+    rule = hit.rule.rule
+    if hit.kind != rule.kind:
+        return min(rule.confidence, WEAK)
+    told = {match[1] for match in _PLACEHOLDER.finditer(rule.cause)} & hit.groups.keys()
+    return min(rule.confidence, BROAD) if len(rule.patterns) > _MANY and not told else rule.confidence
 
 
 def _evidence(item: RankedFinding, redactor: Redactor) -> Evidence:

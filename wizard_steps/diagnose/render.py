@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -44,7 +45,8 @@ def _one(number: int, finding: Diagnosis, explain: bool) -> list[str]:
     if finding.time is not None:
         lines.append(f"   when: {datetime.fromtimestamp(finding.time, UTC):%b %d %H:%M:%S} (time of the log)")
     for item in finding.evidence:
-        lines.extend(_where(item, explain or (number == 1 and item is finding.evidence[0])))
+        context = explain or (number == 1 and item is finding.evidence[0])
+        lines.extend(_where(item, context, finding.pattern))
     for action in finding.try_:
         lines.append(f"   try: {action.text}")
         if action.command:
@@ -64,17 +66,23 @@ def _one(number: int, finding: Diagnosis, explain: bool) -> list[str]:
     return lines
 
 
-def _where(item: Evidence, context: bool) -> list[str]:
+def _where(item: Evidence, context: bool, pattern: str) -> list[str]:
     """The line, and with ``context`` the lines around it."""
-    place = f"   {item.file}:{item.line}: {_short(item.text)}"
+    place = f"   {item.file}:{item.line}: {_short(item.text, pattern)}"
     if not context:
         return [place]
     before = [f"   | {_short(line)}" for line in item.before if line.strip()]
     return [*before, place, *(f"   | {_short(line)}" for line in item.after if line.strip())]
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= _LINE else text[: _LINE - 1] + "…"
+def _short(text: str, pattern: str = "") -> str:
+    """The line, or of a long one the part in which the pattern matched."""
+    if len(text) <= _LINE:
+        return text
+    found = re.search(pattern, text, re.IGNORECASE) if pattern else None
+    start = max(0, min(found.start() - 40, len(text) - _LINE)) if found and found.end() > _LINE else 0
+    cut = text[start : start + _LINE - 1]
+    return ("…" if start else "") + cut + ("…" if start + len(cut) < len(text) else "")
 
 
 def _versions(finding: Diagnosis) -> str:

@@ -147,11 +147,15 @@ class Scanner:
         for start in range(0, max(1, len(line) - OVERLAP), WINDOW - OVERLAP):
             piece = line[start : start + WINDOW]
             if search(_lower(piece)):
+                owner = _owner(line, start)
                 for part in unwrapped(piece):
                     if part.strip() and not part.startswith("$ "):
-                        self._match(part, self._number + index, around, self._rules.whole)
+                        self._match(part, self._number + index, around, self._rules.whole, owner)
+                    owner = ""
 
-    def _match(self, text: str, number: int, around: Around, rules: Sequence[Compiled]) -> None:
+    def _match(
+        self, text: str, number: int, around: Around, rules: Sequence[Compiled], owner: str = ""
+    ) -> None:
         low = text.lower()
         self.values = {**values.found(text, low), **self.values}
         self._take_back(text, low)
@@ -160,6 +164,8 @@ class Scanner:
             if not any(word in low for word in rule.words):
                 continue
             line = line or parse(text)
+            if owner and not line.node:
+                line = replace(line, node=owner)
             if not rule.fits_level(line.level):
                 continue
             match = rule.search(line.message)
@@ -182,8 +188,10 @@ class Scanner:
     def _add(
         self, rule: Compiled, number: int, text: str, line: Line, match: re.Match[str], around: Around
     ) -> None:
-        groups = {name: value for name, value in match.groupdict().items() if value}
-        node = groups.pop("node", "") or line.node
+        own = {name: value for name, value in match.groupdict().items() if value}
+        gathered = around.values(rule)
+        node = own.pop("node", "") or line.node or gathered.pop("node", "")
+        groups = {**gathered, **own}
         if not node and self._bare.get(rule.rule.id, 0) >= 4 * KEEP:
             return
         self._bare[rule.rule.id] = self._bare.get(rule.rule.id, 0) + (not node)
@@ -237,6 +245,12 @@ def _outlived(hit: Hit) -> Hit | None:
     if hit.rule.rule.lasting or (hit.kind == "hint" and hit.rule.rule.kind == "cause"):
         return hit
     return replace(hit, kind="hint") if hit.kind == "cause" else None
+
+
+def _owner(line: str, start: int) -> str:
+    """The node that stands before the part of a long line in which a piece begins."""
+    begin = line.rfind("\r", 0, start) + 1
+    return peel(line[begin : begin + 400])[1] if start else ""
 
 
 def _is_labelled(lines: list[str]) -> bool:

@@ -19,6 +19,9 @@ from typing import Any
 #: Characters of a text that decide its shape.
 HEAD = 1 << 15
 _SHORT, _WIDE = 60, 240
+#: Characters of a line up to which its record is taken apart; of a longer one CUT says that it was not.
+LONGEST = 1 << 24
+CUT = "(milepost: a line of this file is longer than 16 MiB: read as plain text)"
 #: A line that begins a message of its own is no continuation of a cut one.
 _STARTS = re.compile(
     r"\s*(?:\(\w[\w.-]*(?: rank=\d+)? pid=|\[?(?:20\d\d-\d\d-\d\d|\w{3} +\d+ \d\d:)"
@@ -30,6 +33,7 @@ _HIDDEN = re.compile(r"<(script|style)\b[^<>]*>", re.IGNORECASE)
 _BREAK = re.compile(r"<(?:br|/p|/div|/li|/tr|/pre|/h\d)\b[^<>]*>", re.IGNORECASE)
 _TAG = re.compile(r"</?[a-zA-Z!][^<>]{0,2000}>")
 _MEMBER = re.compile(r'\s*"[\w.@-]{1,80}"\s*:\s*(".*")\s*,?\s*$')
+_OPENS = re.compile(r'\[?\s*\{\s*"[\w.@-]{1,80}"\s*:')
 _EVENT = re.compile(r'\s*\[\s*[\d.]+\s*,\s*"o"')
 _MAIL = re.compile(r"^content-transfer-encoding:\s*quoted-printable", re.IGNORECASE | re.MULTILINE)
 _TEXTS = ("MESSAGE", "log", "message", "msg", "textPayload", "text", "line", "content", "body")
@@ -68,6 +72,10 @@ def _lines(head: str, source: Iterator[str]) -> Iterator[str]:
         piece = next(source, None)
         if piece is None:
             break
+        if len(rest) > LONGEST:
+            # No record is that long; a return instead of a line end keeps the count of the lines.
+            yield f"{rest}\r{CUT}\r"
+            rest = ""
         rest += piece
     if rest:
         yield rest
@@ -93,7 +101,8 @@ def _is_json(line: str) -> bool:
     try:
         return isinstance(json.loads(text.rstrip(",")), dict | list | str)
     except (ValueError, RecursionError):
-        return False
+        # The beginning of a record that is longer than the part of the file that is looked at.
+        return len(text) >= HEAD - 1 and bool(_OPENS.match(text))
 
 
 # --- web pages -----------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from wizard_steps.cluster.flags import history, known
 from wizard_steps.diagnose.literals import required
 
 _IP = r"\d{1,3}(?:\.\d{1,3}){3}"
@@ -42,6 +43,19 @@ def found(line: str, low: str) -> dict[str, str]:
     if "owner" in result:
         result["model"] = f"{result.pop('owner')}/{result.pop('repo')}"
     return result
+
+
+def flag_history(option: str) -> str:
+    """Which releases of vLLM take an option, as a sentence; empty where all that are known do."""
+    past, name = history(), "--" + option.lstrip("-").replace("_", "-")
+    came, went = past.since.get(name), past.until.get(name)
+    said = [f"came with vLLM {came}"] if came else []
+    said += [f"is gone since vLLM {went}"] if went else []
+    if said:
+        return f"{name} {' and '.join(said)}."
+    if known(name) is None:
+        return f"No release of vLLM from {past.releases[0]} to {past.releases[-1]} has it."
+    return ""
 
 
 def plain(values: dict[str, str]) -> dict[str, str]:

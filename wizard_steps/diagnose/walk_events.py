@@ -10,10 +10,11 @@ import json
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
+from wizard_steps.diagnose.shapes import CUT
+
 _BEGINS = b'{"event":"walk-started"'
 #: Bytes of a line that are looked at, and of all details together.
-_LINE = 1 << 20
-_MOST = 1 << 24
+_LINE = _MOST = 1 << 24
 
 
 def opened(file: Callable[[], BinaryIO]) -> Callable[[], BinaryIO]:
@@ -38,6 +39,8 @@ def _details(events: BinaryIO) -> Iterator[bytes]:
 
 def _detail(line: bytes) -> str:
     """``NODE | DETAIL`` for a command that the transport could not bring to an end; else an empty line."""
+    if not line.endswith(b"\n") and len(line) == _LINE:
+        return f"{CUT}\r"
     if b'"command-ended"' not in line or b'"detail"' not in line:
         return "\n"
     try:

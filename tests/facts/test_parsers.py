@@ -48,6 +48,10 @@ PARSERS: dict[str, Callable[[str], object]] = {
     "ip addr": network.parse_ip_addr,
     "speeds": section(netstate.parse_speeds),
     "mtus": section(netstate.parse_mtus),
+    "devices": lambda text: network.candidates(
+        network.with_devices(network.parse_interfaces(text), netstate.parse_devices(FactSection(text, 0)))
+    ),
+    "home": section(host.parse_home),
     "rdma": section(netstate.parse_rdma),
     "topology": section(netstate.parse_topology),
     "proxies": section(netstate.parse_proxies),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import random
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from wizard_steps.errors import MilepostError, UsageError
 from wizard_steps.learn import glossary
 from wizard_steps.learn.lessons import QuizQuestion, course, find
 from wizard_steps.learn.progress import Progress, default_path
-from wizard_steps.recording.journal import load
+from wizard_steps.recording.journal import Walk, load
 from wizard_steps.recording.notes import of_step
 from wizard_steps.walks.shipped import FOLDER, about, listing, names, watchable
 
@@ -45,23 +46,25 @@ def test_a_question_belongs_to_its_recording(lesson: str, question: QuizQuestion
         assert not question.step
         assert not question.output
         return
-    walk = load(FOLDER / question.walk)
+    walk, recorded = everything(question.walk)
     if question.step:
         titles = dict(getattr(walk.events[0], "steps", ()))
         assert question.step in titles, lesson
-    recorded = " ".join((repr(walk.events) + everything(question.walk)).split())
     for line in question.output.strip().splitlines():
         assert " ".join(line.split()) in recorded, f"{lesson}: not in the recording: {line}"
 
 
-def everything(name: str) -> str:
-    """All recorded output of a walk."""
+@lru_cache(maxsize=64)
+def everything(name: str) -> tuple[Walk, str]:
+    """A shipped walk, and all that was recorded in it, without line breaks."""
+    walk = load(FOLDER / name)
     files = sorted((FOLDER / name / "out").iterdir())
     texts = [
         gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
         for data in (path.read_bytes() for path in files)
     ]
-    return b"\n".join(texts).decode("utf-8", "replace")
+    output = b"\n".join(texts).decode("utf-8", "replace")
+    return walk, " ".join((repr(walk.events) + output).split())
 
 
 def test_pictures_fit_eighty_columns() -> None:

@@ -62,6 +62,18 @@ def test_lost_full_packets_fail_the_gate_and_name_the_node() -> None:
     assert "packets of 9000 bytes do not reach the head" in check.found
 
 
+def test_a_head_with_a_smaller_mtu_is_a_warning() -> None:
+    """TCP's maximum segment size is agreed on; only something on the way that has less loses packets."""
+    of = known()
+    done = results(of, links=LINKS)
+    smaller = Result(of.head, "links", LINKS.replace("mtu 9000", "mtu 1500"), 0)
+    lost = Result(of.workers[0], "jumbo", "3 packets transmitted, 0 received, 100% packet loss\n", 1)
+    (check,) = fabric_links.jumbo_checks(of, done.plus([smaller, lost], {}))
+    assert check.ok
+    assert check.warning
+    assert "MTU 9000 here, 1500 on the head" in check.found
+
+
 def test_without_ping_nothing_is_claimed() -> None:
     of = known()
     done = results(of, links=LINKS, jumbo="ping: not installed\n")

@@ -5,15 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.helpers.case_runner import CLUSTER, CaseTransport
+from wizard_steps.cluster.edit import with_values
 from wizard_steps.cluster.file import Cluster, load, parse
 from wizard_steps.engine.clock import ZeroClock
 from wizard_steps.engine.decide import Answer, FileDecider
 from wizard_steps.engine.engine import Engine
 from wizard_steps.engine.step import Known, Step
+from wizard_steps.milestones import adopt, raystart, vllm
 from wizard_steps.milestones import head as heading
-from wizard_steps.milestones import raystart, vllm
 from wizard_steps.milestones import workers as joining
 from wizard_steps.milestones.head import Head
 from wizard_steps.milestones.ip import Ip
@@ -22,6 +25,7 @@ from wizard_steps.milestones.workers import Workers
 from wizard_steps.model import Question, Verdict
 from wizard_steps.node.place import Service
 from wizard_steps.node.places import place_of
+from wizard_steps.node.spec import Spec, differences
 from wizard_steps.persist import Persist
 from wizard_steps.recording import events as ev
 from wizard_steps.recording.journal import MemoryJournal
@@ -147,6 +151,25 @@ async def test_what_runs_is_written_into_the_file_and_stays(then: str, tmp_path:
     assert load(file).env == before.env
     (verdict,) = [e.verdict for e in journal.events if isinstance(e, ev.Judged)]
     assert not verdict.warnings
+
+
+WORDS = st.one_of(
+    st.text(max_size=20), st.sampled_from(["--port", "--port=1", "--x=-1", "serve", "-9", "", "--"])
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(argv=st.lists(WORDS, max_size=8), env=st.dictionaries(WORDS, WORDS, max_size=3))
+def test_whatever_a_node_says_was_started_what_is_offered_starts_the_same(
+    argv: list[str], env: dict[str, str]
+) -> None:
+    known = Known(FILE)
+    service = vllm.service(known, FILE.head)
+    then = Spec(tuple([*service.argv[:3], *argv]), {**service.env, **env})
+    edits = adopt.edits(known, lambda it: [vllm.service(it, it.head)], {"a": then})
+    if edits:
+        now = vllm.service(Known(with_values(FILE, edits)), FILE.head)
+        assert not differences(then, place_of(FILE).spec(now))
 
 
 async def test_what_the_file_has_no_field_for_is_not_offered() -> None:

@@ -42,7 +42,8 @@ class Gpu(Struct, frozen=True):
 
     ``broken`` is the driver's word for a GPU that does not answer, ``sensors`` for a reading that is missing.
     ``shared``: its memory is the machine's own (GB10, Thor, Jetson), and ``memory_mib`` that of the machine.
-    ``ecc``: uncorrected memory errors since the driver was loaded.
+    ``ecc``: uncorrected memory errors since the driver was loaded. ``prohibited``: its compute mode lets no
+    program compute on it.
     """
 
     index: int
@@ -56,6 +57,7 @@ class Gpu(Struct, frozen=True):
     broken: str = ""
     sensors: str = ""
     shared: bool = False
+    prohibited: bool = False
 
     @property
     def screen(self) -> bool:
@@ -153,7 +155,8 @@ def _both(exact: Gpu, row: Gpu | None) -> Gpu:
     if row is None:
         return exact
     broken = exact.broken or row.broken
-    return replace(exact, mig=row.mig, ecc=row.ecc, broken=broken, sensors="" if broken else row.sensors)
+    sensors = "" if broken else row.sensors
+    return replace(exact, mig=row.mig, ecc=row.ecc, broken=broken, sensors=sensors, prohibited=row.prohibited)
 
 
 def _with_memory(gpu: Gpu, memory_mib: int, used_mib: int) -> Gpu:
@@ -200,6 +203,7 @@ def _of_row(row: gpu_table.GpuRow) -> Gpu:
         ecc=row.ecc,
         broken=row.broken,
         sensors=row.sensors,
+        prohibited=row.prohibited,
     )
 
 

@@ -19,6 +19,8 @@ Problem = Literal[
     "blocked",
     "lost",
     "nvml",
+    "no-power",
+    "other-vendor",
     "failed",
 ]
 
@@ -28,6 +30,8 @@ _FAILURES: tuple[tuple[str, Problem], ...] = (
     (r"couldn't find libnvidia-ml|libnvidia-ml\.so|NVML Shared Library Not Found", "no-library"),
     (r"Driver/library version mismatch|API mismatch", "mismatch"),
     (r"GPU access blocked by the operating system|Failed to initialize NVML: N/A", "blocked"),
+    (r"Insufficient External Power", "no-power"),
+    (r"ROCm System Management|\b(?:rocm|amd|xpu|npu|hl|mx|tt)-smi\b|mthreads-gmi", "other-vendor"),
     (r"device handle for GPU|GPU is lost|fallen off the bus|GPU requires reset", "lost"),
     (r"Reboot the system to recover", "lost"),
     (r"No devices (?:were )?found|No supported GPUs", "no-devices"),
@@ -59,11 +63,14 @@ _REMEDIES: dict[Problem, str] = {
     "(sudo nvidia-smi --gpu-reset), reboot, or power the machine off and on",
     "nvml": "the library cannot talk to the driver: in a container, restart that (systemd may have taken "
     "its devices); on the machine itself, reboot",
+    "no-power": "the card gets too little power: plug in all of its power cables, then start the machine",
+    "other-vendor": "these are the words of another maker's tool (AMD, Intel, Ascend, ...): milepost drives "
+    "NVIDIA GPUs only, so far",
     "failed": "nvidia-smi failed: read its message",
 }
 
 #: Words about a card beside which the table is right. NVIDIA calls a corrupted infoROM harmless to compute.
-_REMARKS = re.compile(r"infoROM is corrupted|WARNING: ", re.IGNORECASE)
+_REMARKS = re.compile(r"infoROM is corrupted|^WARNING: .{0,200}\bGPU", re.IGNORECASE)
 #: The date over the table, the table itself.
 _NO_MESSAGE = re.compile(r"[|+]|(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) [A-Z][a-z]{2} +\d")
 _LONGEST = 400
@@ -75,13 +82,16 @@ def remedy(problem: Problem) -> str:
 
 
 def failure(lines: Sequence[str], code: int = 0) -> tuple[Problem, str]:
-    """What is wrong, and the line that says it. ``code`` 126 and 127 are a shell's own words."""
+    """What is wrong, and the line that says it. ``code`` 124 is `timeout`'s, 126 and 127 are a
+    shell's."""
     for line in lines:
         problem = _problem(line[:_LONGEST])
         if problem:
             return problem, line.strip()[:_LONGEST]
     telling = (line.strip() for line in lines if line.strip() and not _NO_MESSAGE.match(line.strip()))
     message = next(telling, "")[:_LONGEST]
+    if code == 124 and not message:
+        return "lost", "nvidia-smi did not answer in time: the driver hangs"
     if code in (126, 127):
         return ("not-installed" if code == 127 else "not-runnable"), message or f"exit {code}"
     if any("|" in line and "NVIDIA-SMI" in line for line in lines):

@@ -27,6 +27,7 @@ class GpuRow(Struct, frozen=True):
 
     ``broken`` is the driver's word where the GPU itself does not answer; ``sensors`` where only a fan, a
     temperature or a power reading is missing. ``ecc``: uncorrected errors since the driver was loaded.
+    ``prohibited``: the compute mode lets no program compute on it.
     """
 
     index: int
@@ -37,6 +38,7 @@ class GpuRow(Struct, frozen=True):
     ecc: int = 0
     broken: str = ""
     sensors: str = ""
+    prohibited: bool = False
 
 
 class Slice(Struct, frozen=True):
@@ -149,6 +151,7 @@ def _row(head: Sequence[str], rest: Sequence[Sequence[str]]) -> GpuRow:
         ecc=number_of(head[2]) or 0,
         broken=broken,
         sensors="" if broken else sensors,
+        prohibited="Prohibited" in values[2],
     )
 
 

@@ -103,6 +103,11 @@ def older(found: str, wanted: str) -> bool:
     return bool(found) and version_of(version_of(found).public) < version_of(wanted)
 
 
+def installed(version: str, wanted: str, simulated: bool) -> bool:
+    """Whether what a node has is what the cluster file wants; a lab's stand-in says that it is one."""
+    return satisfies(version, wanted) or (simulated and "SIMULATED" in version)
+
+
 def satisfies(found: str, wanted: str) -> bool:
     """True when pip would take ``found`` for ``==wanted``: ``0.33.0+cu129`` is a build of ``0.33.0``."""
     read = version_of(found)

@@ -20,6 +20,7 @@ def judge(node: Node, gpu: GpuFacts, cluster: Cluster) -> Iterator[Finding]:
     yield count(node, gpu, cluster, used)
     yield from _broken(node, gpu, used)
     yield from _mig(node, used, cluster)
+    yield from _prohibited(node, used)
     yield from _worries(node, gpu, used)
 
 
@@ -118,6 +119,14 @@ def _mig(node: Node, used: Sequence[Gpu], cluster: Cluster) -> Iterator[Finding]
     message = "vLLM gets one MIG device, with that part of the memory"
     hint = f'name it: {devices.VISIBLE} = "MIG-..." in the node\'s env (nvidia-smi -L lists them)'
     yield Finding("MIG", node.name, "warn", found, message, hint)
+
+
+def _prohibited(node: Node, used: Sequence[Gpu]) -> Iterator[Finding]:
+    numbers = ",".join(str(one.index) for one in used if one.prohibited)
+    if numbers:
+        message = "the compute mode lets no program compute there: CUDA would see no such GPU"
+        hint = f"`sudo nvidia-smi -i {numbers} -c 0` takes that back; an administrator may have set it"
+        yield Finding("compute mode", node.name, "fail", f"Prohibited on GPU {numbers}", message, hint)
 
 
 def _worries(node: Node, gpu: GpuFacts, used: Sequence[Gpu]) -> Iterator[Finding]:

@@ -14,7 +14,7 @@ from wizard_steps.facts.gpu import APPS_QUERY, QUERY
 from wizard_steps.facts.model_script import access, config, exports, is_path, weights, weights_path
 from wizard_steps.model import Cmd, Node
 from wizard_steps.node import docker as containers
-from wizard_steps.node import engine
+from wizard_steps.node import engine, venv
 from wizard_steps.node.places import place_of
 from wizard_steps.node.remote import cluster_dir
 
@@ -100,11 +100,13 @@ _SECTIONS: dict[str, str] = {
 
 def sections(cluster: Cluster) -> dict[str, str]:
     """Section name -> sh text, for one cluster: the fixed ones, its software and its model."""
+    contained = place_of(cluster).contained
     return {
         **_SECTIONS,
         "ours": _ours(cluster),
         "python": _python(cluster),
-        **({"docker": _docker(cluster)} if place_of(cluster).contained else {"packages": _packages(cluster)}),
+        **({} if contained else {"packages": venv.look(cluster.venv, *PACKAGES)}),
+        **({"docker": _docker(cluster)} if contained else {}),
         "disk": _UP + f'for d in {weights_path(cluster)} "${{TMPDIR:-/tmp}}"; do df -Pk "$(up "$d")"; done',
         "model": weights(cluster),
     }
@@ -178,17 +180,6 @@ def _python(cluster: Cluster) -> str:
     if place_of(cluster).contained:
         return "python3 -V"
     return f"{shlex.quote(cluster.venv)}/bin/python -V"
-
-
-def _packages(cluster: Cluster) -> str:
-    """Versions from package metadata: nothing is imported, which would take many seconds."""
-    code = (
-        "import importlib.metadata as m\n"
-        f"for n in {PACKAGES!r}:\n"
-        "    try: print(n, m.version(n))\n"
-        "    except m.PackageNotFoundError: pass\n"
-    )
-    return f"{shlex.quote(cluster.venv)}/bin/python -I -c {shlex.quote(code)}"
 
 
 def _docker(cluster: Cluster) -> str:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from wizard_steps.facts.sections import FactSection
 from wizard_steps.node import engine
 from wizard_steps.node.engine import ContainerEngine
-from wizard_steps.node.lines import number
+from wizard_steps.node.lines import fields, number, plain
 
 
 class Software(Struct, frozen=True):
@@ -92,12 +92,18 @@ class Access(Struct, frozen=True):
     error: str = ""
 
 
+#: What the look into the environment says beside the versions of packages.
+_ABOUT = frozenset({"venv", "python", "lock"})
+
+
 def parse_software(python: FactSection, packages: FactSection) -> Software:
-    """``python -V`` and one ``name version`` a line."""
+    """``python -V`` and one ``name: version`` a line; recordings of before have no colon."""
     version = re.search(r"^Python (\S+)", python.text, re.MULTILINE)
-    found = dict(
-        line.split(None, 1) for line in packages.lines if re.fullmatch(r"[a-z][a-z0-9-]* \d\S*", line.strip())
-    )
+    told = {
+        name: text for name, text in fields(packages.text).items() if text != "missing" and name not in _ABOUT
+    }
+    older = (line.split() for line in packages.lines if re.fullmatch(r"[a-z][a-z0-9-]* \d\S*", line.strip()))
+    found = {**dict(older), **{name: plain(text)[:80] for name, text in told.items()}}
     problem = "" if version else _last(python.text) or "no Python was found"
     if version and not packages.ok:
         problem = _last(packages.text) or "the package list could not be read"

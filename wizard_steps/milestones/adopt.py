@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -35,6 +36,8 @@ _HEAD = {
     "--dashboard-host": ("ray.dashboard_host", "127.0.0.1"),
     "--dashboard-port": ("ray.dashboard_port", "8265"),
 }
+#: A variable that the cluster file can name.
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,200}")
 _EXPERT = "--enable-expert-parallel"
 #: Set by milepost for each node from what the gates found: no field of all nodes can say them.
 _DERIVED = frozenset(
@@ -92,7 +95,7 @@ def _environment(
     cluster: Cluster, then: Mapping[str, str], now: Mapping[str, str]
 ) -> Iterator[tuple[str, str]]:
     for name in dict.fromkeys([*then, *now]):
-        if then.get(name) != now.get(name) and name not in _DERIVED:
+        if then.get(name) != now.get(name) and _NAME.fullmatch(name) and name not in _DERIVED:
             yield f"env.{name}", then.get(name, "")
 
 

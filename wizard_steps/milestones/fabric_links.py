@@ -44,8 +44,12 @@ def jumbo_checks(known: Known, done: Results) -> Iterator[Check]:
         result = done.get("jumbo", node)
         if result is None or result.reason == "dry" or "ping: not installed" in result.text:
             continue
-        mtu = _mtu(known, done, node)
-        if not result.ok:
+        mtu, heads = _mtu(known, done, node), _mtu(known, done, known.head)
+        if not result.ok and 0 < heads < mtu:
+            found = f"MTU {mtu} here, {heads} on the head: TCP agrees on the smaller one"
+            hint = "the all_reduce shows whether that holds on this network; set the same MTU on both"
+            yield Check("jumbo frames", True, found, f"MTU {heads} or {mtu} on both", node.name, hint, True)
+        elif not result.ok:
             telling = [line.strip() for line in result.lines if re.search("packet loss|too long", line)]
             lost = next(iter(telling), "")
             found = f"packets of {mtu} bytes do not reach the head{f': {lost}' if lost else ''}"

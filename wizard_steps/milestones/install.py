@@ -8,29 +8,20 @@ from collections.abc import Mapping
 from wizard_steps.cluster.devices import outward
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.engine.step import ABOUT_FACTS, FACTS, Bundled, Known, Step
-from wizard_steps.facts.needs import satisfies
+from wizard_steps.facts.needs import installed
 from wizard_steps.milestones import install_lock as lock
 from wizard_steps.milestones.common import everywhere, failure, same_everywhere
 from wizard_steps.model import Check, Cmd, Node, Results, Round, Verdict
 from wizard_steps.node.kit import LOCK, WHEELS, as_sh
 from wizard_steps.node.lines import fields
-from wizard_steps.node.program import program
 from wizard_steps.node.remote import exports
+from wizard_steps.node.venv import look
 
 _RAYS_PYTHON = "Ray refuses a worker whose Python differs, patch too"
 
 
 def versions_command(venv: str, key: str = "versions", without_ray: bool = False) -> Cmd:
-    bin_, code = f"{shlex.quote(venv)}/bin", shlex.quote(program("versions.py"))
-    text = (
-        f"if [ ! -x {bin_}/python ]; then echo 'venv: missing'; exit 0; fi\n"
-        f"echo venv: {shlex.quote(venv)}\n"
-        f"out=$({bin_}/python -I -c {code} vllm ray torch) || exit 1\n"
-        # A vllm command without the package can only be a stand-in: let it say what it is.
-        f'case $out in *"vllm: missing"*) if [ -x {bin_}/vllm ]; then '
-        f'echo "vllm: $({bin_}/vllm --version 2>/dev/null | tail -n 1)"; fi;; esac\n'
-        'echo "$out"\n'
-    )
+    text = look(venv, "vllm", "ray", "torch")
     ray = "" if without_ray else ', m.version("ray")'
     show = f"{venv}/bin/python -c 'import importlib.metadata as m; print(m.version(\"vllm\"){ray})'"
     return Cmd(key=key, text=text, timeout=90, show=show)
@@ -93,16 +84,16 @@ class InstallStep(Step):
     owns = ("venv", r"install\..*", r"serve\.vllm_version", r"ray\.version")
 
     def rounds(self, known: Known, done: Results) -> Round | None:
-        look = versions_command(known.cluster.venv, without_ray=known.cluster.without_ray)
+        looking = versions_command(known.cluster.venv, without_ray=known.cluster.without_ray)
         if not done.has("versions"):
-            return everywhere(known.nodes, look)
+            return everywhere(known.nodes, looking)
         todo = [node for node in known.nodes if _reachable(done, node) and not _right(known, done, node)]
         if todo and not done.has("install"):
             return everywhere(todo, lambda node: install_command(known, node))
-        installed = [node for node in todo if (r := done.get("install", node)) and r.ok]
+        fresh = [node for node in todo if (r := done.get("install", node)) and r.ok]
         again = len([r for r in done.items if r.key == "versions"]) > len(known.nodes)
-        if installed and not again:
-            return everywhere(installed, look)
+        if fresh and not again:
+            return everywhere(fresh, looking)
         unlike = len(set(lock.locks(known, done).values())) > 1 and not done.has("packages")
         return everywhere(known.nodes, lock.command(known.cluster.venv)) if unlike else None
 
@@ -135,7 +126,7 @@ class InstallStep(Step):
         checks = []
         for name, wanted in _wanted(known).items():
             version = found.get(name, "missing")
-            ok = _same(version, wanted, known.cluster.simulated)
+            ok = installed(version, wanted, known.cluster.simulated)
             hint = (
                 ""
                 if ok
@@ -155,10 +146,6 @@ def _found(done: Results, node: Node) -> dict[str, str]:
     return fields(result.text) if result else {}
 
 
-def _same(version: str, wanted: str, simulated: bool) -> bool:
-    return satisfies(version, wanted) or (simulated and "SIMULATED" in version)
-
-
 def _reachable(done: Results, node: Node) -> bool:
     result = done.get("versions", node)
     return result is not None and result.reason == "exit"
@@ -168,5 +155,6 @@ def _right(known: Known, done: Results, node: Node) -> bool:
     first = next(r for r in done.items if r.key == "versions" and r.node.name == node.name)
     found = fields(first.text)
     return all(
-        _same(found.get(name, ""), wanted, known.cluster.simulated) for name, wanted in _wanted(known).items()
+        installed(found.get(name, ""), wanted, known.cluster.simulated)
+        for name, wanted in _wanted(known).items()
     )

@@ -66,6 +66,9 @@ def _one(known: Known, node: Node, done: Results, facts: dict[str, GpuFacts]) ->
     result = done.get("smi", node)
     if result is None:
         return [Check("nvidia-smi", False, "was not run", node=node.name)]
+    if result.reason == "timeout":
+        found = f"nvidia-smi did not answer within {SMI.timeout:g} s: the driver hangs"
+        return [Check("nvidia-smi", False, found, "an answer", node.name, remedy("lost"))]
     if result.reason != "exit":
         last = next((line for line in reversed(result.lines) if line.strip()), result.reason)
         return [Check("nvidia-smi", False, last, node=node.name)]

@@ -101,7 +101,7 @@ class Connector:
             raise errors.explain(error, place, self._ssh) from None
         self._notes[target] = (*settings.notes, *unfollowed(settings, self._ssh))
         via = settings.one("ProxyJump") if target.via is None else target.via
-        shown = re.sub(r"\[([^\]:]+)\]", r"\1", via)  # ssh -G puts every jump host into brackets
+        shown = re.sub(r"\[([^\]:[]{1,255})\]", r"\1", via)  # ssh -G puts every jump host into brackets
         place = HopPlace(target.host, settings.host, settings.port, settings.user, shown)
         tunnel = await self._jump(node, target, via, route) if via else None
         async with self._slots:

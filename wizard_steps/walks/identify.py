@@ -21,7 +21,7 @@ _V4 = re.compile(r"(?<![A-Za-z0-9.=+-])(?:\d{1,3}\.){3}\d{1,3}(?![A-Za-z0-9]|\.\
 _V6 = re.compile(r"(?<![A-Za-z0-9:.])(?=[0-9A-Fa-f]*:[0-9A-Fa-f:]*:)[0-9A-Fa-f:]{3,39}(?![A-Za-z0-9:]|\.\d)")
 _MAC = re.compile(r"(?<![A-Fa-f0-9:])(?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}(?![A-Fa-f0-9:])")
 _GPU = re.compile(r"\bGPU-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
-_MAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)*\.[A-Za-z]{2,}\b")
+_MAIL = re.compile(r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)*\.[A-Za-z]{2,}\b")
 _HOME = re.compile(r"(?:/home|/Users)/([A-Za-z0-9_][\w.-]*)")
 _WHO = re.compile(r"^user: ([A-Za-z_][\w.-]*)$", re.M)
 _HOST = re.compile(r"^host: ([A-Za-z0-9][\w.-]*)$", re.M)

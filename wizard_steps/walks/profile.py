@@ -32,7 +32,7 @@ _VERSIONS = re.compile(
 _IN_LOGS = (
     ("NCCL", re.compile(r"NCCL version ([\d.]+\S*)")),
     ("image digest", re.compile(r"(?:[Dd]igest: |@)(sha256:[0-9a-f]{12,64})")),
-    ("vLLM that started", re.compile(r"\][^\n]*\bversion (\d+\.\d+\.\d+\S*)")),
+    ("vLLM that started", re.compile(r"\][^\n]{0,400}\bversion (\d+\.\d+\.\d+\S*)")),
     ("PyTorch CUDA", re.compile(r"\btorch[- ]\S*\+(cu\d+)")),
 )
 #: A line that speaks of trouble, and what follows it.

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from textual import events
 from textual.widgets import Input, Label, SelectionList
 
-from tests.helpers.tui_fakes import plain, toy_cluster, until
+from tests.helpers.tui_fakes import plain, shows, toy_cluster, until
 from tui.app.app import MilepostApp
 from tui.app.form import form_of, labelled, spoken
 from tui.app.split import advised
@@ -108,8 +108,13 @@ async def test_test_ssh_fills_the_form(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("no_hosts")
 async def test_a_message_stands_beside_its_field_under_its_label(tmp_path: Path) -> None:
     app: Any = MilepostApp(None, tmp_path / "milepost.toml")
-    async with app.run_test(size=(80, 24)) as pilot:
+    async with app.run_test(size=(80, 24), notifications=True) as pilot:
         await until(pilot, lambda: app.focused is not None)
+        for number in range(4):
+            app.notify(str(number) * 200, timeout=1000)
+        # Messages keep clear of the field, which is in the upper half.
+        await shows(app, "0000", "gpu-a ")
+        app.clear_notifications()
         field = app.screen.query_one("#f-serve-port", Input)
         field.value = "70000"
         await pilot.press("ctrl+s")

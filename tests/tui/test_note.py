@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from textual.widgets import Input
 
-from tests.helpers.tui_fakes import Scripted, Toy, ToyWalk, WriteExpected, plain, toy_expected, until
+from tests.helpers.tui_fakes import Scripted, Toy, ToyWalk, WriteExpected, plain, shows, toy_expected, until
 from tui.app.app import MilepostApp
 from tui.app.watch_app import WatchApp
 from tui.screens.note import NoteScreen
@@ -76,7 +76,10 @@ async def test_a_disk_that_refuses_is_told_and_the_walk_goes_on(
     app = MilepostApp(walk_of(tmp_path, toy_expected), None, linger=0.0)
     async with app.run_test(size=(80, 24), notifications=True) as pilot:
         await until(pilot, lambda: app.gate_open)
-        await pilot.press("m", *"x")
+        for word in ("one", "two", "three", "four"):
+            app.notify(word * 30, timeout=1000)
+        await pilot.press("m", *"seen")
+        await shows(app, "seen", "twotwo")
         (tmp_path / "walk" / "notes.jsonl").mkdir()
         await pilot.press("enter")
         await until(pilot, lambda: any("cannot be written" in told.message for told in app._notifications))

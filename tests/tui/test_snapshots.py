@@ -17,6 +17,7 @@ from tests.helpers.tui_fakes import Scripted, ToyWalk, WriteExpected, toy_cluste
 from tests.tui.test_walk import HELLO, three
 from tui.app.app import MilepostApp
 from tui.screens.question import QuestionScreen
+from tui.widgets.bars import HeadingBar
 from wizard_steps.engine.clock import ZeroClock
 
 __all__ = ["toy_expected"]
@@ -44,8 +45,10 @@ def make(tmp_path: Path, toy_expected: WriteExpected, simulated: bool = False) -
 
 
 async def question(pilot: Pilot[Any]) -> None:
-    app = pilot.app
+    app: Any = pilot.app
     await until(pilot, lambda: isinstance(app.screen, QuestionScreen))
+    # Behind it the walk is drawn a moment later: no longer the step that has just passed.
+    await until(pilot, lambda: "waits" in str(app._walk_screen.query_one(HeadingBar)._said))
     await pilot.pause(0.3)
 
 

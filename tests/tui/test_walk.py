@@ -81,13 +81,16 @@ async def test_a_whole_walk_passes_and_leaves_evidence(tmp_path: Path, toy_expec
 
 
 async def test_a_failing_gate_is_edited_and_retried(tmp_path: Path, toy_expected: WriteExpected) -> None:
+    """From the plan to the end by keys alone."""
     script = {**HELLO, ("gpu-b", "serve"): [("address in use\n", 1), ("serve on gpu-b\n", 0)]}
     transport = Scripted(script)
     walk = ToyWalk(tmp_path / "walk", three(toy_expected), transport)
     file = tmp_path / "milepost.toml"
     write(file, walk.cluster)
-    app = MilepostApp(walk, file, linger=0.0)
+    app = MilepostApp(None, file, engine_factory=lambda *_: walk, linger=0.0, cluster=walk.cluster, plan=True)
     async with app.run_test(size=(80, 24)) as pilot:
+        await shows(app, "PLAN: nothing runs yet")
+        await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, QuestionScreen))
         await pilot.press("enter")
         await until(pilot, lambda: app.gate_open)
@@ -97,11 +100,9 @@ async def test_a_failing_gate_is_edited_and_retried(tmp_path: Path, toy_expected
         await pilot.press("enter")
         box = app.screen.query_one("#answer", Input)
         assert box.value == "8000"
-        box.value = "many"
-        await pilot.press("enter")
+        await pilot.press("end", *["backspace"] * 4, *"many", "enter")
         assert "'many' is not a whole number" in str(app.screen.query_one("#dialog-error", Static).visual)
-        box.value = "9000"
-        await pilot.press("enter")
+        await pilot.press(*["backspace"] * 4, *"9000", "enter")
         await until(pilot, lambda: app.session and app.session.state.outcome == "passed")
         assert [text for node, text in transport.ran if node == "gpu-b"][-2:] == [
             "listen on 8000",

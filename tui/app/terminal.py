@@ -13,7 +13,10 @@ from typing import Any, ClassVar, TypeVar
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.driver import Driver
-from textual.widgets import Markdown
+from textual.events import DescendantFocus
+from textual.widget import Widget
+from textual.widgets import Input, Markdown
+from textual.widgets._toast import ToastRack
 
 from tui.app import themes
 from tui.app.glossary import of_link
@@ -62,6 +65,15 @@ class TerminalApp(App[T]):
     def on_markdown_link_clicked(self, event: Markdown.LinkClicked) -> None:
         if word := of_link(event.href):
             self.action_words(word)
+
+    def on_descendant_focus(self, event: DescendantFocus) -> None:
+        self.call_after_refresh(self._keep_clear, event.widget)
+
+    def _keep_clear(self, field: Widget) -> None:
+        """Messages come in the half of the screen in which nothing is typed."""
+        low = isinstance(field, Input) and field.region.y < self.size.height // 2
+        for rack in self.screen.query(ToastRack):
+            rack.set_class(low, "-low")
 
     def action_ask_quit(self) -> None:
         """Of a dialog's Ctrl+C. An app that has something to lose asks first."""

@@ -38,7 +38,8 @@ class FindBar(Horizontal):
             words = f"following  {total:,} lines"
         else:
             words = f"paused at {log.last_shown():,} of {total:,} lines  End follows"
-        words += "   w unwraps" if log.wrap else "   w wraps"
+        if not self.is_open:  # there it is a letter
+            words += "   w unwraps" if log.wrap else "   w wraps"
         if self._note:
             words += f"   {self._note}"
         if words != self._told:
@@ -58,6 +59,7 @@ class FindBar(Horizontal):
         box.value = self._log_view.wanted if mode == "search" else ""
         box.display = True
         box.focus()
+        self.refresh_place()
 
     @property
     def is_open(self) -> bool:
@@ -68,6 +70,7 @@ class FindBar(Horizontal):
         if self.is_open:
             box.display = False
             self._log_view.focus()
+            self.refresh_place()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()

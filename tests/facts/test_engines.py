@@ -25,8 +25,19 @@ ENGINES = {
         "",
     ),
     "cdi": ("Docker version 27.1.0\nkind: docker\nruntimes: runc\ncdi: /etc/cdi/nvidia.yaml\n", DEVICE),
+    # As it was seen: Docker 28 refuses --gpus, and takes --device.
+    "cdi of docker 28": (
+        "Docker version 28.5.2+dfsg4, build 9cc6dea\nkind: docker\nrootless: no\n"
+        "runtimes: io.containerd.runc.v2 runc \nlog-driver: json-file\ncdi-dirs: /etc/cdi \n"
+        "cdi: its own list\ncpu: x86_64\nrdma: 0\n",
+        DEVICE,
+    ),
     "nothing": ("Docker version 28.2.2\nkind: docker\nruntimes: runc\n", TOOLKIT),
     "podman 4": ("podman version 4.3.1\nkind: podman\nrootless: no\n", DEVICE),
+    "podman 5.8": (
+        "podman version 5.8.6\nkind: podman\nrootless: no\nlog-driver: k8s-file\ncdi: /etc/cdi/nvidia.yaml\n",
+        "",
+    ),
     "podman 5": ("podman version 5.4.2\nkind: podman\nrootless: yes\ncdi: /etc/cdi/nvidia.yaml\n", ""),
 }
 
@@ -50,6 +61,33 @@ def gated(engine: str, gpus: int, more: str = "") -> list[Check]:
         ]
     )
     return docker_judge.node_checks(Known(it), done, it.head, "", "mp")
+
+
+def refused(engine: str, words: str) -> Check:
+    it = cluster()
+    done = Results(
+        [
+            Result(it.head, "engine", f"{engine}engine: answers\n", 0),
+            Result(it.head, "image", "image: sha256:1\n", 0),
+            Result(it.head, "inside", words, 125),
+        ]
+    )
+    (found,) = docker_judge.node_checks(Known(it), done, it.head, "", "mp")
+    return found
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_an_engine_that_refuses_the_flags_gets_the_same_hint(name: str) -> None:
+    text, words = ENGINES[name]
+    driver = (
+        'docker: Error response from daemon: could not select device driver "" with capabilities: [[gpu]]'
+    )
+    check = refused(text, f"{driver}\n\nRun 'docker run --help' for more information\n")
+    assert "could not select device driver" in check.found
+    assert words in check.hint
+    assert check.hint, "the diagnosis knows these words where the engine says nothing"
+    other = refused(text, "docker: Error response from daemon: no space left on device\n")
+    assert DEVICE not in other.hint
 
 
 @pytest.mark.parametrize("name", ENGINES)

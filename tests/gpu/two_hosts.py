@@ -185,7 +185,7 @@ def cluster_file(bed: GpuHosts, walk: Walk) -> str:
     ]
     tables += [
         ("[serve]", serve),
-        ("[ray]", {"version": "2.60.0", "settle": 25, "head_flags": ray, "worker_flags": ray}),
+        ("[ray]", {"version": "2.60.0", "settle": 10, "head_flags": ray, "worker_flags": ray}),
         ("[ssh]", {"config": str(bed.ssh_config()), "known_hosts": str(bed.home / "known_hosts")}),
         ("[env]", ENV),
     ]

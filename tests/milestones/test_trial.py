@@ -72,4 +72,5 @@ def test_every_shipped_recording_still_replays_there(copy: Path) -> None:
     assert len(walks) == sum(1 for path in (ROOT / "snapshots" / "walks").iterdir() if path.is_dir())
     for walk in walks:
         assert walk["drifts"] == []
-        assert [note for note in walk["notes"] if note.startswith("jumbo: new since")], walk["notes"]
+        if any(one["step"] == "fabric" for one in walk["milestones"]):  # not in `milepost load`
+            assert [note for note in walk["notes"] if note.startswith("jumbo: new since")], walk["notes"]

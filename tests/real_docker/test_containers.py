@@ -27,7 +27,8 @@ async def test_two_hosts_to_ray_status_then_again_and_down(podman: Podman, tmp_p
     file = podman.cluster_file(tmp_path / "milepost.toml")
     podman.docker("b", f"run -d --name stranger {IMAGE} sleep 600")
     try:
-        first = await walk(file, tmp_path / "first", TO_RAY)
+        first = await walk(file, tmp_path / "first", ("preflight", *TO_RAY))
+        assert first.verdicts["preflight"].passed, first.told("preflight")
         told = first.told("ray_status")
         assert first.verdicts["ray_status"].passed, told
         assert "2 nodes, 4 GPUs, stable for 4 s" in told
@@ -39,7 +40,8 @@ async def test_two_hosts_to_ray_status_then_again_and_down(podman: Podman, tmp_p
         assert "milepost-real-hosts-node-a" in names[0]
         assert {"stranger", "milepost-real-hosts-node-b"} <= set(names[1])
 
-        again = await walk(file, tmp_path / "again", TO_RAY[:-1])
+        again = await walk(file, tmp_path / "again", ("preflight", *TO_RAY[:-1]))
+        assert "running, started by milepost on every node" in again.told("preflight")
         assert again.verdicts["workers"].passed, again.told("workers")
         assert [what for what in again.ran if what[2] == "launch"] == []
         assert "already running, and ours" in again.told("head")
@@ -98,15 +100,3 @@ async def test_an_image_without_ray_in_spite_of_the_gate(podman: Podman, tmp_pat
         assert after.verdicts["head"].passed, after.told("head")
     finally:
         ended(podman, file)
-
-
-async def test_without_ray_containers_wait_and_are_found_again(podman: Podman, tmp_path: Path) -> None:
-    file = podman.cluster_file(tmp_path / "milepost.toml", image=WITHOUT_RAY, ray="none", serve=TWO)
-    try:
-        first = await walk(file, tmp_path / "first", ("head", "workers", "ray_status"))
-        assert first.verdicts["ray_status"].passed, first.told("workers")
-        again = await walk(file, tmp_path / "again", ("head", "workers"))
-        assert again.verdicts["workers"].passed
-        assert [what for what in again.ran if what[2] == "launch"] == []
-    finally:
-        assert ended(podman, file).stdout.count("removed 1 container(s)") == 2

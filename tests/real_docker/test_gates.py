@@ -83,24 +83,29 @@ async def test_no_permission_on_the_socket(podman: Podman, tmp_path: Path) -> No
     assert "usermod -aG docker" in walked.told("docker_ready")
 
 
-async def test_podman_that_gave_no_gpu(podman: Podman, tmp_path: Path) -> None:
-    """Podman takes --gpus all and does nothing; without the bed's nvidia-smi that is what is seen."""
-    file = podman.cluster_file(tmp_path / "milepost.toml")
-    text = file.read_text().replace('"-v", "/usr/local/bin/nvidia-smi:/usr/local/bin/nvidia-smi:ro", ', "")
-    file.write_text(text)
-    walked = await walk(file, tmp_path / "walk", ("docker_ready",))
-    assert walked.failing("docker_ready") == {"GPUs@node-a", "GPUs@node-b"}
-    assert "nvidia.com/gpu=all" in walked.told("docker_ready")
-
-
-async def test_too_little_shared_memory(podman: Podman, tmp_path: Path) -> None:
+async def test_podman_that_gave_no_gpu_and_too_little_shared_memory(podman: Podman, tmp_path: Path) -> None:
+    """Podman takes --gpus all and does nothing; without the bed's nvidia-smi that is what is seen. A flag of
+    one's own takes the shared memory."""
     file = podman.cluster_file(tmp_path / "milepost.toml", shm_size="256m")
-    file.write_text(
-        file.read_text().replace('extra_flags = ["-v"', 'extra_flags = ["--shm-size", "64m", "-v"')
-    )
+    text = file.read_text().replace('"-v", "/usr/local/bin/nvidia-smi:/usr/local/bin/nvidia-smi:ro", ', "")
+    file.write_text(text.replace('extra_flags = ["-v"', 'extra_flags = ["--shm-size", "64m", "-v"'))
     walked = await walk(file, tmp_path / "walk", ("docker_ready",))
-    assert walked.failing("docker_ready") == {"/dev/shm@node-a", "/dev/shm@node-b"}
+    names = {f"{name}@node-{node}" for name in ("GPUs", "/dev/shm") for node in ("a", "b")}
+    assert walked.failing("docker_ready") == names
+    assert "nvidia.com/gpu=all" in walked.told("docker_ready")
     assert "0.1 GiB in the container" in walked.told("docker_ready")
+
+
+async def test_a_container_user_that_may_not_write_the_folders_of_the_node(
+    podman: Podman, tmp_path: Path
+) -> None:
+    """As root of a container may not on NFS with root_squash: nobody in place of root."""
+    file = podman.cluster_file(tmp_path / "milepost.toml")
+    file.write_text(file.read_text().replace('extra_flags = ["-v"', 'extra_flags = ["--user", "65534", "-v"'))
+    walked = await walk(file, tmp_path / "walk", ("docker_ready",))
+    names = {f"{name}@node-{node}" for name in ("logs", "compiled") for node in ("a", "b")}
+    assert walked.failing("docker_ready") == names, walked.told("docker_ready")
+    assert "read-only for" in walked.told("docker_ready")
 
 
 async def test_a_limit_the_engine_may_not_raise(podman: Podman, tmp_path: Path) -> None:

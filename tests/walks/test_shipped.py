@@ -46,7 +46,7 @@ def test_it_tells_where_it_comes_from_and_what_it_teaches(folder: Path) -> None:
     assert meta.title
     assert meta.note
     assert meta.provenance
-    if outcome_of(walk.events) != "passed":
+    if outcome_of(walk.events) not in ("passed", "interrupted"):
         kinds = {note.kind for note in walk.notes}
         assert kinds == {"note", "ask"}, "a failing walk asks what to try, and says what the lesson is"
 

@@ -129,7 +129,7 @@ class Docker(Struct, frozen=True, forbid_unknown_fields=True):
     compile_cache  the node's folder for what vLLM compiles. Empty: not mounted, compiled again each time.
     rdma         "auto": /dev/infiniband and IPC_LOCK where the node has RDMA devices.
     archive      a file on the nodes that `docker load` takes instead of a pull.
-    send_image   only the head pulls; it sends the image to the other nodes over the GPU network.
+    send_image   only the head pulls; the image goes from node to node over the GPU network.
     gpu_flags    podman ignores ``--gpus``; there it is ``["--device", "nvidia.com/gpu=all"]``.
     ray          what to do when the image has no ray. ask: the person; image: nothing, another image has
                  to be named; build: add Ray to it on each node; none: the older way to write

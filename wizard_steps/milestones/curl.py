@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from wizard_steps.cluster.api import base_url, curl_words, listens, tls
 from wizard_steps.engine.step import Known, Step
-from wizard_steps.milestones import certificate
+from wizard_steps.milestones import aftermath, certificate
 from wizard_steps.milestones.common import failure
 from wizard_steps.milestones.replies import HttpAnswer, Reply, models_of
 from wizard_steps.model import Check, Cmd, Result, Results, Round, Verdict
@@ -73,7 +73,7 @@ class Curl(Step):
     id = "curl"
     title = "curl the API"
     short = "curl"
-    keys = ("health", "models", "keyless", "chat", "unguarded", certificate.KEY)
+    keys = ("health", "models", "keyless", "chat", "unguarded", aftermath.LOG, "mesh", certificate.KEY)
 
     def rounds(self, known: Known, done: Results) -> Round | None:
         serve, head = known.cluster.serve, known.server
@@ -93,6 +93,8 @@ class Curl(Step):
             }
             words = ("-H", "Content-Type: application/json", "-d", json.dumps(body))
             return Round(work=((head, _ask("chat", f"{base}/v1/chat/completions", *words, timeout=180)),))
+        if aftermath.engine_failed(done.get("chat", head)):
+            return None if done.has(aftermath.LOG) else aftermath.looks(known)
         if api_key.wanted(known.cluster) and not done.has("unguarded"):
             return Round(work=((head, _unguarded(base, serve.name)),))
         return None
@@ -104,8 +106,9 @@ class Curl(Step):
             _status("/health", replies["health"], known),
             _models(replies["models"], known, name),
             _chat(replies["chat"], known),
+            *aftermath.checks(known, done),
         ]
-        if api_key.wanted(known.cluster):
+        if api_key.wanted(known.cluster) and not done.has(aftermath.LOG):
             checks.append(_refused(done.get("keyless", head), known))
             checks.append(_left_open(done.get("unguarded", head), known))
         facts = {}

@@ -12,7 +12,7 @@ from wizard_steps.engine.step import Known
 from wizard_steps.milestones import docker_probe as probe
 from wizard_steps.milestones.common import failure, same_everywhere
 from wizard_steps.milestones.docker_probe import Image, Inside
-from wizard_steps.model import Check, Node, Results
+from wizard_steps.model import Check, Node, Result, Results
 from wizard_steps.node import engine as engines
 from wizard_steps.node.docker import image_of
 from wizard_steps.node.engine import ContainerEngine
@@ -21,6 +21,8 @@ from wizard_steps.node.engine import ContainerEngine
 MIN_FILES = 16384
 #: Bytes that should be free: in the Hugging Face cache, and for vLLM's image, unpacked.
 LOW_CACHE, IMAGE_ROOM = 20 << 30, 30 << 30
+#: What engines say where they cannot give GPUs to a container.
+_NO_GPUS = re.compile(r"could not select device driver|CDI device|nvidia\.com/gpu|no known GPU vendor", re.I)
 #: File systems of a network, as `stat -f` names them.
 _NETWORK = re.compile(r"nfs|smb|cifs|lustre|gpfs|ceph|afs|gfs|9p|fuse")
 
@@ -42,7 +44,8 @@ def node_checks(known: Known, done: Results, node: Node, suffix: str, executor: 
         if result is not None and not result.ok and result.reason != "dry":
             name = key.removesuffix(suffix) if suffix else key
             said = failure(result, node).found
-            tip = _loaded(done, node) or _own_proxy(known, done, node, name) or advised(result.text)
+            own = _way(known, done, result) or _own_proxy(known, done, node, name)
+            tip = _loaded(done, node) or own or advised(result.text)
             return [Check(_NAMES.get(name, name), False, said, node=node.name, hint=tip)]
     result = done.get(f"inside{suffix}", node)
     if result is None:
@@ -57,6 +60,13 @@ def node_checks(known: Known, done: Results, node: Node, suffix: str, executor: 
         *_own(known, found, node),
         *_room(done, node),
     ]
+
+
+def _way(known: Known, done: Results, inside: Result) -> str:
+    """What this engine needs for GPUs, where it refused to give a container any."""
+    way = engines.gpu_way(engine_of(done, inside.node), known.cluster.docker.gpu_flags)
+    refused = inside.key.startswith("inside") and _NO_GPUS.search(inside.text)
+    return f"{way.text}: {way.hint}" if refused and way.hint else ""
 
 
 def _own_proxy(known: Known, done: Results, node: Node, key: str) -> str:

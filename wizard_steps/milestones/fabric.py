@@ -22,6 +22,7 @@ from wizard_steps.node import collective
 from wizard_steps.node.lines import fields
 from wizard_steps.node.place import RAY, SERVE, Service
 from wizard_steps.node.remote import Look
+from wizard_steps.node.spec import Spec, stale
 
 
 class FabricStep(Placed):
@@ -104,7 +105,11 @@ def _all_run(known: Known, done: Results) -> bool:
 
 
 def _running(known: Known, done: Results) -> list[str]:
-    return [n.name for n in known.nodes if (r := done.get("look", n)) and r.ok and Look(r.text).ours]
+    """What hangs on a head that was started anew is started anew as well, after this."""
+    looks = {n: Look(r.text) for n in known.nodes if (r := done.get("look", n)) and r.ok}
+    known_head = known.head in looks and not placed(known).idle
+    now = Spec(of=looks[known.head].instance if known_head else "")
+    return [n.name for n, look in looks.items() if look.ours and not (look.spec and stale(look.spec, now))]
 
 
 def _jumbo(known: Known, done: Results) -> list[Work]:

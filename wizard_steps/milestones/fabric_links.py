@@ -202,6 +202,10 @@ def _rate_of(known: Known, node: Node, said: Told, network: str, here: Links) ->
     return total / 8, f"{parts} / 8"
 
 
+#: No link carries more than its rate; the measurement itself is that exact.
+_REAL = 1.1
+
+
 def speed(known: Known, done: Results, found: Mapping[str, Links], gbytes: float) -> Check | None:
     """The measured bus bandwidth beside what the links can do; None where the links do not say."""
     most, how = rate(known, done, found)
@@ -210,6 +214,12 @@ def speed(known: Known, done: Results, found: Mapping[str, Links], gbytes: float
     limits = known.cluster.fabric
     share = gbytes / most
     text = f"bus bandwidth {gbytes:.2f} GB/s of {most:.2f} GB/s ({how}): {share:.2f}"
+    if share > _REAL:
+        text = (
+            f"bus bandwidth {gbytes:.2f} GB/s; not proved: more than the {most:.2f} GB/s of the link ({how})"
+        )
+        hint = "that figure is not real: a virtual interface (veth, bridge) states one that means nothing"
+        return Check("bandwidth", True, text, "a real rate of the link", hint=hint, warning=True)
     accepted = "slow" in limits.accept
     hint = (
         "look for a link at a lower rate, PCIe with fewer lanes (`lspci -vv`, LnkSta), packet loss, or NCCL "

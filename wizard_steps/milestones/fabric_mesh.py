@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from wizard_steps.engine.step import Known
 from wizard_steps.milestones.common import failure, placed
 from wizard_steps.model import Check, Node, Results, Work
@@ -22,14 +24,14 @@ def _peers(nodes: tuple[Node, ...], place: int) -> list[Node]:
     return [nodes[i] for i in sorted(wanted - {place})]
 
 
-def work(known: Known) -> list[Work]:
+def work(known: Known, ports: Sequence[int] = PORTS) -> list[Work]:
     nodes = tuple(sorted(known.nodes, key=lambda node: node.role != "head"))
     todo: list[Work] = []
     for place, node in enumerate(nodes):
         mine, peers = known.ip(node), _peers(nodes, place)
-        listen = [(mine, port, len(peers)) for port in PORTS]
-        to = [(peer.name, mine, known.ip(peer), port, 0) for peer in peers for port in PORTS]
-        shown = f"(connect to {len(peers)} other node(s) on ports {', '.join(map(str, PORTS))})"
+        listen = [(mine, port, len(peers)) for port in ports]
+        to = [(peer.name, mine, known.ip(peer), port, 0) for peer in peers for port in ports]
+        shown = f"(connect to {len(peers)} other node(s) on ports {', '.join(map(str, ports))})"
         cmd = mesh.command(known.cluster, "mesh", listen, to, shown)
         todo.append((node, placed(known).trial(node, cmd)))
     return todo

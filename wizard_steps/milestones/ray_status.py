@@ -11,7 +11,7 @@ import shlex
 from wizard_steps.engine.step import Bundled, Known
 from wizard_steps.milestones.common import Placed, failure, placed
 from wizard_steps.milestones.ray_totals import Totals, nodes_of
-from wizard_steps.model import Check, Cmd, Node, Result, Results, Round, Verdict
+from wizard_steps.model import Check, Cmd, Node, Result, Results, Round, Verdict, counted
 from wizard_steps.node.lines import plain
 from wizard_steps.node.place import ALIVE, RAY, Service
 from wizard_steps.node.remote import Look
@@ -103,7 +103,8 @@ class RayStatus(Placed):
         checks += _in_use(known, totals)
         ok = all(check.ok for check in checks)
         settle = known.cluster.ray.settle
-        good = f"{totals.nodes} nodes, {totals.gpus:g} GPUs, stable for {settle} s"
+        gpus = f"{totals.gpus:g} GPU{'' if totals.gpus == 1 else 's'}"
+        good = f"{counted(totals.nodes, 'node')}, {gpus}, stable for {settle} s"
         return Verdict(ok, good if ok else "the cluster differs from the cluster file", tuple(checks))
 
 

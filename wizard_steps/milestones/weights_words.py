@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+
 from wizard_steps.engine.step import Known
 from wizard_steps.milestones import weights_need as need
 from wizard_steps.milestones.common import failure
-from wizard_steps.model import Check, Option, Question, Result, Results, Verdict
+from wizard_steps.model import Check, Option, Question, Result, Results, Verdict, counted
 from wizard_steps.node import weights
 
 _HINTS = {
@@ -29,6 +32,7 @@ _HINTS = {
 }
 #: Files without which a snapshot is no model.
 _WEIGHTS = (".safetensors", ".bin", ".pt")
+_SHARD = re.compile(r"(?P<stem>.{1,200})-(?P<number>\d{1,6})-of-(?P<count>\d{1,6})(?P<end>\.\w{1,20})")
 _CHOICES = (
     Option("once", "Fetch it once", "one node fetches, the others copy from it; every file is verified"),
     Option("each", "Leave it to vLLM", "every node that loads a part downloads it when vLLM starts"),
@@ -113,6 +117,25 @@ def _failed(result: Result, name: str) -> Check:
     )
 
 
+def _incomplete(files: Iterable[str]) -> Check | None:
+    """The same on every node is not enough: without weights, or with a shard missing, nothing starts."""
+    names = [name for name in files if name.endswith(_WEIGHTS)]
+    wanted = "the model's weights: " + ", ".join(f"*{ending}" for ending in _WEIGHTS)
+    if not names:
+        hint = "was only a part of the model copied here? fetch all of it, or look at serve.model"
+        return Check("weights", False, "no file of weights is in the folder", wanted, hint=hint)
+    shards: dict[tuple[str, str, str], set[int]] = {}
+    for name in names:
+        if row := _SHARD.fullmatch(name):
+            shards.setdefault((row["stem"], row["count"], row["end"]), set()).add(int(row["number"]))
+    for (stem, count, end), there in shards.items():
+        lacking = int(count) - len(there)
+        if lacking > 0:
+            found = f"{counted(lacking, 'shard')} of {int(count)} missing: {stem}-…-of-{count}{end}"
+            return Check("weights", False, found, "every shard", hint="fetch the model again, all of it")
+    return None
+
+
 def verdict_of(known: Known, done: Results, settled: bool) -> Verdict:
     """After all has run that had to."""
     source, nodes = need.source(known, done), need.loading(known)
@@ -128,6 +151,8 @@ def verdict_of(known: Known, done: Results, settled: bool) -> Verdict:
             for node in wrong
         ]
         return Verdict(False, "the model is not on every node", tuple(checks))
+    if (holes := _incomplete(need.wanted(known, done))) is not None:
+        return Verdict(False, "the model has no complete weights", (holes,))
     commit = next((one.commit for one in need.seen(known, done).values()), "")
     count = len(need.wanted(known, done))
     text = f"{count} files, {size(total)}, each verified by SHA-256"

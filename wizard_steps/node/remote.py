@@ -159,6 +159,13 @@ def follow(
     )
 
 
+def recent(cluster: Cluster, node: Node, role: str, key: str, lines: int) -> Cmd:
+    """The last lines of the role's log, as they are."""
+    text = f"cd {state_dir(cluster, node)} && exec tail -n {lines} {role}.log\n"
+    show = f"tail -n {lines} ~/.milepost/{cluster.name}/{role}.log"
+    return Cmd(key=key, text=text, timeout=30, show=show)
+
+
 def look(cluster: Cluster, node: Node, role: str, port: int, key: str = "look") -> Cmd:
     """What is there already: our processes, who listens on ``port``, and Ray or vLLM that is not ours."""
     text = f"{_about(cluster, node, role, port=port)}{program('processes.sh')}{program('look.sh')}"

@@ -154,10 +154,11 @@ class Replay:
 
 
 def _cut(events: Sequence[ev.AnyEvent]) -> tuple[str, int] | None:
-    """The attempt at a step that a recording ends in the middle of."""
+    """The attempt at a step that a recording ends in the middle of: one that has its verdict is complete."""
     if next((e.outcome for e in reversed(events) if isinstance(e, ev.WalkEnded)), None) not in CUT_OFF:
         return None
-    return next(((e.step, e.attempt) for e in reversed(events) if isinstance(e, ev.StepStarted)), None)
+    last = next((e for e in reversed(events) if isinstance(e, (ev.StepStarted, ev.Judged))), None)
+    return (last.step, last.attempt) if isinstance(last, ev.StepStarted) else None
 
 
 class RecordedDecider:

@@ -36,6 +36,8 @@ _RARELY = {"kernel": 35, "os": 30}
 _SPOKEN = {"tensor_parallel": "TP", "pipeline_parallel": "PP"}
 #: What says which way a walk took, and the settings that only one of the ways has.
 _WAYS = {"path": ("venv", "docker."), "serve.executor": ("ray.", "serve.master_port")}
+#: Facts that say how a process was started, which differs with the way.
+_OF_COMMANDS = ("spec", "image-id")
 #: Measured numbers that are this near to each other are the same.
 _NOISE = 0.25
 _DEFAULTS = dict(defaults())
@@ -146,6 +148,8 @@ def _changes(old: Profile, new: Profile) -> Iterable[WalkChange]:
         if before == after or near(before, after) or not _both(key, before, after, old, new):
             continue
         if (kind == "setting" and what.startswith(left_out)) or (kind == "command" and ways):
+            continue
+        if kind == "fact" and what in _OF_COMMANDS and ways:
             continue
         groups.setdefault((kind, what, before or "", after or ""), []).append(node)
     changed: dict[tuple[FactKind, str], set[str]] = {}

@@ -62,6 +62,9 @@ class Sandbox:
         for name in COMMANDS:
             (self.bin / name).write_text(STUB)
             (self.bin / name).chmod(0o755)
+        # What watches for as long as it can sleep ends at once.
+        (self.bin / "sleep").write_text("#!/bin/sh\nexit 1\n")
+        (self.bin / "sleep").chmod(0o755)
         self.ran = 0
 
     def sh(self, text: str) -> None:

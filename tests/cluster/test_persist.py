@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from wizard_steps.cluster.file import load
+from wizard_steps.cluster.edit import with_value
+from wizard_steps.cluster.file import load, parse
 from wizard_steps.errors import UsageError
 from wizard_steps.model import Question
 from wizard_steps.persist import Persist, write
@@ -51,3 +55,11 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     path.write_text(TEXT)
     with pytest.raises(UsageError, match="cannot be written"):
         write(tmp_path / "none" / "milepost.toml", load(path))
+
+
+@given(where=st.text(alphabet="env.[]0123nodeshtrv_ ", max_size=30), text=st.text(max_size=20))
+@example(where="env.0", text="1")
+@example(where="", text="")
+def test_a_field_that_is_none_is_an_error_in_words(where: str, text: str) -> None:
+    with contextlib.suppress(UsageError):
+        with_value(parse(TEXT), where, text)

@@ -1,4 +1,4 @@
-"""Docker's own engine on the hosts of the bed, beside podman: started from the folder that .ci/setup-dockerd made.
+"""Docker's own engine on the hosts of the bed, beside podman: started from the folder that .ci/get-dockerd made.
 
 vfs storage, no networks of its own, cgroups by file system: what works as root nearly everywhere.
 """
@@ -20,7 +20,7 @@ _HOOKS = "/usr/local/sbin"
 
 
 def obstacle() -> str:
-    return "" if (FOLDER / "usr/sbin/dockerd").exists() else "no dockerd; run .ci/setup-dockerd"
+    return "" if (FOLDER / "usr/sbin/dockerd").exists() else "no dockerd; run .ci/get-dockerd"
 
 
 class Dockerd:

@@ -51,7 +51,7 @@ def _put(plain: Any, where: str, text: str) -> None:
             target.update({keys[1]: text} if text else {})
         else:
             target[keys[-1]] = like(target[keys[-1]], text, where)
-    except (KeyError, IndexError, TypeError):
+    except (KeyError, IndexError, TypeError, AttributeError):
         raise UsageError(f"{where}: no such field in the cluster file") from None
 
 

@@ -103,7 +103,7 @@ def unstopped(python: str, mine: str, limit: float) -> Cmd:
         f"{_named(mine)}s=\nfor x in $w; do\n"
         "grep -q '^State:.T' \"/proc/${x##*=}/status\" 2>/dev/null && s=1\ndone\n"
         '[ -n "$s" ] && n=$((n+10)) || n=0\n'
-        f"[ $n -lt {QUIET} ] || break\ndone\n"
+        f"[ $n -lt {QUIET} ] || break\ndone\n[ $n -ge {QUIET} ] || exit 0\n"
         f"{_asked(python, mine)}echo {shlex.quote(STALLED)}\n"
     )
     return Cmd("stopped", text, timeout=limit, quiet=True, show="(is a process of vLLM stopped here?)")

@@ -145,6 +145,20 @@ def test_a_worker_killed_while_the_head_loads_is_named() -> None:
     assert "ended after it had joined; last line: INFO loading" in verdict.failures[0].found
 
 
+def test_a_killed_process_is_named_by_what_its_peer_lost() -> None:
+    it = known([1, 1], 1, 2, 1)
+    looks = [Result(node, "look", "ours:\n", 0) for node in it.nodes]
+    joined = [rank(it, n, "joined", MET, "stopped", 5.0) for n in (0, 1)]
+    error = f"ERROR 11-26 RuntimeError: [gloo/pair.cc:547] Connection closed by peer [{it.ip(it.nodes[1])}]:4711\n"
+    done = Results([*looks, *joined, rank(it, 0, "mp-log", error, "exit", 9.0),
+                    rank(it, 1, "mp-log", "INFO loading\n", "cancelled", 10.0)])  # fmt: skip
+    verdict = ranks.judge(it, done)
+    assert verdict.summary.endswith("n1 failed first")
+    assert verdict.failures[0].node == "n1"
+    assert "lost their connection to it" in verdict.failures[0].found
+    assert "ended after n1 had failed" in verdict.failures[1].found
+
+
 def test_nobody_is_blamed_where_all_only_waited() -> None:
     it = known([1, 1], 1, 2, 1)
     looks = [Result(node, "look", "ours:\n", 0) for node in it.nodes]

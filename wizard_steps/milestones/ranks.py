@@ -18,6 +18,8 @@ from wizard_steps.node.place import SERVE, Service
 from wizard_steps.node.ras import STALLED
 from wizard_steps.node.remote import Look
 
+#: Gloo, of a connection whose other end is gone.
+_PEER = re.compile(r"[Cc]onnection (?:closed|reset) by peer \[(?:::ffff:)?([\d.]{7,15})\]")
 #: Every rank prints this once all of them have met.
 _JOINED = re.compile(r"rank \d+ in world size \d+")
 #: Seconds for all ranks to meet, before weights are loaded: imports from a slow disk, and the configuration.
@@ -179,14 +181,24 @@ def judge(known: Known, done: Results) -> Verdict:
 
 
 def _first(known: Known, done: Results) -> Node | None:
-    """Whose log ended first without what was waited for; None where none did before the limit, or where only
-    the line to it broke."""
+    """Whose log ended first without what was waited for, or whom that one lost: a killed process is silent, and
+    its peer ends first. None where none ended before the limit, or where only the line to it broke."""
     ends = [
         (result.ended, node)
         for node in known.nodes
         if (result := _last(done, node)) is not None and _failed(known, node, result)
     ]
-    return min(ends, key=lambda end: end[0], default=(0.0, None))[1]
+    first = min(ends, key=lambda end: end[0], default=(0.0, None))[1]
+    return first if first is None else _lost(known, done, first) or first
+
+
+def _lost(known: Known, done: Results, node: Node) -> Node | None:
+    """The other node whose process was gone when this one failed, by the word of Gloo."""
+    result = _last(done, node)
+    told = _PEER.search(vllm.first_error(result)) if result is not None else None
+    if told is None or told[1] == known.ip(node):
+        return None
+    return next((other for other in known.nodes if known.ip(other) == told[1]), None)
 
 
 def _last(done: Results, node: Node) -> Result | None:
@@ -213,7 +225,7 @@ def _rank_check(known: Known, done: Results, node: Node, first: Node | None = No
     result = _last(done, node)
     if result is None:
         return failure(result, node)
-    if _has_joined(done, node) and not _failed(known, node, result):
+    if node != first and _has_joined(done, node) and not _failed(known, node, result):
         also = " and waits; it was ended with the others" if first is not None else ""
         return Check(
             "rank", True, f"{what} {'has started' if inside else 'has joined'}{also}", wanted, node.name
@@ -230,7 +242,9 @@ def _why(known: Known, result: Result, node: Node, what: str, wanted: str, first
     error = vllm.first_error(result)
     found = f"first error: {error}" if error else failure(result, node).found
     if node == first:
-        if STALLED in result.text:
+        if result.reason == "cancelled":
+            found = "a process of it ended: the other ranks lost their connection to it"
+        elif STALLED in result.text:
             found = "a process of it does not answer, and its log is silent"
         elif result.key == "mp-log" and node != known.server and not error:
             last = result.lines[-1] if result.lines else ""

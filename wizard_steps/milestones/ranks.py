@@ -181,8 +181,8 @@ def judge(known: Known, done: Results) -> Verdict:
 
 
 def _first(known: Known, done: Results) -> Node | None:
-    """Whose log ended first without what was waited for, or whom that one lost: a killed process is silent, and
-    its peer ends first. None where none ended before the limit, or where only the line to it broke."""
+    """Whose log ended first without what was waited for, or whom that one lost: a killed process says
+    nothing, and its peer ends first. None where none ended before the limit, or only the line to it broke."""
     ends = [
         (result.ended, node)
         for node in known.nodes

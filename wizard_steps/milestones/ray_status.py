@@ -7,6 +7,8 @@ A raylet that was killed is missed by Ray only after about 20 s, so a first good
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from wizard_steps.engine.step import Bundled, Known
 from wizard_steps.milestones.common import Placed, failure, placed
@@ -187,6 +189,7 @@ def _addresses(known: Known, done: Results) -> list[Check]:
             1: "",
         }.get(count, "Ray was started more than once on this machine, its GPUs count double: end one")
         checks.append(Check("address", count == 1, f"{ip} {count}x", f"{ip} once", node.name, hint))
+    checks += _gpus_of(known, dict(zip(ips, alive, strict=True)), ips)
     strangers = sorted(set(ips) - {known.ip(node) for node in known.nodes})
     if strangers:
         found = f"unknown nodes {', '.join(strangers)}"
@@ -196,6 +199,21 @@ def _addresses(known: Known, done: Results) -> list[Check]:
         )
         checks.append(Check("strangers", False, found, "none", hint=hint))
     return checks
+
+
+def _gpus_of(known: Known, listed: Mapping[str, Mapping[str, Any]], ips: Sequence[str]) -> Iterator[Check]:
+    """The nodes that brought more or fewer GPUs than the cluster file says; a total does not say where."""
+    for node in known.nodes:
+        ip = known.ip(node)
+        total = listed.get(ip, {}).get("resources_total")
+        count = total.get("GPU", 0) if isinstance(total, dict) else None
+        if ips.count(ip) != 1 or not isinstance(count, int | float) or count == node.gpus:
+            continue
+        hint = (
+            f"on {node.name}: what do CUDA_VISIBLE_DEVICES, --num-gpus and nvidia-smi say? End its Ray, mend "
+            "that, and milepost starts it again"
+        )
+        yield Check("GPUs", False, f"Ray counts {count:g} on this node", str(node.gpus), node.name, hint)
 
 
 def _alive(known: Known, done: Results) -> list[Check]:

@@ -8,17 +8,6 @@ from msgspec import Struct
 
 from wizard_steps.model import counted
 
-#: PCI classes 03 (display) and 12 (processing accelerators), device files of the drivers, and what the
-#: firmware calls the machine.
-SCRIPT = (
-    "for d in /sys/bus/pci/devices/*; do c=$(cat $d/class 2>/dev/null); "
-    "case $c in 0x03*|0x12*) "
-    'echo "pci ${d##*/} $(cat $d/vendor) $(cat $d/device) $c";; esac; done; '
-    "for f in /dev/kfd /dev/dxg /dev/accel* /dev/neuron0 /dev/davinci0 /dev/nvidia0 /dev/nvmap; do "
-    '[ -e "$f" ] && echo "file $f"; done; '
-    "tr -d '\\0' </proc/device-tree/model 2>/dev/null | sed 's/^/model /'; true"
-)
-
 #: PCI vendors of accelerators: who it is, and what it is called.
 _VENDORS = {
     "0x10de": "NVIDIA GPU",
@@ -56,7 +45,8 @@ class Accelerators(Struct, frozen=True):
 
 
 def parse_accelerators(text: str) -> Accelerators:
-    """From the lines of SCRIPT. Displays on a mainboard (Intel's own, a BMC's) are no accelerators."""
+    """From what scripts/facts_accelerators.sh prints. Displays of a mainboard (Intel's own, a BMC's) are no
+    accelerators."""
     kinds: dict[str, int] = {}
     files: set[str] = set()
     model = ""

@@ -13,6 +13,7 @@ from wizard_steps.facts.gather import ask
 from wizard_steps.model import Cmd, Node
 from wizard_steps.node import docker
 from wizard_steps.node.places import place_of
+from wizard_steps.node.program import program
 from wizard_steps.node.remote import state_dir
 
 #: Bytes of the beginning and of the end of a log that are fetched; a shorter one comes in one piece.
@@ -21,39 +22,16 @@ _FIRST, _LAST = 65_536, 98_304
 TIMEOUT = 60.0
 _KERNEL = "xid|nvrm|nvidia|oom|out of memory|killed process|mlx5|link is|i/o error|no space"
 
-# Each log is printed behind a line that only this run can know.
-_SCRIPT = """\
-say() {{ printf '\\n%s %s\\n' {mark} "$1"; }}
-log() {{
-  [ -r "$1" ] && [ -s "$1" ] || return 0
-  if [ "$(wc -c < "$1")" -le {both} ]; then say "$1"; cat "$1"
-  else say "$1 (beginning)"; head -c {first} "$1"; say "$1 (end)"; tail -c {last} "$1"; fi
-}}
-newest() {{ ls -t "$@" 2>/dev/null | head -n 8; }}
-for f in {own}/*.log; do log "$f"; done
-d={ray}
-for f in raylet.out raylet.err gcs_server.out gcs_server.err; do log "$d/$f"; done
-for f in dashboard.log dashboard_agent.log; do log "$d/$f"; done
-newest "$d"/worker-*.err "$d"/worker-*.out | while IFS= read -r f; do log "$f"; done
-"""
-_HOST = """\
-say kernel
-{{ journalctl -k -b -o short-iso --no-pager -n 20000 2>/dev/null || dmesg -T 2>/dev/null; }} \\
-  | grep -iE {kernel} | tail -n 300
-say services
-journalctl -b -o short-iso --no-pager -p warning -n 200 \\
-  -u docker -u containerd -u nvidia-fabricmanager 2>/dev/null
-"""
-
 
 def _logs(mark: str, own: str, ray: str = "/tmp/ray/session_latest/logs") -> str:
-    """sh text that prints the logs of the folders ``own`` and ``ray``, both sh text."""
-    return _SCRIPT.format(mark=mark, own=own, ray=ray, first=_FIRST, last=_LAST, both=_FIRST + _LAST)
+    """sh text that prints the logs of the folders ``own`` and ``ray``, both sh text, each behind a line that
+    only this run can know."""
+    return f"mark={mark}\nown={own}\nray={ray}\nfirst={_FIRST}\nlast={_LAST}\n{program('logs.sh')}"
 
 
 def command(cluster: Cluster, node: Node, mark: str) -> Cmd:
     """The one command for a node. It changes nothing."""
-    text = _logs(mark, state_dir(cluster, node)) + _HOST.format(mark=mark, kernel=shlex.quote(_KERNEL))
+    text = _logs(mark, state_dir(cluster, node)) + f"kernel={shlex.quote(_KERNEL)}\n{program('logs_host.sh')}"
     if place_of(cluster).contained:
         engine, name = docker.docker(cluster), shlex.quote(docker.container(cluster, node))
         inside = f"{engine} exec {name} sh -c {shlex.quote(_logs(mark, state_dir(cluster, node)))}"

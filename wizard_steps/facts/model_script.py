@@ -80,25 +80,7 @@ def access(cluster: Cluster) -> str:
 
     The token travels on standard input: first from the wizard, then to curl or Python, never in argv.
     """
-    code = shlex.quote(program("hub_access.py"))
-    return (
-        f"{exports(cluster)}"
-        "T=$HF_TOKEN; S=environment; F=${HF_TOKEN_PATH:-${HF_HOME:-$HOME/.cache/huggingface}/token}\n"
-        '[ -n "$T" ] || { [ -r "$F" ] && T=$(cat "$F") && S=file; }\n'
-        "while IFS= read -r line; do case $line in HF_TOKEN=*) T=${line#*=}; S=wizard;; esac; done\n"
-        # A token is one plain word: nothing else may reach curl's configuration.
-        "T=$(printf %s \"$T\" | tr -cd 'A-Za-z0-9_.=-')\n"
-        '[ -n "$T" ] || S=none\n'
-        'echo "token $S"; echo "offline ${HF_HUB_OFFLINE:-0}"\n'
-        f"U=${{HF_ENDPOINT:-https://huggingface.co}}/{shlex.quote(cluster.serve.model)}/resolve/main/config.json\n"
-        "if command -v curl >/dev/null 2>&1; then\n"
-        '  { if [ -n "$T" ]; then printf \'header = "Authorization: Bearer %s"\\n\' "$T"; fi; } |\n'
-        "  curl -sSI -m 20 --config - \"$U\" 2>&1 | tr -d '\\r' |\n"
-        "  sed -n 's/^HTTP[^ ]* \\([0-9]*\\).*/http \\1/p; s/^[Xx]-[Ee]rror-[Cc]ode: /code /p; "
-        "s/^curl: /error /p'\n"
-        "else\n"
-        "  P=python3; command -v python3 >/dev/null 2>&1 || "
-        f"P={shlex.quote(cluster.venv)}/bin/python\n"
-        f'  printf %s "$T" | "$P" -I -c {code} "$U" 2>&1\n'
-        "fi\n"
-    )
+    model, code = shlex.quote(cluster.serve.model), shlex.quote(program("hub_access.py"))
+    python = f"{shlex.quote(cluster.venv)}/bin/python"
+    setting = f"model={model}\npython={python}\ncode={code}\n"
+    return f"{exports(cluster)}{setting}{program('model_access.sh')}"

@@ -9,13 +9,14 @@ from __future__ import annotations
 import shlex
 
 from wizard_steps.cluster.file import Cluster
-from wizard_steps.facts import accelerators, gpu_health
+from wizard_steps.facts import gpu_health
 from wizard_steps.facts.gpu import APPS_QUERY, QUERY
 from wizard_steps.facts.model_script import access, config, exports, is_path, weights, weights_path
 from wizard_steps.model import Cmd, Node
 from wizard_steps.node import docker as containers
 from wizard_steps.node import engine, venv
 from wizard_steps.node.places import place_of
+from wizard_steps.node.program import program
 from wizard_steps.node.remote import cluster_dir
 
 #: Distributions whose versions matter to a cluster.
@@ -55,21 +56,14 @@ _SECTIONS: dict[str, str] = {
     # The address ssh came in on: the management network.
     "ssh": 'set -- $SSH_CONNECTION; echo "$3"',
     "interfaces": _ADDRESSES,
-    # A card is on a bus; the port of a bond or bridge has no address of its own.
-    "links": 'for i in /sys/class/net/*; do s=$(cat "$i/speed" 2>/dev/null); m=$(cat "$i/mtu" 2>/dev/null); '
-    'b=$(readlink "$i/device/subsystem"); d=$(readlink "$i/device/driver"); t=$(readlink "$i/master"); '
-    '[ ! -e "$i/phy80211" ] || b=wifi; [ ! -e "$i/bridge" ] || b=bridge; [ ! -e "$i/bonding" ] || b=bond; '
-    "b=${b##*/}; d=${d##*/}; t=${t##*/}; "
-    'echo "${i##*/} speed ${s:-?} mtu ${m:-?} is ${b:-virtual} by ${d:-?} in ${t:-?}"; done',
-    "rdma": 'for p in /sys/class/infiniband/*/ports/*; do [ -e "$p" ] || continue; d=${p%/ports/*}; '
-    'echo "${d##*/} port ${p##*/} state $(cat "$p/state") rate $(cat "$p/rate") '
-    'layer $(cat "$p/link_layer") net $(echo "$d"/device/net/*)"; done',
+    "links": program("facts_links.sh"),
+    "rdma": program("facts_rdma.sh"),
     "nvidia": "nvidia-smi",
     "gpus": f"nvidia-smi --query-gpu={QUERY} --format=csv,noheader,nounits",
     "gpu-processes": f"nvidia-smi --query-compute-apps={APPS_QUERY} --format=csv,noheader,nounits",
     "gpu-health": gpu_health.SCRIPT,
     "gpu-xids": gpu_health.XID_SCRIPT,
-    "accelerators": accelerators.SCRIPT,
+    "accelerators": program("facts_accelerators.sh"),
     "gpu-fabric": "nvidia-smi --query-gpu=index,fabric.state,fabric.status --format=csv,noheader",
     "gpu-topology": "nvidia-smi topo -m",
     "firewall-ufw": "ufw status",
@@ -79,22 +73,10 @@ _SECTIONS: dict[str, str] = {
     # Passwords in proxy addresses stay on the node.
     "proxies": "env | grep -i '^[a-z_]*_proxy=' | sed 's#//[^/@]*@#//***@#'; true",
     "ntp": "timedatectl show -p NTPSynchronized --value",
-    # Only what is known of a process by name: command lines can hold keys. Shells and other wrappers are
-    # left out, and so is this very script ("@@fact" marks every part of it).
-    "processes": "ps -ww -eo pid=,user=,args= | grep -v '@@fact' | grep -vE -e '@@fact' -e "
-    "'^ *[0-9]+ +[^ ]+ +([^ ]*/)?(sh|bash|dash|ash|tail|timeout|sudo|su|ssh|unshare) ' | "
-    "grep -E -e '@@fact' -e "
-    "'(^|[ /])(raylet|gcs_server)( |$)|ray::|VLLM::|bin/vllm (serve|bench)|vllm\\.entrypoints' | "
-    "sed -E -e 's/@@fact//' -e 's,^ *([0-9]+) +([^ ]+) +[^ ]*(raylet|gcs_server)( .*|$),\\1 \\2 \\3,;t' "
-    "-e 's,^ *([0-9]+) +([^ ]+) +(ray::|VLLM::).*,\\1 \\2 \\3,;t' "
-    "-e 's,^ *([0-9]+) +([^ ]+) .*,\\1 \\2 vllm,'",
+    "processes": program("facts_processes.sh"),
     "listeners": "grep -h ' 0A ' /proc/net/tcp /proc/net/tcp6 2>/dev/null",
     "sockets": "ss -Hltnp",
-    "ray-token": 'f=${RAY_AUTH_TOKEN_PATH:-$HOME/.ray/auth_token}; echo "mode ${RAY_AUTH_MODE:-unset}"; '
-    'if [ -n "$RAY_AUTH_TOKEN" ]; then printf %s "$RAY_AUTH_TOKEN" | sha256sum | '
-    'sed -E "s/^(.{12}).*/environment \\1/"; '
-    'elif [ -f "$f" ]; then [ -r "$f" ] || { echo unreadable; exit 1; }; '
-    "tr -d ' \\t\\r\\n' < \"$f\" | sha256sum | sed -E 's/^(.{12}).*/file \\1/'; else echo absent; fi",
+    "ray-token": program("facts_token.sh"),
 }
 
 
@@ -198,25 +180,9 @@ def _ours(cluster: Cluster) -> str:
 
     They are told by user, MILEPOST_ID and MILEPOST_LIFE in their environment (see remote.py), never by name.
     """
-    name = shlex.quote(cluster.name)
-    return (
-        'L=; while read -r _ _ _ s _ _ _ _ _ i _; do [ "$s" = 0A ] && L="$L $i"; done <<E\n'
-        "$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null)\nE\n"
-        'tell() { echo "pid $1"\n'
-        'for n in $(ls -l "/proc/$1/fd" 2>/dev/null | sed -n "s/.*socket:\\[\\([0-9]*\\)\\]$/\\1/p"); do '
-        'case "$L " in *" $n "*) echo "socket $n";; esac; done; }\n'
-        "for f in $(grep -slzF MILEPOST_ID= /proc/[0-9]*/environ); do\n"
-        "p=${f#/proc/}; p=${p%/environ}; "
-        # What merely holds the words somewhere else in its environment is not ours, nor what another user
-        # or an earlier life of the cluster started.
-        'i=$(tr "\\0" "\\n" < "$f" 2>/dev/null | grep -m 1 ^MILEPOST_ID=) || continue\n'
-        "i=${i#MILEPOST_ID=}; c=${i%%/*}; n=${i#*/}; n=${n%%/*}; "
-        f'if [ "$c" = {name} ] && [ -O "/proc/$p" ] && '
-        f'grep -qszxFf {cluster_dir(cluster)}/"$n"/life "$f"; then tell $p\n'
-        'else echo "cluster $p $(printf %s "$c" | LC_ALL=C tr -cd "A-Za-z0-9._-" | cut -c1-63)"; fi; done\n'
-        + (_contained(cluster) if place_of(cluster).contained else "")
-        + "true"
-    )
+    setting = f"cluster={shlex.quote(cluster.name)}\nlives={cluster_dir(cluster)}\n"
+    contained = _contained(cluster) if place_of(cluster).contained else ""
+    return f"{setting}{program('facts_ours.sh')}{contained}true"
 
 
 def _contained(cluster: Cluster) -> str:

@@ -12,36 +12,9 @@ from wizard_steps.model import Check, Cmd, Node, Result
 from wizard_steps.node import docker, engine, image
 from wizard_steps.node.docker import Given
 from wizard_steps.node.lines import fields
+from wizard_steps.node.program import program
 from wizard_steps.node.remote import exports
 
-_INSIDE = r"""
-echo "container: started"
-python3 - <<'END' || echo "python: missing"
-import sys
-from importlib import metadata
-print("python:", ".".join(map(str, sys.version_info[:3])))
-for name in ("vllm", "ray"):
-    try:
-        print(name + ":", metadata.version(name))
-    except metadata.PackageNotFoundError:
-        print(name + ": missing")
-END
-echo "ray-command: $(command -v ray || echo missing)"
-set -- $(df -Pk /dev/shm | tail -n 1); echo "shm: ${2:-0} KiB"
-for d in /milepost/*; do
-  [ -d "$d" ] || continue; n=${d##*/}
-  if [ -w "$d" ]; then echo "$n: writable"; else echo "$n: read-only for $(id -un 2>/dev/null || id -u)"; fi
-  set -- $(df -Pk "$d" | tail -n 1); echo "$n-free: ${4:-0} KiB"
-  echo "$n-fs: $(stat -f -c %T "$d" 2>/dev/null)"
-done
-echo "netns: $(readlink /proc/self/ns/net)"
-echo "memlock: $(ulimit -l)"
-echo "nofile: $(ulimit -Hn)"
-set -- /sys/class/infiniband/*; if [ -e "$1" ]; then echo "rdma: $#"; else echo "rdma: 0"; fi
-if command -v nvidia-smi >/dev/null 2>&1; then
-  nvidia-smi -L 2>&1 | sed 's/^/smi: /'; echo "gpus: $(nvidia-smi -L 2>/dev/null | grep -c '^GPU ')"
-else echo "smi: nvidia-smi is not in the container"; echo "gpus: 0"; fi
-"""
 #: Names of a proxy, in small letters.
 _PROXIES = ("http_proxy", "https_proxy", "no_proxy", "ftp_proxy", "all_proxy")
 _UNITS = {"b": 1, "": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
@@ -117,7 +90,9 @@ def inside_command(cluster: Cluster, node: Node, name: str, key: str, given: Giv
     flags = " ".join(docker.shared_flags(cluster, node, given, models=False))
     words = f"--entrypoint /bin/bash {flags} {shlex.quote(name)}"
     folders = "".join(_mounted(*one) for one in docker.samples(cluster, node).items())
-    text = f'set --\n{folders}exec {it} run --rm "$@" {words} -c {shlex.quote(_INSIDE)}\n'
+    text = (
+        f'set --\n{folders}exec {it} run --rm "$@" {words} -c {shlex.quote(program("container_inside.sh"))}\n'
+    )
     words = f"run --rm {words}"
     shown = f"{it} {words} -c 'ray --version; df /dev/shm; ulimit -a; nvidia-smi -L'"
     return Cmd(key, text, timeout=240, show=shown)

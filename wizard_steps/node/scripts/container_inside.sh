@@ -1,0 +1,29 @@
+#!/bin/bash
+# What a container of the image has, as it sees it.
+# shellcheck disable=SC2046
+echo "container: started"
+python3 - <<'END' || echo "python: missing"
+import sys
+from importlib import metadata
+print("python:", ".".join(map(str, sys.version_info[:3])))
+for name in ("vllm", "ray"):
+    try:
+        print(name + ":", metadata.version(name))
+    except metadata.PackageNotFoundError:
+        print(name + ": missing")
+END
+echo "ray-command: $(command -v ray || echo missing)"
+set -- $(df -Pk /dev/shm | tail -n 1); echo "shm: ${2:-0} KiB"
+for d in /milepost/*; do
+  [ -d "$d" ] || continue; n=${d##*/}
+  if [ -w "$d" ]; then echo "$n: writable"; else echo "$n: read-only for $(id -un 2>/dev/null || id -u)"; fi
+  set -- $(df -Pk "$d" | tail -n 1); echo "$n-free: ${4:-0} KiB"
+  echo "$n-fs: $(stat -f -c %T "$d" 2>/dev/null)"
+done
+echo "netns: $(readlink /proc/self/ns/net)"
+echo "memlock: $(ulimit -l)"
+echo "nofile: $(ulimit -Hn)"
+set -- /sys/class/infiniband/*; if [ -e "$1" ]; then echo "rdma: $#"; else echo "rdma: 0"; fi
+if command -v nvidia-smi >/dev/null 2>&1; then
+  nvidia-smi -L 2>&1 | sed 's/^/smi: /'; echo "gpus: $(nvidia-smi -L 2>/dev/null | grep -c '^GPU ')"
+else echo "smi: nvidia-smi is not in the container"; echo "gpus: 0"; fi

@@ -43,7 +43,7 @@ def test_reads_names_roles_and_defaults() -> None:
     ("old", "new", "says"),
     [
         ("gpus = 8\n", 'gpus = "x"\n', ":13: nodes[1].gpus: must be a whole number, 0 to 1024"),
-        ("gpus = 8\n", "", ":12: nodes[1]: Object missing required field `gpus`"),
+        ("gpus = 8\n", "", ":12: nodes[1]: gpus is missing"),
         ('role = "head"\n', "", "no node has role"),
         ('host = "gpu-b"', 'host = "gpu-b"\nrole = "head"', ":13: nodes[1].role: a second node"),
         ("tensor_parallel = 8", "tensor_parallel = 80", ":16: serve.tensor_parallel: TP x PP = 80 x 2 = 160"),

@@ -9,6 +9,8 @@ def own_words(where: str, message: str) -> str:
     """``message`` of msgspec about the field ``where``, without its place; itself where nothing is known."""
     from wizard_steps.cluster.reference import fields
 
+    if lacking := re.search(r"missing required field `(\w{1,40})`", message):
+        return f"{lacking[1]} is missing"
     path = re.sub(r"\[\d+\]", "[]", where)
     doc = next((doc for doc in fields() if doc.path == path), None)
     if doc is None or "unknown field" in message:

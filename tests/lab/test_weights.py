@@ -61,6 +61,6 @@ async def test_down_ends_a_fetch_that_runs(
     assert await walk.run() is None
     capsys.readouterr()
     assert await down(lab.cluster) == 0
-    assert "lab-head: ended " in capsys.readouterr().out
+    assert ": ended 1 process" in capsys.readouterr().out
     assert await down(lab.cluster) == 0
-    assert "ended " not in capsys.readouterr().out
+    assert ": ended" not in capsys.readouterr().out

@@ -201,7 +201,7 @@ def test_the_derived_image_pins_ray_and_is_looked_for_on_this_machine_only() -> 
     assert name.endswith("-ray2.60.0")
     assert name != docker.derived_image(it, "vllm/vllm-openai:v0.32.0", "sha256:1")
     assert name != docker.derived_image(it, "vllm/vllm-openai:v0.33.0", "sha256:2"), "the tag has moved"
-    text = docker_probe.dockerfile("vllm/vllm-openai:v0.33.0", "2.60.0", "sha256:1")
+    text = docker_probe.dockerfile(it, "vllm/vllm-openai:v0.33.0", "sha256:1")
     assert text.splitlines()[0] == "FROM vllm/vllm-openai:v0.33.0"
     assert "pip install --no-cache-dir 'ray[default]==2.60.0'" in text
 

@@ -19,6 +19,7 @@ from wizard_steps.milestones import docker_probe, vllm
 from wizard_steps.model import Cmd
 from wizard_steps.node import container, docker, remote
 from wizard_steps.node.docker import Given
+from wizard_steps.node.program import program
 from wizard_steps.plan import plan_for
 
 TEXT = """
@@ -294,7 +295,7 @@ def test_a_look_mounts_the_folders_that_are_there_or_those_they_will_be_made_in(
 
 
 def test_what_the_look_prints_of_folders_is_read(tmp_path: Path) -> None:
-    script = docker_probe._INSIDE.replace("/milepost/", f"{tmp_path}/")
+    script = program("container_inside.sh").replace("/milepost/", f"{tmp_path}/")
     (tmp_path / "logs").mkdir()
     said = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout
     found = docker_probe.Inside(said)

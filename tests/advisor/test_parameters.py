@@ -19,7 +19,8 @@ from wizard_steps.advisor.shape import parse_config
 HERE = Path(__file__).parent
 #: Counted by transformers 5.24 on the meta device: sizes of config classes with some fields changed.
 COUNTED = json.loads((HERE / "parameters.json").read_text())
-MEASURED = json.loads((HERE / "measured.json").read_text())["runs"]
+TABLE = json.loads((HERE / "measured.json").read_text())
+MEASURED = TABLE["runs"]
 #: As vLLM was started for the measurements, on a card of 79.18 GiB.
 OFFLINE, BUDGET = Card(16384, 1024), int(0.92 * 79.18 * GIB)
 
@@ -54,6 +55,17 @@ def test_memory_on_an_h100(run: dict[str, Any]) -> None:
     assert memory.kv_low <= run["kv"] * GIB <= memory.kv_high
     if "requests" in run:
         assert memory.requests_low <= run["requests"] <= memory.requests_high
+
+
+@pytest.mark.parametrize("run", TABLE["two_hosts"], ids=lambda run: run["name"])
+def test_memory_of_each_of_two_h100_over_the_network(run: dict[str, Any]) -> None:
+    config = next(one["config"] for one in MEASURED if one["name"] == run["name"])
+    shape = parse_config(config)
+    memory = fit(shape, run["tp"], 1, int(79.65 * GIB), max_len=run["max_len"])
+    assert shape.weight_bytes / run["tp"] / GIB == pytest.approx(run["weights"], rel=0.02)
+    assert overhead(shape, run["tp"], 1).low <= run["overhead"] * GIB <= overhead(shape, run["tp"], 1).high
+    assert memory.kv_low <= run["kv"] * GIB <= memory.kv_high
+    assert memory.requests_low <= run["requests"] <= memory.requests_high
 
 
 def test_requests_of_hybrids_and_windows_as_vllm_counts_them() -> None:

@@ -166,7 +166,8 @@ def logs(cluster: Cluster, node: Node, key: str, timeout: float, stop: object) -
     at = shlex.quote("{{.State.StartedAt}}")
     text = (
         f"s=$({it} container inspect -f {at} {name} 2>/dev/null | sed 's/ [A-Z][A-Za-z]*$//')\n"
-        's=$(date -d "$s" +%s.%N 2>/dev/null)\n'
+        # podman notes its start when it has returned: on a busy machine the first lines are older than that.
+        's=$(date -d "$s" +%s 2>/dev/null) && s=$((s - 2))\n'
         f'exec {it} logs ${{s:+--since "$s"}} -f {name}\n'
     )
     show = f"{it} logs -f {name}"

@@ -68,7 +68,7 @@ def test_three_hosts_through_a_jump_host_then_again_and_down(bed: Hosts, tmp_pat
     once_more = down(direct, bed.home)
     assert once_more.returncode == 0
     said = sorted(once_more.stdout.splitlines())
-    assert said == sorted(f"{host}: nothing of ours runs" for host in bed.names), once_more.stdout
+    assert said == sorted(f"node-{host}: nothing of ours runs" for host in bed.names), once_more.stdout
 
 
 class Person:

@@ -119,7 +119,7 @@ class Nodes:
 
     async def run(self, node: Node, cmd: Cmd) -> AsyncGenerator[Chunk | Exit]:
         if node.name == "a":
-            mark = cmd.text.split("printf", 1)[1].split()[2]
+            mark = cmd.text.split("mark=", 1)[1].split()[0]
             yield Chunk(f"noise of a profile: {FAILURE}\n{mark} serve.log\n{NOISE}{FAILURE}".encode())
             yield Exit(0, "exit", "")
         else:

@@ -121,7 +121,7 @@ def test_a_stranger_on_the_port_may_be_another_container(engine: Path) -> None:
 
 def test_only_output_since_this_start_is_followed(engine: Path) -> None:
     cmd = container.logs(IT, IT.head, "start", 5, None)
-    assert run(engine, cmd.text) == "LOGS logs --since 1795641996.500000000 -f milepost-prod-gpu-a\n"
+    assert run(engine, cmd.text) == "LOGS logs --since 1795641994 -f milepost-prod-gpu-a\n"
     assert cmd.show == "docker logs -f milepost-prod-gpu-a"
 
 

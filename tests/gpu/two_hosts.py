@@ -117,13 +117,12 @@ def cut_fabric(bed: GpuHosts, folder: Path) -> None:
 
     def asking() -> bool:
         events = folder / "events.jsonl"
-        return events.exists() and b'"step":"curl"' in events.read_bytes().split(b'"walk-started"', 1)[-1]
+        return events.exists() and b'"step":"curl"' in events.read_bytes()
 
     def cut() -> str:
         try:
-            for hook in ("input", "output"):
-                device = "iifname" if hook == "input" else "oifname"
-                bed.network.drop("b", f"{device} eth1", hook)
+            for hook, side in (("input", "iifname"), ("output", "oifname")):
+                bed.network.drop("b", f"{side} eth1", hook)
         except RuntimeError as error:
             bed.network.link("b", "eth1", "down")
             return f"eth1 down, nft failed: {error}"

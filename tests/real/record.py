@@ -11,8 +11,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -196,13 +197,17 @@ def record(lesson: Lesson) -> None:
     lesson.keep(folder, versions, FAULT if lesson.fails else PROVENANCE)
 
 
-def main(wanted: list[str]) -> None:
-    known = {lesson.name: lesson for lesson in LESSONS}
+AnyLesson = TypeVar("AnyLesson", bound=Told)
+
+
+def main(wanted: list[str], lessons: Sequence[AnyLesson], recorded: Callable[[AnyLesson], None]) -> None:
+    """``wanted``: names of lessons; none: all."""
+    known = {lesson.name: lesson for lesson in lessons}
     if unknown := set(wanted) - set(known):
         sys.exit(f"no such walk: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     for name in wanted or known:
-        record(known[name])
+        recorded(known[name])
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(sys.argv[1:], LESSONS, record)

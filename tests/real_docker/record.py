@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.real import vllm_env
 from tests.real.hosts import Hosts
-from tests.real.record import OCTET, Told
+from tests.real.record import OCTET, Told, main
 from tests.real.walks import HeadlessWalk, down
 from tests.real.wizard_side import MODEL_AT
 from tests.real_docker.podman import IMAGE, Podman
@@ -187,13 +187,5 @@ def record(lesson: Lesson) -> None:
     lesson.keep(folder, versions, PROVENANCE)
 
 
-def main(wanted: list[str]) -> None:
-    known = {lesson.name: lesson for lesson in LESSONS}
-    if unknown := set(wanted) - set(known):
-        sys.exit(f"no such walk: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
-    for name in wanted or known:
-        record(known[name])
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(sys.argv[1:], LESSONS, record)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 
-from wizard_steps.cluster.api import listens, tls
+from wizard_steps.cluster.api import base_url, listens, tls
 from wizard_steps.engine.step import Known
 from wizard_steps.milestones.common import failure
 from wizard_steps.model import Check, Cmd, Result
@@ -25,9 +25,7 @@ def look(known: Known) -> Cmd | None:
     if not tls(known.cluster):
         return None
     host = listens(known.cluster, known.ip(known.server))
-    at = shlex.quote(
-        f"[{host}]:{known.cluster.serve.port}" if ":" in host else f"{host}:{known.cluster.serve.port}"
-    )
+    at = shlex.quote(base_url(known.cluster, host).partition("//")[2])
     text = (
         "command -v openssl >/dev/null 2>&1 || { echo 'openssl: not found'; exit 127; }\n"
         f"s=$(openssl s_client -connect {at} </dev/null 2>/dev/null)\n"

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from msgspec.structs import replace
 
 from wizard_steps.engine.step import Known
+from wizard_steps.milestones import vllm
 from wizard_steps.milestones.common import placed
 from wizard_steps.model import Check, Results, Round
 from wizard_steps.node import ras, stalls
@@ -20,8 +21,6 @@ _MOST = 4
 _WANTED = "every rank takes part"
 #: What is waited for when vLLM does not become ready.
 START = "the start of vLLM"
-#: vLLM's logs, by command.
-_LOGS = ("log", "joined", "mp-log")
 #: What a worker says once all have met, and the names before it: ``(RayWorkerProc pid=7, ip=10.0.0.2)``.
 _RANK = re.compile(r"^([^\n]{0,300})\brank (\d{1,7}) in world size \d", re.M)
 _WRITER = re.compile(r"\(\w{1,40} pid=(\d{1,10})(?:, ip=([\w.:]{1,64}))?\)")
@@ -99,7 +98,7 @@ def of_start(known: Known, done: Results) -> list[Check]:
 def _ranks(known: Known, done: Results) -> Iterator[tuple[tuple[str, int], str]]:
     """(node, pid) of each worker of vLLM, and its rank, by the logs. Over Ray one log has all of them."""
     nodes = {known.ip(node): node.name for node in known.nodes}
-    for key in _LOGS:
+    for key in vllm.LOGS:
         for name, result in done.of(key).items():
             for said in _RANK.finditer(result.text):
                 writers = _WRITER.findall(said[1])

@@ -10,6 +10,7 @@ from wizard_steps.facts.host import NETWORK_DISKS
 from wizard_steps.facts.needs import older
 from wizard_steps.milestones.common import failure, placed
 from wizard_steps.milestones.weights_need import asks_hub
+from wizard_steps.milestones.weights_ways import without_source
 from wizard_steps.milestones.weights_words import size
 from wizard_steps.model import WIZARD, Check, Node, Result, Results, Verdict, counted
 from wizard_steps.node import docker, weights
@@ -87,7 +88,7 @@ def unreached(known: Known, done: Results) -> list[Node]:
     """The nodes that no other reaches over the GPU network: they get it over SSH too."""
     if known.cluster.weights.copy != "auto":
         return []
-    return [r.node for r in done.of("copy").values() if weights.failed(r)[0] == "source"]
+    return without_source(done)
 
 
 def _shared(done: Results, node: Node) -> str:

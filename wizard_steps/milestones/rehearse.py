@@ -22,7 +22,6 @@ from wizard_steps.node.place import SERVE
 from wizard_steps.node.remote import Look
 
 ASK, LOOK = "rehearse", "running"
-_LOGS = ("log", "mp-log", "joined")
 _CHOICES = (
     Option("yes", "Rehearse", "vLLM starts with random weights on the real GPUs, is measured and ended"),
     Option("no", "Not now", "straight on to the real start"),
@@ -38,7 +37,7 @@ class Rehearse(Placed):
     keys = ("launch", "log", "joined", "mp-log")
     owns = (r"serve\.rehearse",)
     phases = vllm.PHASES
-    bundled = (Bundled(_LOGS, "rehearsal-first.txt", "vLLM's output with dummy weights"),)
+    bundled = (Bundled(vllm.LOGS, "rehearsal-first.txt", "vLLM's output with dummy weights"),)
     effects: Mapping[str, str] = {
         "launch": "starts vLLM with dummy weights; it is ended when it was measured"
     }
@@ -126,7 +125,8 @@ def _log(known: Known, done: Results) -> Result | None:
 def _text(known: Known, done: Results) -> str:
     """What vLLM printed on all nodes, the longest log of each."""
     logs = [
-        max((r.text for k in _LOGS if (r := done.get(k, node))), key=len, default="") for node in known.nodes
+        max((r.text for k in vllm.LOGS if (r := done.get(k, node))), key=len, default="")
+        for node in known.nodes
     ]
     return "\n".join(logs)
 

@@ -10,8 +10,6 @@ from wizard_steps.milestones.common import Placed, placed
 from wizard_steps.model import Node, Results, Round, Verdict, Work
 from wizard_steps.node.place import SERVE
 
-_LOGS = ("log", "mp-log", "joined")
-
 
 class ServeStep(Placed):
     """Over Ray on the head, or a rank on every node without Ray."""
@@ -22,7 +20,7 @@ class ServeStep(Placed):
     keys = ("launch", "log", "joined", "mp-log", "stall")
     owns = (r"serve\..*",)
     phases = vllm.PHASES
-    bundled = (Bundled(_LOGS, "vllm-serve-first.txt", "the first part of vLLM's output"),)
+    bundled = (Bundled(vllm.LOGS, "vllm-serve-first.txt", "the first part of vLLM's output"),)
     formerly = (("docker_serve", {}),)
 
     def rounds(self, known: Known, done: Results) -> Round | None:

@@ -17,6 +17,8 @@ from wizard_steps.node.ras import STALLED
 from wizard_steps.node.remote import ANSWERS
 
 READY = "Application startup complete."
+#: Its logs, by command: over Ray, of a rank that is to be ready, of ranks that are to meet.
+LOGS = ("log", "mp-log", "joined")
 NO_PLACE = "Waiting for creating a placement group"
 #: Lines after which vLLM can only hang or wind down; any other failure ends its process, which ends the log.
 _FATAL = re.compile(r"Waiting for creating a placement group|Engine core initialization failed")

@@ -75,4 +75,9 @@ def unreached(known: Known, done: Results) -> list[Node]:
     fetched = all(weights.complete(result) for result in done.of("fetch").values())
     if known.cluster.weights.copy != "auto" or not fetched:
         return []
+    return without_source(done)
+
+
+def without_source(done: Results) -> list[Node]:
+    """The nodes whose copy found nobody to take it from."""
     return [r.node for r in done.of("copy").values() if weights.failed(r)[0] == "source"]

@@ -10,6 +10,7 @@ import json
 import shlex
 import zlib
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from msgspec import Struct, field, to_builtins
@@ -102,6 +103,7 @@ class HubListing(Struct, frozen=True):
         return sum(self.files.values())
 
 
+@lru_cache
 def program(name: str) -> tuple[str, str]:
     """The two words after ``python -I -c``."""
     texts = [(one, script(f"{one}.py")) for one in (*_NEEDS[name], name)]

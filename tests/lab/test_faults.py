@@ -41,6 +41,7 @@ SAYS = {
     "one-way-firewall": ("no answer (dropped by a firewall", "lab-worker"),
     "high-ports-dropped": ("no answer (dropped by a firewall", "lab-head"),
     "mtu-mismatch": ("packets of 9000 bytes do not reach the head", "lab-worker"),
+    "digest-differs": ("(the others: sha256:", "lab-worker"),
     "idle-worker": ("this node did nothing", "lab-worker"),
     "key-and-invocations": ("answered without a key: /invocations, /tokenize", "lab-head"),
 }

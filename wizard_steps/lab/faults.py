@@ -11,13 +11,17 @@ from collections.abc import Callable, Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
-from wizard_steps.cluster.file import Cluster
+from wizard_steps.cluster.file import Cluster, Docker
 from wizard_steps.errors import UsageError
-from wizard_steps.lab import spaces
-from wizard_steps.lab.layout import LabLayout, Needs
+from wizard_steps.lab import containers, spaces
+from wizard_steps.lab.layout import GPUS, LabLayout, Needs
 
 #: What a fault needs -> why this machine cannot have it, "" when it can.
-OBSTACLES: Mapping[Needs, Callable[[], str]] = {"": str, "network": spaces.obstacle}
+OBSTACLES: Mapping[Needs, Callable[[], str]] = {
+    "": str,
+    "network": spaces.obstacle,
+    "containers": containers.obstacle,
+}
 Change = Callable[[Cluster, LabLayout], Cluster]
 
 
@@ -65,6 +69,17 @@ def _hub(cluster: Cluster, layout: LabLayout) -> Cluster:
     return replace(cluster, env={**cluster.env, **endpoint})
 
 
+def _docker(cluster: Cluster, layout: LabLayout) -> Cluster:
+    docker = Docker(
+        image=containers.IMAGE,
+        shm_size="256m",
+        ulimits=(),
+        gpu_flags=(f"--env=LAB_GPUS={GPUS}",),
+        extra_flags=tuple(containers.mounts(layout.venv)),
+    )
+    return replace(cluster, path="docker", docker=docker)
+
+
 FAULTS = (
     Fault("ssh-refused", "one machine does not answer over SSH", "reach", _node(1, port=1)),
     Fault("wrong-ip", "an address that is another machine's", "preflight", _node(1, fabric_ip="127.0.0.99")),
@@ -97,6 +112,7 @@ FAULTS = (
     Fault("one-way-firewall", "a firewall that is open in one direction", "ip", needs="network"),
     Fault("high-ports-dropped", "a firewall with a short list of open ports", "fabric", needs="network"),
     Fault("mtu-mismatch", "a switch that passes no large packets", "fabric", needs="network"),
+    Fault("digest-differs", "one image name, two images", "docker_ready", _docker, needs="containers"),
     Fault("idle-worker", "a machine that takes no part in the work", "load"),
 )
 

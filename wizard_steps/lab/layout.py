@@ -18,13 +18,13 @@ from msgspec import Struct
 
 from wizard_steps.cluster import versions
 from wizard_steps.errors import UsageError
-from wizard_steps.lab import hub, spaces, tiny
+from wizard_steps.lab import containers, hub, spaces, tiny
 from wizard_steps.lab.reaper import MARKER
 
 GPUS = 8
 Executor = Literal["ray", "mp"]
-#: What a lab is made of beside this machine's loopback, see spaces.py; both need root.
-Needs = Literal["", "network"]
+#: What a lab is made of beside this machine's loopback, see spaces.py and containers.py; both need root.
+Needs = Literal["", "network", "containers"]
 #: Below the ephemeral ports, above Ray's worker ports (10002-19999), so that nothing takes them meanwhile.
 PORTS = range(20000, 32768)
 #: Ray's least; twice this is what the lab needs of /dev/shm.
@@ -244,6 +244,11 @@ def build(layout: LabLayout) -> None:
             source = Path(__file__).parent / "standins" / words[0]
             _command(home.parent / "bin" / name, [sys.executable, "-I", str(source), *words[1:]])
         _command(home.parent / "bin" / "python3", [sys.executable])
+        if layout.needs == "containers":
+            odd = layout.fault == "digest-differs" and node is layout.nodes[-1]
+            command = home.parent / "bin" / "docker"
+            day = "friday" if odd else "monday"
+            containers.build(home.parent / "podman", command, layout.venv, layout.vllm_version, day)
         if layout.fault == "disk-full" and node is layout.nodes[-1]:
             source = Path(__file__).parent / "standins" / "df.py"
             _command(home.parent / "bin" / "df", [sys.executable, "-I", str(source)])

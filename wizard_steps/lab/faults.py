@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from wizard_steps.cluster.file import Cluster, Docker
 from wizard_steps.errors import UsageError
 from wizard_steps.lab import containers, spaces
-from wizard_steps.lab.layout import GPUS, LabLayout, Needs
+from wizard_steps.lab.layout import GPUS, LabLayout, Needs, require_ray
 
 #: What a fault needs -> why this machine cannot have it, "" when it can.
 OBSTACLES: Mapping[Needs, Callable[[], str]] = {
@@ -123,6 +123,15 @@ def find(name: str) -> Fault:
         if fault.name == name:
             return fault
     raise UsageError(f"--fault {name}: no such fault.\n{listing()}")
+
+
+def obstacle(name: str) -> str:
+    """Why this machine cannot have the fault of that name, in one sentence; "" when it can."""
+    try:
+        require_ray()
+    except UsageError as error:
+        return str(error)
+    return OBSTACLES[find(name).needs]()
 
 
 def possible(name: str) -> Needs:

@@ -120,9 +120,9 @@ class Change:
         """The exit status where it ends here: a dry run, or a version that does not fit."""
         from wizard_steps.plan import preparing
 
-        code = self._walk("Prepare; nothing that runs is interrupted", "prepare", self.new, preparing(self.new))
+        code = self._walk("Prepare; nothing is interrupted", "prepare", self.new, preparing(self.new))
         if code and not self.args.dry_run:
-            print(f"\nNothing was changed: {self.args.cluster} is as it was, and nothing that runs was interrupted.")
+            print(f"\nNothing was changed: {self.args.cluster} is as it was, nothing was interrupted.")
         return code if code or self.args.dry_run else None
 
     def _rollback(self) -> str:

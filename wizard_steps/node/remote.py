@@ -172,7 +172,7 @@ def look(cluster: Cluster, node: Node, role: str, port: int, key: str = "look") 
     before = f"(is {role} there already? who holds {port}?)"
     # The roles that only fetch listen nowhere.
     shown = before if port else f"(does our {role} run here already?)"
-    return Cmd(key=key, text=text, quiet=True, timeout=20, show=shown, formerly=(before,))
+    return Cmd(key=key, text=text, quiet=True, timeout=20, show=shown, formerly=() if port else (before,))
 
 
 def stop(cluster: Cluster, node: Node, role: str, key: str = "stop", grace: int = 10) -> Cmd:

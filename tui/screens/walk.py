@@ -80,6 +80,7 @@ class WalkScreen(WalkView):
             place=place,
             steps=bool(self.pinned) and self.shown != state.current,
             records=recorder(session) is not None,
+            finding=self.drawable and self.query_one(FindBar).is_open,
         )
 
     @property

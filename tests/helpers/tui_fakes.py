@@ -11,6 +11,7 @@ import pytest
 from textual._context import visible_screen_stack
 from textual.app import App
 from textual.pilot import Pilot
+from textual.widgets import Input
 
 from wizard_steps.cluster.file import Cluster, NodeEntry
 from wizard_steps.engine import expected
@@ -176,6 +177,28 @@ async def until(pilot: Pilot[Any] | None, condition: Callable[[], object], limit
     async with asyncio.timeout(limit):
         while not condition():  # noqa: ASYNC110 - the screen has no event for it
             await asyncio.sleep(0.02)
+
+
+async def still(pilot: Pilot[Any]) -> None:
+    """Wait until several drawings in a row say the same. What has to be there first is waited for by itself."""
+    for field in pilot.app.screen.query(Input):
+        field.cursor_blink = False
+    before, drawings = "", set()
+    while len(drawings) < 3:
+        await pilot.pause()
+        now = plain(pilot.app)
+        # milepost's own app counts what it has drawn; others draw as soon as something changes.
+        drawings = {*(drawings if now == before else ()), getattr(pilot.app, "_drawn", object())}
+        before = now
+
+
+async def picture(pilot: Pilot[Any], size: tuple[int, int]) -> str:
+    """The screen in a terminal of ``size`` as SVG."""
+    if (*pilot.app.size,) != size:
+        await pilot.resize_terminal(*size)
+    await pilot.wait_for_scheduled_animations()
+    await still(pilot)
+    return pilot.app.export_screenshot(title=pilot.app.title, simplify=True)
 
 
 async def shows(app: App[Any], *words: str) -> str:

@@ -164,7 +164,10 @@ class WatchScreen(WalkScreen):
         shown = self.shown
         if not shown or not self.state.steps:
             return ""
-        notes = self.playback.notes(shown, self.state.step(shown).attempt)
+        step = self.state.step(shown)
+        if step.verdict is None and self.playback.answers(shown, step.attempt):
+            return ""
+        notes = self.playback.notes(shown, step.attempt)
         lines = [line for note in notes for line in safe_block(note).splitlines()]
         if self._lesson and self.playback.told >= len(self.playback.walk.events):
             lines.append("The recording is over: q goes back to the lesson.")

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.segment import Segment
 from textual._context import visible_screen_stack
 from textual.app import App
 from textual.pilot import Pilot
+from textual.strip import Strip
 from textual.widgets import Input
 
 from wizard_steps.cluster.file import Cluster, NodeEntry
@@ -180,15 +182,18 @@ async def until(pilot: Pilot[Any] | None, condition: Callable[[], object], limit
 
 
 async def still(pilot: Pilot[Any]) -> None:
-    """Wait until several drawings in a row say the same. What has to be there first is waited for by itself."""
+    """Wait until several drawings in a row are the same, in colours too. What has to be there first is waited for by itself."""
     for field in pilot.app.screen.query(Input):
         field.cursor_blink = False
-    before, drawings = "", set()
+    app: Any = pilot.app
+    before: list[list[Segment]] = []
+    drawings: set[object] = set()
     while len(drawings) < 3:
         await pilot.pause()
-        now = plain(pilot.app)
-        # milepost's own app counts what it has drawn; others draw as soon as something changes.
-        drawings = {*(drawings if now == before else ()), getattr(pilot.app, "_drawn", object())}
+        now = [list(strip) for strip in strips(app)]
+        # A walk is drawn by a clock; everything else as soon as it changes.
+        drawing = app._drawn if getattr(app, "session", None) else object()
+        drawings = {*(drawings if now == before else ()), drawing}
         before = now
 
 
@@ -209,5 +214,10 @@ async def shows(app: App[Any], *words: str) -> str:
 
 def plain(app: App[Any]) -> str:
     """The screen as text."""
+    return "\n".join(strip.text for strip in strips(app))
+
+
+def strips(app: App[Any]) -> list[Strip]:
+    """The screen as it is drawn, line by line."""
     visible_screen_stack.set(app._background_screens)
-    return "\n".join(strip.text for strip in app.screen._compositor.render_strips(app.size))
+    return app.screen._compositor.render_strips(app.size)

@@ -112,6 +112,7 @@ async def test_walk_screen(svg: SnapshotAssertion) -> None:
         # A failed gate brings its checks to the front: a view chosen before that would be taken away.
         await until(pilot, lambda: app.screen.query_one("#checks").display)
         wrong = await differing(pilot, svg, "3-failure")
+        await pilot.resize_terminal(*SIZES[0])
         # `ray status` is the head's output; the node that failed comes first.
         await pilot.press("1", "left_square_bracket")
         wrong += await differing(pilot, svg, "1-compare")

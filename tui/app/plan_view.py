@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rich.style import Style
 from rich.text import Text
 
-from tui.app.text import cut, safe, wrapped
+from tui.app.text import safe, wrapped
 from wizard_steps.advisor.here import known
 from wizard_steps.advisor.plan import Box
 from wizard_steps.advisor.sits import sits
@@ -143,7 +143,8 @@ def _milestone(page: _Page, number: int, milestone: PlannedMilestone, commands: 
     what = "; ".join(dict.fromkeys(one.changes for one in changes))
     asks = " and asks you" if milestone.questions else ""
     said = f"changes: {what}{asks}" if changes else f"reads{asks}"
-    page.add(cut(safe(said), max(10, page.width - 35)) + "\n", "warning" if changes else "quiet")
+    for at, line in enumerate(wrapped(safe(said), max(10, page.width - 34))):
+        page.add(" " * 34 * (at > 0) + line + "\n", "warning" if changes else "quiet")
     if commands:
         for typed, nodes in grouped(milestone.commands):
             page.row("", f"{names_of(nodes)} $ {typed}", value_style="quiet", indent=6)

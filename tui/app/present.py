@@ -131,8 +131,8 @@ def progress(state: State, now: float, narrow: bool = False) -> str:
 
 def _waiting(state: State, step: StepState, now: float) -> list[str]:
     wait = step.waiting
-    if wait is None:
-        return []
+    if wait is None or wait.deadline <= now:
+        return []  # what comes after it runs already
     left = f"at most {duration(wait.deadline - now)} more"
     return [f"{safe(wait.node)} {safe(wait.key)}: {safe(wait.what)}", left]
 

@@ -270,7 +270,8 @@ class WalkView(Screen[None]):
             return
         self._compared, self._compared_at = key, wall
         lines = compare_lines(session.engine, state, shown, self.node, session.spool, self._folded)
-        self.query_one(CompareView).show_lines(lines)
+        failed = step.verdict is not None and not step.verdict.passed
+        self.query_one(CompareView).show_lines(lines, to_miss=failed)
 
     def _checks(self, session: WalkSession, state: State, shown: str) -> None:
         step = state.step(shown)

@@ -108,7 +108,15 @@ class RayStatus(Placed):
         settle = known.cluster.ray.settle
         gpus = f"{totals.gpus:g} GPU{'' if totals.gpus == 1 else 's'}"
         good = f"{counted(totals.nodes, 'node')}, {gpus}, stable for {settle} s"
-        return Verdict(ok, good if ok else "the cluster differs from the cluster file", tuple(checks))
+        return Verdict(ok, good if ok else _differs(checks), tuple(checks))
+
+
+def _differs(checks: Sequence[Check]) -> str:
+    """The first node that is not right, where one is known: a total does not say where."""
+    where = next((check for check in checks if not check.ok and check.node), None)
+    if where is None:
+        return "the cluster differs from the cluster file"
+    return f"{where.node} differs from the cluster file: {where.name}: {where.found}"
 
 
 def _totals(known: Known, totals: Totals, status: Result) -> list[Check]:

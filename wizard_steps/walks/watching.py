@@ -78,8 +78,8 @@ class Playback:
         self.clock = PlayClock(self.player)
         self.label = "RECORDED"
         self.rewound: Callable[[], None] = lambda: None
-        #: Pause after every milestone that has a note.
-        self.pausing = False
+        #: Pause after every milestone that has a note; after every one.
+        self.pausing = self.stepping = False
         #: How many events were told.
         self.told = 0
         #: How many changes of the cluster file in it are not those of today's fields: they are passed over.
@@ -128,8 +128,9 @@ class Playback:
         return (step, attempt) in self._shut
 
     def pauses(self, event: ev.Judged) -> bool:
-        """Whether there is something to read now, in a lesson."""
-        return self.pausing and not self.player.paused and bool(self.notes(event.step, event.attempt))
+        """Whether there is something to read now, in a lesson or step by step."""
+        noted = self.pausing and bool(self.notes(event.step, event.attempt))
+        return (noted or self.stepping) and not self.player.paused
 
     def ask(self, event: ev.Judged) -> str:
         asked = of_step(self.walk.notes, event.step, event.attempt, "ask")

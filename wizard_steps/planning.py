@@ -147,7 +147,7 @@ def _command(step: Step, known: Known, node: Node, cmd: Cmd) -> PlannedCommand:
 
 def ports(cluster: Cluster) -> Iterator[PlannedPort]:
     """Fixed ports and ranges. Source for Ray's: its port list, `ray start --help`; vLLM: --master-port."""
-    head, others = cluster.head.name, "the other nodes"
+    head, others = cluster.head.name, "the other nodes" if len(cluster.nodes) > 1 else "itself"
     if cluster.without_ray and deal(cluster).kind != "inside":
         yield PlannedPort(head, str(cluster.master_port), "where vLLM's ranks meet (--master-port)", others)
     elif not cluster.without_ray:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from textual.widgets import Static
 
-from tests.helpers.tui_fakes import Scripted, Toy, ToyWalk, WriteExpected, shows, toy_expected, until
+from tests.helpers.tui_fakes import Scripted, Toy, ToyWalk, WriteExpected, plain, shows, toy_expected, until
 from tui.app.app import MilepostApp
 from tui.screens.walk import WalkScreen
 from tui.widgets.log_view import LogView
@@ -53,7 +53,10 @@ async def test_follow_pause_search_and_jump(tmp_path: Path, toy_expected: WriteE
         assert "paused at" in place(app)
         await pilot.press("end")
         await until(pilot, lambda: view.scroll_offset.y == view.max_scroll_y and view.following)
-        await pilot.press("slash", *"needle", "enter")
+        await pilot.press("slash")
+        await shows(app, "Search Esc Close F1 Help")
+        assert "super" not in plain(app)
+        await pilot.press(*"needle", "enter")
         await until(pilot, lambda: view.hit == 121)
         await shows(app, "Needle")
         assert not view.following

@@ -85,7 +85,7 @@ def _nothing(judged: bool, ran: bool, elsewhere: Sequence[str]) -> str:
     if not judged:
         return "Waiting for output to compare." if ran else "Nothing has run on this node yet."
     names = ", ".join(map(safe, elsewhere[:3])) + (" …" if len(elsewhere) > 3 else "")
-    where = f" It is on {names}: [ and ] change the node." if names else ""
+    where = f" Compared lines are on {names}: [ and ] change the node." if names else ""
     return (
         f"No line is compared on this node.{where} The log (2) shows what ran, the checks (3) what was found."
     )

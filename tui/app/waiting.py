@@ -28,9 +28,12 @@ def waiting(step_id: str, phase: str, amount: Amount | None, width: int) -> Piec
         *_done(amount),
         *((f"○ {name}  ", "quiet") for name in names[at + 1 :]),
     ]
-    short = _done(amount, _SHORT)
     return _fitting(
-        width, every, [present, stage, *_done(amount)], [present, stage, *short], [present, *short]
+        width,
+        every,
+        [present, stage, *_done(amount)],
+        [present, *_done(amount, _SHORT)],
+        [present, *_done(amount, 0)],
     )
 
 

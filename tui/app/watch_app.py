@@ -34,6 +34,8 @@ class WatchApp(MilepostApp):
         self.playback = playback
         playback.pausing = lesson
         playback.rewound = self._rewound
+        if card:
+            playback.player.toggle()
         self._walk_screen = WatchScreen(lesson, card)
         self._life = WatchLife(self, playback, False, None, self._no_engine, None)
 

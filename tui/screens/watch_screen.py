@@ -145,7 +145,6 @@ class WatchScreen(WalkScreen):
         if self._lesson:
             self.action_info()
         if self._card:
-            self.playback.player.toggle()
             self.app.push_screen(WatchCard(self.playback), self._begin)
 
     def _begin(self, answer: WatchAnswer | None) -> None:

@@ -75,6 +75,25 @@ def test_it_says_how_the_pair_sits(
     assert found == grade
 
 
+def test_flags_of_the_form_count(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA))
+    form = form_of(toy_cluster())
+    form.nodes = [NodeForm("h", "head", "8")]
+    form.values |= {
+        "serve.tensor_parallel": "2",
+        "serve.pipeline_parallel": "1",
+        "serve.model": str(tmp_path),
+    }
+    for flags, text in (
+        ("", "Enough when the model fits there"),
+        ("--max-model-len 128k", "It does not fit on GPUs of 80 GB"),
+        ("--cpu-offload-gb 40", "memory not judged: --cpu-offload-gb changes it"),
+        ("--cpu-offload-gb 40 'an open quote", "Enough when the model fits there"),
+    ):
+        form.values["serve.extra_flags"] = flags
+        assert text in split_line(form).text
+
+
 def test_the_head_comes_first_as_vllm_ranks_it() -> None:
     form = form_of(toy_cluster())
     form.nodes = [NodeForm("w", "worker", "8"), NodeForm("h", "head", "8")]

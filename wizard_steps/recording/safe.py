@@ -9,7 +9,12 @@ import re
 #: Controls (but for tab and newline), bidirectional marks, everything that Unicode calls invisible
 #: ("default ignorable": joiners, fillers, selectors, tags), line and paragraph separators that are no
 #: newline, lone surrogates and non-characters, which no file of text or XML may hold.
-HIDDEN = "\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff\ud800-\udfff\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+HIDDEN = (
+    "\x00-\x08\x0b-\x1f\x7f-\x9f"
+    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164"
+    "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff\ud800-\udfff"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+)
 _HIDDEN = re.compile(f"[{HIDDEN}]")
 #: What of it ASCII text can hold: that most output is ASCII makes the door quick.
 _ASCII = re.compile("[\x00-\x08\x0b-\x1f\x7f]")

@@ -61,7 +61,11 @@ _NONE = (
     r"(?!(?:[Nn]one|null|true|false|True|False|[Uu]nset|\*+|\$|<|\[|\{"
     r"|[A-Z][A-Z_]{0,40}(?![\w-])|[\w.]{1,60}\())"
 )
-_NAMES = "(?:[Pp]assword|PASSWORD|[Pp]asswd|PASSWD|MYSQL_PWD|PGPASS|[Ss]ecret(?:[_-]?[Kk]ey)?|SECRET(?:_KEY)?|(?:[Aa]pi|[Aa]ccess|[Pp]rivate)[_-]?[Kk]ey|(?:API|ACCESS)_KEY|(?:[Hh]f|[Aa]uth|[Aa]ccess|[Rr]efresh|[Ss]ession|[Bb]earer)[_-]?[Tt]oken|TOKEN)"
+_NAMES = (
+    "(?:[Pp]assword|PASSWORD|[Pp]asswd|PASSWD|MYSQL_PWD|PGPASS|[Ss]ecret(?:[_-]?[Kk]ey)?|SECRET(?:_KEY)?"
+    "|(?:[Aa]pi|[Aa]ccess|[Pp]rivate)[_-]?[Kk]ey|(?:API|ACCESS)_KEY"
+    "|(?:[Hh]f|[Aa]uth|[Aa]ccess|[Rr]efresh|[Ss]ession|[Bb]earer)[_-]?[Tt]oken|TOKEN)"
+)
 #: (words of which one is in every match, the match: what is kept as group 1, then the secret). A pattern is
 #: only tried where its word occurs: a flood of output passes ten times as fast. No match spans two lines,
 #: and none looks at a character more than a few times, whatever it is fed with.

@@ -219,9 +219,10 @@ def _clients(base: str, model: str, key: bool, where: str, verify: bool = True) 
         "models", f"curl -s{'' if verify else 'k'} {shlex.quote(f'{base}/models')}{head}", where
     )
     python = (
-        f"{'import os; ' if key else ''}from openai import OpenAI{more}; c = OpenAI(base_url={base!r}, "
-        f"api_key={secret}{web}); print(c.chat.completions.create(model={model!r}, messages=[{{'role': "
-        "'user', 'content': 'Hello'}]).choices[0].message.content)"
+        f"{'import os; ' if key else ''}from openai import OpenAI{more}; "
+        f"c = OpenAI(base_url={base!r}, api_key={secret}{web}); "
+        f"print(c.chat.completions.create(model={model!r}, "
+        "messages=[{'role': 'user', 'content': 'Hello'}]).choices[0].message.content)"
     )
     yield NextCommand("Python", python, where)
 

@@ -93,11 +93,10 @@ def shared(trio: Hosts) -> Iterator[str]:  # noqa: F811
         keys = f"umask 077; cd /root/.ssh; printf %s {key} > id_ed25519; printf %s {known} > known_hosts"
         trio.run(name, keys)
     trio.run("c", f"mkdir -p /root/export {where}")
-    address = trio.network.management_ip("c")
+    # Links are followed on c: not every sftp-server lets them be read.
+    address, options = trio.network.management_ip("c"), "StrictHostKeyChecking=no,follow_symlinks"
     for name in ("a", "b"):
-        trio.run(
-            name, f"mkdir -p {where} && sshfs -o StrictHostKeyChecking=no {address}:/root/export {where}"
-        )
+        trio.run(name, f"mkdir -p {where} && sshfs -o {options} {address}:/root/export {where}")
     yield where
     for name in ("a", "b"):
         trio.run(name, f"umount -l {where}", check=False)

@@ -81,7 +81,8 @@ async def test_packages_and_model_without_internet(pair: Hosts, tmp_path: Path, 
 
 def packed(pair: Hosts, tmp_path: Path) -> Cluster:
     """The cluster that installs from a kit whose model is a folder of the packing machine."""
-    (pair.home / "models").mkdir(exist_ok=True)
+    shutil.rmtree(pair.home / "models", ignore_errors=True)
+    (pair.home / "models").mkdir()
     tiny.write(pair.home / "models/tiny")
     one = cluster(pair, tmp_path, "pip")
     one = replace(one, serve=replace(one.serve, model="~/models/tiny"))

@@ -166,7 +166,7 @@ def test_whatever_a_node_says_was_started_what_is_offered_starts_the_same(
     known = Known(FILE)
     service = vllm.service(known, FILE.head)
     then = Spec(tuple([*service.argv[:3], *argv]), {**service.env, **env})
-    edits = adopt.edits(known, lambda it: [vllm.service(it, it.head)], {"a": then})
+    edits = adopt.offer(known, lambda it: [vllm.service(it, it.head)], {"a": then}).edits
     if edits:
         now = vllm.service(Known(with_values(FILE, edits)), FILE.head)
         assert not differences(then, place_of(FILE).spec(now))

@@ -69,16 +69,18 @@ def question(known: Known, done: Results, services: adopt.Services, free: Sequen
         return None
     text = "What milepost started here runs with other values than the cluster file has now. "
     why = "Left of each arrow is what runs, right of it what the cluster file says."
-    options = (_CHOICES[0], *_writing(known, done, services, free), *_CHOICES[1:])
+    then = {s.node.name: seen for s in services(known) if s.node in free and (seen := _then(known, done, s))}
+    offer = adopt.offer(known, services, then)
+    why += f" The cluster file has no field that keeps this: {_short(offer.left)}." if offer.left else ""
+    options = (_CHOICES[0], *_writing(offer.edits), *_CHOICES[1:])
     return Question(
         DIFFERS, text + " | ".join(lines), "choice", options, "restart", why=why, unattended="stop"
     )
 
 
-def _writing(known: Known, done: Results, services: adopt.Services, free: Sequence[Node]) -> Iterator[Option]:
+def _writing(edits: adopt.Edits) -> Iterator[Option]:
     """Offered where the cluster file has a field for all that differs."""
-    then = {s.node.name: seen for s in services(known) if s.node in free and (seen := _then(known, done, s))}
-    if edits := adopt.edits(known, services, then):
+    if edits:
         fields = ", ".join(f"{field} = {value or 'empty'}" for field, value in edits[:_SHOWN])
         more = f" and {len(edits) - _SHOWN} more" if len(edits) > _SHOWN else ""
         yield Option(

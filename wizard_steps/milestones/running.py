@@ -31,9 +31,10 @@ _WRITE = "Keep it, and write its values into the cluster file"
 WRITTEN = "service"
 _WANTED = "the values of the cluster file"
 _HINT = (
-    "walk in a terminal and choose there, or with --headless --restart; end it with `milepost down`; "
-    "or put these values into the file"
+    "walk in a terminal and choose there, or with --headless --on-difference=restart (or keep, write); "
+    "`milepost down` ends it"
 )
+_UNWRITABLE = "not written: the cluster file has no field for all of it. Restart it, or keep it as it is"
 
 
 def look_of(done: Results, node: Node) -> Look:
@@ -105,7 +106,8 @@ def check(known: Known, done: Results, service: Service, name: str) -> Check | N
     """Both sides, where something of ours runs and stays, or may not be touched; None elsewhere."""
     found, node = differences(known, done, service), service.node.name
     if refused(known, done, service):
-        return Check(name, False, f"runs with other values: {_short(found)}", _WANTED, node, _HINT)
+        hint = _UNWRITABLE if done.answers.get(DIFFERS) == "write" else _HINT
+        return Check(name, False, f"runs with other values: {_short(found)}", _WANTED, node, hint)
     if not keeps(known, done, service):
         return None
     text = "already running, and ours"

@@ -16,6 +16,7 @@ from wizard_steps.advisor.effect import picture_of
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.cluster.replicas import deal
 from wizard_steps.engine.step import ENDS, STARTS, Known, Step
+from wizard_steps.facts.rules_software import WORKER_PORTS
 from wizard_steps.milestones import fabric_mesh
 from wizard_steps.model import WIZARD, Cmd, Node, Question, Result, Results
 from wizard_steps.node import api_key
@@ -157,7 +158,7 @@ def _command(step: Step, known: Known, node: Node, cmd: Cmd) -> PlannedCommand:
 
 def ports(cluster: Cluster) -> Iterator[PlannedPort]:
     """Fixed ports and ranges. Source for Ray's: its port list, `ray start --help`; vLLM: --master-port."""
-    head, others = cluster.head.name, "the other nodes"
+    head, others = cluster.head.name, "the other nodes" if len(cluster.nodes) > 1 else "itself"
     if cluster.without_ray and deal(cluster).kind != "inside":
         yield PlannedPort(head, str(cluster.master_port), "where vLLM's ranks meet (--master-port)", others)
     elif not cluster.without_ray:
@@ -166,7 +167,9 @@ def ports(cluster: Cluster) -> Iterator[PlannedPort]:
             head, str(cluster.ray.dashboard_port), "Ray's dashboard", cluster.ray.dashboard_host
         )
         for node in cluster.node_list:
-            yield PlannedPort(node.name, "10002-19999", "Ray's worker processes", others)
+            yield PlannedPort(
+                node.name, f"{WORKER_PORTS[0]}-{WORKER_PORTS[-1]}", "Ray's worker processes", others
+            )
     if cluster.serve.data_parallel > 1:
         port = str(cluster.serve.data_parallel_port)
         yield PlannedPort(
@@ -174,7 +177,8 @@ def ports(cluster: Cluster) -> Iterator[PlannedPort]:
         )
     for node in cluster.node_list if len(cluster.nodes) > 1 else ():
         yield PlannedPort(node.name, "random, above 1023", "NCCL and Gloo between the GPUs", others)
-        tried = ", ".join(map(str, fabric_mesh.PORTS))
+        among = () if cluster.without_ray else WORKER_PORTS
+        tried = ", ".join(str(port) for port in fabric_mesh.PORTS if port not in among)
         yield PlannedPort(node.name, tried, "tried while the network is proved (TCP, all_reduce)", others)
     if len(cluster.nodes) > 1 and cluster.weights.fetch != "each":
         for node in cluster.node_list:

@@ -65,6 +65,16 @@ KEYS = (
             ("q", "stop here"),
         ),
     ),
+    (
+        "In a recording (milepost --watch)",
+        (
+            ("Space", "play or pause; at a question: the answer"),
+            (", .", "the milestone before, the next one"),
+            ("- +", "slower, faster"),
+            ("J", "jump to a milestone"),
+            ("s", "stop after each milestone with Why beside it, or no longer"),
+        ),
+    ),
 )
 
 
@@ -94,6 +104,7 @@ def _text() -> Text:
     meanings = {
         "matched": "expected, and found",
         "missing": "expected, and missing: the gate stays shut",
+        "near": "expected, and found with the marked difference: the gate stays shut",
         "unexpected": "found, and not expected; does not shut the gate",
         "between": "skipped by a ... of the expected text",
         "optional": "may be there",

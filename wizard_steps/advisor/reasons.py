@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
@@ -96,6 +96,22 @@ def _uncuttable(shape: ModelShape, tp: int, expert_parallel: bool) -> Iterator[R
                     else ""
                 ),
             )
+
+
+def of_flags(shape: ModelShape, longest: int, not_counted: Sequence[str]) -> Iterator[Reason]:
+    """``longest``: the length that ``--max-model-len auto`` comes to; 0 where it is not auto."""
+    if not_counted:
+        yield Reason(
+            False,
+            f"{' and '.join(not_counted)} changes what the model takes, by how much is not known here: "
+            "rehearse it (vLLM with --load-format dummy)",
+        )
+    elif 0 < longest < shape.max_len:
+        yield Reason(
+            False,
+            f"--max-model-len auto: requests of about {longest:,} tokens or more fit, of the model's "
+            f"{shape.max_len:,}",
+        )
 
 
 def of_memory(shape: ModelShape, memory: Memory | None, max_len: int, concurrency: int) -> Iterator[Reason]:
@@ -201,10 +217,13 @@ def _pipeline(shape: ModelShape, layout: ParallelLayout) -> Iterator[Reason]:
         )
 
 
-def headline(grade: str, memory: Memory | None, max_len: int, concurrency: int = 1) -> str:
+def headline(
+    grade: str, memory: Memory | None, max_len: int, concurrency: int = 1, not_counted: Sequence[str] = ()
+) -> str:
     """One short line for a table."""
     if memory is None:
-        return "memory not judged"
+        why = f": {' and '.join(not_counted)} changes it; rehearse it" if not_counted else ""
+        return f"memory not judged{why}"
     if memory.tokens_high == 0:
         return "the weights do not fit"
     if grade == "no":

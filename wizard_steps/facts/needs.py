@@ -48,7 +48,7 @@ _ANY = "4"
 def releases() -> Mapping[Version, Needs]:
     """Every release that was read."""
     data = tomllib.loads(Path(__file__).with_name("vllm_needs.toml").read_text(encoding="utf-8"))
-    found = {}
+    found = dict[Version, Needs]()
     for row in data["releases"]:
         torch, (low, high) = data["torch"][row["torch"]], row["python"]
         driver, serves, capability = _CUDA[major(torch["cuda"])]

@@ -164,7 +164,8 @@ def judge(known: Known, done: Results) -> Verdict:
         checks += [*rank_places.checks(known, done), *running.written(known, done, services)]
         if not all(check.ok for check in checks):
             return Verdict(False, "vLLM serves, but not every node takes part", tuple(checks))
-        return Verdict(True, f"vLLM serves {it.name} at {url}, without Ray", tuple(checks), {"url": url})
+        facts = {"url": url, **running.kept_by(done, services)}
+        return Verdict(True, f"vLLM serves {it.name} at {url}, without Ray", tuple(checks), facts)
     if not done.has("mp-log") and (never := apart.without_ray(known, done)):
         return Verdict(False, apart.SUMMARY, tuple(never))
     first = _first(known, done)

@@ -201,7 +201,10 @@ def blocked(known: Known, done: Results, service: Service) -> Check | None:
     obstacle = place.obstacle(service, result)
     if obstacle is not None or place.without_ray:
         return obstacle
-    hint = "end that Ray yourself (`ray stop` ends every Ray on that machine), or choose another ray.port"
+    hint = (
+        "end that Ray yourself (`ray stop` ends every Ray of your user on that machine), or choose another "
+        "ray.port"
+    )
     return port_taken(known, result, service.port, hint) if node.role == "head" else None
 
 

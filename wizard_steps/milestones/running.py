@@ -29,6 +29,8 @@ _CHOICES = (
 _WRITE = "Keep it, and write its values into the cluster file"
 #: The check of what a service was written with.
 WRITTEN = "service"
+#: The fact that holds the systemd services, by node, which run the server.
+KEPT_BY = "kept_by"
 _WANTED = "the values of the cluster file"
 _HINT = (
     "walk in a terminal and choose there, or with --headless --restart; end it with `milepost down`; "
@@ -126,6 +128,13 @@ def written(known: Known, done: Results, services: Sequence[Service]) -> list[Ch
             hint = "`milepost enable` writes the services again, `milepost disable` removes them"
             checks.append(Check(WRITTEN, True, said, _WANTED, service.node.name, hint, warning=True))
     return checks
+
+
+def kept_by(done: Results, services: Sequence[Service]) -> dict[str, dict[str, str]]:
+    """The fact of what systemd runs, by node, where it runs all of them and nothing was started anew in its
+    place: nobody has to make services then."""
+    found = {service.node.name: look_of(done, service.node).service for service in services}
+    return {KEPT_BY: found} if all(found.values()) and not done.has("launch") else {}
 
 
 def _short(found: Sequence[str]) -> str:

@@ -188,6 +188,12 @@ def stop(cluster: Cluster, node: Node, role: str, key: str = "stop", grace: int 
     )
 
 
+def look_at_service(cluster: Cluster, node: Node, role: str) -> str:
+    """sh text: names the systemd service of a role whose program lives elsewhere, as ``look`` does."""
+    asked = 's=$(service); [ -z "$s" ] || echo "service: $s"\n'
+    return f"( {_about(cluster, node, role)}{program('processes.sh')}{asked})\n"
+
+
 def stop_service(cluster: Cluster, node: Node, role: str) -> str:
     """sh text that has systemd stop the role's service, where there is one."""
     asked = 's=$(service); [ -z "$s" ] || asked stop "$s" 2>&1'

@@ -132,7 +132,7 @@ def test_only_what_stands_out_is_called_slow(speeds: dict[str, float], slow: lis
 
 
 def test_how_slow_a_pair_may_be_is_the_cluster_files_word() -> None:
-    speeds = {("a", "b"): 9.0, ("a", "c"): 8.0, ("b", "c"): 5.0}
+    speeds = {("a", "b"): 9.0, ("a", "c"): 8.0, ("b", "c"): 4.5}
     assert fabric_pairs.slow_ones(speeds, 0.6)[0] == [("b", "c")]
     assert fabric_pairs.slow_ones(speeds, 0.5)[0] == []
 

@@ -143,7 +143,7 @@ def _answer(step: Step, node: Node, cmd: Cmd) -> Result:
 
 def _asked(question: Question) -> str:
     label = next((o.label for o in question.options if o.value == question.default), question.default)
-    return f"{question.text} (the plan goes on with: {label})" if label else question.text
+    return f"{question.text} (the plan continues with: {label})" if label else question.text
 
 
 def _command(step: Step, known: Known, node: Node, cmd: Cmd) -> PlannedCommand:

@@ -106,7 +106,14 @@ def test_with_an_automatic_length_vllm_takes_what_fits() -> None:
 
 
 @pytest.mark.parametrize(
-    "flags", [["--cpu-offload-gb", "20"], ["-q", "fp8"], ["--dtype=float32"], ["--speculative-config", "{}"]]
+    "flags",
+    [
+        ["--cpu-offload-gb", "20"],
+        ["-q", "fp8"],
+        ["--dtype=float32"],
+        ["--speculative-config", "{}"],
+        ["--kv-cache-dtype", "nvfp4"],
+    ],
 )
 def test_flags_whose_effect_is_not_known_leave_the_memory_unjudged(flags: list[str]) -> None:
     text = effect(8, 1, more=f"extra_flags = {json.dumps(flags)}")

@@ -26,6 +26,11 @@ _NOT_COUNTED = (
 )
 #: Types of 16 bits: all others make the weights larger or smaller than they are in the files.
 _HALVES = ("auto", "half", "float16", "bfloat16")
+#: Bytes of an element of the KV cache; the other types keep scales of their own beside the elements
+#: (``config/cache.py`` CacheDType). 0: as the checkpoint sets it.
+_KV_BYTES = {"": 0.0, "auto": 0.0, "float16": 2.0, "bfloat16": 2.0} | dict.fromkeys(
+    ("fp8", "fp8_e4m3", "fp8_e5m2", "fp8_inc"), 1.0
+)
 
 
 def wanted_by(words: Sequence[str]) -> Request:
@@ -36,7 +41,7 @@ def wanted_by(words: Sequence[str]) -> Request:
         max_len=number(length),
         longest=length.lower() in ("auto", "-1"),
         utilisation=_share(_value(flags, "--gpu-memory-utilization")),
-        kv_dtype_bytes=1.0 if _value(flags, "--kv-cache-dtype").startswith("fp8") else 0.0,
+        kv_dtype_bytes=_KV_BYTES.get(_value(flags, "--kv-cache-dtype"), 0.0),
         card=_card(
             number(_value(flags, "--max-num-batched-tokens")), number(_value(flags, "--max-num-seqs"))
         ),
@@ -59,6 +64,8 @@ def _not_counted(flags: Sequence[Flag]) -> list[str]:
     found = [flag.name for flag in flags if flag.name in _NOT_COUNTED and not flag.off]
     if (dtype := _value(flags, "--dtype")) and dtype not in _HALVES:
         found.append(f"--dtype {dtype[:20]}")
+    if (kept := _value(flags, "--kv-cache-dtype")) not in _KV_BYTES:
+        found.append(f"--kv-cache-dtype {kept[:20]}")
     return list(dict.fromkeys(found))
 
 

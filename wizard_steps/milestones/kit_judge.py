@@ -26,7 +26,7 @@ _HINTS = {
     "corrupt": "check the kit (sha256sum -c SHA256SUMS in its folder), then this node's disk; retry",
     "differs": "remove the named file on this node, and it is copied again",
     "port": "end who has the port, or edit weights.port",
-    "disk": "look at this disk (dmesg); what has come is kept",
+    "disk": "look at this disk (`sudo dmesg`); what has arrived is kept",
 }
 
 

@@ -1,5 +1,5 @@
-"""Commands on the bare-metal path: programs of the virtual environment by their path, and `export` as lines of
-the cluster file."""
+"""Commands on bare metal: programs of the virtual environment by their path, and `export` as lines of the
+cluster file."""
 
 from __future__ import annotations
 

@@ -175,7 +175,8 @@ def _against(head: NodeFacts | None, topology: ParallelTopology, cluster: Cluste
     except UsageError:
         return ""
     tp, pp = cluster.serve.tensor_parallel, cluster.serve.pipeline_parallel
-    split = consider(shape, topology, tp, pp, wanted_of(cluster))
+    wanted = wanted_of(cluster)
+    split = consider(shape, topology, tp, pp, wanted)
     if split.grade == "tight":
         return f"tight, rehearse it: {split.headline}"
-    return split.headline if split.grade == "no" else ""
+    return split.headline if split.grade == "no" or wanted.not_counted else ""

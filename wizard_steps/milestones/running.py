@@ -84,7 +84,7 @@ def _writing(known: Known, done: Results, services: adopt.Services, free: Sequen
         fields = ", ".join(f"{field} = {value or 'empty'}" for field, value in edits[:_SHOWN])
         more = f" and {len(edits) - _SHOWN} more" if len(edits) > _SHOWN else ""
         yield Option(
-            "write", _WRITE, f"{fields}{more}; the walk goes on from the step these belong to", edits
+            "write", _WRITE, f"{fields}{more}; the walk continues at the step that these belong to", edits
         )
 
 

@@ -55,7 +55,10 @@ def compare_lines(
         run = runs.get(comparison.key)
         if run is not None:
             shown = _command_lines(run)
-            lines += [CompareLine("note" if described(text) else "command", text) for text in shown]
+            lines += [
+                CompareLine("note", f"# {text}") if described(text) else CompareLine("command", text)
+                for text in shown
+            ]
             comparison = _whole(comparison, run, spool) if judged is not None else comparison
         lines.append(CompareLine("titles", "expected", f"{safe(node_name)} says"))
         lines += _rows(comparison.rows, awaited=judged is None, folded=folded)

@@ -25,5 +25,5 @@ def keep(session: WalkSession, folder: WalkFolder, step: str, attempt: int, text
     """
     clean = session.source.redactor.text(text)
     folder.note(notes.now(step, clean, attempt=attempt))
-    kept = f"Kept in {folder.folder.name}/notes.jsonl"
-    return f"{kept}, without the secret that was in it" if clean != text else kept
+    place = f"{folder.folder.name}/notes.jsonl"
+    return f"Kept, without the secret that was in it ({place})" if clean != text else f"Kept in {place}"

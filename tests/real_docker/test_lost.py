@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.real.vllm_env import MOUNTED_AT
 from tests.real.walks import down, environment, milepost
 from tests.real_docker.podman import IMAGE, Podman
 from tests.real_docker.walking import walk
@@ -24,9 +26,33 @@ def file(podman: Podman, tmp_path: Path) -> Iterator[Path]:
     down(made, podman.bed.home)
 
 
+@contextmanager
+def _stranger(podman: Podman, name: str, port: int) -> Iterator[None]:
+    """Somebody's container on host a that listens on ``port`` of the host."""
+    mount = f"-v {MOUNTED_AT}:{MOUNTED_AT}:ro"
+    listen = f"import socket, time; s = socket.create_server(('', {port})); time.sleep(600)"
+    podman.docker("a", f'run -d --name {name} --network host {mount} {IMAGE} python3 -c "{listen}"')
+    up = f"until grep -q ':{port:04X} 0*:0000 0A ' /proc/net/tcp /proc/net/tcp6; do sleep 0.1; done"
+    try:
+        podman.bed.run("a", up)
+        yield
+    finally:
+        podman.docker("a", f"rm -f {name}", check=False)
+
+
 async def test_what_others_do_while_our_head_runs(podman: Podman, tmp_path: Path, file: Path) -> None:
+    with _stranger(podman, "redis-of-bob", 6379):
+        taken = await walk(file, tmp_path / "redis", ("head",))
+        assert taken.failing("head") == {"port@node-a"}
+        assert "port 6379 is taken" in taken.told("head")
+        assert "redis-of-bob" in taken.told("head")
     first = await walk(file, tmp_path / "first", ("ip", "docker_ready", "head"))
     assert first.verdicts["head"].passed, first.told("head")
+    with _stranger(podman, "web-of-bob", 8000):
+        taken = await walk(file, tmp_path / "web", ("head", "serve"))
+        assert taken.failing("serve") == {"port@node-a"}, taken.told("serve")
+        assert "port 8000 is taken" in taken.told("serve")
+        assert "web-of-bob" in taken.told("serve")
     await _a_tag_that_moves_is_seen(podman, tmp_path, file)
     await _another_ray_is_not_ours(podman, tmp_path, file)
     await _another_cluster_is_named(podman, tmp_path)

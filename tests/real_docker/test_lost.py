@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.real.vllm_env import MOUNTED_AT
 from tests.real.walks import down, environment, milepost
-from tests.real_docker.podman import IMAGE, Podman
+from tests.real_docker.podman import IMAGE, Podman, mounts
 from tests.real_docker.walking import walk
 
 pytestmark = [pytest.mark.real_hosts, pytest.mark.timeout(900)]
@@ -29,9 +28,10 @@ def file(podman: Podman, tmp_path: Path) -> Iterator[Path]:
 @contextmanager
 def _stranger(podman: Podman, name: str, port: int) -> Iterator[None]:
     """Somebody's container on host a that listens on ``port`` of the host."""
-    mount = f"-v {MOUNTED_AT}:{MOUNTED_AT}:ro"
     listen = f"import socket, time; s = socket.create_server(('', {port})); time.sleep(600)"
-    podman.docker("a", f'run -d --name {name} --network host {mount} {IMAGE} python3 -c "{listen}"')
+    podman.docker(
+        "a", f'run -d --name {name} --network host {" ".join(mounts())} {IMAGE} python3 -c "{listen}"'
+    )
     up = f"until grep -q ':{port:04X} 0*:0000 0A ' /proc/net/tcp /proc/net/tcp6; do sleep 0.1; done"
     try:
         podman.bed.run("a", up)

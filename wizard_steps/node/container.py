@@ -60,7 +60,8 @@ def launch(cluster: Cluster, node: Node, line: str, show: str) -> Cmd:
     inside = " ".join(shlex.quote(folder) for folder in folders.values())
     look = (
         f"for d in {inside}; do\n"
-        f'[ -w "$d" ] || echo "{READ_ONLY}$d for $(id -un 2>/dev/null || id -u)"; done\n'
+        'f=$(mktemp "$d/.milepost-XXXXXX" 2>/dev/null) && rm -f "$f" || '
+        f'echo "{READ_ONLY}$d for $(id -un 2>/dev/null || id -u)"; done\n'
         f"cd {RAY_IN_CONTAINER} && ls -dt session_2* 2>/dev/null | tail -n +{SESSIONS + 1} | "
         'while read -r s; do rm -rf "$s"; done'
     )

@@ -13,7 +13,7 @@ from tests.real_docker.walking import TO_RAY, Walked, walk
 from wizard_steps.cluster.file import load
 from wizard_steps.node import docker
 
-pytestmark = [pytest.mark.real_hosts, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real_hosts, pytest.mark.timeout(1200)]
 
 HEAD, WORKER = "milepost-real-hosts-node-a", "milepost-real-hosts-node-b"
 #: Without Ray every node runs as many ranks as the others.

@@ -12,7 +12,7 @@ from tests.real_docker.podman import IMAGE, WITHOUT_RAY, Podman
 from tests.real_docker.walking import Walked, walk
 from wizard_steps.recording import events as ev
 
-pytestmark = [pytest.mark.real_vllm, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.real_vllm, pytest.mark.timeout(1500)]
 
 STEPS = ("ip", "docker_ready", "head", "workers", "ray_status", "serve", "curl")
 HEAD = "milepost-real-hosts-node-a"

@@ -45,14 +45,15 @@ async def test_what_others_do_while_our_head_runs(podman: Podman, tmp_path: Path
         taken = await walk(file, tmp_path / "redis", ("head",))
         assert taken.failing("head") == {"port@node-a"}
         assert "port 6379 is taken" in taken.told("head")
-        assert "redis-of-bob" in taken.told("head")
+        assert "redis-of-bob, which listens on port 6379" in taken.told("head")
+        assert "`docker stop redis-of-bob` ends that container" in taken.told("head")
     first = await walk(file, tmp_path / "first", ("ip", "docker_ready", "head"))
     assert first.verdicts["head"].passed, first.told("head")
     with _stranger(podman, "web-of-bob", 8000):
-        taken = await walk(file, tmp_path / "web", ("head", "serve"))
+        taken = await walk(file, tmp_path / "web", ("ip", "docker_ready", "head", "serve"))
         assert taken.failing("serve") == {"port@node-a"}, taken.told("serve")
         assert "port 8000 is taken" in taken.told("serve")
-        assert "web-of-bob" in taken.told("serve")
+        assert "web-of-bob, which listens on port 8000" in taken.told("serve")
     await _a_tag_that_moves_is_seen(podman, tmp_path, file)
     await _another_ray_is_not_ours(podman, tmp_path, file)
     await _another_cluster_is_named(podman, tmp_path)

@@ -169,13 +169,17 @@ class InContainer(Place):
         beside = f"; other containers on the host's network: {', '.join(names)}" if names else ""
         return super().who(look, text) + beside
 
+    def ends(self, text: str) -> str:
+        name = container.listener(text)
+        return f"`{docker.docker(self.cluster)} stop {name}` ends that container" if name else ""
+
     def look(self, service: Service, key: str = "look") -> Cmd:
         if service.role == RAY:
             return container.look(self.cluster, service.node, self._line(service), service.port, key)
         # A container that is not there has nothing inside; a dry run goes on and lists the start.
         look = remote.look(self.cluster, service.node, service.role, service.port, key)
         inside = container.inside_if_running(self.cluster, service.node, look)
-        return replace(inside, text=container.beside(self.cluster, service.node) + inside.text)
+        return replace(inside, text=container.beside(self.cluster, service.node, service.port) + inside.text)
 
     def launch(self, service: Service) -> Cmd:
         if service.role == RAY:

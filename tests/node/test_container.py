@@ -129,7 +129,9 @@ def test_a_stranger_that_holds_the_port_is_named(engine: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         at = Service(IT.head, RAY, port, ("ray", "start", "--head"), {})
-        text = run(engine, place().look(at).text.replace("ids=$(", f"HOLDS={shlex.quote(group)}; ids=$("))
+        text = run(
+            engine, place().look(at).text.replace("ids=$(", f"export HOLDS={shlex.quote(group)}; ids=$(")
+        )
         look = Look(text)
     assert look.listening
     assert look.holder.startswith(f"{os.getpid()} ")

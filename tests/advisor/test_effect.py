@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from wizard_steps.advisor import effect_of
+from wizard_steps.advisor.flags import number, wanted_by
 from wizard_steps.cluster.file import parse
 
 LLAMA_70B = {
@@ -75,6 +79,45 @@ def test_flags_of_vllm_change_the_arithmetic() -> None:
     assert "--gpu-memory-utilization 0.92" in effect(
         4, 1, more='extra_flags = ["--gpu-memory-utilization=x"]'
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("8192", 8192), ("128k", 128_000), ("16K", 16_384), ("25.6k", 25_600), ("2M", 2 << 20), ("1.5K", 0),
+     ("auto", 0), ("-1", 0), ("", 0), ("9" * 5000, 0), ("\u00b2", 0), ("\u0661", 0)],
+)  # fmt: skip
+def test_numbers_are_read_as_vllm_reads_them(text: str, count: int) -> None:
+    assert number(text) == count
+
+
+@given(st.lists(st.text()))
+def test_any_flags_are_read(words: list[str]) -> None:
+    assert wanted_by(words).utilisation > 0
+
+
+def test_a_length_in_k_counts() -> None:
+    assert "x 4,000 tokens" in effect(4, 1, more='extra_flags = ["--max-model-len", "4k"]')
+
+
+def test_with_an_automatic_length_vllm_takes_what_fits() -> None:
+    text = effect(2, 1, more='extra_flags = ["--max-model-len=auto"]')
+    assert "--max-model-len auto: requests of about" in text
+    assert "refuses to start" not in text
+
+
+@pytest.mark.parametrize(
+    "flags", [["--cpu-offload-gb", "20"], ["-q", "fp8"], ["--dtype=float32"], ["--speculative-config", "{}"]]
+)
+def test_flags_whose_effect_is_not_known_leave_the_memory_unjudged(flags: list[str]) -> None:
+    text = effect(8, 1, more=f"extra_flags = {json.dumps(flags)}")
+    assert "unknown, memory not judged:" in text.splitlines()[0]
+    assert "changes what the model takes" in text
+
+
+def test_the_method_of_a_quantised_checkpoint_may_be_repeated() -> None:
+    config = {**LLAMA_70B, "quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]}}
+    seen = {**SEEN, "config": config, "weight_bytes": 72 << 30}
+    assert "good" in effect(8, 1, seen, 'extra_flags = ["--quantization", "fp8"]').splitlines()[0]
 
 
 def test_without_ray_every_node_has_its_share_of_the_ranks() -> None:

@@ -125,6 +125,9 @@ FORMS: dict[str, tuple[bytes, int, str]] = {
     "dshbak": (f"----------------\ngpu-b\n----------------\n{TEXT}".encode(), 5, "gpu-b"),
     "ansible": (f"gpu-b | FAILED | rc=1 >>\n{TEXT}".encode(), 3, "gpu-b"),
     "prompt": (f"root@gpu-b:~# docker logs vllm\n{TEXT}".encode(), 3, "gpu-b"),
+    "heading": (f"### [gpu-b] 10.1.15.28\n{TEXT}".encode(), 3, "gpu-b"),
+    "title": (f"**worker node gpu-b2:**\n{TEXT}".encode(), 3, "gpu-b2"),
+    "addressed": (f"On the head (10.0.0.2):\n{TEXT}".encode(), 3, "10.0.0.2"),
 }
 
 

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from tests.helpers.requirements import require
 from tui.cli.main import main
 from wizard_steps.lab import hub
-from wizard_steps.lab.faults import FAULTS, Fault, find, listing
+from wizard_steps.lab.faults import FAULTS, OBSTACLES, Fault, find, listing
 from wizard_steps.lab.standins import df
 from wizard_steps.learn.lessons import course
 
@@ -37,19 +38,27 @@ SAYS = {
     "port-taken": ("is taken by a process milepost did not start", "lab-head"),
     "wrong-model-name": ("another-name", "lab-head"),
     "worker-vanishes": ("HTTP 500", "lab-head"),
+    "one-way-firewall": ("no answer (dropped by a firewall", "lab-worker"),
+    "high-ports-dropped": ("no answer (dropped by a firewall", "lab-head"),
+    "mtu-mismatch": ("packets of 9000 bytes do not reach the head", "lab-worker"),
+    "digest-differs": ("(the others: sha256:", "lab-worker"),
     "idle-worker": ("this node did nothing", "lab-worker"),
     "key-and-invocations": ("answered without a key: /invocations, /tokenize", "lab-head"),
 }
 KEY = "a-key-for-the-test-0123456789"
 
 
-#: A minute and more each; their recordings are replayed in every run.
-LONG = frozenset({"hidden-gpus", "worker-twice", "idle-worker", "wrong-model-name"})
+#: A minute and more each; their recordings are replayed in every run. A killed raylet is one of tests/real, too.
+LONG = frozenset({"hidden-gpus", "worker-twice", "idle-worker", "wrong-model-name", "raylet-killed"})
+#: The diagnosis has the advice, not the check.
+BARE = frozenset({"ssh-refused", "one-way-firewall"})
 
 
 def cases() -> list[Any]:
     return [
-        pytest.param(fault, id=fault.name, marks=[pytest.mark.long] if fault.name in LONG else [])
+        pytest.param(
+            fault, id=fault.name, marks=[pytest.mark.long] if fault.needs or fault.name in LONG else []
+        )
         for fault in FAULTS
     ]
 
@@ -59,6 +68,7 @@ def cases() -> list[Any]:
 @pytest.mark.parametrize("fault", cases())
 def test_the_gate_finds_it(fault: Fault, tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="the embedded lab needs Ray")
+    require(OBSTACLES[fault.needs]())
     words = ["--lab", "--headless", "--quiet", "--fault", fault.name, "--walk", "w"]
     done = subprocess.run(
         [sys.executable, "-m", "tui.cli.main", *words],
@@ -91,7 +101,7 @@ def test_the_gate_finds_it(fault: Fault, tmp_path: Path) -> None:
         and check.get("node", "") == node
     ]
     assert found, verdict
-    assert all((check.get("hint") or fault.name == "ssh-refused") for check in found[:1]), found
+    assert all((check.get("hint") or fault.name in BARE) for check in found[:1]), found
     assert all(check.get("warning") if fault.warns else not check["ok"] for check in found)
 
 
@@ -108,6 +118,17 @@ def test_faults_are_listed_and_unknown_ones_named(capsys: pytest.CaptureFixture[
     assert "worker-twice" in capsys.readouterr().err
     assert main(["--fault", "worker-twice", "--headless"]) == 2
     assert "go with --lab" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", [fault.name for fault in FAULTS if fault.needs])
+def test_what_is_missing_for_a_fault_is_said(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert main(["--lab", "--headless", "--fault", name]) == 2
+    assert f"--fault {name} is not possible here: " in (said := capsys.readouterr().err)
+    assert said.rstrip().endswith("need root")
+    assert f"(not here: {OBSTACLES[find(name).needs]()})" in listing()
 
 
 @pytest.mark.parametrize(("token", "status"), [("", 401), ("hf_x", 403)])

@@ -122,12 +122,17 @@ async def test_a_cut_connection_is_opened_again(monkeypatch: pytest.MonkeyPatch)
     assert "The connection to it broke. Again in" in it.nodes["a"].problem
 
 
-def test_the_files_for_prometheus_and_grafana_are_written_once(tmp_path: Path) -> None:
+def test_the_files_for_prometheus_and_grafana_are_written_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     cluster = tmp_path / "c.toml"
     cluster.write_text(CLUSTER)
     assert main(["top", str(cluster), "--export", str(tmp_path / "out")]) == 0
     assert main(["top", str(cluster), "--export", str(tmp_path / "out")]) == 2
+    assert "dcgm-exporter (port 9400)" in capsys.readouterr().out
     made = json.loads((tmp_path / "out" / DASHBOARD).read_text())
+    rows = [panel["title"] for panel in made["panels"] if panel["type"] == "row"]
+    assert "without dcgm-exporter" in rows[1]
     panels = [panel for panel in made["panels"] if panel["type"] == "timeseries"]
     assert len(panels) == 12
     places = [(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in made["panels"]]

@@ -121,7 +121,7 @@ LESSONS = (
             (
                 "ip",
                 "ask",
-                "The worker reaches the head. Ray would let it join. What would happen half a minute later?",
+                "The worker reaches the head. Ray would let it join. What would happen soon after?",
             ),
             (
                 "ip",

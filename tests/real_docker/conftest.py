@@ -15,7 +15,7 @@ from tests.real.hosts import Hosts
 from tests.real_docker.podman import SHIM, Podman
 
 
-def _obstacle() -> str:
+def obstacle_of_podman() -> str:
     path = "/usr/sbin:/usr/bin:/sbin:/bin"
     missing = [tool for tool in ("podman", "runc") if not shutil.which(tool, path=path)]
     if missing or not Path(SHIM).exists():
@@ -25,6 +25,6 @@ def _obstacle() -> str:
 
 @pytest.fixture(scope="session")
 def podman() -> Iterator[Podman]:
-    require(_obstacle())
+    require(obstacle_of_podman())
     with Hosts(names=("a", "b")) as bed, Podman(bed) as ready:
         yield ready

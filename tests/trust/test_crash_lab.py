@@ -8,7 +8,7 @@ import os
 import random
 import shutil
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +26,8 @@ from wizard_steps.recording.events import Output
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.lab, pytest.mark.timeout(900)]
 STEPS = [step.id for step in PATHS["bare-metal"] if step.id not in ("kit", "rehearse")]
+#: The first one, and those with which something new runs on the nodes; all of them are `long`.
+KILLED_AT = ("reach", "head", "workers", "serve")
 #: The milestones in whose midst there is something to undo.
 STARTING = ("head", "workers", "serve", "curl")
 
@@ -107,16 +109,22 @@ async def down(bed: Bed) -> str:
     return said
 
 
-async def test_a_wizard_killed_at_every_milestone_starts_nothing_twice(bed: Bed) -> None:
-    for step in STEPS:
+@pytest.mark.parametrize(
+    "steps", [KILLED_AT, pytest.param(STEPS, marks=pytest.mark.long)], ids=["some", "all"]
+)
+async def test_a_wizard_killed_at_every_milestone_starts_nothing_twice(
+    bed: Bed, steps: Sequence[str]
+) -> None:
+    for step in steps:
         said = await walk_until(bed, f"at-{step}", at(step), signal.SIGKILL, random.uniform(0, 0.6))
         assert f"== {step}:" in said, said[-2000:]
-        if step != STEPS[0]:
+        if step != steps[0]:
             assert bed.lock.exists(), "the dead wizard's lock is there, and the next one takes it"
         whole(bed.folder / f"at-{step}")
     code, said = await milepost(bed.folder, str(bed.file), "--headless", "--walk", str(bed.folder / "last"))
     assert code == 0, said[-3000:]
-    assert said.count("already running, and ours") == 3
+    # Whether vLLM runs by now, too, is a matter of when its start was cut off.
+    assert said.count("already running, and ours") >= 2
     assert not bed.lock.exists()
     once(bed)
 
@@ -194,6 +202,7 @@ async def test_down_after_a_wizard_was_killed_in(bed: Bed, step: str) -> None:
     assert not bed.lock.exists()
 
 
+@pytest.mark.long  # in every run it is the wizard with a screen: test_crash_tui.py
 async def test_kills_at_random_times(bed: Bed) -> None:
     """Seeded anew each time; a failure prints the seed."""
     seed = random.randrange(10**6)

@@ -23,7 +23,8 @@ from wizard_steps.recording import journal as walks
 from wizard_steps.recording.events import Output
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.lab, pytest.mark.timeout(900)]
-KILLS = 5
+#: Seconds after the recording began: one moment of each span.
+SPANS = ((0.1, 2.0), (2.0, 5.0), (5.0, 9.0))
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -71,9 +72,9 @@ async def test_killed_at_its_screen_at_random_moments(lab: Lab, tmp_path: Path) 
     rng = random.Random(seed)
     cluster = replace(lab.cluster, ray=replace(lab.cluster.ray, settle=1))
     file = write(cluster, tmp_path)
-    for n in range(KILLS):
+    for n, span in enumerate(SPANS):
         walk = tmp_path / f"killed-{n}"
-        await killed_at_its_screen(file, walk, rng.uniform(0.1, 12))
+        await killed_at_its_screen(file, walk, rng.uniform(*span))
         found = walks.load(walk)
         spools = {event.run: event.spool for event in found.events if hasattr(event, "spool")}
         for event in found.events:

@@ -75,6 +75,25 @@ def test_it_says_how_the_pair_sits(
     assert found == grade
 
 
+def test_flags_of_the_form_count(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA))
+    form = form_of(toy_cluster())
+    form.nodes = [NodeForm("h", "head", "8")]
+    form.values |= {
+        "serve.tensor_parallel": "2",
+        "serve.pipeline_parallel": "1",
+        "serve.model": str(tmp_path),
+    }
+    for flags, text in (
+        ("", "Enough when the model fits there"),
+        ("--max-model-len 128k", "It does not fit on GPUs of 80 GB"),
+        ("--cpu-offload-gb 40", "memory not judged: --cpu-offload-gb changes it"),
+        ("--cpu-offload-gb 40 'an open quote", "Enough when the model fits there"),
+    ):
+        form.values["serve.extra_flags"] = flags
+        assert text in split_line(form).text
+
+
 def test_the_head_comes_first_as_vllm_ranks_it() -> None:
     form = form_of(toy_cluster())
     form.nodes = [NodeForm("w", "worker", "8"), NodeForm("h", "head", "8")]
@@ -205,8 +224,10 @@ async def test_the_path_decides_which_fields_are_asked(tmp_path: Path) -> None:
         assert "Environment" not in plain(app)
         app.screen.query_one("#f-docker-image", Input).value = "acme/vllm:1"
         app.screen.query_one("#f-docker-gpu-flags", Input).value = "--device nvidia.com/gpu=all"
-        app.screen.set_focus(app.screen.query_one("#f-docker-send-image", Choice))
+        send = app.screen.query_one("#f-docker-send-image", Choice)
+        app.screen.set_focus(send)
         await pilot.press("enter")
+        await until(pilot, lambda: send.value == "true")
         assert isinstance(app.screen, SetupScreen)
         made = cluster_of(app.screen.form(), empty())
         assert (made.path, made.docker.image, made.docker.send_image) == ("docker", "acme/vllm:1", True)

@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from wizard_steps.milestones.certificate import NAMES, TRUSTED
-from wizard_steps.milestones.running import WRITTEN
+from wizard_steps.milestones.running import KEPT_BY, WRITTEN
 from wizard_steps.milestones.units import SERVED_BY
 from wizard_steps.model import Check
 from wizard_steps.recording.journal import load
@@ -105,3 +105,14 @@ def test_what_the_services_of_before_would_start_is_over_once_they_are_written_a
     assert old not in after.warnings
     assert "milepost disable" in as_text(after)
     assert "milepost enable" not in as_text(after)
+
+
+def test_a_later_walk_that_finds_the_services_offers_to_be_rid_of_them_and_not_to_make_them() -> None:
+    walk = load(WALKS / "h100-single")
+    state = fold(walk.events)
+    facts = {**state.facts, KEPT_BY: {"node-1": "milepost-one-node-1-serve.service"}}
+    found = handover(replace(state, facts=facts), walk.read)
+    assert found is not None
+    text = as_text(found)
+    assert "milepost disable" in text
+    assert "milepost enable" not in text

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from functools import lru_cache
 
 from tui.app.form import Form, NodeForm
+from wizard_steps.advisor.flags import wanted_by
 from wizard_steps.advisor.here import known
 from wizard_steps.advisor.plan import Box
 from wizard_steps.advisor.sits import Sits, sits, whole
@@ -27,7 +29,8 @@ def split_line(form: Form) -> Sits:
         if gpus is None:
             return Sits("bad", f"How many GPUs has {_name(node, place)}? A number from 1 to {_MOST_GPUS}.")
         boxes.append(Box(_name(node, place), gpus))
-    return sits(boxes, tp, pp, _known(form.values["serve.model"].strip()))
+    wanted = wanted_by(_words(form.values.get("serve.extra_flags", "")))
+    return sits(boxes, tp, pp, _known(form.values["serve.model"].strip()), wanted)
 
 
 def advised(form: Form) -> tuple[int, int] | None:
@@ -41,6 +44,14 @@ def advised(form: Form) -> tuple[int, int] | None:
         Box(_name(node, n), count) for n, (node, count) in enumerate(zip(nodes, counts, strict=True)) if count
     ]
     return whole(boxes, _known(form.values["serve.model"].strip()).shape) if boxes else None
+
+
+def _words(flags: str) -> list[str]:
+    """As the file will have them; none while a quote is open."""
+    try:
+        return shlex.split(flags)
+    except ValueError:
+        return []
 
 
 def _number(text: str, most: int = 10**6) -> int | None:

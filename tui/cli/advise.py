@@ -1,4 +1,4 @@
-"""``milepost advise``: which TP x PP fits a model on these machines, and why. Touches no node."""
+"""``milepost advise``: which TP x PP fits a model on these machines, and why. Only --count asks a node."""
 
 from __future__ import annotations
 
@@ -70,6 +70,10 @@ def add(subparsers: Any) -> None:
         help="vLLM's log of a start of this model (also with --load-format dummy), or a walk that did it: "
         "its numbers go first",
     )  # fmt: skip
+    parser.add_argument(
+        "--count", action="store_true",
+        help="ask the head of --cluster: its transformers counts the parameters without weights (reads only)",
+    )  # fmt: skip
     parser.add_argument("--split", metavar="TPxPP", help="judge this one pair, with its picture")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     parser.set_defaults(run=run)
@@ -79,7 +83,10 @@ def run(args: argparse.Namespace) -> int:
     """0: a pair fits; 1: none does (or the asked pair does not). UsageError for a wrong command line."""
     import msgspec
 
-    shape = _told(find_model(args.model), args)
+    shape = find_model(args.model)
+    if args.count:
+        shape = _counted(shape, args)
+    shape = _told(shape, args)
     topology, wanted = _topology(args), _wanted(args)
     if args.split:
         tp, pp = _pair(args.split)
@@ -95,6 +102,34 @@ def run(args: argparse.Namespace) -> int:
     else:
         show(as_text(advice))
     return 0 if advice.recommended else 1
+
+
+def _counted(shape: ModelShape, args: argparse.Namespace) -> ModelShape:
+    """The parameters as transformers counts them on the head. UsageError where no head is named."""
+    import asyncio
+
+    from wizard_steps.advisor.counted import Counted, command, read, with_count
+    from wizard_steps.advisor.sources import config_of
+    from wizard_steps.facts.gather import ask
+    from wizard_steps.facts.node import NodeAnswer
+    from wizard_steps.transport.over_ssh import cleaned
+
+    if not args.cluster:
+        raise UsageError("--count asks a machine: name the cluster file with --cluster")
+    cluster = load(Path(args.cluster))
+    config = config_of(args.model)
+    cmd = command(cluster, config)
+
+    async def asked() -> NodeAnswer:
+        transport = cleaned(cluster)
+        try:
+            return await ask(transport, cluster.head, cmd)
+        finally:
+            await transport.close()
+
+    answer = asyncio.run(asked())
+    found = Counted(problem=answer.problem) if answer.problem else read(answer.text)
+    return with_count(shape, found, cluster.head.name, config)
 
 
 def _told(shape: ModelShape, args: argparse.Namespace) -> ModelShape:

@@ -31,7 +31,10 @@ def add(subparsers: Any) -> None:
     parser.add_argument("--json", action="store_true", help="with --once: as JSON")
     parser.add_argument("--every", type=_every, default=1.0, metavar="SECONDS", help="between two samples")
     parser.add_argument(
-        "--export", type=Path, metavar="DIR", help="write a Prometheus scrape file and a Grafana dashboard"
+        "--export",
+        type=Path,
+        metavar="DIR",
+        help="write a Prometheus scrape file and a Grafana dashboard; GPUs need dcgm-exporter on the nodes",
     )
     parser.set_defaults(run=run)
 
@@ -54,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
 
 def export(cluster: Cluster, folder: Path) -> int:
     """Writes both files; what is there already is not overwritten."""
-    from wizard_steps.monitor.export import files
+    from wizard_steps.monitor.export import NEEDED, files
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -62,6 +65,7 @@ def export(cluster: Cluster, folder: Path) -> int:
             with (folder / name).open("x", encoding="utf-8") as file:
                 file.write(text)
             print(f"wrote {folder / name}")
+        print(NEEDED)
     except FileExistsError as error:
         raise UsageError(f"{error.filename}: is there already; name another folder") from None
     except OSError as error:

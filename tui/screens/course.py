@@ -52,7 +52,7 @@ def next_lesson(lessons: Sequence[Lesson], progress: Progress) -> int:
 class CourseScreen(Screen[None]):
     """A list; Enter opens."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "open", "Open", priority=False)]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("o", "open", "Open", key_display="enter")]
 
     def __init__(self, lessons: Sequence[Lesson], progress: Progress) -> None:
         super().__init__()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import cache
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual.app import ComposeResult
@@ -15,9 +16,13 @@ from textual.widgets.option_list import Option
 from tui.app.glossary import linked
 from tui.app.text import plain_fences
 from tui.screens.quiz import QuizScreen
+from wizard_steps.lab.faults import obstacle
 from wizard_steps.learn.lessons import Lesson
 from wizard_steps.learn.progress import Progress
 from wizard_steps.walks.shipped import about
+
+#: Asked once: the answer takes a moment, and a machine does not change meanwhile.
+_obstacle = cache(obstacle)
 
 if TYPE_CHECKING:
     from tui.app.learn_app import LearnApp
@@ -78,7 +83,10 @@ class LessonScreen(Screen[None]):
         done.append(self._progress.done(self.lesson))
         if self.lesson.fault:
             command = f"milepost --lab --fault {self.lesson.fault}"
-            rows.append(f"→ Do it yourself: {command}   (SIMULATED GPUs, on this machine)")
+            about_it = (
+                "not on this machine" if _obstacle(self.lesson.fault) else "SIMULATED GPUs, on this machine"
+            )
+            rows.append(f"→ Do it yourself: {command}   ({about_it})")
             self._steps.append(("lab", self.lesson.fault))
             done.append(False)
         options = self.query_one(OptionList)
@@ -93,6 +101,8 @@ class LessonScreen(Screen[None]):
     def _run(self, kind: str, value: str) -> None:
         if kind == "quiz":
             self.app.push_screen(QuizScreen(self.lesson, self._progress, random.Random()))
+        elif kind == "lab" and (why := _obstacle(value)):
+            self.app.notify(f"Not on this machine: {why}", severity="warning", timeout=20, markup=False)
         elif kind in ("watch", "lab"):
             cast("LearnApp", self.app).wish("watch" if kind == "watch" else "lab", value, self.lesson)
 

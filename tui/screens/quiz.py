@@ -24,7 +24,8 @@ class QuizScreen(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("n,space", "next", "Next question"),
         Binding("escape,b", "back", "Lesson"),
-        *(Binding(str(n), f"choose({n})", show=False) for n in range(1, 7)),
+        Binding("1", "choose(1)", "Choose", key_display="1 to 9"),
+        *(Binding(str(n), f"choose({n})", show=False) for n in range(2, 10)),
     ]
 
     def __init__(self, lesson: Lesson, progress: Progress, chance: random.Random) -> None:
@@ -75,10 +76,15 @@ class QuizScreen(Screen[None]):
             self._choices = self.question.choices(self._chance)
             self._draw()
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """The footer names only what can be done now."""
+        return action != "choose" or (self.question is not None and self._answer is None)
+
     def _draw(self) -> None:
         question = self.question
         if question is None:
             return
+        self.refresh_bindings()
         place = f"question {self._at + 1} of {len(self._questions)}"
         self.query_one("#course-title", Static).update(f"{self.lesson.title}    {place}")
         output = self.query_one("#quiz-output", Static)
@@ -138,6 +144,7 @@ class QuizScreen(Screen[None]):
         self._draw()
 
     def _end(self) -> None:
+        self.refresh_bindings()
         asked = len(self._questions)
         if self.lesson.exam:
             self._progress.sat(self.lesson, self._right, asked)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from wizard_steps.advisor.memory import UTILISATION
+import msgspec
+
+from wizard_steps.advisor.flags import wanted_by
 from wizard_steps.advisor.model import ModelShape
-from wizard_steps.advisor.overhead import Card
 from wizard_steps.advisor.picture import WIDTH, picture, trimmed
 from wizard_steps.advisor.plan import Box, ParallelTopology, Request, consider
 from wizard_steps.advisor.reasons import illegal
@@ -16,7 +17,6 @@ from wizard_steps.advisor.rehearsed import Said, applied
 from wizard_steps.advisor.render import split_text
 from wizard_steps.advisor.shape import parse_config
 from wizard_steps.cluster.file import Cluster
-from wizard_steps.cluster.flags import Flag, parse
 from wizard_steps.cluster.replicas import deal
 from wizard_steps.errors import UsageError
 from wizard_steps.model import counted
@@ -138,41 +138,13 @@ def _shape(machines: Mapping[str, Any]) -> tuple[ModelShape | None, str]:
 
 
 def wanted_of(cluster: Cluster) -> Request:
-    """Those of vLLM's own flags that change the arithmetic."""
-    flags = parse(cluster.serve.extra_flags)
-    length, share = _flag(flags, "--max-model-len"), _flag(flags, "--gpu-memory-utilization")
-    return Request(
-        max_len=int(length) if length.isdigit() else 0,
-        utilisation=_share(share),
-        kv_dtype_bytes=1.0 if _flag(flags, "--kv-cache-dtype").startswith("fp8") else 0.0,
-        card=_card(_flag(flags, "--max-num-batched-tokens"), _flag(flags, "--max-num-seqs")),
-        expert_parallel=cluster.serve.expert_parallel,
-        context_parallel=cluster.serve.decode_context_parallel,
+    """What the server of a cluster file must hold."""
+    serve = cluster.serve
+    return msgspec.structs.replace(
+        wanted_by(serve.extra_flags),
+        expert_parallel=serve.expert_parallel,
+        context_parallel=serve.decode_context_parallel,
     )
-
-
-def _card(batched: str, sequences: str) -> Card | None:
-    """Set by hand, or None: then what vLLM takes for the GPU counts."""
-    if not (batched.isdigit() or sequences.isdigit()):
-        return None
-    plain = Card(8192, 1024)
-    return Card(
-        int(batched) if batched.isdigit() else plain.batched_tokens,
-        int(sequences) if sequences.isdigit() else plain.sequences,
-    )
-
-
-def _flag(flags: Sequence[Flag], name: str) -> str:
-    """The value of the last flag of this name, as in vLLM; empty where there is none."""
-    return next((flag.value for flag in reversed(flags) if flag.name == name), "")
-
-
-def _share(text: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        return UTILISATION
-    return share if 0 < share <= 1 else UTILISATION
 
 
 def _wrap(text: str) -> list[str]:

@@ -40,7 +40,7 @@ def consider(
     shape: ModelShape, topology: ParallelTopology, tp: int, pp: int, wanted: Request | None = None
 ) -> Split:
     """Judge one pair, legal or not: what a screen shows while a person edits TP and PP."""
-    wanted = resolve(shape, wanted or Request())
+    wanted = _applied(shape, resolve(shape, wanted or Request()))
     against = list(reasons.illegal(shape, topology.total, tp, pp, wanted.expert_parallel))
     against += reasons.uneven_context(shape, tp, wanted.context_parallel)
     if against:
@@ -51,9 +51,11 @@ def consider(
     layout = reasons.ParallelLayout(
         tp, pp, topology.total, topology.largest, boxes, max(spans), topology.nvlink
     )
+    wanted = _shortened(shape, topology, tp, pp, wanted)
     memory = _memory(shape, topology, tp, pp, wanted)
     pros_cons = (
-        *reasons.of_memory(shape, memory, wanted.max_len, wanted.concurrency),
+        *reasons.of_flags(shape, wanted.max_len if wanted.longest else 0, wanted.not_counted),
+        *(() if wanted.not_counted else reasons.of_memory(shape, memory, wanted.max_len, wanted.concurrency)),
         *reasons.of_layout(shape, layout),
     )
     grade = _grade(memory, wanted, layout)
@@ -62,7 +64,7 @@ def consider(
         pp=pp,
         legal=True,
         grade=grade,
-        headline=reasons.headline(grade, memory, wanted.max_len, wanted.concurrency),
+        headline=reasons.headline(grade, memory, wanted.max_len, wanted.concurrency, wanted.not_counted),
         reasons=pros_cons,
         memory=memory,
         requests=memory.requests if memory else 0.0,
@@ -76,7 +78,7 @@ def _memory(
     shape: ModelShape, topology: ParallelTopology, tp: int, pp: int, wanted: Request
 ) -> Memory | None:
     """None where the weights or the KV cache of the model are not known: nothing is guessed then."""
-    if not judged(shape) or not topology.gpu_bytes:
+    if not judged(shape) or not topology.gpu_bytes or wanted.not_counted:
         return None
     return fit(
         shape,
@@ -89,6 +91,22 @@ def _memory(
         context_parallel=wanted.context_parallel,
         of=wanted.card or card(topology.gpu_bytes, topology.gpu_name),
     )
+
+
+def _applied(shape: ModelShape, wanted: Request) -> Request:
+    """A checkpoint that is quantised already takes ``--quantization`` with its own method only."""
+    if shape.quantisation is None:
+        return wanted
+    left = tuple(name for name in wanted.not_counted if name != "--quantization")
+    return msgspec.structs.replace(wanted, not_counted=left)
+
+
+def _shortened(shape: ModelShape, topology: ParallelTopology, tp: int, pp: int, wanted: Request) -> Request:
+    """With ``--max-model-len auto``: the length that vLLM surely takes, where any fits."""
+    memory = _memory(shape, topology, tp, pp, wanted) if wanted.longest else None
+    if memory is None or not 0 < memory.tokens_low < wanted.max_len:
+        return wanted
+    return msgspec.structs.replace(wanted, max_len=memory.tokens_low)
 
 
 def judged(shape: ModelShape) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
@@ -98,6 +98,22 @@ def _uncuttable(shape: ModelShape, tp: int, expert_parallel: bool) -> Iterator[R
             )
 
 
+def of_flags(shape: ModelShape, longest: int, not_counted: Sequence[str]) -> Iterator[Reason]:
+    """``longest``: the length that ``--max-model-len auto`` comes to; 0 where it is not auto."""
+    if not_counted:
+        yield Reason(
+            False,
+            f"{' and '.join(not_counted)} changes what the model takes, by how much is not known here: "
+            "rehearse it (vLLM with --load-format dummy)",
+        )
+    elif 0 < longest < shape.max_len:
+        yield Reason(
+            False,
+            f"--max-model-len auto: requests of about {longest:,} tokens or more fit, of the model's "
+            f"{shape.max_len:,}",
+        )
+
+
 def of_memory(shape: ModelShape, memory: Memory | None, max_len: int, concurrency: int) -> Iterator[Reason]:
     if memory is None:
         yield Reason(False, f"memory is not judged: {shape.unknown or 'the size of a GPU is not known'}")
@@ -113,9 +129,8 @@ def of_memory(shape: ModelShape, memory: Memory | None, max_len: int, concurrenc
     if memory.requests_high < 1:
         yield Reason(
             False,
-            f"one request of {max_len:,} tokens needs more KV cache than the {memory.kv / GIB:.1f} "
-            f"GiB that are "
-            f"left: vLLM refuses to start. --max-model-len {memory.tokens} or less would fit",
+            f"one request of {max_len:,} tokens needs more KV cache than the {memory.kv / GIB:.1f} GiB that "
+            f"are left: vLLM refuses to start. --max-model-len {memory.tokens} or less would fit",
         )
         return
     text = f"KV cache for {memory.requests:.1f} requests of {max_len:,} tokens at once"
@@ -201,10 +216,13 @@ def _pipeline(shape: ModelShape, layout: ParallelLayout) -> Iterator[Reason]:
         )
 
 
-def headline(grade: str, memory: Memory | None, max_len: int, concurrency: int = 1) -> str:
+def headline(
+    grade: str, memory: Memory | None, max_len: int, concurrency: int = 1, not_counted: Sequence[str] = ()
+) -> str:
     """One short line for a table."""
     if memory is None:
-        return "memory not judged"
+        why = f": {' and '.join(not_counted)} changes it; rehearse it" if not_counted else ""
+        return f"memory not judged{why}"
     if memory.tokens_high == 0:
         return "the weights do not fit"
     if grade == "no":

@@ -32,7 +32,9 @@ def reason(cluster: Cluster, facts: Mapping[str, Any]) -> str:
         return "the model's config.json is not on the head, so it is not known what fits" if why else ""
     split = _split(cluster, facts, shape)
     if not topology.gpu_bytes or split.grade == "unknown":
-        return f"how much memory it needs is not known ({shape.unknown or 'no GPU memory was read'})"
+        changed = " and ".join(wanted_of(cluster).not_counted)
+        why = shape.unknown or (f"{changed} changes it" if changed else "no GPU memory was read")
+        return f"how much memory it needs is not known ({why})"
     if split.grade == "tight":
         return f"it is tight: {split.headline}"
     return "" if machines.get("weight_bytes") else "the weights are not on the head yet"
@@ -47,7 +49,8 @@ def compare(cluster: Cluster, facts: Mapping[str, Any], said: Said) -> Iterator[
     split = _split(cluster, facts, shape) if shape is not None else None
     memory = split.memory if split is not None else None
     if said.weights:
-        estimate = shape.weight_bytes if shape is not None else 0
+        counted = shape is not None and not wanted_of(cluster).not_counted
+        estimate = shape.weight_bytes if shape is not None and counted else 0
         yield _beside("weights", said.weights, estimate, estimate * (1 - _OFF), estimate * (1 + _OFF), "GiB")
     if said.tokens and (flag := _by_hand(cluster)):
         yield Check(

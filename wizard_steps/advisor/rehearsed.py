@@ -53,8 +53,8 @@ def read(log: str, replicas: int = 1) -> Said:
 
 
 def applied(shape: ModelShape, said: Said, source: str) -> ModelShape:
-    """The same model with vLLM's own numbers, which go before all others, and what they "
-    "say of the estimate."""
+    """The same model with vLLM's own numbers, which go before all others, and what they
+    say of the estimate."""
     notes = list(shape.notes)
     if said.weights and shape.weight_bytes:
         off = shape.weight_bytes / said.weights - 1

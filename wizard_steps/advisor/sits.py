@@ -75,6 +75,8 @@ def _by_the_advisor(boxes: Sequence[Box], shape: ModelShape, split: Split) -> st
     """What speaks against a legal pair on GPUs of 80 GB; "" where it fits."""
     if split.grade in ("good", "works"):
         return ""
+    if split.grade == "unknown":
+        return f"Its {split.headline}."
     best = advise(shape, _assumed(boxes)).recommended
     unsure = "It is tight" if split.grade == "tight" else "It does not fit"
     other = best is not None and (best.tp, best.pp) != (split.tp, split.pp) and best.grade != "tight"

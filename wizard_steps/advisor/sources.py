@@ -37,22 +37,38 @@ def find_model(name: str, *, ask_hub: bool = True) -> ModelShape:
     )
 
 
+def config_of(name: str) -> Mapping[str, Any]:
+    """The config.json behind the same names, as it is. Raises UsageError."""
+    path = Path(name).expanduser()
+    if path.exists() or not MODEL_ID.fullmatch(name):
+        return read_json(_config_file(path))
+    for folder in cached(name):
+        if (folder / "config.json").is_file():
+            return read_json(folder / "config.json")
+    return hub.ask(name).config
+
+
 def load_model(path: Path) -> ModelShape:
     """Read a config.json, a params.json or a model folder. Raises UsageError that names file and field."""
     if path.suffix == ".gguf":
         refuse_gguf(path)
-    file = path
-    if path.is_dir():
-        file = next((path / one for one in ("config.json", "params.json") if (path / one).is_file()), path)
-        if file is path:
-            checkpoint(path)
-            file = path / "config.json"
+    file = _config_file(path)
     config = read_json(file)
     shape = parse_config(config, side=_side(file.parent), where=str(file))
     found = checkpoint(file.parent, shape.layers)
     if not found.size:
         return shape
     return with_weights(shape, found.size, found.source, found.spare)
+
+
+def _config_file(path: Path) -> Path:
+    if not path.is_dir():
+        return path
+    for name in ("config.json", "params.json"):
+        if (path / name).is_file():
+            return path / name
+    checkpoint(path)
+    return path / "config.json"
 
 
 def cached(model: str) -> list[Path]:

@@ -60,6 +60,10 @@ class Request(Struct, frozen=True):
     card: Card | None = None
     expert_parallel: bool = False
     context_parallel: int = 1
+    #: ``--max-model-len auto``: vLLM takes the longest request that fits, up to the model's own.
+    longest: bool = False
+    #: Flags that change the memory by an amount that is not known here.
+    not_counted: tuple[str, ...] = ()
 
 
 class Split(Struct, frozen=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from wizard_steps.diagnose.lines import Stamp, stamp_of, strip_codes
@@ -12,6 +13,10 @@ from wizard_steps.diagnose.rules import Compiled
 _BACK = 80
 #: A longer line is cut before a rule looks at it.
 _LONG = 4096
+_FRAME = re.compile(r'\bFile "([^"]{1,400})", line \d')
+_BEGINS = re.compile(
+    r"Traceback \(most recent call last\)|During handling of the above|direct cause of the following"
+)
 
 
 class Around:
@@ -47,6 +52,18 @@ class Around:
         if rule.unless is not None and rule.unless.search(text):
             return False
         return rule.near is None or bool(rule.near.search(text))
+
+    def depth(self, path: re.Pattern[str]) -> int | None:
+        """How many frames of the traceback above are nearer than the first whose file ``path`` matches."""
+        frames = 0
+        for line in reversed(self.before(_BACK)):
+            if _BEGINS.search(line):
+                return None
+            if match := _FRAME.search(line):
+                if path.search(match[1]):
+                    return frames
+                frames += 1
+        return None
 
     def values(self, rule: Compiled) -> dict[str, str]:
         """What the rule's ``gather`` expressions find around; of two places the first."""

@@ -45,6 +45,22 @@ def unwrapped(line: str) -> list[str]:
     return strip_codes(readable(line)).replace("\r", "\n").split("\n")
 
 
+#: Characters of a message that a guess repeats.
+_SAID = 240
+#: Level, time and place of vLLM's and Ray's logs before the message.
+_PLACE = re.compile(
+    r"^\s*(?:(?:DEBUG|INFO|WARNING|ERROR|CRITICAL|FATAL) \d\d-\d\d [\d:]{8} \[[^\]]{1,80}\]"
+    r"|\[20\d\d-\d\d-\d\d [\d:,.]+ [IWEFC](?: \d+ \d+)?\] (?:\([^)]{1,40}\) )?(?:\S+:\d+: )?"
+    r"|20\d\d-\d\d-\d\d [\d:,.]+\s+(?:INFO|WARNING|ERROR)\s+(?:\S+:\d+ -- )?)\s*"
+)
+
+
+def words(message: str) -> str:
+    """What a line says behind its level, time and place, shortened."""
+    words = " ".join(_PLACE.sub("", message, count=1).split())
+    return words if len(words) <= _SAID else words[: _SAID - 1] + "…"
+
+
 _DAY = 86_400
 _MARCH = 60 * _DAY
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")

@@ -120,6 +120,7 @@ _SAID = tuple(
         rf"\bhosts?: \[?'?(?P<node>{_ADDRESS})",
     )
 )
+_TITLE = r"(?i)^(?:#{1,6} |\*\*)?(?:on )?(?:the )?(?:(?:head|worker|master|remote) )?"
 #: Lines that say where the lines around them come from.
 _HEADERS = tuple(
     re.compile(pattern)
@@ -129,6 +130,10 @@ _HEADERS = tuple(
         # What Ray writes above the error of a task: where it ran.
         rf"\bray::[\w.]{{1,120}}\(?\)? ?\(pid=\d+, ip=(?P<node>{_ADDRESS})",
         rf"^==+>? ?(?P<node>{_NAME}) ?<?==+$",
+        # A heading of a report: ### [gpu-a] 10.0.0.1   ## Node gpu-a   **worker (10.0.0.2):**
+        rf"^#{{1,6}} \[?(?P<node>{_NAME})\]?[ (]+{_ADDRESS}\)?:?$",
+        rf"{_TITLE}(?:node|host|machine)[ :]+[\[`]?(?P<node>[a-z0-9][\w.-]*\d[\w.-]*)[\]`]?:?\**:?$",
+        rf"{_TITLE}(?<=.)(?:node )?\(?(?P<node>{_ADDRESS})\)?:?\**:?$",
         rf"^clush: (?P<node>{_NAME}): ",
         rf"^srun: error: (?P<node>{_NAME}): ",
         rf"^(?:\([\w.-]+\) )?\[?[a-z_][\w.-]*@(?P<node>{_NAME})[: ][^\]$#]{{0,80}}\]?[$#] ?",

@@ -27,6 +27,8 @@ _MANY = 5
 #: A line of source code in a traceback shows only what the program could say.
 WEAK = 0.5
 _YEAR = 2000
+#: Findings of one of these are shown only where there is none of an earlier one.
+_STAGES = (("cause", "effect"), ("raised",), ("hint",), ("guess",), ("unknown",))
 _PLACEHOLDER = re.compile(r"\{(\w+)(?:\|([^{}]*))?\}")
 
 
@@ -57,15 +59,23 @@ def findings(scanned: Sequence[Scanned]) -> list[Diagnosis]:
         groups.setdefault((item.hit.rule.rule.id, item.node), []).append(item)
     ordered = sorted(groups.values(), key=lambda group: _key(group[0]))
     redactor = Redactor.from_environment()
-    for kinds in (("cause", "effect"), ("hint",), ("guess",), ("unknown",)):
-        real = [group for group in ordered if group[0].hit.kind in kinds]
-        if real:
-            found = [
-                replace(_finding(group, scanned, redactor), rivals=_rivals(group[0], everything))
-                for group in real
-            ]
-            return _with_confidence(_with_reasons(real, found))
-    return [_wrapper(ordered[0], scanned, redactor)] if ordered else []
+    if not ordered:
+        return []
+    best = min(_worth(group[0].hit) for group in ordered)
+    real = [group for group in ordered if _worth(group[0].hit) == best]
+    if best == len(_STAGES):
+        return [_wrapper(ordered[0], scanned, redactor)]
+    found = [
+        replace(_finding(group, scanned, redactor), rivals=_rivals(group[0], everything)) for group in real
+    ]
+    return _with_confidence(_with_reasons(real, found))
+
+
+def _worth(hit: Hit) -> int:
+    """How much a hit says: its place in _STAGES, or behind all of them for a wrapper. An exception that no
+    rule knows says more than a remark: it did end something."""
+    name = "raised" if hit.rule.raised is not None else hit.kind
+    return next((place for place, names in enumerate(_STAGES) if name in names), len(_STAGES))
 
 
 def _place(scanned: Sequence[Scanned]) -> list[RankedFinding]:

@@ -40,6 +40,7 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True):
     unless: str = ""
     within: int = 12
     gather: tuple[str, ...] = ()
+    raised: str = ""
     tail: int = 0
     info: bool = False
     warning: bool = True
@@ -77,6 +78,7 @@ class Compiled:
         self.near = re.compile(rule.near, re.IGNORECASE | re.MULTILINE) if rule.near else None
         self.unless = re.compile(rule.unless, re.IGNORECASE | re.MULTILINE) if rule.unless else None
         self.veto = re.compile(rule.veto, re.IGNORECASE) if rule.veto else None
+        self.raised = re.compile(rule.raised, re.IGNORECASE) if rule.raised else None
         self.gather = [re.compile(p, re.IGNORECASE | re.MULTILINE) for p in rule.gather]
         self.words = tuple(sorted(frozenset().union(*(required(p) for p in rule.patterns))))
         numbers = [p for p in rule.patterns if re.search(r"\d", _NO_DIGIT.sub("", p))]

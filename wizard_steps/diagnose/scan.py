@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from wizard_steps.diagnose import values
 from wizard_steps.diagnose.around import Around
-from wizard_steps.diagnose.lines import Line, Stamp, parse, strip_codes, unwrapped
+from wizard_steps.diagnose.lines import Line, Stamp, parse, strip_codes, unwrapped, words
 from wizard_steps.diagnose.prefixes import peel, said
 from wizard_steps.diagnose.reading import texts
 from wizard_steps.diagnose.rules import STARTED, Compiled, RuleSet
@@ -160,6 +160,7 @@ class Scanner:
         self.values = {**values.found(text, low), **self.values}
         self._take_back(text, low)
         line: Line | None = None
+        raised: tuple[int, Compiled, re.Match[str]] | None = None
         for rule in rules:
             if not any(word in low for word in rule.words):
                 continue
@@ -172,7 +173,12 @@ class Scanner:
             if match is not None and around.fits(rule):
                 if self._rules.is_benign(line.message):
                     return
-                self._add(rule, number, text, line, match, around)
+                if rule.raised is None:
+                    self._add(rule, number, text, line, match, around)
+                elif (depth := around.depth(rule.raised)) is not None and (not raised or depth < raised[0]):
+                    raised = (depth, rule, match)
+        if raised and line:
+            self._add(raised[1], number, text, line, raised[2], around)
 
     def _take_back(self, text: str, low: str) -> None:
         """Drop what this line shows to have passed."""
@@ -192,6 +198,8 @@ class Scanner:
         gathered = around.values(rule)
         node = own.pop("node", "") or line.node or gathered.pop("node", "")
         groups = {**gathered, **own}
+        if rule.rule.kind == "guess":
+            groups.setdefault("said", words(line.message))
         if not node and self._bare.get(rule.rule.id, 0) >= 4 * KEEP:
             return
         self._bare[rule.rule.id] = self._bare.get(rule.rule.id, 0) + (not node)

@@ -232,12 +232,20 @@ def _access(node: str, facts: NodeFacts, access: Access, cluster: Cluster) -> Fi
     if access.offline:
         if local:
             return ok("model access", node, "offline mode, model is here")
+        if cluster.install.kit:
+            found = f"offline mode: the kit {cluster.install.kit} has to bring the model"
+            return ok("model access", node, found)
         hint = "unset HF_HUB_OFFLINE, or download the model first"
         return Finding(
             "model access", node, "fail", "HF_HUB_OFFLINE", "and the model is not on this node", hint
         )
     if 200 <= access.status < 400:
         return ok("model access", node, f"granted, {token}")
+    if cluster.install.kit and not local:
+        found = f"HTTP {access.status}" if access.status else (access.error or "no answer")[:80]
+        message = f"the hub does not give this model: the kit {cluster.install.kit} has to bring it"
+        hint = 'set HF_HUB_OFFLINE = "1" in [env], or vLLM asks the hub as well'
+        return Finding("model access", node, "warn", found, message, hint)
     if access.status in (401, 403):
         found = f"HTTP {access.status} {access.code}, {token}".replace(" ,", ",")
         if access.code == "GatedRepo" or access.status == 403:

@@ -6,26 +6,35 @@ of it, and its gates have to find it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from wizard_steps.cluster.file import Cluster
+from wizard_steps.cluster.file import Cluster, Docker
 from wizard_steps.errors import UsageError
-from wizard_steps.lab.layout import LabLayout
+from wizard_steps.lab import containers, spaces
+from wizard_steps.lab.layout import GPUS, LabLayout, Needs, require_ray
 
+#: What a fault needs -> why this machine cannot have it, "" when it can.
+OBSTACLES: Mapping[Needs, Callable[[], str]] = {
+    "": str,
+    "network": spaces.obstacle,
+    "containers": containers.obstacle,
+}
 Change = Callable[[Cluster, LabLayout], Cluster]
 
 
 class Fault(Struct, frozen=True):
-    """``gate`` is the milestone that has to find it; ``warns``: it passes there with a warning."""
+    """``gate`` is the milestone that has to find it; ``warns``: it passes there with a warning; ``needs``:
+    what the lab needs for it, besides what it always does."""
 
     name: str
     about: str
     gate: str
     change: Change = lambda cluster, _: cluster
     warns: bool = False
+    needs: Needs = ""
 
 
 def _node(number: int, **values: object) -> Change:
@@ -60,6 +69,17 @@ def _hub(cluster: Cluster, layout: LabLayout) -> Cluster:
     return replace(cluster, env={**cluster.env, **endpoint})
 
 
+def _docker(cluster: Cluster, layout: LabLayout) -> Cluster:
+    docker = Docker(
+        image=containers.IMAGE,
+        shm_size="256m",
+        ulimits=(),
+        gpu_flags=(f"--env=LAB_GPUS={GPUS}",),
+        extra_flags=tuple(containers.mounts(layout.venv)),
+    )
+    return replace(cluster, path="docker", docker=docker)
+
+
 FAULTS = (
     Fault("ssh-refused", "one machine does not answer over SSH", "reach", _node(1, port=1)),
     Fault("wrong-ip", "an address that is another machine's", "preflight", _node(1, fabric_ip="127.0.0.99")),
@@ -81,7 +101,7 @@ FAULTS = (
         "curl",
         _serve(extra_flags=("--served-model-name=another-name",)),
     ),
-    Fault("worker-vanishes", "a worker is lost once the server is ready", "curl"),
+    Fault("worker-vanishes", "a worker is lost once the server is ready", "curl", _settle(2)),
     Fault(
         "key-and-invocations",
         "an API key, and routes that do not ask for it",
@@ -89,6 +109,10 @@ FAULTS = (
         _serve(api_key=True),
         warns=True,
     ),
+    Fault("one-way-firewall", "a firewall that is open in one direction", "ip", needs="network"),
+    Fault("high-ports-dropped", "a firewall with a short list of open ports", "fabric", needs="network"),
+    Fault("mtu-mismatch", "a switch that passes no large packets", "fabric", needs="network"),
+    Fault("digest-differs", "one image name, two images", "docker_ready", _docker, needs="containers"),
     Fault("idle-worker", "a machine that takes no part in the work", "load"),
 )
 
@@ -101,7 +125,28 @@ def find(name: str) -> Fault:
     raise UsageError(f"--fault {name}: no such fault.\n{listing()}")
 
 
+def obstacle(name: str) -> str:
+    """Why this machine cannot have the fault of that name, in one sentence; "" when it can."""
+    try:
+        require_ray()
+    except UsageError as error:
+        return str(error)
+    return OBSTACLES[find(name).needs]()
+
+
+def possible(name: str) -> Needs:
+    """What the fault of that name needs. Raises UsageError: there is none, or not on this machine."""
+    needs = find(name).needs
+    if why := OBSTACLES[needs]():
+        raise UsageError(f"--fault {name} is not possible here: {why}")
+    return needs
+
+
 def listing() -> str:
     """One fault a line. Where it is found is not told: finding it is the exercise."""
-    lines = [f"  {fault.name:<26}{fault.about}" for fault in FAULTS]
+    why = {needs: look() for needs, look in OBSTACLES.items()}
+    lines = [
+        f"  {fault.name:<26}{fault.about}" + (f" (not here: {why[fault.needs]})" if why[fault.needs] else "")
+        for fault in FAULTS
+    ]
     return "\n".join(["Faults of the lab (`milepost --lab --fault NAME`):", "", *lines])

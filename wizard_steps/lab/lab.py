@@ -71,8 +71,7 @@ class Lab:
         may set its own. fault: one of faults.FAULTS. keep: where to leave the cluster file, for commands
         beside the wizard.
         """
-        if fault:
-            faults.find(fault)
+        needs = faults.possible(fault) if fault else ""
         layouts.require_ray()
         folder = private_folder()
         try:
@@ -82,6 +81,7 @@ class Lab:
                 lab_id,
                 real_vllm=real_vllm,
                 fault=fault,
+                needs=needs,
                 executor=executor,
                 replicas=replicas,
                 rehearse=rehearse,
@@ -205,7 +205,9 @@ def make_cluster(layout: LabLayout, ports: dict[str, int]) -> Cluster:
             vllm_version=layout.vllm_version,
         ),
         weights=Weights(port=layout.copy_port),
-        env={"HF_ENDPOINT": f"http://127.0.0.1:{layout.hub_port}"} if layouts.has_hub_client() else {},
+        env={"HF_ENDPOINT": f"http://{layout.hub_host}:{layout.hub_port}"}
+        if layouts.has_hub_client()
+        else {},
         ray=Ray(
             port=layout.ray_port,
             dashboard_port=layout.dashboard_port,

@@ -18,11 +18,13 @@ from msgspec import Struct
 
 from wizard_steps.cluster import versions
 from wizard_steps.errors import UsageError
-from wizard_steps.lab import tiny
+from wizard_steps.lab import containers, hub, spaces, tiny
 from wizard_steps.lab.reaper import MARKER
 
 GPUS = 8
 Executor = Literal["ray", "mp"]
+#: What a lab is made of beside this machine's loopback, see spaces.py and containers.py; both need root.
+Needs = Literal["", "network", "containers"]
 #: Below the ephemeral ports, above Ray's worker ports (10002-19999), so that nothing takes them meanwhile.
 PORTS = range(20000, 32768)
 #: Ray's least; twice this is what the lab needs of /dev/shm.
@@ -58,6 +60,7 @@ class LabLayout(Struct, frozen=True):
     copy_port: int = 0
     #: What is wrong with the lab's machines, see faults.py; empty: nothing.
     fault: str = ""
+    needs: Needs = ""
     #: serve.executor, and how many replicas: one over both nodes, or one on each.
     executor: Executor = "ray"
     replicas: int = 1
@@ -78,6 +81,11 @@ class LabLayout(Struct, frozen=True):
     def model(self) -> Path:
         """The files of the lab's hub."""
         return self.path / "model"
+
+    @property
+    def hub_host(self) -> str:
+        """Where the nodes reach the lab's hub."""
+        return spaces.this_machine(self.nodes[0].ip) if self.needs == "network" else hub.LISTEN
 
     @property
     def identity(self) -> Path:
@@ -130,6 +138,7 @@ def plan(
     *,
     real_vllm: bool | None = None,
     fault: str = "",
+    needs: Needs = "",
     executor: Executor = "ray",
     replicas: int = 1,
     rehearse: bool = False,
@@ -137,14 +146,18 @@ def plan(
     """Choose addresses and ports nobody uses. ``real_vllm`` None: real vLLM if this Python has it, but
     for a fault the stand-in: some of them are in it.
 
-    Each lab has its own 127.x.y.0/24. (127.0.0.1 itself will not do: Ray replaces it by the address of the
-    machine's default route.) Raises UsageError without Ray.
+    ``needs`` "network": an address in a network of its own for each node, and the usual ports.
+    Else each lab has its own 127.x.y.0/24. (127.0.0.1 itself will not do: Ray replaces it by the address of
+    the machine's default route.) Raises UsageError without Ray.
     """
     require_ray()
     found = _version("vllm")
     real = bool(found and not fault) if real_vllm is None else real_vllm
-    net = f"127.{random.randint(16, 250)}.{random.randint(1, 250)}"
+    alone = needs == "network"
+    net = spaces.free_net() if alone else f"127.{random.randint(16, 250)}.{random.randint(1, 250)}"
     ports = free_ports(8)
+    if alone:
+        ports[:4] = [6379, 8265, 10001, 8000]
     return LabLayout(
         id=lab_id,
         folder=str(folder),
@@ -159,6 +172,7 @@ def plan(
         hub_port=ports[4],
         copy_port=ports[5],
         fault=fault,
+        needs=needs,
         executor=executor,
         replicas=replicas,
         rehearse=rehearse,
@@ -225,9 +239,16 @@ def build(layout: LabLayout) -> None:
         other = layout.fault == "token-mismatch" and node is layout.nodes[-1]
         _secret(home / ".ray" / "auth_token", secrets.token_hex(32) if other else token)
         for name, words in _STANDINS.items():
+            if name == "ip" and layout.needs == "network":
+                continue
             source = Path(__file__).parent / "standins" / words[0]
             _command(home.parent / "bin" / name, [sys.executable, "-I", str(source), *words[1:]])
         _command(home.parent / "bin" / "python3", [sys.executable])
+        if layout.needs == "containers":
+            odd = layout.fault == "digest-differs" and node is layout.nodes[-1]
+            command = home.parent / "bin" / "docker"
+            day = "friday" if odd else "monday"
+            containers.build(home.parent / "podman", command, layout.venv, layout.vllm_version, day)
         if layout.fault == "disk-full" and node is layout.nodes[-1]:
             source = Path(__file__).parent / "standins" / "df.py"
             _command(home.parent / "bin" / "df", [sys.executable, "-I", str(source)])

@@ -14,13 +14,14 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import asyncssh
 import msgspec
 
-from wizard_steps.lab import hub, reaper
+from wizard_steps.lab import hub, reaper, spaces
 from wizard_steps.lab import layout as layouts
 from wizard_steps.lab.layout import LabLayout, LabNode, build
 from wizard_steps.lab.session import CommandSession
@@ -29,10 +30,17 @@ LISTEN = "127.0.0.1"
 
 
 class NodeServer(asyncssh.SSHServer):
-    """One login. Only the lab's own user and key get in; tunnels lead to loopback only."""
+    """One login. Only the lab's own user and key get in; tunnels lead to loopback and its nodes only."""
 
-    def __init__(self, user: str, key: asyncssh.SSHKey, env: Mapping[str, str]) -> None:
-        self._user, self._key, self._env = user, key, env
+    def __init__(
+        self,
+        user: str,
+        key: asyncssh.SSHKey,
+        env: Mapping[str, str],
+        nodes: Sequence[str],
+        before: Sequence[str],
+    ) -> None:
+        self._user, self._key, self._env, self._nodes, self._before = user, key, env, nodes, before
         self._tasks: set[asyncio.Task[None]] = set()
 
     def begin_auth(self, username: str) -> bool:
@@ -51,22 +59,25 @@ class NodeServer(asyncssh.SSHServer):
         return username == self._user and key == self._key
 
     def session_requested(self) -> CommandSession:
-        return CommandSession(self._env, self._tasks)
+        return CommandSession(self._env, self._tasks, self._before)
 
     def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> bool:
         try:
             loopback = ipaddress.ip_address(dest_host).is_loopback
         except ValueError:
             loopback = dest_host == "localhost"
-        if not loopback:
+        if not loopback and dest_host not in self._nodes:
             raise asyncssh.ChannelOpenError(
-                asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, "the lab opens tunnels to loopback only"
+                asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, "the lab opens tunnels to its own nodes only"
             )
         return True
 
 
-async def listen(layout: LabLayout) -> dict[str, asyncssh.SSHAcceptor]:
-    """Make the keys, start a server for each node, and write known_hosts."""
+async def listen(
+    layout: LabLayout, before: Mapping[str, Sequence[str]] = MappingProxyType({})
+) -> dict[str, asyncssh.SSHAcceptor]:
+    """Make the keys, start a server for each node, and write known_hosts. ``before``: node -> words before
+    each of its commands."""
     key = asyncssh.generate_private_key("ssh-ed25519", comment=f"milepost {layout.id}")
     layout.identity.touch(mode=0o600)
     key.write_private_key(str(layout.identity))
@@ -74,7 +85,7 @@ async def listen(layout: LabLayout) -> dict[str, asyncssh.SSHAcceptor]:
     servers, lines = {}, []
     for node in layout.nodes:
         host_key = asyncssh.generate_private_key("ssh-ed25519")
-        server = await _server(layout, node, key.convert_to_public(), host_key)
+        server = await _server(layout, node, key.convert_to_public(), host_key, before.get(node.name, ()))
         servers[node.name] = server
         public = host_key.export_public_key().decode().strip()
         lines.append(f"[{LISTEN}]:{server.get_port()} {public}\n")
@@ -83,13 +94,17 @@ async def listen(layout: LabLayout) -> dict[str, asyncssh.SSHAcceptor]:
 
 
 async def _server(
-    layout: LabLayout, node: LabNode, user_key: asyncssh.SSHKey, host_key: asyncssh.SSHKey
+    layout: LabLayout,
+    node: LabNode,
+    user_key: asyncssh.SSHKey,
+    host_key: asyncssh.SSHKey,
+    before: Sequence[str],
 ) -> asyncssh.SSHAcceptor:
-    env = layout.environment(node)
+    env, nodes = layout.environment(node), [each.ip for each in layout.nodes]
     return await asyncssh.listen(
         LISTEN,
         0,
-        server_factory=lambda: NodeServer(layout.user, user_key, env),
+        server_factory=lambda: NodeServer(layout.user, user_key, env, nodes, before),
         server_host_keys=[host_key],
         encoding=None,
         line_editor=False,
@@ -102,9 +117,9 @@ async def _server(
 
 async def run(layout: LabLayout) -> None:
     build(layout)
-    servers = await listen(layout)
+    servers = await listen(layout, networks(layout))
     trouble = hub.Trouble(gated=layout.fault == "gated-model", rate=layouts.HUB_RATE)
-    hub.Hub(layout.model, layouts.MODEL, layout.hub_port, trouble)
+    hub.Hub(layout.model, layouts.MODEL, layout.hub_port, trouble, layout.hub_host)
     ports = {name: server.get_port() for name, server in servers.items()}
     print(json.dumps({"ports": ports}), flush=True)
     stop: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -121,6 +136,16 @@ async def run(layout: LabLayout) -> None:
     asyncio.get_running_loop().add_reader(0, end, False)
     if not await stop:
         orphaned(layout)
+
+
+def networks(layout: LabLayout) -> dict[str, list[str]]:
+    """A network for each node, where the fault is in it: node -> words before each of its commands."""
+    if layout.needs != "network":
+        return {}
+    nodes = {node.name: node.ip for node in layout.nodes}
+    enter = spaces.up(nodes)
+    spaces.plant(layout.fault, nodes, enter)
+    return enter
 
 
 def orphaned(layout: LabLayout) -> None:

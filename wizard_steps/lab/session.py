@@ -15,7 +15,7 @@ import struct
 import sys
 import termios
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import asyncssh
 
@@ -31,10 +31,13 @@ _WITH_TTY = (
 
 
 class CommandSession(asyncssh.SSHServerSession[bytes]):
-    """``home`` is where commands begin; ``env`` is their whole environment."""
+    """``env`` is a command's whole environment, HOME where it begins; ``before``: words before each."""
 
-    def __init__(self, env: Mapping[str, str], tasks: set[asyncio.Task[None]]) -> None:
+    def __init__(
+        self, env: Mapping[str, str], tasks: set[asyncio.Task[None]], before: Sequence[str] = ()
+    ) -> None:
         self._env = dict(env)
+        self._before = before
         self._tasks = tasks
         self._command: str | None = None
         self._terminal: int | None = None
@@ -82,7 +85,8 @@ class CommandSession(asyncssh.SSHServerSession[bytes]):
             self._chan.exit(126)
 
     def _argv(self) -> list[str]:
-        return ["/bin/sh", "-c", self._command] if self._command is not None else ["/bin/sh", "-i"]
+        shell = ["-c", self._command] if self._command is not None else ["-i"]
+        return [*self._before, "/bin/sh", *shell]
 
     async def _with_pipes(self) -> None:
         process = await asyncio.create_subprocess_exec(

@@ -27,7 +27,7 @@ def checks(known: Known, done: Results, found: Mapping[str, Links]) -> Iterator[
             continue
         told = collective.told(result)
         if told.problem or not told.gbytes:
-            hint = "its GPUs do not work together: `nvidia-smi topo -p2p r`, `dmesg | grep -i xid`"
+            hint = "its GPUs do not work together: `nvidia-smi topo -p2p r`, `sudo dmesg | grep -i xid`"
             found_ = told.problem or "it reported no bandwidth"
             yield Check("inside the node", False, found_, "an all_reduce of its own GPUs", node.name, hint)
         else:

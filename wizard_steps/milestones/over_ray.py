@@ -102,7 +102,8 @@ def judge(known: Known, done: Results) -> Verdict:
         found = [check, *rank_places.checks(known, done), *running.written(known, done, [service])]
         if not all(one.ok for one in found):
             return Verdict(False, "vLLM serves, but not every node takes part", tuple(found))
-        return Verdict(True, f"vLLM serves {known.cluster.serve.name} at {url}", tuple(found), {"url": url})
+        facts = {"url": url, **running.kept_by(done, [service])}
+        return Verdict(True, f"vLLM serves {known.cluster.serve.name} at {url}", tuple(found), facts)
     if never := apart.over_ray(known, done):
         return Verdict(False, apart.SUMMARY, (*alive.dead(known, done), *never))
     named = hang.of_start(known, done)

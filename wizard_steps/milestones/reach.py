@@ -55,7 +55,7 @@ class Reach(Step):
                     node=node.name,
                     found=python,
                     wanted="python3 on the PATH",
-                    hint="install Python 3 (apt install python3 python3-venv), the same version everywhere",
+                    hint="`sudo apt install python3 python3-venv`; the same version of Python everywhere",
                 )
             )
         checks += _of_the_login(known, done)

@@ -56,7 +56,7 @@ def ask(known: Known, done: Results) -> Question | None:
     text = plan(known, done)
     if known.cluster.weights.fetch != "ask" or "fetch" in done.answers or not text:
         return None
-    why = "Every node needs the complete model: each loads its own part from its own disk."
+    why = "Every node needs the complete model, on its own disk or a shared one: each reads its own part."
     return Question("fetch", text, "choice", _CHOICES, "once", why=why, unattended="once")
 
 

@@ -49,6 +49,14 @@ _MACHINES: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...] = (
 )
 
 
+#: What has to run on the nodes besides, for who has the files.
+NEEDED = (
+    "vLLM serves its own numbers. GPUs and machines need exporters on every node, which milepost does not "
+    f"install: NVIDIA's dcgm-exporter (port {DCGM}) and Prometheus' node_exporter (port {MACHINE}). Their "
+    "panels stay empty without them."
+)
+
+
 def files(cluster: Cluster) -> dict[str, str]:
     """File name and text."""
     return {SCRAPE: scrape(cluster), DASHBOARD: json.dumps(dashboard(cluster), indent=2) + "\n"}
@@ -109,7 +117,8 @@ def dashboard(cluster: Cluster) -> Mapping[str, Any]:
     """Grafana's JSON model, for import; it asks for the data source."""
     panels: list[Mapping[str, Any]] = []
     y = 0
-    for title, rows in (("vLLM", _VLLM), ("Nodes", _MACHINES)):
+    needed = f"Nodes: empty without dcgm-exporter (GPUs, port {DCGM}) and node_exporter (port {MACHINE})"
+    for title, rows in (("vLLM", _VLLM), (needed, _MACHINES)):
         panels.append({"type": "row", "title": title, "id": len(panels) + 1, "panels": [], "collapsed": False,
                        "gridPos": {"h": 1, "w": 24, "x": 0, "y": y}})  # fmt: skip
         for place, (name, unit, queries) in enumerate(rows):

@@ -22,7 +22,10 @@ from wizard_steps.node.program import program
 #: Log drivers that keep to --log-opt max-size; others refuse it or ignore it.
 _ROTATING = ("json-file", "local", "k8s-file")
 _DEVICE = 'docker.gpu_flags = ["--device", "nvidia.com/gpu=all"]'
-_SPEC = "`sudo nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml`"
+_SPEC = (
+    "`sudo systemctl restart nvidia-cdi-refresh` (toolkit 1.18 and newer), or "
+    "`sudo nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml`, again after every driver update"
+)
 _TOOLKIT = "install nvidia-container-toolkit, `sudo nvidia-ctk runtime configure`, restart docker"
 _ENABLE = "`sudo nvidia-ctk runtime configure --runtime=docker --cdi.enabled`, restart docker"
 #: The first Docker that takes CDI devices, and the first whose --gpus goes by CDI.

@@ -174,12 +174,16 @@ class InContainer(Place):
         return f"`{docker.docker(self.cluster)} stop {name}` ends that container" if name else ""
 
     def look(self, service: Service, key: str = "look") -> Cmd:
+        # systemd, where it starts the container, is outside.
+        around = remote.look_at_service(self.cluster, service.node, service.role)
         if service.role == RAY:
-            return container.look(self.cluster, service.node, self._line(service), service.port, key)
+            found = container.look(self.cluster, service.node, self._line(service), service.port, key)
+            return replace(found, text=around + found.text)
         # A container that is not there has nothing inside; a dry run goes on and lists the start.
         look = remote.look(self.cluster, service.node, service.role, service.port, key)
         inside = container.inside_if_running(self.cluster, service.node, look)
-        return replace(inside, text=container.beside(self.cluster, service.node, service.port) + inside.text)
+        beside = container.beside(self.cluster, service.node, service.port)
+        return replace(inside, text=around + beside + inside.text)
 
     def launch(self, service: Service) -> Cmd:
         if service.role == RAY:

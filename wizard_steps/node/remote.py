@@ -170,9 +170,10 @@ def look(cluster: Cluster, node: Node, role: str, port: int, key: str = "look") 
     """What is there already: our processes, who listens on ``port``, and Ray or vLLM that is not ours."""
     programs = "".join(program(name) for name in ("processes.sh", "holder.sh", "look.sh"))
     text = f"{_about(cluster, node, role, port=port)}{programs}"
-    return Cmd(
-        key=key, text=text, quiet=True, timeout=20, show=f"(is {role} there already? who holds {port}?)"
-    )
+    before = f"(is {role} there already? who holds {port}?)"
+    # The roles that only fetch listen nowhere.
+    shown = before if port else f"(does our {role} run here already?)"
+    return Cmd(key=key, text=text, quiet=True, timeout=20, show=shown, formerly=() if port else (before,))
 
 
 def stop(cluster: Cluster, node: Node, role: str, key: str = "stop", grace: int = 10) -> Cmd:
@@ -186,6 +187,12 @@ def stop(cluster: Cluster, node: Node, role: str, key: str = "stop", grace: int 
         quiet=True,
         show=f"(end the processes milepost started as {identity(cluster, node, role)})",
     )
+
+
+def look_at_service(cluster: Cluster, node: Node, role: str) -> str:
+    """sh text: names the systemd service of a role whose program lives elsewhere, as ``look`` does."""
+    asked = 's=$(service); [ -z "$s" ] || echo "service: $s"\n'
+    return f"( {_about(cluster, node, role)}{program('processes.sh')}{asked})\n"
 
 
 def stop_service(cluster: Cluster, node: Node, role: str) -> str:

@@ -15,7 +15,7 @@ from msgspec import Struct
 from wizard_steps.cluster.api import EVERYWHERE
 from wizard_steps.milestones.certificate import NAMES, TRUSTED
 from wizard_steps.milestones.load_numbers import LOAD
-from wizard_steps.milestones.running import WRITTEN
+from wizard_steps.milestones.running import KEPT_BY, WRITTEN
 from wizard_steps.milestones.units import SERVED_BY
 from wizard_steps.model import Check
 from wizard_steps.recording.state import State
@@ -279,7 +279,7 @@ def _following(state: State, file: str, folder: str) -> Iterator[NextCommand]:
         yield NextCommand("watch it", f"milepost top {name}", "")
         if not state.facts.get(LOAD):
             yield NextCommand("measure it", f"milepost load {name}", "")
-        if state.facts.get(SERVED_BY):
+        if state.facts.get(SERVED_BY) or state.facts.get(KEPT_BY):
             yield NextCommand("no services", f"milepost disable {name}", "")
         else:
             yield NextCommand("keep it", f"milepost enable {name}", "")

@@ -40,6 +40,9 @@ from wizard_steps.node.scripts.weights_hand import CHUNK, Handler, Model, listen
 
 #: Seconds: without an answer of any source; without a question; between lines of progress.
 PATIENCE, IDLE, EVERY = 120.0, 600.0, 2.0
+#: Seconds for one connection to be made, and without a byte on it; without an answer where nothing has come
+#: yet and the network lets nothing through: who only has not begun yet refuses, and is waited for.
+CONNECT, SILENT, CLOSED = 5.0, 30.0, 20.0
 #: Seconds for which only the first source is asked: the others start at the same time.
 GRACE = 15.0
 #: Files at a time, tries of a file whose content came wrong.
@@ -55,15 +58,21 @@ class Puller:
         self.model, self.got, self.new = model, 0, 0
         self.heard, self.lock, self.stopped = time.monotonic(), threading.Lock(), False
         self.known, self.began = read(record_of(model.spec)), time.monotonic()
+        self.met = set[str]()
 
     def ask(self, what: str, at: int = 0) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
-        """The first source that answers. Raises Failed when none has given anything for PATIENCE seconds."""
+        """The first source that answers. Raises Failed when the last one, which fetches, has failed, or when
+        none has given anything for PATIENCE seconds."""
         said = "no answer"
         while not self.stopped:
-            early = time.monotonic() - self.began < GRACE
+            early, closed = time.monotonic() - self.began < GRACE, not self.new
             for ip, port in self.model.spec["sources"][: 1 if early else None]:
-                link = http.client.HTTPConnection(ip, port, timeout=30)
+                link = http.client.HTTPConnection(ip, port, timeout=CONNECT)
                 try:
+                    link.connect()
+                    closed = False
+                    self.met.add(ip)
+                    link.sock.settimeout(SILENT)
                     link.request("GET", what, headers={**word(), "Range": f"bytes={at}-"})
                     answer = link.getresponse()
                     # 409: it is not here yet, and its source lives.
@@ -72,25 +81,28 @@ class Puller:
                     if answer.status in (200, 206):
                         return link, answer
                     said = f"answers {answer.status}"
+                    if answer.status == 410 and [ip, port] == self.model.spec["sources"][-1]:
+                        raise Failed("source: the node that fetches the model has failed")
                     if answer.status == 409:
                         break
                 except (OSError, http.client.HTTPException) as error:
                     said = str(error) or type(error).__name__
+                    begins = isinstance(error, ConnectionRefusedError) and ip not in self.met
+                    closed = closed and not begins
                 link.close()
-            if time.monotonic() - self.heard > PATIENCE:
+            silent = time.monotonic() - self.heard
+            if silent > (CLOSED if closed and not early else PATIENCE):
                 tried = ", ".join(f"{ip}:{port}" for ip, port in self.model.spec["sources"])
-                raise Failed(f"source: {tried} gave nothing for {PATIENCE:.0f} s: {said}")
+                raise Failed(f"source: {tried} gave nothing for {silent:.0f} s: {said}")
             time.sleep(0.3)
         raise Failed("stopped: another file failed")
 
     def listed(self) -> dict[str, Any]:
-        """What there is, once a source knows it. Raises Failed when the fetch has failed."""
+        """What there is, once a source knows it."""
         while True:
             link, answer = self.ask("/files")
             with contextlib.closing(link):
                 data: dict[str, Any] = json.loads(answer.read())
-            if data["state"].startswith("failed"):
-                raise Failed("source: the node that fetches the model has failed")
             if data["files"] and data["state"] != "waiting":
                 return data
             time.sleep(0.5)

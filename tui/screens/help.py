@@ -43,7 +43,7 @@ KEYS = (
         (
             ("c", "copy the selection, or else the command"),
             ("y", "copy all of the pane"),
-            ("s", "pause before each milestone, or no longer; Enter goes on"),
+            ("s", "pause before each milestone, or no longer; Enter continues"),
             ("h", "after the last gate: endpoint, commands to copy, what next"),
             ("m", "write a note on this step; milepost --watch shows it"),
             ("d", "debugging switches (NCCL_DEBUG) on or off; with Ray, vllm serve must be restarted"),

@@ -180,7 +180,7 @@ class WalkScreen(WalkView):
         session = self.app.session
         if session is not None and session.state.outcome is None:
             on = session.pauses.toggle()
-            words = "The walk pauses before each milestone." if on else "The walk goes on without pauses."
+            words = "The walk pauses before each milestone." if on else "The walk continues without pauses."
             self.app.notify(words, title="Step by step", markup=False, timeout=4)
             self.redraw()
 

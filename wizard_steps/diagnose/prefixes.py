@@ -118,6 +118,11 @@ _SAID = tuple(
         r"\bon host (?P<node>[\w.-]+)",
         rf"(?:<-|->) (?P<node>{_ADDRESS}) ",
         rf"\bhosts?: \[?'?(?P<node>{_ADDRESS})",
+        rf"\bsrun: error: (?P<node>{_NAME}): ",
+        rf"\bwith address:? (?P<node>{_ADDRESS})",
+        rf"\b(?:node|worker|host)(?:[ _-]?(?:ip|name|addr(?:ess)?))*['\"]?[=:] ?['\"]?(?P<node>{_ADDRESS})",
+        r"\bhost(?:name)?=['\"]?(?P<node>[a-z][\w.-]*\d[\w.-]*)",
+        r"\b(?:on|from|at) (?P<node>ip-\d+-\d+-\d+-\d+[\w.-]*)",
     )
 )
 _TITLE = r"(?i)^(?:#{1,6} |\*\*)?(?:on )?(?:the )?(?:(?:head|worker|master|remote) )?"
@@ -128,13 +133,19 @@ _HEADERS = tuple(
         rf"^(?P<node>{_NAME}) \| (?:FAILED|CHANGED|SUCCESS|UNREACHABLE!)(?: \||! =>| =>)",
         r"(?i)\blocal node ip(?: address)?: (?P<node>[\w.:-]+)",
         # What Ray writes above the error of a task: where it ran.
-        rf"\bray::[\w.]{{1,120}}\(?\)? ?\(pid=\d+, ip=(?P<node>{_ADDRESS})",
+        rf"\bray::[\w.:]{{1,120}}\(?\)? ?\(pid=\d+, ip=(?P<node>{_ADDRESS})",
+        rf"\bprocesses have been started on node: \w+ with address: (?P<node>{_ADDRESS})",
+        # kubectl describe and its events
+        rf"\bSuccessfully assigned \S{{1,200}} to (?P<node>{_NAME})",
+        rf"^Node:\s+(?P<node>{_NAME})/{_ADDRESS}",
+        rf"^\s*nodeName: (?P<node>{_NAME})\s*$",
         rf"^==+>? ?(?P<node>{_NAME}) ?<?==+$",
         # A heading of a report: ### [gpu-a] 10.0.0.1   ## Node gpu-a   **worker (10.0.0.2):**
         rf"^#{{1,6}} \[?(?P<node>{_NAME})\]?[ (]+{_ADDRESS}\)?:?$",
         rf"{_TITLE}(?:node|host|machine)[ :]+[\[`]?(?P<node>[a-z0-9][\w.-]*\d[\w.-]*)[\]`]?:?\**:?$",
         rf"{_TITLE}(?<=.)(?:node )?\(?(?P<node>{_ADDRESS})\)?:?\**:?$",
         rf"^clush: (?P<node>{_NAME}): ",
+        r"^(?:\([^()]{1,80}\) )?(?P<node>[A-Za-z0-9][\w.-]{0,100}):\d+:\d+ \[\d+\] NCCL ",
         rf"^srun: error: (?P<node>{_NAME}): ",
         rf"^(?:\([\w.-]+\) )?\[?[a-z_][\w.-]*@(?P<node>{_NAME})[: ][^\]$#]{{0,80}}\]?[$#] ?",
         r"(?i)\bauthenticity of host '(?P<node>[^' ]+)",

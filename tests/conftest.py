@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.helpers.ssh_fixtures import ssh_bed, ssh_either, ssh_node
+from wizard_steps.model import counted
 
 __all__ = ["ssh_bed", "ssh_either", "ssh_node"]
 # A colour switch of the developer's shell would change every screen snapshot.
@@ -36,5 +37,5 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     for reason, count in reasons.most_common():
         terminalreporter.write_line(f"{count} skipped: {reason}")
     terminalreporter.write_line(
-        f"{len(skipped)} tests were skipped. `sh .ci/setup-real packages` (Debian, root) installs what most of them need."
+        f"{counted(len(skipped), 'test')} skipped. `sh .ci/setup-real packages` (Debian, root) installs what most of them need."
     )

@@ -19,6 +19,10 @@ from wizard_steps.engine.step import Known
 from wizard_steps.errors import UsageError
 from wizard_steps.milestones import vllm
 from wizard_steps.model import Node
+from wizard_steps.node import api_key
+from wizard_steps.node.docker import image_of
+from wizard_steps.node.places import place_of
+from wizard_steps.node.remote import environment
 
 #: Seconds that a long answer may take without a byte.
 _PATIENCE = 600
@@ -37,24 +41,28 @@ def lines(cluster: Cluster, kind: str, address: Callable[[Node], str]) -> Iterat
             "TP x PP that a node's GPUs hold"
         )
     yield "# One API on each node, each with its own replicas; nothing was started."
+    if api_key.wanted(cluster):
+        yield f"# Export {api_key.NAME} wherever one is started: without it that API is open."
+    inside = f", in a container of {image_of(cluster)}" if place_of(cluster).contained else ""
     for share in plan.shares:
-        yield f"# on {share.node.name}:"
-        yield shlex.join(_alone(cluster, share))
+        yield f"# on {share.node.name}{inside}:"
+        yield _alone(cluster, share)
     yield ""
     servers = [f"{address(share.node)}:{cluster.serve.port}" for share in plan.shares]
     yield from KINDS[kind](servers, tls(cluster))
 
 
-def _alone(cluster: Cluster, share: Share) -> list[str]:
+def _alone(cluster: Cluster, share: Share) -> str:
     """The command of a server that knows of no other node."""
     serve = replace(cluster.serve, data_parallel=share.count, executor="mp")
     alone = replace(
         cluster, serve=serve, nodes=tuple(replace(e, role="head") for e in (cluster.entry(share.node),))
     )
-    facts = {"fabric_ips": {share.node.name: "127.0.0.1"}}
-    words = vllm.argv(Known(alone, facts), alone.head)
+    known = Known(alone, {"fabric_ips": {share.node.name: "127.0.0.1"}})
+    words = vllm.argv(known, alone.head)
     meeting = ("--nnodes", "--node-rank", "--master-addr", "--master-port")
-    return [word for word in words if not word.startswith(meeting)]
+    env = {k: v for k, v in vllm.environment(known, alone.head).items() if k != "VLLM_HOST_IP"}
+    return f"{environment(env)} {shlex.join(w for w in words if not w.startswith(meeting))}".strip()
 
 
 def _nginx(servers: list[str], secure: bool) -> Iterator[str]:

@@ -86,6 +86,7 @@ class Cmd(Struct, frozen=True):
              never logged or recorded.
     quiet    helper whose output a person need not compare (still recorded).
     show     the plain command a person would type; empty when ``text`` is already that.
+    formerly what ``show`` was in older recordings of the same command.
     secrets  names of secrets of the wizard's environment that are handed over as NAME=value lines on
              standard input, before ``stdin``; those that are not set are left out.
     login    the Exit's detail says what a person should know of the login: options of the ssh config that
@@ -105,6 +106,7 @@ class Cmd(Struct, frozen=True):
     feed: tuple[tuple[str, int], ...] = ()
     quiet: bool = False
     show: str = ""
+    formerly: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
     login: bool = False
 

@@ -6,18 +6,21 @@ command that may be needed is in the plan. A walk leaves out what it finds done 
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from wizard_steps.advisor.effect import picture_of
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.cluster.replicas import deal
 from wizard_steps.engine.step import ENDS, STARTS, Known, Step
+from wizard_steps.facts.rules_software import WORKER_PORTS
 from wizard_steps.milestones import fabric_mesh
 from wizard_steps.model import WIZARD, Cmd, Node, Question, Result, Results
-from wizard_steps.node.docker import image_of
+from wizard_steps.node import api_key
+from wizard_steps.node.docker import DERIVED, image_of
 from wizard_steps.node.places import place_of
 from wizard_steps.plan import optional, plan_for
 
@@ -28,7 +31,7 @@ ROUNDS = 24
 class PlannedCommand(Struct, frozen=True):
     """One command on one node. ``typed`` as a person would type it, or in brackets what a helper does;
     ``changes``: what it changes on the node, empty when it only reads. ``follows``: reads a log until it
-    says what is waited for. ``text`` is what is sent."""
+    says what is waited for. ``text`` is what is sent. ``by_hand``: see Step.for_script."""
 
     node: str
     key: str
@@ -36,6 +39,7 @@ class PlannedCommand(Struct, frozen=True):
     text: str
     changes: str = ""
     follows: bool = False
+    by_hand: str | None = None
 
 
 class PlannedMilestone(Struct, frozen=True):
@@ -74,6 +78,8 @@ class Plan(Struct, frozen=True):
     #: Machines, ranks, stages and replicas, as text.
     picture: tuple[str, ...] = ()
     simulated: bool = False
+    #: Clients have to give an API key.
+    keyed: bool = False
 
 
 def plan(cluster: Cluster, also: Sequence[str] = (), steps: Sequence[Step] = ()) -> Plan:
@@ -81,7 +87,11 @@ def plan(cluster: Cluster, also: Sequence[str] = (), steps: Sequence[Step] = ())
     others than the cluster's own."""
     known = Known(cluster, {"fabric_ips": {node.name: address(node) for node in cluster.node_list}})
     steps = steps or [*plan_for(cluster), *optional(*also)]
-    milestones = tuple(_milestone(step, known) for step in steps)
+    milestones: tuple[PlannedMilestone, ...] = ()
+    for step in steps:
+        milestone, facts = _milestone(step, known)
+        milestones, known = (*milestones, milestone), replace(known, facts={**known.facts, **facts})
+    image = str(known.facts.get("image", ""))
     running = dict.fromkeys(
         f"{command.node}: {command.changes.removeprefix('starts ')}"
         for milestone in milestones
@@ -95,11 +105,12 @@ def plan(cluster: Cluster, also: Sequence[str] = (), steps: Sequence[Step] = ())
         nodes=cluster.node_list,
         milestones=milestones,
         ports=tuple(ports(cluster)),
-        downloads=tuple(downloads(cluster)),
+        downloads=tuple(downloads(cluster, image)),
         left_running=tuple(running),
-        assumed=tuple(_assumed(cluster)),
+        assumed=tuple(_assumed(cluster, image)),
         picture=tuple(picture_of(cluster)),
         simulated=cluster.simulated,
+        keyed=api_key.wanted(cluster),
     )
 
 
@@ -108,7 +119,8 @@ def address(node: Node) -> str:
     return node.fabric_ip or f"IP-OF-{node.name}"
 
 
-def _milestone(step: Step, known: Known) -> PlannedMilestone:
+def _milestone(step: Step, known: Known) -> tuple[PlannedMilestone, Mapping[str, Any]]:
+    """A milestone, and the facts that the next ones go on with."""
     done, questions = Results(), list[str]()
     commands: list[PlannedCommand] = []
     for _ in range(ROUNDS):
@@ -120,7 +132,8 @@ def _milestone(step: Step, known: Known) -> PlannedMilestone:
         commands = list(dict.fromkeys([*commands, *new]))  # a look that is done twice is one
         answers = {question.id: question.default for question in wanted.questions}
         done = done.plus([_answer(step, node, cmd) for node, cmd in wanted.work], answers)
-    return PlannedMilestone(step.id, step.title, tuple(commands), tuple(questions))
+    milestone = PlannedMilestone(step.id, step.title, tuple(commands), tuple(questions))
+    return milestone, step.expects(known, done)
 
 
 def _answer(step: Step, node: Node, cmd: Cmd) -> Result:
@@ -130,7 +143,7 @@ def _answer(step: Step, node: Node, cmd: Cmd) -> Result:
 
 def _asked(question: Question) -> str:
     label = next((o.label for o in question.options if o.value == question.default), question.default)
-    return f"{question.text} (the plan goes on with: {label})" if label else question.text
+    return f"{question.text} (the plan continues with: {label})" if label else question.text
 
 
 def _command(step: Step, known: Known, node: Node, cmd: Cmd) -> PlannedCommand:
@@ -139,14 +152,13 @@ def _command(step: Step, known: Known, node: Node, cmd: Cmd) -> PlannedCommand:
         started = step.leaves_running(known, node) if cmd.key == STARTS else ""
         changes = f"starts {started}" if started else step.effects.get(cmd.key.removesuffix("-2"), "")
         changes = changes or "changes something on the node"
-    return PlannedCommand(
-        node.name, cmd.key, cmd.show or cmd.text.strip(), cmd.text, changes, follows=cmd.stop is not None
-    )
+    typed, hand = cmd.show or cmd.text.strip(), step.for_script(known, node, cmd.key) if changes else None
+    return PlannedCommand(node.name, cmd.key, typed, cmd.text, changes, cmd.stop is not None, hand)
 
 
 def ports(cluster: Cluster) -> Iterator[PlannedPort]:
     """Fixed ports and ranges. Source for Ray's: its port list, `ray start --help`; vLLM: --master-port."""
-    head, others = cluster.head.name, "the other nodes"
+    head, others = cluster.head.name, "the other nodes" if len(cluster.nodes) > 1 else "itself"
     if cluster.without_ray and deal(cluster).kind != "inside":
         yield PlannedPort(head, str(cluster.master_port), "where vLLM's ranks meet (--master-port)", others)
     elif not cluster.without_ray:
@@ -155,7 +167,9 @@ def ports(cluster: Cluster) -> Iterator[PlannedPort]:
             head, str(cluster.ray.dashboard_port), "Ray's dashboard", cluster.ray.dashboard_host
         )
         for node in cluster.node_list:
-            yield PlannedPort(node.name, "10002-19999", "Ray's worker processes", others)
+            yield PlannedPort(
+                node.name, f"{WORKER_PORTS[0]}-{WORKER_PORTS[-1]}", "Ray's worker processes", others
+            )
     if cluster.serve.data_parallel > 1:
         port = str(cluster.serve.data_parallel_port)
         yield PlannedPort(
@@ -163,7 +177,8 @@ def ports(cluster: Cluster) -> Iterator[PlannedPort]:
         )
     for node in cluster.node_list if len(cluster.nodes) > 1 else ():
         yield PlannedPort(node.name, "random, above 1023", "NCCL and Gloo between the GPUs", others)
-        tried = ", ".join(map(str, fabric_mesh.PORTS))
+        among = () if cluster.without_ray else WORKER_PORTS
+        tried = ", ".join(str(port) for port in fabric_mesh.PORTS if port not in among)
         yield PlannedPort(node.name, tried, "tried while the network is proved (TCP, all_reduce)", others)
     if len(cluster.nodes) > 1 and cluster.weights.fetch != "each":
         for node in cluster.node_list:
@@ -174,11 +189,13 @@ def ports(cluster: Cluster) -> Iterator[PlannedPort]:
     )
 
 
-def downloads(cluster: Cluster) -> Iterator[str]:
-    """What comes from outside where it is not there yet."""
+def downloads(cluster: Cluster, image: str) -> Iterator[str]:
+    """What comes from outside where it is not there yet. ``image``: what the containers are started from."""
     every, serve = "every node", cluster.serve
     if place_of(cluster).contained:
         yield f"{every}: the image {image_of(cluster)}, with `docker pull`"
+        if image.startswith(DERIVED):
+            yield f"{every}: ray[default] {cluster.ray.version}, into an image of its own: {image}"
     else:
         ray = "" if cluster.without_ray else f" and ray[default] {cluster.ray.version}"
         need = "it needs" if cluster.without_ray else "they need"
@@ -198,7 +215,7 @@ def _model(cluster: Cluster) -> str:
     return f"{first}: the model {model}, once, from {where}; the other nodes copy it over the GPU network"
 
 
-def _assumed(cluster: Cluster) -> Iterator[str]:
+def _assumed(cluster: Cluster, image: str) -> Iterator[str]:
     missing = [node.name for node in cluster.node_list if not node.fabric_ip]
     if missing:
         yield f"addresses: IP-OF-NODE stands for what the network milestone finds ({', '.join(missing)})"
@@ -206,6 +223,11 @@ def _assumed(cluster: Cluster) -> Iterator[str]:
         "network interface and GPU choice: the walk adds NCCL_SOCKET_IFNAME, GLOO_SOCKET_IFNAME and, for a "
         "part of a node's GPUs, CUDA_VISIBLE_DEVICES, once it has seen the nodes"
     )
+    if image.startswith(DERIVED):
+        yield (
+            f"whether {image_of(cluster)} has Ray: the plan adds it (docker.ray). The new image's name has a "
+            "hash of the digest of the first one, which is not known yet"
+        )
     if len(cluster.nodes) > 1:
         yield (
             "measurements of the network: pings with jumbo frames, the GPUs of each node alone, perftest and "
@@ -213,51 +235,3 @@ def _assumed(cluster: Cluster) -> Iterator[str]:
         )
     if cluster.serve.api_key:
         yield "VLLM_API_KEY is handed over on standard input, and is in no command"
-
-
-def script(planned: Plan, node: str) -> str:
-    """POSIX sh: what changes ``node``, in order; what only reads, as comments. It asks before each milestone
-    that changes something, for the other nodes have to be as far."""
-    lines = [
-        "#!/bin/sh",
-        f"# {planned.name}: what a walk would run on {node}. `milepost plan` made it and asked no machine.",
-        "# Run it in a terminal on each node: it waits for Enter before a milestone that changes something.",
-        "# Go milestone by milestone: each one on all nodes, the head first.",
-        *(f"# assumed: {line}" for line in planned.assumed),
-        "set -e",
-        "milestone() { printf '\\n==== %s\\nEnter, once all nodes are here: ' \"$1\"; read -r _; }",
-    ]
-    for number, milestone in enumerate(planned.milestones, start=1):
-        if mine := [command for command in milestone.commands if command.node == node]:
-            title = f"{number}. {milestone.title}"
-            changes = any(command.changes for command in mine)
-            lines += ["", f"milestone {shlex.quote(title)}" if changes else f"# ==== {title}"]
-            lines += [f"# question: {_line(question)}" for question in milestone.questions]
-            # What the command here leaves running writes to this file, and not to milepost's own.
-            log = f"milepost-{milestone.id}.log"
-            own = any(_detached(command) for command in mine)
-            lines += [row for command in mine for row in _as_script(command, log, own)]
-    return "\n".join(lines) + "\n"
-
-
-def _detached(command: PlannedCommand) -> bool:
-    """Whether it stays in the foreground: a container goes to the background by itself."""
-    in_front = not command.typed.startswith("(") and " run -d " not in command.typed
-    return command.key == STARTS and in_front
-
-
-def _as_script(command: PlannedCommand, log: str, own: bool) -> Sequence[str]:
-    typed, shown = command.typed.strip(), _line(command.typed)
-    if command.follows:
-        return [f"# watch until it is ready: {f'tail -F {log}' if own else shown}"]
-    if not command.changes:
-        return [f"# look: {shown}"]
-    if typed.startswith("("):
-        return [f"# {command.changes}: {shown}", f"sh -c {shlex.quote(command.text.strip())} < /dev/null"]
-    if _detached(command):
-        return [f"# {command.changes}; it keeps running", f"nohup env {typed} > {log} 2>&1 < /dev/null &"]
-    return [f"# {command.changes}", typed]
-
-
-def _line(text: str) -> str:
-    return " ".join(text.split())

@@ -108,3 +108,10 @@ def test_completion(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_parser_builds_with_every_command() -> None:
     assert "down" in build()[0].format_help()
+
+
+def test_a_word_that_is_no_command_names_the_nearest_whatever_follows(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["chek", "cluster.toml", "--json"]) == 2
+    assert "Did you mean `milepost check`?" in capsys.readouterr().err

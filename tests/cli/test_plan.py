@@ -13,7 +13,8 @@ from tui.cli.main import main
 from wizard_steps.cluster.file import parse
 from wizard_steps.lab import tiny
 from wizard_steps.lab.hub import Hub
-from wizard_steps.planning import Plan, plan, script
+from wizard_steps.plan_script import script
+from wizard_steps.planning import Plan, plan
 
 NODES = (
     '[[nodes]]\nhost = "gpu-a"\nrole = "head"\ngpus = 8\nfabric_ip = "10.0.0.1"\n'
@@ -126,6 +127,66 @@ def test_a_script_asks_before_each_milestone_that_changes_something() -> None:
     assert done.stdout.endswith("end\n")
     # Helpers read their secrets from standard input: it must not be the terminal.
     assert text.count("\nsh -c") == text.count("' < /dev/null\n")
+
+
+def test_containers_start_from_the_image_that_the_plan_adds_ray_to() -> None:
+    it = planned("docker ray")
+    (built,) = {c.typed.split()[3] for m in it.milestones for c in m.commands if c.key == "build-2"}
+    starts = [c.typed for m in it.milestones for c in m.commands if c.key == "launch" and " run " in c.typed]
+    assert len(starts) == 2
+    assert all(f" {built} " in one for one in starts)
+    assert any("ray[default]" in line and built in line for line in it.downloads)
+    assert any("whether vllm/vllm-openai" in line for line in it.assumed)
+    assert not any("whether" in line for line in planned("docker mp").assumed)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_script_fetches_the_model_as_a_person_would(way: str) -> None:
+    it = planned(way)
+    for node in ("gpu-a", "gpu-b"):
+        text = script(it, node)
+        (line,) = [row for row in text.splitlines() if "hf download" in row]
+        assert line.endswith("hf download meta-llama/Llama-3.2-1B-Instruct --revision main")
+        assert line.startswith("docker exec milepost-" if way.startswith("docker") else "/opt/")
+        assert max(map(len, text.splitlines())) < 2500, "no packed program"
+
+
+def ran(text: str, folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    file = folder / "node.sh"
+    file.write_text(text)
+    alone = {"PATH": "/usr/bin:/bin", "HOME": str(folder), **env}
+    return subprocess.run(["sh", str(file)], input="\n" * 9, capture_output=True, text=True, env=alone)
+
+
+def test_a_script_with_an_address_left_open_does_nothing(tmp_path: Path) -> None:
+    done = ran(script(planned("bare-metal mp"), "gpu-b"), tmp_path)
+    assert done.returncode == 1
+    assert "in place of IP-OF" in done.stdout
+    assert "====" not in done.stdout
+
+
+@pytest.mark.parametrize("way", ["bare-metal mp", "docker mp"])
+def test_a_script_starts_no_open_api_where_the_file_wants_a_key(way: str, tmp_path: Path) -> None:
+    """Only the lines of the start run, with a `docker` and a `vllm` that say what they were given."""
+    text = script(plan(parse(WAYS[way] + "api_key = true\n")), "gpu-a")
+    where = "/opt/vllm-venv/bin/vllm" if way.startswith("bare") else "vllm"
+    start = [row for row in text.splitlines() if re.match(r": |.*nohup .* serve ", row)]
+    fake = tmp_path / "vllm"
+    fake.write_text('#!/bin/sh\necho "key $VLLM_API_KEY" >> said\n')
+    engine = tmp_path / "docker"
+    engine.write_text('#!/bin/sh\necho "$*" >> argv\nshift 3\nexec "$@"\n')
+    for one in (fake, engine):
+        one.chmod(0o755)
+    lines = "\n".join(["set -e", f"cd {tmp_path}", *start, "wait"]).replace(
+        f" {where} serve ", f" {fake} serve "
+    )
+    path = f"{tmp_path}:/usr/bin:/bin"
+    assert ran(lines, tmp_path, PATH=path).returncode != 0
+    assert not (tmp_path / "said").exists()
+    done = ran(lines, tmp_path, PATH=path, VLLM_API_KEY="s3cret-s3cret")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "said").read_text() == "key s3cret-s3cret\n"
+    assert "s3cret" not in ((tmp_path / "argv").read_text() if way.startswith("docker") else "")
 
 
 def test_a_script_keeps_the_lines_of_a_command_of_several_lines() -> None:

@@ -7,11 +7,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wizard_steps.cluster import versions
-from wizard_steps.facts.needs import needs, older, satisfies
+from wizard_steps.cluster.flags import history
+from wizard_steps.facts.needs import needs, older, releases, satisfies
 
 
 def test_the_pinned_release_is_known() -> None:
     assert needs(versions.VLLM) is not None
+
+
+def test_the_pinned_release_was_read_itself_and_every_one_whose_flags_are_known() -> None:
+    """A release that is pinned next has to be read first."""
+    read = {str(one) for one in releases()}
+    assert versions.VLLM in read
+    assert set(history().releases) - read == set()
+    assert history().releases[-1] == versions.VLLM
+
+
+@pytest.mark.parametrize(
+    ("other", "like"),
+    [("0.33.7", "0.33.0"), ("0.11.0rc2", "0.11.0"), ("0.11.0+cu129", "0.11.0"), ("0.10.1.2", "0.10.1.1")],
+)
+def test_a_release_that_was_not_read_is_taken_for_its_neighbour(other: str, like: str) -> None:
+    assert needs(other) == needs(like)
 
 
 def test_every_minor_release_since_0_6_up_to_the_pinned_one_is_known() -> None:
@@ -23,6 +40,10 @@ def test_every_minor_release_since_0_6_up_to_the_pinned_one_is_known() -> None:
 @pytest.mark.parametrize(
     ("release", "driver", "capability", "torch", "ray"),
     [
+        ("0.6.0", "525.60.13", "7.0", "2.4.0", True),
+        ("0.10.1", "525.60.13", "7.0", "2.7.1", True),
+        ("0.11.0", "525.60.13", "7.0", "2.8.0", True),
+        ("0.11.2", "525.60.13", "7.0", "2.9.0", True),
         ("0.6.6.post1", "525.60.13", "7.0", "2.5.1", True),
         ("0.17.1", "525.60.13", "7.0", "2.10.0", True),
         ("0.18.0", "525.60.13", "7.0", "2.10.0", False),

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.segment import Segment
 from textual._context import visible_screen_stack
 from textual.app import App
 from textual.pilot import Pilot
+from textual.strip import Strip
+from textual.widgets import Input
 
 from wizard_steps.cluster.file import Cluster, NodeEntry
 from wizard_steps.engine import expected
@@ -178,6 +181,31 @@ async def until(pilot: Pilot[Any] | None, condition: Callable[[], object], limit
             await asyncio.sleep(0.02)
 
 
+async def still(pilot: Pilot[Any]) -> None:
+    """Wait until several drawings in a row are the same, in colours too. What has to be there first is waited for by itself."""
+    for field in pilot.app.screen.query(Input):
+        field.cursor_blink = False
+    app: Any = pilot.app
+    before: list[list[Segment]] = []
+    drawings: set[object] = set()
+    while len(drawings) < 3:
+        await pilot.pause()
+        now = [list(strip) for strip in strips(app)]
+        # A walk is drawn by a clock; everything else as soon as it changes.
+        drawing = app._drawn if getattr(app, "session", None) else object()
+        drawings = {*(drawings if now == before else ()), drawing}
+        before = now
+
+
+async def picture(pilot: Pilot[Any], size: tuple[int, int]) -> str:
+    """The screen in a terminal of ``size`` as SVG."""
+    if (*pilot.app.size,) != size:
+        await pilot.resize_terminal(*size)
+    await pilot.wait_for_scheduled_animations()
+    await still(pilot)
+    return pilot.app.export_screenshot(title=pilot.app.title, simplify=True)
+
+
 async def shows(app: App[Any], *words: str) -> str:
     """Wait until all these words are on the screen; the screen as text."""
     await until(None, lambda: all(map(plain(app).__contains__, words)))
@@ -186,5 +214,10 @@ async def shows(app: App[Any], *words: str) -> str:
 
 def plain(app: App[Any]) -> str:
     """The screen as text."""
+    return "\n".join(strip.text for strip in strips(app))
+
+
+def strips(app: App[Any]) -> list[Strip]:
+    """The screen as it is drawn, line by line."""
     visible_screen_stack.set(app._background_screens)
-    return "\n".join(strip.text for strip in app.screen._compositor.render_strips(app.size))
+    return app.screen._compositor.render_strips(app.size)

@@ -127,8 +127,14 @@ def test_what_the_links_do_not_say_is_not_judged() -> None:
     ],
 )
 def test_only_what_stands_out_is_called_slow(speeds: dict[str, float], slow: list[str]) -> None:
-    found, _ = fabric_pairs.slow_ones({(a, b): value for (a, b), value in speeds.items()})
+    found, _ = fabric_pairs.slow_ones({(a, b): value for (a, b), value in speeds.items()}, 0.6)
     assert ["".join(pair) for pair in found] == slow
+
+
+def test_how_slow_a_pair_may_be_is_the_cluster_files_word() -> None:
+    speeds = {("a", "b"): 9.0, ("a", "c"): 8.0, ("b", "c"): 4.5}
+    assert fabric_pairs.slow_ones(speeds, 0.6)[0] == [("b", "c")]
+    assert fabric_pairs.slow_ones(speeds, 0.5)[0] == []
 
 
 @given(

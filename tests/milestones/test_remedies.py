@@ -15,8 +15,10 @@ from wizard_steps.facts.gpu import parse_nvidia_smi
 from wizard_steps.facts.node import NodeFacts
 from wizard_steps.facts.software import Listener
 from wizard_steps.milestones.common import check_of
+from wizard_steps.milestones.ray_status import _hidden_by
 from wizard_steps.milestones.remedies import Remedy, remedies
-from wizard_steps.model import Check, Verdict
+from wizard_steps.model import Check, Result, Results, Verdict
+from wizard_steps.node.place import ALIVE
 
 EIGHT = "Driver Version: 580.65.06  CUDA Version: 13.0\n" + "".join(
     f"|   {n}  NVIDIA H100 80GB HBM3          On  |   00000000:1{n}:00.0 Off |                    0 |\n"
@@ -108,3 +110,22 @@ def test_it_never_raises_and_what_it_proposes_fits(checks: list[Check]) -> None:
         assert bool(remedy.edits) != bool(remedy.restart)
         if remedy.edits:
             assert with_values(cluster, remedy.edits) != cluster
+
+
+def test_a_flag_that_hides_gpus_is_named_and_set_right() -> None:
+    cluster = promising(8)
+    cluster = replace(cluster, ray=replace(cluster.ray, worker_flags=("--num-gpus=4", "--num-cpus=1")))
+    node = next(n for n in cluster.node_list if n.role == "worker")
+    spec = '{"argv":["ray","start","--num-gpus=4"],"env":{}}'
+    look = Result(node, ALIVE, f"ours: 7\nleader: 7\nspec: {spec}\n", 0)
+    assert _hidden_by(Results([look]), node, 8) == ""
+    found = f"Ray counts 4 on this node{_hidden_by(Results([look]), node, 4)}"
+    assert found.endswith(": it was started with --num-gpus=4")
+    flag, fewer = of(cluster, Check("GPUs", False, found, "8", node.name))
+    assert flag.text == f"start Ray on {node.name} with --num-gpus=8 and retry"
+    assert flag.edits == (("ray.worker_flags", "--num-gpus=8 --num-cpus=1"),)
+    assert (f"nodes[{cluster.node_list.index(node)}].gpus", "4") in fewer.edits
+    # Nothing in the file hides them: only the number can be changed there.
+    assert [one.edits[0][0][:5] for one in of(promising(8), Check("GPUs", False, found, "8", node.name))] == [
+        "nodes"
+    ]

@@ -211,6 +211,17 @@ def test_what_a_killed_fetch_left_is_removed_by_the_next_one(tmp_path: Path) -> 
         assert all(f"weights: removed, a cut download: {one}\n" in output for one in left)
 
 
+def test_a_copy_ends_when_the_fetch_it_waits_for_has_failed(tmp_path: Path) -> None:
+    with bed(tmp_path, Trouble(rate=1)) as made:
+        fetch = begun(made)
+        copy = made.chain("a", "b")[1]
+        blobs = made.model("b") / "blobs"
+        wait_for(lambda: bool(list(blobs.glob(f"*{weights_files.PART}"))), "a copy that has begun", 60)
+        fetch.kill()
+        fetch.wait()
+        assert "weights: failed: source: the node that fetches the model has failed" in ends(copy)
+
+
 def test_a_folder_is_copied_and_nothing_is_written_over(tmp_path: Path) -> None:
     with bed(tmp_path) as made:
         folders = {name: str(tmp_path / name / "model") for name in "abc"}

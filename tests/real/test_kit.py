@@ -79,22 +79,44 @@ async def test_packages_and_model_without_internet(pair: Hosts, tmp_path: Path, 
         pair.run(name, "rm -rf /root/.milepost /root/.cache /root/venv-*")
 
 
-async def test_a_model_that_is_a_folder_of_the_packing_machine(pair: Hosts, tmp_path: Path) -> None:
-    model, kit = "~/models/tiny", tmp_path / "kit"
+def packed(pair: Hosts, tmp_path: Path) -> Cluster:
+    """The cluster that installs from a kit whose model is a folder of the packing machine."""
+    shutil.rmtree(pair.home / "models", ignore_errors=True)
     (pair.home / "models").mkdir()
     tiny.write(pair.home / "models/tiny")
     one = cluster(pair, tmp_path, "pip")
-    one = replace(one, serve=replace(one.serve, model=model))
+    one = replace(one, serve=replace(one.serve, model="~/models/tiny"))
     (tmp_path / "c.toml").write_text(dump(one))
-    pack(tmp_path / "c.toml", kit, pair.home, {})
-    offline = replace(one, install=replace(one.install, kit=str(kit), index_url="", find_links=()))
-    steps = (KitStep(), InstallStep(), WeightsStep())
-    found, changed = await walk(offline, tmp_path / "walk", steps)
-    assert found["weights"].passed, found
-    assert not [what for what in changed if what.endswith("share-2")]
+    pack(tmp_path / "c.toml", tmp_path / "kit", pair.home, {})
+    return replace(one, install=replace(one.install, kit=str(tmp_path / "kit"), index_url="", find_links=()))
+
+
+def cleared(pair: Hosts) -> None:
     for name in pair.names:
         assert "config.json" in pair.run(name, "ls /root/models/tiny").stdout
         pair.run(name, "rm -rf /root/.milepost /root/models /root/venv-*")
+
+
+async def test_a_model_that_is_a_folder_of_the_packing_machine(pair: Hosts, tmp_path: Path) -> None:
+    steps = (KitStep(), InstallStep(), WeightsStep())
+    found, changed = await walk(packed(pair, tmp_path), tmp_path / "walk", steps)
+    assert found["weights"].passed, found
+    assert not [what for what in changed if what.endswith("share-2")]
+    cleared(pair)
+
+
+async def test_over_ssh_where_the_gpu_network_lets_nothing_through(pair: Hosts, tmp_path: Path) -> None:
+    one = packed(pair, tmp_path)
+    # As a firewall closes it: what comes to the port of the copies is dropped.
+    pair.network.drop("a", f"tcp dport {one.weights.port} iifname eth1")
+    try:
+        found, changed = await walk(one, tmp_path / "walk", (KitStep(), InstallStep()))
+    finally:
+        pair.network.heal("a")
+    assert found["kit"].passed, found["kit"]
+    assert found["install"].passed, found["install"]
+    assert [what for what in changed if "upload" in what] == ["node-a upload", "node-b upload-2"]
+    cleared(pair)
 
 
 @pytest.mark.real_vllm

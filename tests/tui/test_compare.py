@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tui.app.compare import _rows
+from tui.app.compare import _nothing, _rows
 from tui.app.pattern import differing, human, likeness, near
 from wizard_steps.engine.expect import compare, parse_line
 from wizard_steps.engine.expected import load
@@ -78,3 +78,9 @@ def test_every_pattern_of_the_shipped_texts_has_a_plain_form() -> None:
 def test_protocol_lines_are_known() -> None:
     assert load("preflight").protocol
     assert not load("ray_status").protocol
+
+
+def test_where_nothing_is_compared_it_says_where_something_is() -> None:
+    assert "Compared lines are on a: [ and ] change the node." in _nothing(True, True, ["a"])
+    assert "Compared" not in _nothing(True, True, [])
+    assert "n2 …" in _nothing(True, True, [f"n{number}" for number in range(9)])

@@ -14,6 +14,7 @@ from tests.helpers.tui_fakes import (
     ToyWalk,
     WriteExpected,
     plain,
+    shows,
     toy_cluster,
     toy_expected,
     until,
@@ -91,8 +92,7 @@ async def test_host_key_and_password_are_asked(tmp_path: Path, toy_expected: Wri
     app = MilepostApp(walk, None, linger=0.0)
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: isinstance(app.screen, HostKeyScreen))
-        await pilot.pause(0.1)
-        assert "SHA256:abc" in plain(app)
+        await shows(app, "SHA256:abc")
         await pilot.press("down", "enter")
         await until(pilot, lambda: isinstance(app.screen, SecretScreen))
         await pilot.press(*"hunter22")
@@ -137,8 +137,7 @@ async def test_a_small_terminal_gets_a_message_and_recovers(
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.resize_terminal(60, 20)
         await until(pilot, lambda: isinstance(app.screen, TooSmallScreen))
-        await pilot.pause(0.1)
-        assert "terminal too small, needs 80x24" in plain(app)
+        await shows(app, "terminal too small, needs 80x24")
         await pilot.resize_terminal(80, 24)
         await until(pilot, lambda: isinstance(app.screen, WalkScreen))
         await pilot.press("f1")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from textual.widgets import Static
 
-from tests.helpers.tui_fakes import Scripted, Toy, ToyWalk, WriteExpected, plain, toy_expected, until
+from tests.helpers.tui_fakes import Scripted, Toy, ToyWalk, WriteExpected, plain, shows, toy_expected, until
 from tui.app.app import MilepostApp
 from tui.screens.walk import WalkScreen
 from tui.widgets.log_view import LogView
@@ -53,10 +53,12 @@ async def test_follow_pause_search_and_jump(tmp_path: Path, toy_expected: WriteE
         assert "paused at" in place(app)
         await pilot.press("end")
         await until(pilot, lambda: view.scroll_offset.y == view.max_scroll_y and view.following)
-        await pilot.press("slash", *"needle", "enter")
+        await pilot.press("slash")
+        await shows(app, "Search Esc Close F1 Help")
+        assert "super" not in plain(app)
+        await pilot.press(*"needle", "enter")
         await until(pilot, lambda: view.hit == 121)
-        await pilot.pause(0.1)
-        assert "Needle" in plain(app)
+        await shows(app, "Needle")
         assert not view.following
         assert "\x1b]0;" not in app.export_screenshot()
         await pilot.press("slash")
@@ -82,7 +84,7 @@ async def test_copy_takes_the_command_or_the_selection(tmp_path: Path, toy_expec
         await pilot.press("c")
         assert app.clipboard == "vllm serve x"
         await pilot.press("2")
-        await pilot.pause(0.1)
+        await shows(app, "serve on gpu-a", "exit status 0")
         view = app.screen.query_one("#log-view", LogView)
         await pilot.mouse_down(view, offset=(0, 1))
         await pilot.hover(view, offset=(9, 1))
@@ -107,10 +109,8 @@ async def test_another_step_and_node_can_be_looked_at(tmp_path: Path, toy_expect
         app.screen.query_one("#steps").focus()
         await pilot.press("up")
         assert screen.shown == "one"
-        await pilot.pause(0.1)
-        assert "one on gpu-b" in plain(app)
+        await shows(app, "one on gpu-b")
         await pilot.press("i")
-        await pilot.pause(0.3)
-        assert "Because one comes first." in plain(app)
+        await shows(app, "Because one comes first.")
         await pilot.press("escape")
         assert screen.shown == "two"

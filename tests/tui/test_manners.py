@@ -24,7 +24,7 @@ from tui.app import matrix, present, themes
 from tui.app.app import MilepostApp
 from tui.cli.main import main
 from wizard_steps.cluster.file import Cluster
-from wizard_steps.model import Verdict
+from wizard_steps.model import Check, Verdict
 from wizard_steps.recording import events as ev
 from wizard_steps.recording.state import State, fold
 
@@ -106,6 +106,25 @@ def test_the_matrix_counts_and_is_ordered() -> None:
     assert [row.name for row in matrix.ordered(rows, state, "by name")] == ["a", "b", "z"]
     assert [row.name for row in matrix.ordered(rows, state, "as in the file")] == ["z", "a", "b"]
     assert matrix.ordered(rows, state, matrix.SORTS[0]) == rows
+
+
+def test_the_matrix_marks_the_milestone_and_the_nodes_its_words_name() -> None:
+    nodes = [{"host": name, "role": role, "gpus": 1} for name, role in (("a", "head"), ("b-1", "worker"))]
+    begun = [ev.WalkStarted(0, "bare-metal", (("serve", "Serve"),), {"nodes": nodes})]
+
+    def after(*checks: Check) -> State:
+        judged = ev.Judged(2, "serve", 1, Verdict(False, "it differs", checks))
+        return fold([*begun, ev.StepStarted(1, "serve", 1), judged])
+
+    total = after(Check("GPUs", False, "12", "16"))
+    assert matrix.whole(total) == matrix.MatrixRow(matrix.MILESTONE, ("failed",), "GPUs: 12, wanted 16")
+    assert {row.states for row in matrix.rows(total)} == {("pending",)}
+    said = matrix.head(total, 6).plain
+    assert said.splitlines() == ["node    1", "all     ✗  GPUs: 12, wanted 16"]
+    named = {row.name: row for row in matrix.rows(after(Check("token", False, "b-1: another one than a-1")))}
+    assert (named["b-1"].states, named["a"].states) == (("failed",), ("pending",))
+    assert named["b-1"].note == "token: b-1: another one than a-1"
+    assert matrix.counts(list(named.values())) == "nodes 2   ✓ 1  ! 0  ✗ 1"
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -10,13 +10,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import pytest
+from syrupy.assertion import SnapshotAssertion
 from textual.app import App
-from textual.pilot import Pilot
-from textual.widgets import Input
 
 from tests.helpers.tui_fakes import until
-from tests.tui.test_snapshots import SIZES, colours
+from tests.tui.test_snapshots import SIZES, colours, differing, svg
 from tui.app.learn_app import LearnApp
 from tui.app.themes import DARK
 from tui.app.watch_app import WatchApp
@@ -33,7 +31,7 @@ from wizard_steps.walks.handover import handover
 from wizard_steps.walks.shipped import find
 from wizard_steps.walks.watching import Playback
 
-__all__ = ["colours"]
+__all__ = ["colours", "svg"]
 CLUSTER = """name = "two-boxes"
 [[nodes]]
 host = "root@gpu-a:2222"
@@ -93,40 +91,32 @@ def lesson(tmp_path: Path) -> App[None]:
     return LearnApp(lessons, Progress(tmp_path / "learn.json"), lessons[6])
 
 
-@pytest.mark.parametrize("size", SIZES, ids=["80x24", "120x40"])
-@pytest.mark.parametrize("name", ["plan", "matrix", "ending", "lesson"])
-def test_picture(snap_compare: Any, tmp_path: Path, name: str, size: tuple[int, int]) -> None:
-    made = {"plan": plan_, "matrix": matrix, "ending": ending}
-    app = lesson(tmp_path) if name == "lesson" else made[name]()
-
-    async def settle(pilot: Pilot[Any]) -> None:
-        await pilot.pause(0.5)
-        for field in pilot.app.screen.query(Input):
-            field.cursor_blink = False
-        await pilot.pause(0.1)
-
-    assert snap_compare(app, terminal_size=size, run_before=settle)
+async def test_picture(svg: SnapshotAssertion, tmp_path: Path) -> None:
+    wrong = []
+    for name, made in {"plan": plan_, "matrix": matrix, "ending": ending}.items():
+        async with made().run_test(size=SIZES[0]) as pilot:
+            wrong += await differing(pilot, svg, name)
+    async with lesson(tmp_path).run_test(size=SIZES[0]) as pilot:
+        wrong += await differing(pilot, svg, "lesson")
+    assert not wrong
 
 
-@pytest.mark.parametrize("size", SIZES, ids=["80x24", "120x40"])
-@pytest.mark.parametrize(("key", "view"), [("1", "compare"), ("3", "failure")])
-def test_walk_screen(snap_compare: Any, key: str, view: str, size: tuple[int, int]) -> None:
+async def test_walk_screen(svg: SnapshotAssertion) -> None:
     """The recorded walk at its end: half the GPUs of a machine are missing."""
-    playback = Playback(journal.load(find(Path("hidden-gpus"))))
-
-    async def to_the_end(pilot: Pilot[Any]) -> None:
-        app: Any = pilot.app
+    playback = Playback(walk("hidden-gpus")[0])
+    app = WatchApp(playback)
+    async with app.run_test(size=SIZES[0]) as pilot:
         await until(pilot, lambda: app.session is not None)
         playback.player.seek(len(playback.walk.events))
-        await until(pilot, lambda: app.session.state.outcome is not None)
+        await until(pilot, lambda: app.session is not None and app.session.state.outcome is not None)
         # A failed gate brings its checks to the front: a view chosen before that would be taken away.
         await until(pilot, lambda: app.screen.query_one("#checks").display)
-        await pilot.press(key)
-        if view == "compare":  # `ray status` is the head's output; the node that failed comes first
-            await pilot.press("left_square_bracket")
-        await pilot.pause(0.5)
-
-    assert snap_compare(WatchApp(playback), terminal_size=size, run_before=to_the_end)
+        wrong = await differing(pilot, svg, "3-failure")
+        await pilot.resize_terminal(*SIZES[0])
+        # `ray status` is the head's output; the node that failed comes first.
+        await pilot.press("1", "left_square_bracket")
+        wrong += await differing(pilot, svg, "1-compare")
+    assert not wrong
 
 
 def test_the_readme_shows_the_screen_as_it_is() -> None:

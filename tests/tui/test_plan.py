@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.helpers.case_runner import CLUSTER
-from tests.helpers.tui_fakes import ToyWalk, plain, until
+from tests.helpers.tui_fakes import ToyWalk, plain, shows, until
 from tests.helpers.walk_maker import HEALTHY, Hosts
 from tui.app.app import MilepostApp
 from tui.cli.interactive import why
@@ -54,10 +54,8 @@ async def test_the_real_plan_with_a_gate_that_fails_once(tmp_path: Path) -> None
         assert session.state.current == "workers"
         await pilot.press("r")
         await until(pilot, lambda: session.state.outcome == "passed" and not session.evidence.held, 60)
-        await pilot.pause(0.2)
-        assert isinstance(app.screen, HandoverScreen)
+        await until(pilot, lambda: isinstance(app.screen, HandoverScreen))
         await pilot.press("escape")
-        await pilot.pause(0.2)
-        assert f"All {len(walk.plan)} milestones passed." in plain(app)
+        await shows(app, f"All {len(walk.plan)} milestones passed.")
     pictures = sorted((tmp_path / "walk" / "evidence").glob("*.svg"))
     assert len(pictures) == len(walk.plan)

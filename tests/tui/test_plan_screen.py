@@ -65,6 +65,14 @@ def test_it_says_what_changes_on_which_machine() -> None:
     assert "gpu-a, gpu-b $ nvidia-smi" in page(FILE, commands=True)
 
 
+def test_a_port_in_a_range_is_not_listed_beside_it() -> None:
+    found = dict(machines(plan(parse(FILE)), parse(FILE))[0].does)
+    assert found["ports"].startswith("6379, 8000, 8265, 10002-19999, 29512")
+    assert found["ports"].endswith("and random ones above 1023")
+    alone = dict(machines(plan(parse(FILE + 'executor = "mp"\n')), parse(FILE + 'executor = "mp"\n'))[0].does)
+    assert "10002, 19999" in alone["ports"]
+
+
 @pytest.mark.parametrize("width", [60, 76, 116, 196])
 def test_no_line_is_wider_than_the_screen(width: int) -> None:
     assert max(len(line) for line in page(FILE, True, width).splitlines()) <= width
@@ -74,7 +82,8 @@ def test_machines_that_do_the_same_are_one() -> None:
     more = "".join(f'[[nodes]]\nhost = "n{n}"\nname = "n{n}"\ngpus = 8\n' for n in range(60))
     cluster = parse(FILE + more)
     found = machines(plan(cluster), cluster)
-    assert [len(machine.names) for machine in found] == [1] + [1] * 61  # their SSH addresses differ
+    assert [len(machine.names) for machine in found] == [1, 61]
+    assert ("SSH", "gpu-b … n59 (61 in all)") in found[1].does
     docker = parse('path = "docker"\n' + FILE.replace("# two boxes\n", ""))
     assert any("vllm/vllm-openai" in words for _, words in machines(plan(docker), docker)[0].does)
 

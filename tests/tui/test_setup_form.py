@@ -224,8 +224,10 @@ async def test_the_path_decides_which_fields_are_asked(tmp_path: Path) -> None:
         assert "Environment" not in plain(app)
         app.screen.query_one("#f-docker-image", Input).value = "acme/vllm:1"
         app.screen.query_one("#f-docker-gpu-flags", Input).value = "--device nvidia.com/gpu=all"
-        app.screen.set_focus(app.screen.query_one("#f-docker-send-image", Choice))
+        send = app.screen.query_one("#f-docker-send-image", Choice)
+        app.screen.set_focus(send)
         await pilot.press("enter")
+        await until(pilot, lambda: send.value == "true")
         assert isinstance(app.screen, SetupScreen)
         made = cluster_of(app.screen.form(), empty())
         assert (made.path, made.docker.image, made.docker.send_image) == ("docker", "acme/vllm:1", True)

@@ -5,24 +5,32 @@ After a change that is meant: pytest tests/tui/test_snapshots.py --snapshot-upda
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pytest_textual_snapshot import SVGImageExtension
+from syrupy.assertion import SnapshotAssertion
 from textual.pilot import Pilot
-from textual.widgets import Input
 
-from tests.helpers.tui_fakes import Scripted, ToyWalk, WriteExpected, toy_cluster, toy_expected, until
+from tests.helpers.tui_fakes import (
+    Scripted,
+    ToyWalk,
+    WriteExpected,
+    picture,
+    toy_cluster,
+    toy_expected,
+    until,
+)
 from tests.tui.test_walk import HELLO, three
 from tui.app.app import MilepostApp
 from tui.screens.question import QuestionScreen
 from tui.widgets.bars import HeadingBar
+from tui.widgets.panes import GateBar, InfoPanel
 from wizard_steps.engine.clock import ZeroClock
 
 __all__ = ["toy_expected"]
 SIZES = [(80, 24), (120, 40)]
-Steps = Callable[[Pilot[Any]], Any]
 
 
 class Still(ZeroClock):
@@ -49,7 +57,6 @@ async def question(pilot: Pilot[Any]) -> None:
     await until(pilot, lambda: isinstance(app.screen, QuestionScreen))
     # Behind it the walk is drawn a moment later: no longer the step that has just passed.
     await until(pilot, lambda: "waits" in str(app._walk_screen.query_one(HeadingBar)._said))
-    await pilot.pause(0.3)
 
 
 async def gate(pilot: Pilot[Any]) -> None:
@@ -57,28 +64,39 @@ async def gate(pilot: Pilot[Any]) -> None:
     await question(pilot)
     await pilot.press("enter")
     await until(pilot, lambda: app.gate_open and not app.session.evidence.held)
-    await pilot.pause(0.5)
+    await until(pilot, lambda: app._walk_screen.query_one(GateBar)._said)
 
 
 async def compare(pilot: Pilot[Any]) -> None:
-    await gate(pilot)
     await pilot.press("1", "i")
-    await pilot.pause(0.8)
+    panel = pilot.app.screen.query_one(InfoPanel)
+    await until(pilot, lambda: not panel._drawing and "Because Serve comes first." in str(panel._wanted))
 
 
 async def log(pilot: Pilot[Any]) -> None:
-    await gate(pilot)
-    await pilot.press("l")
-    await pilot.pause(0.5)
+    await pilot.press("i", "l")
 
 
-@pytest.mark.parametrize("size", SIZES, ids=["80x24", "120x40"])
-@pytest.mark.parametrize("steps", [question, gate, compare, log], ids=lambda steps: steps.__name__)
-def test_screen(
-    snap_compare: Any, tmp_path: Path, toy_expected: WriteExpected, size: tuple[int, int], steps: Steps
-) -> None:
-    app = make(tmp_path, toy_expected, simulated=steps is gate)
-    assert snap_compare(app, terminal_size=size, run_before=steps)
+async def differing(pilot: Pilot[Any], svg: SnapshotAssertion, name: str) -> list[str]:
+    """The screen in both sizes against the pictures of it: the names of those that differ."""
+    found = {f"{name}-{width}x{height}": await picture(pilot, (width, height)) for width, height in SIZES}
+    return [name for name, made in found.items() if svg(name=name) != made]
+
+
+@pytest.fixture
+def svg(snapshot: SnapshotAssertion) -> SnapshotAssertion:
+    return snapshot.use_extension(SVGImageExtension)
+
+
+async def test_screen(svg: SnapshotAssertion, tmp_path: Path, toy_expected: WriteExpected) -> None:
+    """One walk; each of its screens in both sizes."""
+    app = make(tmp_path, toy_expected, simulated=True)
+    wrong = []
+    async with app.run_test(size=SIZES[0], notifications=True) as pilot:
+        for steps in (question, gate, compare, log):
+            await steps(pilot)
+            wrong += await differing(pilot, svg, steps.__name__)
+    assert not wrong
 
 
 def test_the_pictures_are_pictures() -> None:
@@ -88,13 +106,8 @@ def test_the_pictures_are_pictures() -> None:
     assert all(picture.read_text(encoding="utf-8").startswith("<svg") for picture in pictures)
 
 
-def test_set_up(snap_compare: Any) -> None:
+async def test_set_up(svg: SnapshotAssertion) -> None:
     app = MilepostApp(None, Path("no-such-folder/milepost.toml"))
-
-    async def still(pilot: Pilot[Any]) -> None:
-        await pilot.pause(0.3)
-        for field in app.screen.query(Input):
-            field.cursor_blink = False
-        await pilot.pause(0.1)
-
-    assert snap_compare(app, terminal_size=(80, 24), run_before=still)
+    async with app.run_test(size=SIZES[0]) as pilot:
+        await until(pilot, lambda: app.focused is not None)
+        assert svg == await picture(pilot, SIZES[0])

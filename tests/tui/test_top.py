@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 from tests.helpers.case_runner import CLUSTER
+from tests.helpers.tui_fakes import until
 from tests.monitor.test_board import text
 from tui.app.top_app import TopApp
 from tui.widgets.gpu_grid import GpuGrid
@@ -30,19 +31,20 @@ class Steady:
 async def test_the_page() -> None:
     app = TopApp(parse(CLUSTER), 1.0, Steady())
     async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.pause(0.8)
+        await until(pilot, lambda: "100.0" in str(app.query_one("#top-engines").render()))
+        await until(pilot, lambda: "not bold" in str(app.query_one("#top-lines").render()))
         grid = app.query_one(GpuGrid)
         line = "".join(segment.text for segment in grid.render_line(1))
         assert line.startswith("a ")
         assert "90 %" in line
-        assert "100.0" in str(app.query_one("#top-engines").render())
         said = str(app.query_one("#top-lines").render())
         assert "[bold]not bold" in said
         assert "\x1b" not in said
         await pilot.press("space")
         version = app._drawn
-        await pilot.pause(0.3)
         assert app.paused
+        seen = app.board.version
+        await until(pilot, lambda: app.board.version > seen + 2)
         assert app._drawn == version
         await pilot.press("space", "l", "t")
         assert not app.query_one("#top-log").display

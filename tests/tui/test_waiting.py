@@ -61,7 +61,15 @@ def test_a_bar_stands_in_its_phase() -> None:
     assert "✓ connecting" in words
     assert "● loading weights  ━━━━━━━━──────── 50%  2 of 4 GB  ○ compiling" in words
     few = "".join(text for text, _ in waiting("serve", "loading weights", Amount(0.5), 40))
-    assert few.startswith("● loading weights  stage 3 of 6  ━")
+    assert few == "● loading weights  ━━━─── 50%  "
+    some = "".join(text for text, _ in waiting("serve", "loading weights", Amount(0.5, "2 of 4 GB"), 70))
+    assert some.startswith("● loading weights  stage 3 of 6  ━━━━━━━━─")
+    # Of what is known nothing is cut while the bar can be shorter.
+    words = Amount(0.42, "5.3 of 12.6 GB, 112 MB/s")
+    for width in (45, 51, 60, 80):
+        fits = "".join(text for text, _ in waiting("weights", "fetching", words, width)).rstrip()
+        assert "5.3 of 12.6 GB, 112 MB/s" in fits
+        assert len(fits) <= width
     assert waiting("reach", "", None, 80) == []
 
 

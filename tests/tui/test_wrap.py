@@ -82,7 +82,7 @@ async def test_every_part_of_a_wrapped_log_can_be_reached(
         seen, before = "", -1
         while view.scroll_offset.y != before:
             before = view.scroll_offset.y
-            await pilot.pause(0.05)
+            await pilot.pause()
             seen += plain(app)
             await pilot.press("pagedown")
         assert all(f"<{n}>" in seen and f"<end {n}>" in seen for n in range(30))

@@ -17,11 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from tests.helpers.tui_fakes import plain, until
+from tests.helpers.tui_fakes import plain, shows, until
 from tests.helpers.walk_maker import make, record, settled_plan
 from tui.app.watch_app import WatchApp
 from tui.cli.main import main
 from tui.screens.watch_screen import JumpScreen
+from tui.widgets.panes import InfoPanel
 from wizard_steps.engine.decide import Answer
 from wizard_steps.model import Verdict
 from wizard_steps.recording import events as ev
@@ -184,6 +185,31 @@ async def test_a_recording_of_older_steps_can_be_watched(tmp_path: Path) -> None
     task.cancel()
 
 
+async def test_it_says_what_is_recorded_and_stops_at_each_milestone_when_asked(folder: Path) -> None:
+    walk = walks.load(folder)
+    walk = replace(walk, meta=replace(walk.meta, title="A short walk", note="What it shows."))
+    app = WatchApp(Playback(walk), card=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await shows(app, "A short walk", "What it shows.", "Step by step")
+        assert app.playback.player.paused
+        assert app.playback.told == 0
+        await pilot.press("s")
+        await until(pilot, lambda: app.playback.told and app.playback.player.paused)
+        assert app.screen.query_one(InfoPanel).display
+        judged = [n for n, event in enumerate(walk.events) if isinstance(event, ev.Judged)]
+        assert app.playback.told == judged[0] + 1
+        await pilot.press("space")
+        await until(pilot, lambda: app.playback.told == judged[1] + 1 or app.playback.player.question)
+
+
+def test_what_answers_the_question_is_kept_back_until_the_verdict(folder: Path) -> None:
+    playback = Playback(walks.load(folder))
+    shut = [e for e in playback.walk.events if isinstance(e, ev.Judged) and not e.verdict.passed]
+    assert shut
+    assert all(playback.answers(event.step, event.attempt) for event in shut)
+    assert not playback.answers("reach", 1)
+
+
 @pytest.mark.parametrize("size", [(80, 24), (140, 40)])
 async def test_the_screen(folder: Path, size: tuple[int, int]) -> None:
     walk = walks.load(folder)
@@ -204,7 +230,7 @@ async def test_the_screen(folder: Path, size: tuple[int, int]) -> None:
         await until(pilot, lambda: "the first note" not in plain(app))
         assert app.session is not None
         assert app.session.state.current == "smi"
-        assert ", . milestone before, next" in plain(app)
+        assert ", . milestones" in plain(app)
         await pilot.press("space")
         await until(pilot, lambda: player.question)
         await until(pilot, lambda: "What would you try?" in plain(app))
@@ -246,15 +272,14 @@ def test_on_a_real_terminal_it_plays_and_q_leaves_with_status_0(folder: Path) ->
         os.execv(sys.executable, [sys.executable, "-m", "tui.cli.main", "--watch", str(folder)])
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
     seen = b""
-    asked = False
+    keys = [(b"Step by step", b" "), (b"PLAYING", b"q")]
     while True:
         try:
             seen += os.read(terminal, 65536)
         except OSError:
             break
-        if b"PLAYING" in seen and not asked:
-            os.write(terminal, b"q")
-            asked = True
+        if keys and keys[0][0] in seen:
+            os.write(terminal, keys.pop(0)[1])
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert b"nothing was run" in seen
     assert b"Traceback" not in seen

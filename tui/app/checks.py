@@ -38,7 +38,8 @@ def checks_text(
     if verdict is None:
         page.add("The facts this gate rests on appear here once the step has been judged.", "quiet")
         return page.text
-    for check in verdict.failures[:_MOST]:
+    # A total does not say where: what names its node comes first.
+    for check in sorted(verdict.failures, key=lambda check: not check.node)[:_MOST]:
         _failed(page, check)
     if len(verdict.failures) > _MOST:
         page.add(f"and {len(verdict.failures) - _MOST} more failed checks\n\n", "bad")

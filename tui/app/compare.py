@@ -41,8 +41,10 @@ def compare_lines(
 ) -> list[CompareLine]:
     """The lines of the side by side view of one step on one node."""
     judged = state.step(step_id).verdict
+    elsewhere: dict[str, None] = {}
     if judged is not None:
         comparisons: Iterable[Comparison] = (c for c in judged.comparisons if c.node == node_name)
+        elsewhere = dict.fromkeys(c.node for c in judged.comparisons)
     else:
         comparisons = _live(engine, state, step_id, node_name, spool)
     runs = {run.key: run for run in state.runs_of(step_id, node_name)}
@@ -56,7 +58,7 @@ def compare_lines(
             comparison = _whole(comparison, run, spool) if judged is not None else comparison
         lines.append(CompareLine("titles", "expected", f"{safe(node_name)} says"))
         lines += _rows(comparison.rows, awaited=judged is None, folded=folded)
-    return lines or [CompareLine("note", _nothing(judged is not None, bool(runs)))]
+    return lines or [CompareLine("note", _nothing(judged is not None, bool(runs), list(elsewhere)))]
 
 
 def _whole(comparison: Comparison, run: Run, spool: Spool) -> Comparison:
@@ -79,10 +81,14 @@ def command_line(run: Run) -> str:
     return safe(lines[0]) + (f"  (and {len(lines) - 1} more lines: see the log)" if len(lines) > 1 else "")
 
 
-def _nothing(judged: bool, ran: bool) -> str:
-    if judged:
-        return "No line is compared on this node. The log (2) shows what ran, the checks (3) what was found."
-    return "Waiting for output to compare." if ran else "Nothing has run on this node yet."
+def _nothing(judged: bool, ran: bool, elsewhere: Sequence[str]) -> str:
+    if not judged:
+        return "Waiting for output to compare." if ran else "Nothing has run on this node yet."
+    names = ", ".join(map(safe, elsewhere[:3])) + (" …" if len(elsewhere) > 3 else "")
+    where = f" Compared lines are on {names}: [ and ] change the node." if names else ""
+    return (
+        f"No line is compared on this node.{where} The log (2) shows what ran, the checks (3) what was found."
+    )
 
 
 def _live(engine: Engine, state: State, step_id: str, node_name: str, spool: Spool) -> list[Comparison]:

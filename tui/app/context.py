@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from textual.binding import ActiveBinding
+from textual.widgets import Input
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +21,14 @@ class Context:
     place: bool = False
     steps: bool = False
     records: bool = False
+    #: A line to search in is open: letters are typed there.
+    finding: bool = False
 
 
 def actions(here: Context) -> tuple[str, ...]:
     """The actions that the footer names, in its order, the most fitting first."""
+    if here.finding:
+        return ("submit", "present", "help")
     named = []
     if here.passed:
         named.append("app.handover")
@@ -46,12 +51,13 @@ def actions(here: Context) -> tuple[str, ...]:
 
 def shown(active: dict[str, ActiveBinding], here: Context) -> dict[str, ActiveBinding]:
     """The bindings with those of ``actions`` first and marked to be shown; the others are not."""
-    wanted = actions(here)
     first: dict[str, ActiveBinding] = {}
-    for action in wanted:
+    for action in actions(here):
         for key, found in active.items():
-            if found.binding.action == action and not found.binding.priority:
-                first[key] = found._replace(binding=replace(found.binding, show=True))
+            if found.binding.action == action and not found.binding.priority and _fits(found, here):
+                words = _FINDING.get(action, "") if here.finding else ""
+                named = replace(found.binding, show=True, description=words or found.binding.description)
+                first[key] = found._replace(binding=named)
                 break
     rest = {
         key: found._replace(binding=replace(found.binding, show=False))
@@ -59,3 +65,12 @@ def shown(active: dict[str, ActiveBinding], here: Context) -> dict[str, ActiveBi
         if key not in first
     }
     return first | rest
+
+
+#: What the keys do while a line to search in is open.
+_FINDING = {"submit": "Search", "present": "Close"}
+
+
+def _fits(found: ActiveBinding, here: Context) -> bool:
+    """A field has keys of its own for actions of the same name: copying is one."""
+    return here.finding or not isinstance(found.node, Input)

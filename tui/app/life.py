@@ -198,7 +198,7 @@ class Life:
                 self.pauses = Pauses(answer == "step", {first_change(cluster)} if checking else ())
                 return cluster
             if answer == "save":
-                self.code, self._said = 0, f"Saved: {file}. Nothing was run; `milepost {file}` goes on."
+                self.code, self._said = 0, f"Saved: {file}. Nothing was run; `milepost {file}` continues."
             return None
 
     async def _close(self) -> None:

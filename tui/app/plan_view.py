@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from rich.style import Style
 from rich.text import Text
 
-from tui.app.text import cut, safe, wrapped
+from tui.app.text import safe, wrapped
 from wizard_steps.advisor.here import known
 from wizard_steps.advisor.plan import Box
 from wizard_steps.advisor.sits import sits
 from wizard_steps.cluster.api import base_url
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.engine.step import STARTS
-from wizard_steps.model import Node
+from wizard_steps.model import Node, counted
 from wizard_steps.node.docker import image_of
 from wizard_steps.node.places import place_of
 from wizard_steps.planning import Plan, PlannedCommand, PlannedMilestone
@@ -40,20 +40,26 @@ class Machine:
 
 def machines(planned: Plan, cluster: Cluster) -> list[Machine]:
     """What is read and changed on each machine; machines alike are one."""
-    groups: dict[tuple[str, tuple[tuple[str, str], ...]], list[str]] = {}
+    groups: dict[tuple[str, tuple[tuple[str, str], ...]], list[Node]] = {}
     for node in planned.nodes:
-        entry = cluster.entry(node)
-        user = f"{node.user}@" if node.user else ""
-        port = f":{node.port}" if node.port else ""
-        address = entry.fabric_ip or "asked for or found by the walk"
-        about = f"{node.role}, {_count(node.gpus, 'GPU')}"
-        does = (
-            ("SSH", f"{user}{node.host}{port}"),
-            ("GPU traffic", address),
-            *_does(planned, cluster, node),
-        )
-        groups.setdefault((about, does), []).append(node.name)
-    return [Machine(tuple(names), about, does) for (about, does), names in groups.items()]
+        about = f"{node.role}, {counted(node.gpus, 'GPU')}"
+        groups.setdefault((about, tuple(_does(planned, cluster, node))), []).append(node)
+    return [
+        Machine(tuple(node.name for node in nodes), about, (*_where(cluster, nodes), *does))
+        for (about, does), nodes in groups.items()
+    ]
+
+
+def _where(cluster: Cluster, nodes: Sequence[Node]) -> Iterator[tuple[str, str]]:
+    """How machines are reached: all addresses, or the first and the last of many."""
+    yield "SSH", names_of([address_of(node) for node in nodes])
+    found = dict.fromkeys(cluster.entry(node).fabric_ip or "asked for or found by the walk" for node in nodes)
+    yield "GPU traffic", names_of(list(found))
+
+
+def address_of(node: Node) -> str:
+    user, port = f"{node.user}@" if node.user else "", f":{node.port}" if node.port else ""
+    return f"{user}{node.host}{port}"
 
 
 def _does(planned: Plan, cluster: Cluster, node: Node) -> Iterator[tuple[str, str]]:
@@ -72,8 +78,9 @@ def _does(planned: Plan, cluster: Cluster, node: Node) -> Iterator[tuple[str, st
     starts = [one.changes.removeprefix("starts ") for one in commands if _starts(one)]
     if starts:
         yield "starts", ", ".join(dict.fromkeys(starts))
-    ports = dict.fromkeys(port.port for port in planned.ports if port.node == node.name)
-    yield "ports", ", ".join(ports)
+    ports = [part for port in planned.ports if port.node == node.name for part in port.port.split(", ")]
+    numbers = sorted({part for part in ports if part[0].isdigit()}, key=lambda part: int(part.split("-")[0]))
+    yield "ports", ", ".join((*numbers, *(["and random ones above 1023"] if "random" in ports else [])))
 
 
 def _starts(one: PlannedCommand) -> bool:
@@ -98,16 +105,12 @@ def weights(cluster: Cluster) -> str:
     return f"the model {model}: {size}, unless it is there"
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
 def plan_text(planned: Plan, cluster: Cluster, look: Look, width: int, commands: bool = False) -> Text:
     """The whole page in ``width`` columns. ``commands``: every command as it would be typed."""
     page = _Page(look, max(30, width))
     _served(page, cluster)
     for machine in machines(planned, cluster):
-        page.heading(_names(machine.names), machine.about)
+        page.heading(names_of(machine.names), machine.about)
         for label, words in machine.does:
             page.row(label, words, "warning" if label in ("installs", "fetches", "starts") else "")
     page.heading("Milestones", "v: every command" if not commands else "v: without commands")
@@ -140,10 +143,11 @@ def _milestone(page: _Page, number: int, milestone: PlannedMilestone, commands: 
     what = "; ".join(dict.fromkeys(one.changes for one in changes))
     asks = " and asks you" if milestone.questions else ""
     said = f"changes: {what}{asks}" if changes else f"reads{asks}"
-    page.add(cut(safe(said), max(10, page.width - 35)) + "\n", "warning" if changes else "quiet")
+    for at, line in enumerate(wrapped(safe(said), max(10, page.width - 34))):
+        page.add(" " * 34 * (at > 0) + line + "\n", "warning" if changes else "quiet")
     if commands:
         for typed, nodes in grouped(milestone.commands):
-            page.row("", f"{_names(nodes)} $ {typed}", value_style="quiet", indent=6)
+            page.row("", f"{names_of(nodes)} $ {typed}", value_style="quiet", indent=6)
 
 
 def grouped(commands: Sequence[PlannedCommand]) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -154,10 +158,11 @@ def grouped(commands: Sequence[PlannedCommand]) -> Iterator[tuple[str, tuple[str
     yield from ((typed, tuple(nodes)) for typed, nodes in found.items())
 
 
-def _names(names: Sequence[str]) -> str:
+def names_of(names: Sequence[str]) -> str:
+    """All of them, or of many the first and the last."""
     if len(names) <= _NAMES:
         return ", ".join(safe(name) for name in names)
-    return f"{safe(names[0])} … {safe(names[-1])} ({len(names)} machines)"
+    return f"{safe(names[0])} … {safe(names[-1])} ({len(names)} in all)"
 
 
 class _Page:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tui.app.text import STEP_STATES, duration, safe
 from wizard_steps.engine.step import ENDS, STARTS
-from wizard_steps.model import WIZARD, with_warnings
+from wizard_steps.model import WIZARD, Check, with_warnings
 from wizard_steps.plan import milestone
 from wizard_steps.recording import events as ev
 from wizard_steps.recording.state import State, StepState
 from wizard_steps.walks.known import known_of
+
+#: What may be the name of a node in a sentence.
+_WORD = re.compile(r"[\w.@:-]+")
 
 
 def short_title(step_id: str, title: str) -> str:
@@ -41,18 +46,19 @@ def node_names(state: State, step_id: str) -> list[str]:
 def node_marks(state: State, step_id: str) -> list[NodeMark]:
     """How every node of a step does: by its failed checks after judging, by its commands before."""
     step = state.step(step_id)
+    names = node_names(state, step_id)
     bad: dict[str, int] = {}
     good: set[str] = set()
     warned: set[str] = set()
     for check in step.verdict.checks if step.verdict is not None else ():
         if check.ok:
             good.add(check.node)
-            warned |= {check.node} if check.state == "warning" else set()
+            warned.update(named(check, names) if check.state == "warning" else ())
         else:
-            bad[check.node] = bad.get(check.node, 0) + 1
+            bad |= {name: bad.get(name, 0) + 1 for name in named(check, names)}
     running = {run.node for run in state.runs_of(step_id) if run.running}
     marks = []
-    for name in node_names(state, step_id):
+    for name in names:
         if bad.get(name):
             marks.append(NodeMark(name, "failed", bad[name]))
         elif step.verdict is not None:
@@ -61,6 +67,14 @@ def node_marks(state: State, step_id: str) -> list[NodeMark]:
         else:
             marks.append(NodeMark(name, "running" if name in running else "pending"))
     return marks
+
+
+def named(check: Check, names: Iterable[str]) -> list[str]:
+    """The node of a check; of one that is about several, those of ``names`` that its words name."""
+    if check.node:
+        return [check.node]
+    words = {word.strip(".:-") for word in _WORD.findall(f"{check.name} {check.found}")}
+    return [name for name in names if name in words]
 
 
 def default_node(state: State, step_id: str, chosen: str) -> str:
@@ -117,8 +131,8 @@ def progress(state: State, now: float, narrow: bool = False) -> str:
 
 def _waiting(state: State, step: StepState, now: float) -> list[str]:
     wait = step.waiting
-    if wait is None:
-        return []
+    if wait is None or wait.deadline <= now:
+        return []  # what comes after it runs already
     left = f"at most {duration(wait.deadline - now)} more"
     return [f"{safe(wait.node)} {safe(wait.key)}: {safe(wait.what)}", left]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from tui.app.amount import Amount
 from wizard_steps.plan import milestone
 
-#: Columns of a bar.
-_BAR = 16
+#: Columns of a bar, and of one in little room.
+_BAR, _SHORT = 16, 6
 #: Text and the name of its style.
 Pieces = list[tuple[str, str]]
 
@@ -17,31 +17,43 @@ def waiting(step_id: str, phase: str, amount: Amount | None, width: int) -> Piec
     step = milestone(step_id)
     known = step.phases if step is not None else ()
     names = known if phase in known or not phase else (*known, phase)
-    done = _done(amount)
     if not phase:
-        return done
+        return _fitting(width, _done(amount), _done(amount, _SHORT))
     at = names.index(phase)
+    present = (f"● {phase}  ", "accent")
+    stage = (f"stage {at + 1} of {len(names)}  ", "quiet")
     every = [
         *((f"✓ {name}  ", "good") for name in names[:at]),
-        (f"● {phase}  ", "accent"),
-        *done,
+        present,
+        *_done(amount),
         *((f"○ {name}  ", "quiet") for name in names[at + 1 :]),
     ]
-    if sum(len(words) for words, _ in every) <= width:
-        return every
-    return [(f"● {phase}  ", "accent"), (f"stage {at + 1} of {len(names)}  ", "quiet"), *done]
+    return _fitting(
+        width,
+        every,
+        [present, stage, *_done(amount)],
+        [present, *_done(amount, _SHORT)],
+        [present, *_done(amount, 0)],
+    )
 
 
-def _done(amount: Amount | None) -> Pieces:
+def _fitting(width: int, *tries: Pieces) -> Pieces:
+    """The first that ``width`` columns hold, else the last."""
+    return next(
+        (one for one in tries if len("".join(words for words, _ in one).rstrip()) <= width), tries[-1]
+    )
+
+
+def _done(amount: Amount | None, bar: int = _BAR) -> Pieces:
     if amount is None:
         return []
     told = f"{amount.words}  " if amount.words else ""
     if amount.share is None:
         return [(told, "")]
-    full = round(_BAR * amount.share)
+    full = round(bar * amount.share)
     return [
         ("━" * full, "accent"),
-        ("─" * (_BAR - full), "quiet"),
+        ("─" * (bar - full), "quiet"),
         (f" {amount.share:.0%}  ", "strong"),
         (told, ""),
     ]

@@ -27,13 +27,16 @@ class WatchApp(MilepostApp):
 
     CSS_PATH = str(Path(__file__).with_name("wizard.tcss"))
 
-    def __init__(self, playback: Playback, lesson: bool = False) -> None:
-        """``lesson``: with the prose open, and a pause at every milestone that has a note."""
+    def __init__(self, playback: Playback, lesson: bool = False, card: bool = False) -> None:
+        """``lesson``: with the prose open, and a pause at every milestone that has a note. ``card``: what is
+        recorded is said before it plays."""
         super().__init__(playback, None, linger=0.0)
         self.playback = playback
         playback.pausing = lesson
         playback.rewound = self._rewound
-        self._walk_screen = WatchScreen(lesson)
+        if card:
+            playback.player.toggle()
+        self._walk_screen = WatchScreen(lesson, card)
         self._life = WatchLife(self, playback, False, None, self._no_engine, None)
 
     def on_ready(self) -> None:
@@ -80,5 +83,5 @@ class WatchApp(MilepostApp):
 
 def run_watch(folder: Path, lesson: bool = False) -> int:
     """Play a walk on the terminal. Exit status 0 when the person leaves. Raises WalkError, DriftError."""
-    code = WatchApp(Playback(load(find(folder))), lesson).start()
+    code = WatchApp(Playback(load(find(folder))), lesson, card=not lesson).start()
     return 0 if code == 130 else code

@@ -37,8 +37,9 @@ def run(args: argparse.Namespace) -> int:
     from wizard_steps.recording.journal import load
     from wizard_steps.recording.redact import Redactor
     from wizard_steps.walks.bundle import write
+    from wizard_steps.walks.shipped import find
 
-    folder = args.walk or newest()
+    folder = find(args.walk) if args.walk else newest()
     walk = load(folder)
     target = args.output or Path(f"{folder.resolve().name}-bundle.tar.gz")
     if target.exists():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,19 +36,12 @@ def _parser() -> argparse.ArgumentParser:
     """With the options of a walk at the top too (`milepost FILE --option`), and what their values can be."""
     from tui.cli.main import build, walk_options
 
-    parser, _ = build()
+    parser, commands = build()
     walk_options(parser)
-    for action in _actions(parser):
-        _values(action)
+    for one in (parser, *commands.values()):
+        for action in one.added:
+            _values(action)
     return parser
-
-
-def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
-    for action in parser._actions:
-        yield action
-        if isinstance(action, argparse._SubParsersAction):
-            for one in action.choices.values():
-                yield from _actions(one)
 
 
 def _values(action: argparse.Action) -> None:

@@ -73,9 +73,8 @@ def add(subparsers: Any) -> None:
     parser.add_argument(
         "--report", action="store_true", help="what was taken out, and what the walk still reveals"
     )
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument("-o", "--output", type=Path, metavar="FOLDER", help="write the edited walk here")
-    where.add_argument("--in-place", action="store_true", help="replace the walk")
+    parser.add_argument("-o", "--output", type=Path, metavar="FOLDER", help="write the edited walk here")
+    parser.add_argument("--in-place", action="store_true", help="replace the walk")
     parser.set_defaults(run=run)
 
 
@@ -85,6 +84,8 @@ def run(args: argparse.Namespace) -> int:
     from wizard_steps.walks import identify
     from wizard_steps.walks.texts import draft
 
+    if args.output and args.in_place:
+        raise UsageError("-o and --in-place both say where the edited walk goes: give one of them")
     walk = load(args.walk)
     redactor = Redactor.from_environment()
     edits = any((args.cut, args.cut_after, args.rename, args.rename_user, args.placeholders, args.redact))

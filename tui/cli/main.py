@@ -6,9 +6,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from tui.cli.door import guarded
 from tui.cli.lab import add_lab_options, refuse_without_lab
@@ -93,7 +94,10 @@ def walk_options(parser: argparse.ArgumentParser) -> None:
         "--yes", action="store_true", help="begin at once: without the form of an existing file and the plan"
     )
     parser.add_argument(
-        "--restart", action="store_true", help="headless: restart what runs with other values than the file"
+        "--on-difference",
+        choices=("stop", "restart", "keep", "write"),
+        help="headless: where Ray or vLLM of this cluster runs with other values than the file: stop and say "
+        "so (default), restart it, keep it with a warning, or keep it and write its values into the file",
     )
     parser.add_argument("--load", action="store_true", help="measure the server under load as well")
     parser.add_argument(
@@ -103,9 +107,22 @@ def walk_options(parser: argparse.ArgumentParser) -> None:
     add_replay_options(parser)
 
 
-def build() -> tuple[argparse.ArgumentParser, list[str]]:
-    """The whole parser, for parsing, help and completion, and the names of its commands."""
-    parser = argparse.ArgumentParser(
+class Parser(argparse.ArgumentParser):
+    """Keeps what was added, for completion: argparse has no public list of it."""
+
+    def __init__(self, *words: Any, **settings: Any) -> None:
+        self.added: list[argparse.Action] = []
+        super().__init__(*words, **settings)
+
+    def add_argument(self, *words: Any, **settings: Any) -> argparse.Action:
+        action = super().add_argument(*words, **settings)
+        self.added.append(action)
+        return action
+
+
+def build() -> tuple[Parser, dict[str, Parser]]:
+    """The whole parser, for parsing, help and completion, and those of its commands by name."""
+    parser = Parser(
         prog="milepost",
         description="From bare GPU machines to a verified multi-node vLLM server on Ray, step by step.",
         epilog=EXAMPLES,
@@ -130,7 +147,7 @@ def build() -> tuple[argparse.ArgumentParser, list[str]]:
                 raise
             continue
         module.add(commands)
-    return parser, list(commands.choices)
+    return parser, dict(commands.choices)
 
 
 def _version() -> str:
@@ -139,7 +156,7 @@ def _version() -> str:
     return milepost_version()
 
 
-def with_default_command(argv: Sequence[str], known: Sequence[str]) -> list[str]:
+def with_default_command(argv: Sequence[str], known: Iterable[str]) -> list[str]:
     """`milepost FILE --headless` means `milepost walk FILE --headless`."""
     if argv and argv[0] in (*known, "-h", "--help", "--version"):
         return list(argv)
@@ -150,13 +167,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parse and run. Returns the exit status; argparse itself exits with 2."""
     words = list(sys.argv[1:] if argv is None else argv)
     parser, commands = _small() if not words or "--replay" in words else build()
-    args = parser.parse_args(with_default_command(words, commands))
     with guarded():
-        return _run(args)
+        return _run(parser, words, commands)
 
 
-def _run(args: argparse.Namespace) -> int:
+def _run(parser: argparse.ArgumentParser, words: Sequence[str], commands: Iterable[str]) -> int:
     try:
+        if words and not words[0].startswith("-") and words[0] not in commands:
+            refuse_word(Path(words[0]), commands)
+        args = parser.parse_args(with_default_command(words, commands))
         run: Callable[[argparse.Namespace], int] = args.run
         return run(args)
     except MilepostError as error:
@@ -170,15 +189,15 @@ def _run(args: argparse.Namespace) -> int:
         return 1
 
 
-def _small() -> tuple[argparse.ArgumentParser, list[str]]:
+def _small() -> tuple[Parser, dict[str, Parser]]:
     """Only the walk command: what a replay needs, without the time to import the rest."""
-    parser = argparse.ArgumentParser(prog="milepost")
+    parser = Parser(prog="milepost")
     commands = parser.add_subparsers(dest="command")
     walk = commands.add_parser("walk")
     walk.add_argument("cluster", nargs="?", type=Path)
     walk_options(walk)
     walk.set_defaults(run=run_walk)
-    return parser, list(commands.choices)
+    return parser, dict(commands.choices)
 
 
 def run_walk(args: argparse.Namespace) -> int:
@@ -197,12 +216,10 @@ def run_walk(args: argparse.Namespace) -> int:
         print(listing())
         return 0
     refuse_without_lab(args)
-    if args.cluster is not None:
-        refuse_word(args.cluster)
     if args.lab and args.cluster:
         raise UsageError("--lab has its own cluster file; leave the file out")
-    if args.restart and not args.headless:
-        raise UsageError("--restart goes with --headless; the wizard asks")
+    if args.on_difference and not args.headless:
+        raise UsageError("--on-difference goes with --headless; the wizard asks")
     if args.headless or args.dry_run:
         from tui.cli.headless import run_headless
 
@@ -217,14 +234,14 @@ def run_walk(args: argparse.Namespace) -> int:
     return run_interactive(args)
 
 
-def refuse_word(path: Path) -> None:
+def refuse_word(path: Path, commands: Iterable[str]) -> None:
     """Raises UsageError for a bare word that is neither a file nor named like one: mostly a typing error."""
     if path.exists() or path.suffix == ".toml":
         return
     from difflib import get_close_matches
 
-    close = get_close_matches(str(path).lower(), build()[1], 1, 0.6)
-    hint = f"did you mean `milepost {close[0]}`?" if close else "`milepost --help` lists the commands."
+    close = get_close_matches(str(path).lower(), commands, 1, 0.6)
+    hint = f"Did you mean `milepost {close[0]}`?" if close else "`milepost --help` lists the commands."
     raise UsageError(f"{path}: no such command, and no such file. {hint} A new cluster file ends in .toml.")
 
 

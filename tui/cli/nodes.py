@@ -20,8 +20,8 @@ def add(subparsers: Any) -> None:
         "add-node",
         help="add a machine to the cluster file; the next walk starts what is missing there",
         description="Writes the node into the cluster file and says what TP x PP means with it. The next "
-        "walk installs, joins it to Ray and copies the model; what runs on the other nodes goes on, except "
-        "vLLM where TP, PP or DP change.",
+        "walk installs, joins it to Ray and copies the model; what runs on the other nodes keeps running, "
+        "except vLLM where TP, PP or DP change.",
     )
     more.add_argument("cluster", type=Path, help="cluster file")
     more.add_argument("host", help="what you give ssh: name, address, USER@HOST:PORT, or alias")
@@ -119,7 +119,8 @@ def finish(file: Path, new: Cluster, what: str) -> int:
     from wizard_steps.persist import write
 
     write(file, new)
-    print(f"\n{file} is changed. Next: milepost {file}   ({what}; --headless --restart without a screen)")
+    alone = "--headless --on-difference=restart without a screen"
+    print(f"\n{file} is changed. Next: milepost {file}   ({what}; {alone})")
     return 0
 
 

@@ -18,7 +18,8 @@ from wizard_steps.errors import UsageError
 from wizard_steps.facts.model_script import is_path
 from wizard_steps.load_balancer import KINDS
 from wizard_steps.load_balancer import lines as balanced
-from wizard_steps.planning import Plan, address, plan, script
+from wizard_steps.plan_script import script
+from wizard_steps.planning import Plan, address, plan
 
 
 def add(subparsers: Any) -> None:

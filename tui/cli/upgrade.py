@@ -18,8 +18,8 @@ def add(subparsers: Any) -> None:
         help="change to another vLLM, Ray or model revision, with proof and comparison, or go back",
         description="Measures the running server, judges whether the new version fits the nodes, installs it "
         "on every node without touching the old one (in another venv or image), changes the cluster file, "
-        "restarts Ray and vLLM, walks all gates, and compares the load with before. Until the cluster file "
-        "is changed the old server goes on. FILE.previous is the cluster file of before.",
+        "restarts Ray and vLLM, walks all gates, and compares the load with before. The old server "
+        "runs until the cluster file is changed. FILE.previous is the cluster file of before.",
     )
     parser.add_argument("cluster", nargs="?", type=Path, default=Path("milepost.toml"))
     parser.add_argument("--vllm", default="", metavar="VERSION", help="the vLLM to change to")
@@ -120,9 +120,9 @@ class Change:
         """The exit status where it ends here: a dry run, or a version that does not fit."""
         from wizard_steps.plan import preparing
 
-        code = self._walk("Prepare; what runs goes on", "prepare", self.new, preparing(self.new))
+        code = self._walk("Prepare; nothing is interrupted", "prepare", self.new, preparing(self.new))
         if code and not self.args.dry_run:
-            print(f"\nNothing was changed: {self.args.cluster} is as it was, and what runs goes on.")
+            print(f"\nNothing was changed: {self.args.cluster} is as it was, nothing was interrupted.")
         return code if code or self.args.dry_run else None
 
     def _rollback(self) -> str:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
@@ -47,7 +48,8 @@ class EditScreen(Dialog[tuple[tuple[str, str], ...]]):
         yield OptionList(id="choices", compact=True)
         yield Static(id="where", markup=False)
         yield Input(id="answer", compact=True, disabled=True)
-        yield Static(id="effect", markup=False)
+        with VerticalScroll(id="effect-scroll", can_focus=False):
+            yield Static(id="effect", markup=False)
         yield self.error_line()
         hint = (
             "Enter takes the field, Enter again runs the step with it; Ctrl+N: change another field first; "
@@ -56,6 +58,7 @@ class EditScreen(Dialog[tuple[tuple[str, str], ...]]):
         yield Static(hint, id="dialog-hint", markup=False)
 
     def on_mount(self) -> None:
+        self._typing(False)
         self._fill("")
         self.query_one("#filter", Input).focus()
 
@@ -87,6 +90,7 @@ class EditScreen(Dialog[tuple[tuple[str, str], ...]]):
             except MilepostError as error:
                 lines = [str(error)]
         self.query_one("#effect", Static).update(Text(safe_block("\n".join(lines))))
+        self.set_class(bool(lines), "-effect")
 
     def on_key(self, event: object) -> None:
         key = getattr(event, "key", "")
@@ -110,12 +114,19 @@ class EditScreen(Dialog[tuple[tuple[str, str], ...]]):
         now = safe(value) or "not set"
         self.query_one("#where", Static).update(f"new value of {self._where} (now: {now})")
         value = self._changes.get(self._where, value)
-        # The list makes room for the effect.
-        self.query_one(OptionList).display = False
+        self._typing(True)
         answer = self.query_one("#answer", Input)
-        answer.disabled = False
         answer.value = value
         answer.focus()
+
+    def _typing(self, on: bool) -> None:
+        """A value is typed in place of the list of fields: each has the room of the other."""
+        self.query_one(OptionList).display = not on
+        for name in ("#where", "#answer", "#effect-scroll"):
+            self.query_one(name).display = on
+        self.query_one("#answer", Input).disabled = not on
+        self.query_one("#changed").display = bool(self._changes)
+        self.set_class(False, "-effect")
 
     def _with(self, value: str) -> tuple[tuple[str, str], ...]:
         return tuple({**self._changes, self._where: value}.items())
@@ -145,9 +156,6 @@ class EditScreen(Dialog[tuple[tuple[str, str], ...]]):
         if not answer.has_focus:
             self.dismiss(None)
             return
-        answer.disabled = True
-        self.query_one(OptionList).display = True
+        self._typing(False)
         self.say_error("")
-        self.query_one("#where", Static).update("")
-        self.query_one("#effect", Static).update("")
         self.query_one("#filter", Input).focus()

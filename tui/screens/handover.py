@@ -55,7 +55,9 @@ class HandoverScreen(Dialog[None]):
     def on_mount(self) -> None:
         options = self.query_one(OptionList)
         options.highlighted = 1
-        options.focus()
+        options.focus(scroll_visible=False)
+        # What is true now stands above the list.
+        self.call_after_refresh(self.query_one(VerticalScroll).scroll_home, animate=False)
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         self._copy(event.option)

@@ -43,7 +43,7 @@ KEYS = (
         (
             ("c", "copy the selection, or else the command"),
             ("y", "copy all of the pane"),
-            ("s", "pause before each milestone, or no longer; Enter goes on"),
+            ("s", "pause before each milestone, or no longer; Enter continues"),
             ("h", "after the last gate: endpoint, commands to copy, what next"),
             ("m", "write a note on this step; milepost --watch shows it"),
             ("d", "debugging switches (NCCL_DEBUG) on or off; with Ray, vllm serve must be restarted"),
@@ -63,6 +63,16 @@ KEYS = (
             ("l", "read the full log"),
             ("b", "back to the step before"),
             ("q", "stop here"),
+        ),
+    ),
+    (
+        "In a recording (milepost --watch)",
+        (
+            ("Space", "play or pause; at a question: the answer"),
+            (", .", "the milestone before, the next one"),
+            ("- +", "slower, faster"),
+            ("J", "jump to a milestone"),
+            ("s", "stop after each milestone with Why beside it, or no longer"),
         ),
     ),
 )
@@ -94,6 +104,7 @@ def _text() -> Text:
     meanings = {
         "matched": "expected, and found",
         "missing": "expected, and missing: the gate stays shut",
+        "near": "expected, and found with the marked difference: the gate stays shut",
         "unexpected": "found, and not expected; does not shut the gate",
         "between": "skipped by a ... of the expected text",
         "optional": "may be there",

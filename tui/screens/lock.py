@@ -57,8 +57,7 @@ class LockScreen(Dialog[LockAnswer]):
             )
         return (
             "Two wizards at once would undo each other's work, so this one has changed nothing. Wait until "
-            "the other one is done, or ask its user to leave it. A stale lock expires after "
-            f"{STALE} s."
+            f"the other one is done, or ask its user to leave it. A stale lock expires after {STALE} s."
         )
 
     def _offer(self) -> None:

@@ -30,7 +30,7 @@ class PlanScreen(Screen[PlanAnswer | None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "answer('start')", "Start"),
         Binding("s", "answer('step')", "Step by step"),
-        Binding("c", "answer('check')", "Check only"),
+        Binding("c", "answer('check')", "Check"),
         Binding("e", "answer('edit')", "Edit"),
         Binding("w", "answer('save')", "Save only"),
         Binding("v", "commands", "Commands"),
@@ -69,9 +69,12 @@ class PlanScreen(Screen[PlanAnswer | None]):
 
     def _title(self, width: int) -> Text:
         planned = self._planned
-        how = "over Ray" if planned.executor == "ray" else "without Ray"
         right = "SIMULATED  PLAN: nothing runs yet" if planned.simulated else "PLAN: nothing runs yet"
-        left = cut(f"milepost  {safe(planned.name)}  {planned.path} · {how}", max(8, width - len(right) - 1))
+        room = max(8, width - len(right) - 2)
+        name, how = safe(planned.name), "over Ray" if planned.executor == "ray" else "without Ray"
+        # In little room the executor goes first, then the path, then the end of the name.
+        tries = (f"milepost  {name}  {planned.path} · {how}", f"milepost  {name}  {planned.path}")
+        left = next((one for one in tries if len(one) <= room), cut(f"milepost  {name}", room))
         return Text(f"{left}{' ' * max(1, width - len(left) - len(right))}{right}", no_wrap=True)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:

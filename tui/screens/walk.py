@@ -24,6 +24,10 @@ from tui.widgets.log_view import LogView
 from tui.widgets.panes import InfoPanel
 from tui.widgets.step_list import StepList
 from wizard_steps.errors import MilepostError
+from wizard_steps.walks.handover import TUNNEL_PORT
+
+#: In a shown command: the port of a tunnel that is another one every time.
+_TUNNEL = "<tunnel>"
 
 
 class WalkScreen(WalkView):
@@ -80,6 +84,7 @@ class WalkScreen(WalkView):
             place=place,
             steps=bool(self.pinned) and self.shown != state.current,
             records=recorder(session) is not None,
+            finding=self.drawable and self.query_one(FindBar).is_open,
         )
 
     @property
@@ -174,7 +179,7 @@ class WalkScreen(WalkView):
         session = self.app.session
         if session is not None and session.state.outcome is None:
             on = session.pauses.toggle()
-            words = "The walk pauses before each milestone." if on else "The walk goes on without pauses."
+            words = "The walk pauses before each milestone." if on else "The walk continues without pauses."
             self.app.notify(words, title="Step by step", markup=False, timeout=4)
             self.redraw()
 
@@ -255,7 +260,11 @@ class WalkScreen(WalkView):
         runs = self.state.runs_of(self.shown, node)
         plain = [run for run in runs if not run.quiet] or runs
         if plain:
-            self.app.copy_text((plain[-1].show or plain[-1].text).strip(), command_line(plain[-1]))
+            text, what = (plain[-1].show or plain[-1].text).strip(), command_line(plain[-1])
+            if _TUNNEL in text:
+                # The walk's own tunnel has ended: the hand-over says how to open one on this port.
+                text, what = text.replace(_TUNNEL, str(TUNNEL_PORT)), f"{what}; h: its tunnel"
+            self.app.copy_text(text, what)
 
     def action_copy_pane(self) -> None:
         if self._view == "checks":

@@ -117,9 +117,10 @@ class WalkView(Screen[None]):
 
     @property
     def shown(self) -> str:
-        """One that has just passed, else the step a person looks at, else the present one."""
+        """One that has just passed, else the step a person looks at, else the present one. Behind a dialog
+        nothing is held: a question is about the present step."""
         session, state = self.app.session, self.state
-        held = session.evidence.held if session is not None else ""
+        held = session.evidence.held if session is not None and self.is_active else ""
         return held or self.pinned or state.current or (state.steps[0].id if state.steps else "")
 
     def tick_opening(self, words: str) -> None:
@@ -269,7 +270,8 @@ class WalkView(Screen[None]):
             return
         self._compared, self._compared_at = key, wall
         lines = compare_lines(session.engine, state, shown, self.node, session.spool, self._folded)
-        self.query_one(CompareView).show_lines(lines)
+        failed = step.verdict is not None and not step.verdict.passed
+        self.query_one(CompareView).show_lines(lines, to_miss=failed)
 
     def _checks(self, session: WalkSession, state: State, shown: str) -> None:
         step = state.step(shown)

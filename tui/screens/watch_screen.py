@@ -14,7 +14,9 @@ from tui.app.session import WalkSession
 from tui.app.text import cut, duration, safe, safe_block
 from tui.screens.dialog import Dialog
 from tui.screens.walk import WalkScreen
+from tui.screens.watch_card import WatchAnswer, WatchCard
 from tui.widgets.bars import Bar, ProgressLine
+from tui.widgets.panes import InfoPanel
 from wizard_steps.walks.watching import Playback
 
 if TYPE_CHECKING:
@@ -22,9 +24,10 @@ if TYPE_CHECKING:
 
 _KEYS = (
     ("Space", "play, pause"),
-    (", .", "milestone before, next"),
+    (", .", "milestones"),
     ("- +", "speed"),
     ("J", "jump"),
+    ("s", "steps"),
 )
 #: Notes may take this many lines, more on the step's own page of an export.
 _NOTE_LINES = 5
@@ -128,16 +131,36 @@ class WatchScreen(WalkScreen):
         Binding("minus", "faster(-1)", "Slower", show=False),
         Binding("J", "jump", "Jump", show=False),
         Binding("m", "note", "Note", show=False),
+        Binding("s", "steps", "Steps", show=False),
     ]
     NO_NOTE = "This is being played, not recorded: `milepost edit WALK --note STEP TEXT` adds a note."
 
-    def __init__(self, lesson: bool = False) -> None:
+    def __init__(self, lesson: bool = False, card: bool = False) -> None:
+        """``card``: what is recorded is said first, and nothing plays meanwhile."""
         super().__init__()
         self._lesson = lesson
+        self._card = card
 
     def on_mount(self) -> None:
         if self._lesson:
             self.action_info()
+        if self._card:
+            self.app.push_screen(WatchCard(self.playback), self._begin)
+
+    def _begin(self, answer: WatchAnswer | None) -> None:
+        if answer == "step":
+            self.action_steps()
+        self.playback.player.toggle()
+
+    def action_steps(self) -> None:
+        """Stop after every milestone from now on, with the prose beside it; or no longer."""
+        playback = self.playback
+        playback.stepping = not playback.stepping
+        info = self.query_one(InfoPanel)
+        if playback.stepping and not info.display:
+            self.action_info()
+        words = "It stops after each milestone; Space goes on." if playback.stepping else "It plays on."
+        self.app.notify(words, title="Step by step", markup=False, timeout=4)
 
     @property
     def playback(self) -> Playback:
@@ -164,7 +187,10 @@ class WatchScreen(WalkScreen):
         shown = self.shown
         if not shown or not self.state.steps:
             return ""
-        notes = self.playback.notes(shown, self.state.step(shown).attempt)
+        step = self.state.step(shown)
+        if step.verdict is None and self.playback.answers(shown, step.attempt):
+            return ""
+        notes = self.playback.notes(shown, step.attempt)
         lines = [line for note in notes for line in safe_block(note).splitlines()]
         if self._lesson and self.playback.told >= len(self.playback.walk.events):
             lines.append("The recording is over: q goes back to the lesson.")

@@ -87,6 +87,7 @@ class HeadingBar(Bar):
     def show(self, title: str, status: str, line: str, pinned: bool) -> None:
         if self.changed((title, status, line, pinned)):
             self._values = (title, status, line, pinned)
+            self.refresh(layout=True)  # a longer verdict takes more lines
 
     def render(self) -> Text:
         if self._said is None:

@@ -50,12 +50,20 @@ class CompareView(LineView):
         self._rows: Sequence[CompareLine] = ()
         self._parts: list[_Part] = []
 
-    def show_lines(self, lines: Sequence[CompareLine]) -> None:
+    def show_lines(self, lines: Sequence[CompareLine], to_miss: bool = False) -> None:
+        """``to_miss``: the first line that is not as expected comes into sight."""
         if list(lines) == list(self._rows):
             return
         self._rows = lines
         self._fit()
         self.refresh()
+        if to_miss:
+            self.call_after_refresh(self._to_miss)
+
+    def _to_miss(self) -> None:
+        at = next((y for y, part in enumerate(self._parts) if part.line.state in ("near", "missing")), None)
+        if at is not None:
+            self.scroll_to(y=max(0, at - self.size.height // 2), animate=False)
 
     def on_resize(self) -> None:
         self._fit()

@@ -80,7 +80,7 @@ def with_count(shape: ModelShape, found: Counted, node: str, config: Mapping[str
     if shape.weights_from not in ("", ESTIMATED):
         return _noted(shape, said)
     if _quantised(config):
-        return _noted(shape, f"{said}; their size is not told: the checkpoint is quantised")
+        return _noted(shape, f"{said}; their size is not known: the checkpoint is quantised")
     size = int(found.parameters * min(shape.dtype_bytes, 2.0))
     return msgspec.structs.replace(shape, weight_bytes=size, weights_from=said, weights_off=0.02)
 

@@ -27,15 +27,13 @@ def further(shape: ModelShape, at: Spread) -> Iterator[str]:
     yield from _context(shape, at)
     if at.gpus and max(at.gpus) == 1 and len(at.gpus) > 1:
         yield (
-            "machines with one GPU each (DGX Spark): TP over two of them is what NVIDIA's "
-            "playbook does, over "
-            "their direct ConnectX link; PP needs less of the network"
+            "machines with one GPU each (DGX Spark): TP over two of them is what NVIDIA's playbook does, "
+            "over their direct ConnectX link; PP needs less of the network"
         )
     if at.nvlink is False and at.gpus and max(at.gpus) > 1:
         yield (
-            "no NVLink in the machines: TP answers a single request sooner, PP inside the machine "
-            "serves more "
-            "at once: measure both"
+            "no NVLink in the machines: TP answers a single request sooner, PP inside the machine serves "
+            "more at once: measure both"
         )
     if at.mixed:
         yield (

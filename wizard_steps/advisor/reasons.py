@@ -129,9 +129,8 @@ def of_memory(shape: ModelShape, memory: Memory | None, max_len: int, concurrenc
     if memory.requests_high < 1:
         yield Reason(
             False,
-            f"one request of {max_len:,} tokens needs more KV cache than the {memory.kv / GIB:.1f} "
-            f"GiB that are "
-            f"left: vLLM refuses to start. --max-model-len {memory.tokens} or less would fit",
+            f"one request of {max_len:,} tokens needs more KV cache than the {memory.kv / GIB:.1f} GiB that "
+            f"are left: vLLM refuses to start. --max-model-len {memory.tokens} or less would fit",
         )
         return
     text = f"KV cache for {memory.requests:.1f} requests of {max_len:,} tokens at once"

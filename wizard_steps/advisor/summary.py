@@ -63,10 +63,9 @@ def _not_known(shape: ModelShape, legal: list[Split]) -> str:
         "" if shape.weight_bytes else " --cluster FILE --count asks the head's transformers for the weights."
     )
     return (
-        f"{what[0].upper()}{what[1:]}: {shape.unknown}. What it needs per token is not known "
-        f"here, so no pair "
-        f"is recommended.{weights} To find out: rehearse it (vLLM with --load-format dummy, no download), or "
-        f"give {' and '.join(missing)}.{count} {counted(len(legal), 'pair')} "
+        f"{what[0].upper()}{what[1:]}: {shape.unknown}. What it needs per token is not known here, so no "
+        f"pair is recommended.{weights} To find out: rehearse it (vLLM with --load-format dummy, no "
+        f"download), or give {' and '.join(missing)}.{count} {counted(len(legal), 'pair')} "
         f"{'are' if len(legal) != 1 else 'is'} legal by its heads and layers."
     )
 

@@ -68,9 +68,14 @@ def _toml(text: str, source: str) -> dict[str, Any]:
     try:
         return tomlkit.parse(text).unwrap()
     except TOMLKitError as error:
-        line = getattr(error, "line", None)
+        line, column = getattr(error, "line", None), getattr(error, "col", None)
         place = f"{source}:{line}" if line else source
-        raise UsageError(f"{place}: not valid TOML: {error}") from None
+        where = f" at column {column}" if column else ""
+        what = str(error).partition(" at line ")[0]
+        raise UsageError(
+            f"{place}: not valid TOML{where}: {what}. Lines of it are `[serve]` and `port = 8000`; "
+            "texts are in quotes"
+        ) from None
 
 
 def _split(message: str) -> tuple[str, str]:

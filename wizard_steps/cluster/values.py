@@ -164,6 +164,8 @@ class Fabric(Struct, frozen=True, forbid_unknown_fields=True):
     fail_below: Annotated[float, Meta(ge=0, le=1)] = 0.25
     #: Beside NVLink: two healthy H100 were measured at 0.64.
     warn_below_inside: Annotated[float, Meta(ge=0, le=1)] = 0.5
+    #: Of what the other pairs of nodes reach.
+    slow_pair_below: Annotated[float, Meta(ge=0, le=1)] = 0.6
 
 
 class Install(Struct, frozen=True, forbid_unknown_fields=True):

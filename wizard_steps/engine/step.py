@@ -104,6 +104,15 @@ class Step:
         """The facts of the gate. Missing expected lines are added by the engine."""
         raise NotImplementedError
 
+    def expects(self, known: Known, done: Results) -> Mapping[str, Any]:
+        """Facts for the gates after it that a plan goes on with, where no node was asked."""
+        return {}
+
+    def for_script(self, known: Known, node: Node, key: str) -> str | None:
+        """What a person types on a node in place of a helper of ours, for a script: "" where there is nothing
+        to do, None where the command is typed as it is shown."""
+        return None
+
     def variables(self, known: Known, node: Node) -> Mapping[str, str]:
         """Values for ``{{name}}`` in the expected text, for one node. The names must not depend on what is
         known: a value that is not known yet is a placeholder such as ``<ip>``."""

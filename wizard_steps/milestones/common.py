@@ -35,7 +35,9 @@ def check_of(one: Finding) -> Check:
     """A judged fact of the preflight as a check of a gate: both say the same of the same thing."""
     ok = one.verdict != "fail"
     text = f"{one.found}: {one.message}" if one.found and one.message else one.found or one.message
-    return Check(one.fact, ok, text, node=one.node, hint=one.hint, warning=one.verdict == "warn")
+    # What nobody could read is not proved, and so not fine.
+    unsure = one.verdict in ("warn", "unknown")
+    return Check(one.fact, ok, text, node=one.node, hint=one.hint, warning=unsure)
 
 
 def ran(done: Results, key: str, nodes: Sequence[Node]) -> list[Check]:
@@ -90,7 +92,8 @@ def same_everywhere(name: str, values: Mapping[str, str], hint: str = "") -> Che
         groups.setdefault(value, []).append(node)
     if len(groups) <= 1:
         only = next(iter(groups), "")
-        return Check(name=name, ok=True, found=f"{only} on every node" if only else "nothing to compare")
+        found = f"{only} on every node" if only else "nothing to compare"
+        return Check(name=name, ok=True, found=found, warning=not only)
     ordered = sorted(groups.items(), key=lambda item: -len(item[1]))
     usual, rest = ordered[0], ordered[1:]
     odd = "; ".join(f"{', '.join(nodes)}: {value or 'unknown'}" for value, nodes in rest)

@@ -6,7 +6,9 @@ the same image with Ray added on each node, or the walk without Ray.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from wizard_steps.cluster.checks import IMAGE_NAME
 from wizard_steps.cluster.replicas import deal
@@ -57,7 +59,7 @@ class DockerReady(Step):
             ABOUT_FACTS,
         ),
     )
-    owns = (r"docker\..*",)
+    owns = (r"docker\..*", r"nodes\[\d+\]\.docker_flags", r"serve\.(executor|vllm_version)")
     effects: Mapping[str, str] = {
         "pull": "gets the image onto the node",
         "load": "gets the image onto the node, from an archive",
@@ -106,6 +108,16 @@ class DockerReady(Step):
         given = {name: {"rdma": one.rdma, "rotates": one.rotates} for name, one in engines.items()}
         facts = {"image": image, "executor": way, "image_ids": ids, "engines": given} if ok else {}
         return Verdict(ok, summary if ok else "not every node can run the containers", tuple(checks), facts)
+
+    def expects(self, known: Known, done: Results) -> Mapping[str, Any]:
+        return {"image": _image(known, done), "executor": _executor(known, done)}
+
+    def for_script(self, known: Known, node: Node, key: str) -> str | None:
+        it, image = docker.docker(known.cluster), shlex.quote(_named(known))
+        return {
+            "send": "",
+            "receive": f"ssh {shlex.quote(known.head.host)} {it} save {image} | {it} load",
+        }.get(key)
 
 
 def _named(known: Known) -> str:

@@ -11,8 +11,6 @@ from wizard_steps.node import collective
 
 #: Pairs that are tried at the same time, and in all.
 AT_ONCE, MOST = 8, 64
-#: A pair with less than this share of what the others reach is a slow one.
-SLOW = 0.6
 Pair = tuple[str, str]
 
 
@@ -40,7 +38,8 @@ def slow_pair(known: Known, done: Results) -> list[Check]:
         for a, b in pairs(known)
         if done.has(key((a, b)))
     }
-    slow, least = slow_ones({pair: value for pair, value in speeds.items() if value})
+    share = known.cluster.fabric.slow_pair_below
+    slow, least = slow_ones({pair: value for pair, value in speeds.items() if value}, share)
     if not slow:
         return []
     values = sorted(speeds[pair] for pair in slow)
@@ -58,14 +57,14 @@ def slow_pair(known: Known, done: Results) -> list[Check]:
     ]
 
 
-def slow_ones(speeds: Mapping[Pair, float]) -> tuple[list[Pair], float]:
-    """The pairs that are much slower than the rest, and the least of the rest; none where half are slow
-    without a node in common."""
+def slow_ones(speeds: Mapping[Pair, float], share: float) -> tuple[list[Pair], float]:
+    """The pairs with less than ``share`` of what the rest reaches, and the least of the rest; none where half
+    are slow without a node in common."""
     if len(speeds) < 2:
         return [], 0.0
     values = sorted(speeds.values())
-    slow = [pair for pair, value in speeds.items() if value < SLOW * values[-1]]
+    slow = [pair for pair, value in speeds.items() if value < share * values[-1]]
     rest = [value for pair, value in speeds.items() if pair not in slow]
-    apart = bool(slow) and max(speeds[pair] for pair in slow) < SLOW * min(rest)
+    apart = bool(slow) and max(speeds[pair] for pair in slow) < share * min(rest)
     shared = len(slow) == 1 or (bool(slow) and bool(set(slow[0]).intersection(*slow[1:])))
     return (slow, min(rest)) if apart and shared else ([], 0.0)

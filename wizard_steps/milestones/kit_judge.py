@@ -20,7 +20,7 @@ from wizard_steps.node.places import OnHost
 
 _PACK = "pack a kit for this cluster file: `milepost pack FILE -o kit/`"
 _HINTS = {
-    "source": "retry: what has come is kept, and the copy goes on from there",
+    "source": "retry: what has come is kept, and the copy continues from there",
     "space": "free some disk there; what has come is kept",
     "rights": "give this user the right to write there",
     "corrupt": "check the kit (sha256sum -c SHA256SUMS in its folder), then this node's disk; retry",

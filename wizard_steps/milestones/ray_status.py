@@ -17,6 +17,7 @@ from wizard_steps.model import Check, Cmd, Node, Result, Results, Round, Verdict
 from wizard_steps.node.lines import plain
 from wizard_steps.node.place import ALIVE, RAY, Service
 from wizard_steps.node.remote import Look
+from wizard_steps.node.spec import flags
 
 #: How long the totals may take to become right, beside the settle time. They lag a join by about 5 s.
 PATIENCE = 60.0
@@ -107,7 +108,15 @@ class RayStatus(Placed):
         settle = known.cluster.ray.settle
         gpus = f"{totals.gpus:g} GPU{'' if totals.gpus == 1 else 's'}"
         good = f"{counted(totals.nodes, 'node')}, {gpus}, stable for {settle} s"
-        return Verdict(ok, good if ok else "the cluster differs from the cluster file", tuple(checks))
+        return Verdict(ok, good if ok else _differs(checks), tuple(checks))
+
+
+def _differs(checks: Sequence[Check]) -> str:
+    """The first node that is not right, where one is known: a total does not say where."""
+    where = next((check for check in checks if not check.ok and check.node), None)
+    if where is None:
+        return "the cluster differs from the cluster file"
+    return f"{where.node} differs from the cluster file: {where.name}: {where.found}"
 
 
 def _totals(known: Known, totals: Totals, status: Result) -> list[Check]:
@@ -189,7 +198,7 @@ def _addresses(known: Known, done: Results) -> list[Check]:
             1: "",
         }.get(count, "Ray was started more than once on this machine, its GPUs count double: end one")
         checks.append(Check("address", count == 1, f"{ip} {count}x", f"{ip} once", node.name, hint))
-    checks += _gpus_of(known, dict(zip(ips, alive, strict=True)), ips)
+    checks += _gpus_of(known, done, dict(zip(ips, alive, strict=True)), ips)
     strangers = sorted(set(ips) - {known.ip(node) for node in known.nodes})
     if strangers:
         found = f"unknown nodes {', '.join(strangers)}"
@@ -201,7 +210,9 @@ def _addresses(known: Known, done: Results) -> list[Check]:
     return checks
 
 
-def _gpus_of(known: Known, listed: Mapping[str, Mapping[str, Any]], ips: Sequence[str]) -> Iterator[Check]:
+def _gpus_of(
+    known: Known, done: Results, listed: Mapping[str, Mapping[str, Any]], ips: Sequence[str]
+) -> Iterator[Check]:
     """The nodes that brought more or fewer GPUs than the cluster file says; a total does not say where."""
     for node in known.nodes:
         ip = known.ip(node)
@@ -213,7 +224,20 @@ def _gpus_of(known: Known, listed: Mapping[str, Mapping[str, Any]], ips: Sequenc
             f"on {node.name}: what do CUDA_VISIBLE_DEVICES, --num-gpus and nvidia-smi say? End its Ray, mend "
             "that, and milepost starts it again"
         )
-        yield Check("GPUs", False, f"Ray counts {count:g} on this node", str(node.gpus), node.name, hint)
+        found = f"Ray counts {count:g} on this node{_hidden_by(done, node, count)}"
+        yield Check("GPUs", False, found, str(node.gpus), node.name, hint)
+
+
+def _hidden_by(done: Results, node: Node, count: float) -> str:
+    """What in its start made Ray count so many; nothing where that is not known."""
+    result = done.get(ALIVE, node)
+    started = Look(result.text).spec if result is not None and result.ok else None
+    if started is None:
+        return ""
+    if flags(started.argv).get("--num-gpus") == f"{count:g}":
+        return f": it was started with --num-gpus={count:g}"
+    seen = started.env.get("CUDA_VISIBLE_DEVICES")
+    return f": it was started with CUDA_VISIBLE_DEVICES={plain(seen[:64])}" if seen is not None else ""
 
 
 def _alive(known: Known, done: Results) -> list[Check]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from wizard_steps.cluster import devices
 from wizard_steps.engine.step import Known
+from wizard_steps.facts.recommend import sockets
 from wizard_steps.milestones import adopt, running
 from wizard_steps.milestones.common import failure, placed, port_taken
 from wizard_steps.model import Check, Cmd, Node, Result, Results, Round
@@ -60,10 +61,9 @@ def environment(known: Known, node: Node) -> dict[str, str]:
     """VLLM_HOST_IP keeps vLLM's workers on the chosen network. Ray's GPU masking is switched off because
     vLLM's Ray executor picks devices itself; Ray 2.60 still reads this variable. The cluster file's env
     goes last: it wins."""
-    interface = known.facts.get("interfaces", {}).get(node.name, "")
-    names = {"NCCL_SOCKET_IFNAME": interface, "GLOO_SOCKET_IFNAME": interface} if interface else {}
-    if known.cluster.simulated:
-        names = {}
+    interface = str(known.facts.get("interfaces", {}).get(node.name, ""))
+    exact = node.name in known.facts.get("exact_interfaces", ())
+    names = {} if known.cluster.simulated else sockets(interface, exact)
     ray = {} if placed(known).without_ray else {"RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES": "1"}
     return {
         "VLLM_HOST_IP": known.ip(node),

@@ -7,6 +7,7 @@ holds both against each other. What is proposed fits the cluster file's own chec
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec import Struct
@@ -23,6 +24,8 @@ from wizard_steps.model import Check, Verdict
 _TAKEN = re.compile(r"\b(\d{1,5}) \(([A-Za-z' ]{1,24})\)")
 _PORT = re.compile(r"\bport (\d{1,5}) is taken\b")
 _USABLE = re.compile(r"; (\d{1,4}) of \d{1,4} are usable\b")
+#: What the gate of ``ray status`` says of a node, and what made it so.
+_COUNTED = re.compile(r"^Ray counts (\d{1,4}) on this node(?:: it was started with (--num-gpus)=\d{1,4}$)?")
 _FIELDS = {"vLLM": "serve.port", "Ray GCS": "ray.port", "Ray dashboard": "ray.dashboard_port"}
 _FIELDS["vLLM's ranks"] = "serve.master_port"
 #: Checks that say of a node that what was started there has ended.
@@ -42,8 +45,27 @@ class Remedy(Struct, frozen=True):
 
 def remedies(cluster: Cluster, verdict: Verdict, started: Mapping[str, str]) -> list[Remedy]:
     """Best first. ``started``: what earlier milestones left running, by node."""
-    found = [*_gpus(cluster, verdict.failures), *_ports(cluster, verdict.failures)]
+    found = [
+        *_flags(cluster, verdict.failures),
+        *_gpus(cluster, verdict.failures),
+        *_ports(cluster, verdict.failures),
+    ]
     return [*found, *_restarts(verdict.failures, started)]
+
+
+def _flags(cluster: Cluster, failures: Sequence[Check]) -> Iterator[Remedy]:
+    """A flag of Ray's that hides GPUs, with the number that the cluster file gives."""
+    for node in cluster.node_list:
+        counted = [_COUNTED.search(c.found) for c in failures if c.name == "GPUs" and c.node == node.name]
+        name = "head_flags" if node.role == "head" else "worker_flags"
+        told: Sequence[str] = getattr(cluster.ray, name)
+        kin = {one.gpus for one in cluster.node_list if (one.role == "head") == (node.role == "head")}
+        if not any(one and one[2] for one in counted) or len(kin) > 1:
+            continue
+        meant = [f"--num-gpus={node.gpus}" if flag.startswith("--num-gpus=") else flag for flag in told]
+        edits = ((f"ray.{name}", shlex.join(meant)),)
+        if _fits(cluster, edits):
+            yield Remedy(f"start Ray on {node.name} with --num-gpus={node.gpus} and retry", edits)
 
 
 def _gpus(cluster: Cluster, failures: Sequence[Check]) -> Iterator[Remedy]:
@@ -51,7 +73,7 @@ def _gpus(cluster: Cluster, failures: Sequence[Check]) -> Iterator[Remedy]:
     names = [node.name for node in cluster.node_list]
     counts: dict[str, int] = {}
     for check in failures:
-        usable = _USABLE.search(check.found)
+        usable = _USABLE.search(check.found) or _COUNTED.search(check.found)
         if check.name == "GPUs" and check.node in names and usable and int(usable[1]) > 0:
             counts[check.node] = int(usable[1])
     if not counts:

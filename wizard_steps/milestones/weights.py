@@ -7,6 +7,7 @@ walk finds them. `milepost down` ends them.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
@@ -16,7 +17,7 @@ from wizard_steps.milestones import weights_need as need
 from wizard_steps.milestones import weights_ways as ways
 from wizard_steps.milestones.common import Placed, failure, placed, port_taken
 from wizard_steps.milestones.weights_words import ask, fetch_failure, hub_failure, verdict_of
-from wizard_steps.model import Check, Node, Results, Round, Verdict, Work
+from wizard_steps.model import Check, Cmd, Node, Results, Round, Verdict, Work
 from wizard_steps.node import weights
 from wizard_steps.node.place import FETCH, SHARE, Service
 from wizard_steps.node.remote import Look
@@ -83,6 +84,16 @@ class WeightsStep(Placed):
             if checks:
                 return Verdict(False, "nothing was fetched", tuple(checks))
         return verdict_of(known, done, _settled(known, done))
+
+    def for_script(self, known: Known, node: Node, key: str) -> str | None:
+        """vLLM's own way, on every node by itself."""
+        source, place = need.source(known, Results()), placed(known)
+        if source.web or source.local or not source.repo:
+            return None
+        if key == "share" and node == need.origin(known, Results()):
+            return ""
+        line = shlex.join([place.program("hf"), "download", source.repo, "--revision", source.revision])
+        return place.run(node, Cmd(key, line, show=line)).show
 
     def phase_of(self, line: str) -> str | None:
         if not line.startswith("weights: "):

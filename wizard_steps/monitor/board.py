@@ -179,8 +179,8 @@ def gpu_rows(board: Board, now: float) -> list[tuple[str, tuple[str, ...], str]]
             found.append(("bad" if it.wanted else "ok", (it.name, "-", why), it.name))
             continue
         for place, gpu in enumerate(gpus):
-            use = f"{bar((gpu.use or 0) / 100, _USE)} {gpu.use:3.0f} %" if gpu.use is not None else "not told"
-            memory = "not told"
+            use = f"{bar((gpu.use or 0) / 100, _USE)} {gpu.use:3.0f} %" if gpu.use is not None else "unknown"
+            memory = "unknown"
             if gpu.used is not None and gpu.total:
                 memory = f"{bar(gpu.used / gpu.total, _MEMORY)} {gpu.used / 1024:.1f}/{gpu.total / 1024:.0f}"
             cells = (
@@ -206,7 +206,7 @@ def engine_lines(board: Board) -> list[str]:
     """A head line and one line for each engine; nothing where none answers."""
     rows = [tuple(name for name, _ in ENGINES)] if board.engines else []
     for rate in board.engines:
-        kv = f"{bar(rate.kv_use, _KV)} {rate.kv_use:4.0%}" if rate.kv_use is not None else "not told"
+        kv = f"{bar(rate.kv_use, _KV)} {rate.kv_use:4.0%}" if rate.kv_use is not None else "unknown"
         speeds = [_known(value) for value in (rate.generated, rate.first_token_ms, rate.step_ms)]
         rows.append(
             (rate.name, f"{rate.running:.0f}", f"{rate.waiting:.0f}", *speeds, kv, f"{rate.preemptions:.0f}")

@@ -243,7 +243,9 @@ def inside(cluster: Cluster, node: Node, cmd: Cmd) -> Cmd:
     """``cmd`` run by a shell in the node's container. Standard input, and so every secret, goes along."""
     name = shlex.quote(container(cluster, node))
     line = f"{docker(cluster)} exec -i {name} /bin/sh -c"
-    return replace(cmd, text=f"exec {line} {shlex.quote(cmd.text)}\n", show=_shown(cluster, node, cmd))
+    before = tuple(_shown(cluster, node, replace(cmd, show=one)) for one in cmd.formerly)
+    text = f"exec {line} {shlex.quote(cmd.text)}\n"
+    return replace(cmd, text=text, show=_shown(cluster, node, cmd), formerly=before)
 
 
 def _shown(cluster: Cluster, node: Node, cmd: Cmd) -> str:

@@ -22,6 +22,8 @@ from wizard_steps.node.remote import identity
 
 LABEL = "milepost.cluster"
 OFFICIAL = "vllm/vllm-openai"
+#: How an image with Ray added is called. ``localhost/`` keeps an engine from looking for it elsewhere.
+DERIVED = "localhost/milepost/vllm-ray:"
 #: Where vLLM's images look for models, and where the nodes' cache is mounted.
 HOME_IN_CONTAINER = "/root"
 HF_IN_CONTAINER = f"{HOME_IN_CONTAINER}/.cache/huggingface"
@@ -61,12 +63,12 @@ def image_of(cluster: Cluster) -> str:
 
 
 def derived_image(cluster: Cluster, image: str, digest: str) -> str:
-    """The tag of ``image`` with Ray added. ``localhost/`` keeps an engine from looking for it elsewhere.
+    """The tag of ``image`` with Ray added.
 
     ``digest`` is that of the base: what its name means may change, and then another image has to be built.
     """
     key = hashlib.sha256(f"{image} {digest}".encode()).hexdigest()[:12]
-    return f"localhost/milepost/vllm-ray:{key}-ray{cluster.ray.version}"
+    return f"{DERIVED}{key}-ray{cluster.ray.version}"
 
 
 def docker(cluster: Cluster) -> str:

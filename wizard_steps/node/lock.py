@@ -186,9 +186,8 @@ def unsure(cluster: Cluster, why: str) -> LockUnsure:
     """Nobody can tell whether another wizard is at work."""
     return LockUnsure(
         f"the lock of the cluster {cluster.name!r} on {cluster.head.name} can be neither taken nor read: "
-        f"{why}. Nothing was changed. Look at the disk and the permissions of "
-        f"~/.milepost/{cluster.name} there; an unreadable wizard.lock expires after {STALE} s, or "
-        "with `--take-over`."
+        f"{why}. Nothing was changed. Look at the disk and the permissions of ~/.milepost/{cluster.name} "
+        f"there; an unreadable wizard.lock expires after {STALE} s, or with `--take-over`."
     )
 
 

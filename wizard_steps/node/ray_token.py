@@ -7,6 +7,7 @@ takes notice of it. It travels on standard input only; what is shown and compare
 from __future__ import annotations
 
 import re
+import shlex
 
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.model import Check, Cmd, Node, Result
@@ -53,6 +54,12 @@ def put(cluster: Cluster, node: Node) -> Cmd:
     )
     shown = f"(the cluster's Ray token into ~/.milepost/{cluster.name}/{node.name}/ray_token)"
     return Cmd("token", text, mutates=True, timeout=30, quiet=True, show=shown, secrets=(NAME,))
+
+
+def by_hand(cluster: Cluster, node: Node) -> str:
+    """The same for a script that a person runs, with the token in its environment; then what `ray` needs."""
+    given = f'printf "{NAME}=%s\\n" "${{{NAME}:?export it first, the same on every node}}"'
+    return f"{given} | sh -c {shlex.quote(put(cluster, node).text)}\n{setup(cluster, node)}".rstrip()
 
 
 def look(cluster: Cluster, node: Node) -> Cmd:

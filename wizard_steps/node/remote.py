@@ -169,9 +169,10 @@ def recent(cluster: Cluster, node: Node, role: str, key: str, lines: int) -> Cmd
 def look(cluster: Cluster, node: Node, role: str, port: int, key: str = "look") -> Cmd:
     """What is there already: our processes, who listens on ``port``, and Ray or vLLM that is not ours."""
     text = f"{_about(cluster, node, role, port=port)}{program('processes.sh')}{program('look.sh')}"
-    return Cmd(
-        key=key, text=text, quiet=True, timeout=20, show=f"(is {role} there already? who holds {port}?)"
-    )
+    before = f"(is {role} there already? who holds {port}?)"
+    # The roles that only fetch listen nowhere.
+    shown = before if port else f"(does our {role} run here already?)"
+    return Cmd(key=key, text=text, quiet=True, timeout=20, show=shown, formerly=() if port else (before,))
 
 
 def stop(cluster: Cluster, node: Node, role: str, key: str = "stop", grace: int = 10) -> Cmd:

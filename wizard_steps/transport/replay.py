@@ -134,8 +134,9 @@ class Replay:
             )
             return None
         use = known[number]
-        if use.seen != seen or use.started.text != text:
-            level: Level = "helper" if use.seen == seen else "visible"
+        same = use.seen == seen or use.seen in map(self._redactor.text, cmd.formerly)
+        if not same or use.started.text != text:
+            level: Level = "helper" if same else "visible"
             self.differences.append(
                 ReplayDifference(level, step, attempt, node.name, cmd.key, use.seen, seen)
             )

@@ -193,9 +193,8 @@ class SshTransport:
             )
         if isinstance(error, TimeoutError):
             return Unreachable(
-                f"{node.name}: logged in, but the command did not start within "
-                f"{self._ssh.connect_timeout:g} s. The machine may be overloaded or out of memory, or this "
-                "computer has slept. Retry."
+                f"{node.name}: logged in, but the command did not start within {self._ssh.connect_timeout:g} "
+                "s. The machine may be overloaded or out of memory, or this computer has slept. Retry."
             )
         return Unreachable(f"{node.name}: the connection broke before the command started: {error}. Retry.")
 

@@ -78,12 +78,15 @@ class Playback:
         self.clock = PlayClock(self.player)
         self.label = "RECORDED"
         self.rewound: Callable[[], None] = lambda: None
-        #: Pause after every milestone that has a note.
-        self.pausing = False
+        #: Pause after every milestone that has a note; after every one.
+        self.pausing = self.stepping = False
         #: How many events were told.
         self.told = 0
         #: How many changes of the cluster file in it are not those of today's fields: they are passed over.
         self.unread = sum(_edited(e) is None for e in walk.events if isinstance(e, ev.ClusterEdited))
+        self._shut = {
+            (e.step, e.attempt) for e in walk.events if isinstance(e, ev.Judged) and not e.verdict.passed
+        }
         self.milestones = [n for n, e in enumerate(walk.events) if isinstance(e, ev.StepStarted)]
 
     def engine(self, decider: Decider, asker: Asker, on_event: OnEvent) -> PlaybackEngine:
@@ -120,9 +123,14 @@ class Playback:
     def notes(self, step: str, attempt: int) -> list[str]:
         return [note.text for note in of_step(self.walk.notes, step, attempt)]
 
+    def answers(self, step: str, attempt: int) -> bool:
+        """Whether the notes say what is asked before the verdict: they are kept back until then."""
+        return (step, attempt) in self._shut
+
     def pauses(self, event: ev.Judged) -> bool:
-        """Whether there is something to read now, in a lesson."""
-        return self.pausing and not self.player.paused and bool(self.notes(event.step, event.attempt))
+        """Whether there is something to read now, in a lesson or step by step."""
+        noted = self.pausing and bool(self.notes(event.step, event.attempt))
+        return (noted or self.stepping) and not self.player.paused
 
     def ask(self, event: ev.Judged) -> str:
         asked = of_step(self.walk.notes, event.step, event.attempt, "ask")

@@ -158,12 +158,18 @@ class Fetch:
             missing = [f["name"] for f in self.files if f["name"] not in self.done]
             if failed is None and not missing:
                 return
-            kind = why(failed) if failed is not None else f"corrupt: {missing[0]} is not as the hub has it"
+            kind = why(failed) if failed is not None else self.wrong(missing[0])
             tries, last = (tries + 1 if self.seen <= last else 1), max(last, self.seen)
             if tries >= TRIES or kind.partition(":")[0] not in ("hub", "busy", "corrupt"):
                 raise failed or Corrupt(kind.partition(": ")[2])
             say(f"weights: tried again in {3 * tries} s: {kind}")
             time.sleep(3 * tries)
+
+    def wrong(self, name: str) -> str:
+        path = os.path.join(self.snapshot, name)
+        if os.path.lexists(path) and not os.path.exists(path):
+            return f"corrupt: {path}: this file system does not follow the link"
+        return f"corrupt: {path} is not as the hub has it"
 
     def once(self) -> Exception | None:
         over = threading.Event()

@@ -74,6 +74,10 @@ class Model:
             return os.path.join(self.folder, "blobs", one["blob"])
         return os.path.join(self.snapshot, one["name"])
 
+    def has(self, i: int) -> bool:
+        """Whether all of a file is here."""
+        return i < len(self.have) and self.have[i] < 0
+
     def told(self) -> dict[str, Any]:
         if self.source:
             self.load()
@@ -118,9 +122,12 @@ class Handler(Private):
             Handler.done += 1
             return self.answer(200)
         told = self.model.told()
+        found = re.fullmatch(r"/file/(\d{1,6})", self.path)
+        # What is not here yet will never be; what is here may be taken all the same.
+        if told["state"].startswith("failed") and not (found and self.model.has(int(found[1]))):
+            return self.answer(410)
         if self.path == "/files":
             return self.answer(200, json.dumps(told).encode())
-        found = re.fullmatch(r"/file/(\d{1,6})", self.path)
         at = re.fullmatch(r"bytes=(\d{1,18})-", self.headers.get("Range", "bytes=0-"))
         if not found or not at or int(found[1]) >= len(self.model.files):
             return self.answer(404)

@@ -63,7 +63,7 @@ def listing(spec: dict[str, Any], token: str) -> tuple[str, list[dict[str, Any]]
 
 
 def why(error: BaseException) -> str:
-    """A kind that the gate knows, and the first line of what was said."""
+    """A kind that the gate knows, and the first words of what was said."""
     if said := weights_web.why(error):
         return said
     names = [kind.__name__ for kind in type(error).__mro__]
@@ -84,7 +84,9 @@ def why(error: BaseException) -> str:
     kind = next((name for name, holds in kinds if holds), "hub")
     path = f"{error.filename}: " if number and isinstance(error, OSError) and error.filename else ""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{kind}: {path}{(lines or [type(error).__name__])[0][:300]}"
+    # The first line of the hub's library is a number alone; the address that it was for comes next.
+    words = " ".join(lines[:2] if code else lines[:1]) or type(error).__name__
+    return f"{kind}: {path}{words[:300]}"
 
 
 class Corrupt(Exception):

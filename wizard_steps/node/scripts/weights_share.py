@@ -61,7 +61,8 @@ class Puller:
         self.met = set[str]()
 
     def ask(self, what: str, at: int = 0) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
-        """The first source that answers. Raises Failed when none has given anything for PATIENCE seconds."""
+        """The first source that answers. Raises Failed when the last one, which fetches, has failed, or when
+        none has given anything for PATIENCE seconds."""
         said = "no answer"
         while not self.stopped:
             early, closed = time.monotonic() - self.began < GRACE, not self.new
@@ -80,6 +81,8 @@ class Puller:
                     if answer.status in (200, 206):
                         return link, answer
                     said = f"answers {answer.status}"
+                    if answer.status == 410 and [ip, port] == self.model.spec["sources"][-1]:
+                        raise Failed("source: the node that fetches the model has failed")
                     if answer.status == 409:
                         break
                 except (OSError, http.client.HTTPException) as error:
@@ -95,13 +98,11 @@ class Puller:
         raise Failed("stopped: another file failed")
 
     def listed(self) -> dict[str, Any]:
-        """What there is, once a source knows it. Raises Failed when the fetch has failed."""
+        """What there is, once a source knows it."""
         while True:
             link, answer = self.ask("/files")
             with contextlib.closing(link):
                 data: dict[str, Any] = json.loads(answer.read())
-            if data["state"].startswith("failed"):
-                raise Failed("source: the node that fetches the model has failed")
             if data["files"] and data["state"] != "waiting":
                 return data
             time.sleep(0.5)

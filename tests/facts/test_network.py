@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wizard_steps.facts.interface_kinds import kind_of
 from wizard_steps.facts.network import (
     InterfaceAddress,
     candidates,
     excluded,
-    kind_of,
     parse_hostname_I,
     parse_interfaces,
     parse_ip_addr,

@@ -5,10 +5,11 @@ from __future__ import annotations
 from wizard_steps.cluster.file import parse
 from wizard_steps.engine.step import Known
 from wizard_steps.facts.netstate import Rdma
-from wizard_steps.facts.network import parse_ip_brief
+from wizard_steps.facts.network import candidates, parse_ip_brief
 from wizard_steps.facts.recommend import Measurement, environment, recommend
 from wizard_steps.facts.usable import NodeNet
 from wizard_steps.milestones.ip import Ip
+from wizard_steps.milestones.raystart import environment as start_environment
 from wizard_steps.model import Result, Results
 
 
@@ -107,12 +108,57 @@ def test_wifi_is_never_taken_without_a_question() -> None:
 
 
 def test_nothing_shared() -> None:
-    choice = recommend(two("eth0 UP 10.0.0.1/24", "ens3 UP 10.9.0.1/24"))
+    choice = recommend(
+        two("eth0 UP 10.0.0.1/24\neth1 UP 10.1.0.1/24", "ens3 UP 10.9.0.1/24\nens4 UP 10.8.0.1/24")
+    )
     assert choice.best is None
+    assert choice.undecided
     assert "neither a subnet nor an interface name" in choice.reason
+    assert "b has 10.9.0.1 on ens3, 10.8.0.1 on ens4" in choice.reason
     none = recommend(two("lo UNKNOWN 127.0.0.1/8", "eth0 UP 10.0.0.1/24"))
     assert none.best is None
     assert "a has no usable address" in none.reason
+
+
+def test_a_cloud_whose_nodes_name_their_only_card_differently() -> None:
+    choice = recommend(two("ens4 UP 10.128.0.4/32\ndocker0 DOWN 172.17.0.1/16", "enp0s3 UP 10.164.3.9/32"))
+    assert choice.best is not None
+    assert {node: one.ip for node, one in choice.best.by_node.items()} == {
+        "a": "10.128.0.4",
+        "b": "10.164.3.9",
+    }
+    assert choice.env["b"]["NCCL_SOCKET_IFNAME"] == "enp0s3"
+    assert "must be routed" in choice.problems[0]
+
+
+def test_an_address_of_the_loopback_device_has_a_way_out() -> None:
+    choice = recommend(two("lo UNKNOWN 127.0.0.1/8 10.77.0.1/32\nlan0 UP fe80::1/64", "lan0 UP 10.0.0.2/24"))
+    assert choice.best is None
+    assert "10.77.0.1" in choice.reason
+    assert "dummy interface" in choice.reason
+
+
+def test_the_walk_sets_what_the_report_shows() -> None:
+    """Where another interface's name begins with the chosen one's, NCCL is asked for the exact name."""
+    texts = ("bond0 UP 10.9.0.1/24\nbond0.20@bond0 UP 10.0.106.1/16", "bond0 UP 10.9.0.2/24")
+    file = '[[nodes]]\nhost = "a"\nrole = "head"\ngpus = 1\nfabric_ip = "10.9.0.1"\n'
+    known = Known(parse(file + '[[nodes]]\nhost = "b"\ngpus = 1\nfabric_ip = "10.9.0.2"\n'))
+    done = Results([Result(node, "addr", text, 0) for node, text in zip(known.nodes, texts, strict=True)])
+    out = [Result(known.workers[0], "out", "x -> 10.9.0.1: open, 0.1 ms\n", 0)]
+    out += [Result(known.head, "back", "x -> 10.9.0.2: open, 0.1 ms\n", 0)]
+    learnt = Ip().judge(known, done.plus(out, {}))
+    assert learnt.passed
+    walked = Known(known.cluster, learnt.facts)
+    shown = recommend(two(*texts)).env
+    for node in known.nodes:
+        started = start_environment(walked, node)
+        assert {name: started[name] for name in shown[node.name]} == shown[node.name]
+    assert shown["a"]["NCCL_SOCKET_IFNAME"] == "=bond0"
+
+
+def test_names_are_sorted_as_people_count() -> None:
+    one = candidates(parse_ip_brief("eth10 UP 10.1.0.1/24\neth2 UP 10.2.0.1/24\nenp71s0 UP 10.3.0.1/24"))
+    assert [c.interface for c in one] == ["enp71s0", "eth2", "eth10"]
 
 
 def test_a_lab_on_loopback() -> None:

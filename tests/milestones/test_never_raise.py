@@ -6,6 +6,7 @@ with values of every kind, and HTTP around it.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Sequence
 from functools import cache
@@ -28,6 +29,9 @@ from wizard_steps.plan import OPTIONAL, PATHS
 ROOT = Path(__file__).parents[1] / "cases"
 STEPS: dict[str, type[Step]] = {kind.id: kind for steps in (*PATHS.values(), OPTIONAL) for kind in steps}
 REASONS: Sequence[Reason] = get_args(Reason)
+
+#: Milepost's own words for what it does not know.
+UNSURE = re.compile(r"^not proved|; not proved|^unknown: |: unknown: |^nothing to compare")
 
 
 class Case:
@@ -94,6 +98,9 @@ def test_every_judge_ends_in_a_verdict(name: str, data: st.DataObject) -> None:
     # A recording holds it, and a gate that is shut says why.
     assert msgspec.json.decode(msgspec.json.encode(verdict), type=Verdict).passed is verdict.passed
     assert verdict.passed or verdict.failures
+    # What is not proved, or could not be read, is never green.
+    unsure = [one for one in verdict.checks if UNSURE.search(one.found)]
+    assert all(one.state != "ok" for one in unsure), unsure
     commands = asked(step, known, done)
     document = expected.load(name).on(step.ways(known))
     for result in done.items:

@@ -12,10 +12,10 @@ from tests.helpers.case_runner import CLUSTER, CaseTransport
 from wizard_steps.cluster.edit import with_values
 from wizard_steps.cluster.file import Cluster, load, parse
 from wizard_steps.engine.clock import ZeroClock
-from wizard_steps.engine.decide import Answer, FileDecider
+from wizard_steps.engine.decide import Answer, FileDecider, GivenAnswer
 from wizard_steps.engine.engine import Engine
 from wizard_steps.engine.step import Known, Step
-from wizard_steps.milestones import adopt, raystart, vllm
+from wizard_steps.milestones import adopt, raystart, running, vllm
 from wizard_steps.milestones import head as heading
 from wizard_steps.milestones import workers as joining
 from wizard_steps.milestones.head import Head
@@ -98,7 +98,7 @@ async def test_another_server_of_ours_is_not_taken_for_this_one_without_a_person
     (verdict,), ran = await walk([ServeStep()], serving(vllm_with(512)), cluster=vllm_with(256))
     assert not verdict.passed
     assert "--max-model-len: 512 -> 256" in verdict.failures[0].found
-    assert "--restart" in verdict.failures[0].hint
+    assert "--on-difference" in verdict.failures[0].hint
     assert [key for _, key in ran] == ["look"]
 
 
@@ -166,7 +166,7 @@ def test_whatever_a_node_says_was_started_what_is_offered_starts_the_same(
     known = Known(FILE)
     service = vllm.service(known, FILE.head)
     then = Spec(tuple([*service.argv[:3], *argv]), {**service.env, **env})
-    edits = adopt.edits(known, lambda it: [vllm.service(it, it.head)], {"a": then})
+    edits = adopt.offer(known, lambda it: [vllm.service(it, it.head)], {"a": then}).edits
     if edits:
         now = vllm.service(Known(with_values(FILE, edits)), FILE.head)
         assert not differences(then, place_of(FILE).spec(now))
@@ -277,3 +277,23 @@ async def test_children_whose_launcher_is_gone_are_ended_before_a_new_start() ->
     )
     assert verdicts[0].passed
     assert [key for _, key in ran] == ["look", "clear", "launch", "start"]
+
+
+@pytest.mark.parametrize("answer", ["restart", "keep", "write", ""])
+async def test_a_walk_without_a_person_does_what_the_command_line_says(answer: str) -> None:
+    given = GivenAnswer(running.DIFFERS, answer)
+    (verdict, *_), ran = await walk([ServeStep()], serving(vllm_with(512)), given, vllm_with(256))
+    assert verdict.passed == bool(answer)
+    assert (("a", "launch") in ran) == (answer == "restart")
+    assert any(check.warning for check in verdict.checks) == (answer == "keep")
+
+
+async def test_what_cannot_be_written_is_said_and_not_asked_for_ever() -> None:
+    service = vllm.service(Known(FILE), FILE.head)
+    odd = Service(
+        service.node, service.role, service.port, service.argv, {**service.env, "VLLM_HOST_IP": "x"}
+    )
+    results = [{"node": "a", "key": "look", "text": runs(odd)}]
+    (verdict,), _ = await walk([ServeStep()], results, GivenAnswer(running.DIFFERS, "write"))
+    assert not verdict.passed
+    assert "no field" in verdict.failures[0].hint

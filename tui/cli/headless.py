@@ -16,6 +16,7 @@ from wizard_steps.engine.decide import FileDecider, GivenAnswer
 from wizard_steps.engine.engine import Engine
 from wizard_steps.engine.step import Step
 from wizard_steps.node import api_key
+from wizard_steps.persist import Persist
 from wizard_steps.plan import optional, plan_for
 from wizard_steps.recording import events as ev
 from wizard_steps.recording.state import State
@@ -70,11 +71,11 @@ def _steps(cluster: Cluster, args: argparse.Namespace) -> list[Step]:
 
 
 def _decider(args: argparse.Namespace) -> FileDecider:
-    """A command's own, else the cluster file; what runs with other values is restarted where one says so."""
+    """A command's own, else the cluster file, and --on-difference where what runs has other values."""
     from wizard_steps.milestones.running import DIFFERS
 
     given: FileDecider | None = getattr(args, "decider", None)
-    return given or GivenAnswer(DIFFERS, "restart" if getattr(args, "restart", False) else "")
+    return given or GivenAnswer(DIFFERS, getattr(args, "on_difference", "") or "")
 
 
 async def _walk(cluster: Cluster, args: argparse.Namespace, steps: Sequence[Step]) -> int:
@@ -97,8 +98,13 @@ async def _walk(cluster: Cluster, args: argparse.Namespace, steps: Sequence[Step
     else:
         print(f"recording to {walk.folder}", flush=True)
 
+    writes = getattr(args, "on_difference", "") == "write" and not (args.lab or args.dry_run)
+    persist = Persist(args.cluster or Path("milepost.toml")) if writes else None
+
     def on_event(event: ev.AnyEvent, state: State) -> None:
         report(event, state)
+        if persist is not None:
+            persist(event, state)
         walk.evidence(event, state)
         if isinstance(event, ev.WalkEnded) and (text := walk.handover(state)):
             print(f"\n{text}", end="", flush=True)

@@ -94,7 +94,10 @@ def walk_options(parser: argparse.ArgumentParser) -> None:
         "--yes", action="store_true", help="begin at once: without the form of an existing file and the plan"
     )
     parser.add_argument(
-        "--restart", action="store_true", help="headless: restart what runs with other values than the file"
+        "--on-difference",
+        choices=("stop", "restart", "keep", "write"),
+        help="headless: where Ray or vLLM of this cluster runs with other values than the file: stop and say "
+        "so (default), restart it, keep it with a warning, or keep it and write its values into the file",
     )
     parser.add_argument("--load", action="store_true", help="measure the server under load as well")
     parser.add_argument(
@@ -215,8 +218,8 @@ def run_walk(args: argparse.Namespace) -> int:
     refuse_without_lab(args)
     if args.lab and args.cluster:
         raise UsageError("--lab has its own cluster file; leave the file out")
-    if args.restart and not args.headless:
-        raise UsageError("--restart goes with --headless; the wizard asks")
+    if args.on_difference and not args.headless:
+        raise UsageError("--on-difference goes with --headless; the wizard asks")
     if args.headless or args.dry_run:
         from tui.cli.headless import run_headless
 

@@ -119,7 +119,8 @@ def finish(file: Path, new: Cluster, what: str) -> int:
     from wizard_steps.persist import write
 
     write(file, new)
-    print(f"\n{file} is changed. Next: milepost {file}   ({what}; --headless --restart without a screen)")
+    alone = "--headless --on-difference=restart without a screen"
+    print(f"\n{file} is changed. Next: milepost {file}   ({what}; {alone})")
     return 0
 
 

@@ -18,8 +18,8 @@ from wizard_steps.errors import UsageError
 def with_value(cluster: Cluster, where: str, text: str) -> Cluster:
     """``cluster`` with ``where`` (``nodes[1].fabric_ip``, ``serve.port``) set from what a person typed.
 
-    Numbers and lists are read as such (a list as shell words). ``env.NAME`` need not be there yet; an empty
-    text takes it away. Raises UsageError when it does not fit.
+    Numbers and lists are read as such (a list as shell words). ``env.NAME``, of all or of a node, need
+    not be there yet; an empty text takes it away. Raises UsageError when it does not fit.
     """
     return with_values(cluster, ((where, text),))
 
@@ -46,9 +46,9 @@ def _put(plain: Any, where: str, text: str) -> None:
     try:
         for key in keys[:-1]:
             target = target[key]
-        if keys[0] == "env" and len(keys) == 2:
-            target.pop(keys[1], None)
-            target.update({keys[1]: text} if text else {})
+        if len(keys) > 1 and keys[-2] == "env":
+            target.pop(keys[-1], None)
+            target.update({keys[-1]: text} if text else {})
         else:
             target[keys[-1]] = like(target[keys[-1]], text, where)
     except (KeyError, IndexError, TypeError, AttributeError):

@@ -63,12 +63,16 @@ class FileDecider:
 
 
 class GivenAnswer(FileDecider):
-    """Headless, with an answer from the command line to one question; an empty ``value`` is none."""
+    """Headless, with an answer from the command line to one question; an empty ``value`` is none. A step that
+    asks the same again is not helped by it."""
 
     def __init__(self, question: str, value: str) -> None:
         super().__init__()
         self._question, self._value = question, value
+        self._asked: set[tuple[str, str]] = set()
 
     async def ask(self, step: str, question: Question) -> Answer:
-        given = question.id == self._question and bool(self._value)
+        again = (step, question.text) in self._asked
+        self._asked.add((step, question.text))
+        given = question.id == self._question and bool(self._value) and not again
         return Answer(self._value) if given else await super().ask(step, question)

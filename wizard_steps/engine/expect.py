@@ -25,7 +25,7 @@ from msgspec.structs import replace
 
 from wizard_steps.model import Comparison, Row, RowState
 
-_KINDS = re.compile(r"^(?P<text>.*?)\s*\((?P<kinds>(?:literal|glob|regex|optional)(?:,\s*\w+)*)\)\s*$")
+_KINDS = re.compile(r"(?:literal|glob|regex|optional)(?:,\s*\w+)*")
 #: A value that is put in for each node.
 VARIABLE = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 #: Real lines beyond this many are compared only at both ends of the output.
@@ -49,12 +49,12 @@ def parse_line(raw: str) -> ExpectedLine:
     are put in."""
     if raw.strip() == "...":
         return ExpectedLine(text="", gap=True)
-    match = _KINDS.match(raw)
-    if match is None:
+    before, opened, told = raw.rstrip().removesuffix(")").rpartition("(")
+    if not (opened and raw.rstrip().endswith(")") and _KINDS.fullmatch(told)):
         return ExpectedLine(text=raw.strip())
-    kinds = {kind.strip() for kind in match["kinds"].split(",")}
+    kinds = {kind.strip() for kind in told.split(",")}
     kind = next((k for k in ("regex", "glob") if k in kinds), "literal")
-    text = match["text"].strip()
+    text = before.strip()
     if kind == "regex":
         try:
             with warnings.catch_warnings():

@@ -41,7 +41,7 @@ _FAILURES: tuple[tuple[str, Problem], ...] = (
     (r"executable file not found", "not-installed"),
     (r"Exec format error|cannot execute|Segmentation fault", "not-runnable"),
     (r"error while loading shared libraries", "not-runnable"),
-    (r"Insufficient Permissions|Permission denied|No permission", "not-permitted"),
+    (r"suff[a-z]{1,6} permissions|Permission denied|No permission", "not-permitted"),
     (r"Failed to initialize NVML|NVML: |Unknown Error", "nvml"),
 )  # fmt: skip
 _PATTERNS = tuple((re.compile(words, re.IGNORECASE), problem) for words, problem in _FAILURES)

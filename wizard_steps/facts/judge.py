@@ -101,6 +101,9 @@ def _network(network: Recommendation, cluster: Cluster, reached: int) -> list[Fi
         return []
     if all(node.fabric_ip for node in cluster.node_list):
         return [_as_in_the_file(network, cluster)]
+    if network.undecided:
+        hint = "set fabric_ip of every node in the cluster file, or choose when the walk asks"
+        return [Finding("network", "", "warn", "not decided", network.reason, hint)]
     if network.best is None:
         hint = "set fabric_ip of every node in the cluster file"
         return [Finding("network", "", "fail", "none shared", network.reason, hint)]

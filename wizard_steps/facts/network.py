@@ -9,25 +9,10 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal
 
 from msgspec import Struct
 
-Kind = Literal[
-    "infiniband",
-    "ethernet",
-    "bond",
-    "bridge",
-    "overlay",
-    "wifi",
-    "unknown",
-    "loopback",
-    "container",
-    "usb",
-    "virtual",
-    "link-local",
-    "down",
-]
+from wizard_steps.facts.interface_kinds import BRIDGE, ON_LOOPBACK, USB, WIFI, Kind, kind_of
 
 #: Operational states of RFC 2863 as iproute2 prints them.
 STATES = frozenset({"UP", "DOWN", "UNKNOWN", "LOWERLAYERDOWN", "DORMANT", "NOTPRESENT", "TESTING"})
@@ -94,43 +79,14 @@ class Candidate(Struct, frozen=True):
         return InterfaceAddress(self.ip, self.prefix).network
 
 
-_BRIDGE = "a bridge with this host's own address"
-_WIFI = "Wi-Fi: slow and shared, not meant for GPU traffic"
-_USB = "a USB network, often to the BMC: the same address can exist on every host"
 #: Drivers of USB adapters with a cable to a switch, told apart from the networks to a BMC or a phone.
 _ADAPTERS = frozenset({"r8152", "ax88179_178a", "ax_usb_nm", "asix", "aqc111", "lan78xx", "smsc95xx"})
-
-#: (name pattern, kind, what it is). The first match wins.
-_NAMES: tuple[tuple[str, Kind, str], ...] = (
-    (r"lo\d*", "loopback", "loopback: only this host itself can reach it"),
-    (r"docker.*|br-[0-9a-f]{6,}|podman.*|cni.*|lxcbr.*|lxdbr.*|nerdctl.*", "container", "a container bridge"),
-    (r"veth.*|cali.*|flannel.*|cilium.*|lxc.*|kube-.*|nodelocaldns|weave.*|vxlan.*|genev.*|ovs-.*|antrea.*",
-     "container", "made for containers"),
-    (r"virbr.*|vnet.*|vmnet.*|vboxnet.*|dummy.*|ifb.*|sit\d+|gre.*|erspan.*|ip6tnl.*|tunl\d+|teql.*|nlmon.*",
-     "virtual", "a virtual device of this host"),
-    (r"tun.*|tap.*|wg.*|tailscale.*|zt.*|nebula.*|ppp.*", "overlay", "a VPN or tunnel: it works, but slowly"),
-    (r"ib\S*", "infiniband", "InfiniBand (IPoIB): usually the GPU fabric"),
-    (r"bond.*|team.*", "bond", "several links bonded together: often the front-end network"),
-    (r"br\d*|bridge.*|vmbr.*", "bridge", _BRIDGE),
-    (r"wl.*|wifi\d*|wwan\d*|wwp.*|ath\d+|mlan\d+", "wifi", _WIFI),
-    # By path (enp0s20f0u1) or by MAC address, as systemd names USB devices; the BMC's by their own names.
-    (r"usb\d+|rndis\d*|enx[0-9a-f]{12}|en[opPs][^u]*u\d+.*|bmc.*|idrac.*|ilo\d*|l4tbr\d*", "usb", _USB),
-    (r"eth.*|en.*|em\d+.*|p\d+p\d+.*|mlx.*|rdma.*|roce.*|hsn.*|net\d+.*|vlan.*", "ethernet", "Ethernet"),
-)  # fmt: skip
 
 _UNUSABLE: frozenset[Kind] = frozenset({"loopback", "container", "virtual", "usb", "link-local", "down"})
 #: What could carry GPU traffic, the likeliest first.
 ORDER: tuple[Kind, ...] = (
     "infiniband", "bond", "ethernet", "bridge", "unknown", "overlay", "wifi", "loopback",
 )  # fmt: skip
-
-
-def kind_of(name: str) -> tuple[Kind, str]:
-    """What an interface is, judged by the names Linux, systemd and the container engines give."""
-    for pattern, kind, what in _NAMES:
-        if re.fullmatch(pattern, name):
-            return kind, what
-    return ("unknown", "an interface of unknown type") if name else ("unknown", "its interface is not known")
 
 
 def is_card(interface: Interface) -> bool:
@@ -146,11 +102,11 @@ def _kind(interface: Interface) -> tuple[Kind, str]:
     """By the name, and by the device where the kernel was asked."""
     kind, what = kind_of(interface.name)
     if interface.device == "wifi":
-        return "wifi", _WIFI
+        return "wifi", WIFI
     if interface.device == "usb":
-        return "usb", _USB
+        return "usb", USB
     if interface.device == "bridge" and kind in ("ethernet", "unknown"):
-        return "bridge", _BRIDGE
+        return "bridge", BRIDGE
     if kind in ("unknown", "usb") and interface.device not in ("", "virtual", "bridge", "bond"):
         return "ethernet", "a network card"
     return kind, what
@@ -262,6 +218,8 @@ def _judge(interface: Interface, address: InterfaceAddress) -> tuple[Kind, str]:
             "link-local",
             "link-local: right only on a direct cable between two machines; then set fabric_ip",
         )
+    if kind == "loopback":
+        return kind, ON_LOOPBACK
     if kind in _UNUSABLE:
         return kind, what if kind == "usb" else f"{what}: the same address can exist on every host"
     if interface.state in ("DOWN", "LOWERLAYERDOWN", "NOTPRESENT"):
@@ -271,9 +229,15 @@ def _judge(interface: Interface, address: InterfaceAddress) -> tuple[Kind, str]:
     return kind, f"{what}; {'a public' if ip.is_global else 'a private'} IPv{ip.version} address"
 
 
-def _rank(candidate: Candidate) -> tuple[int, int, int, str]:
+def _rank(candidate: Candidate) -> tuple[int, int, int, tuple[tuple[str, int], ...]]:
     ip = ipaddress.ip_address(candidate.ip)
-    return ip.version, ORDER.index(candidate.kind), int(ip.is_global), candidate.interface
+    return ip.version, ORDER.index(candidate.kind), int(ip.is_global), _natural(candidate.interface)
+
+
+def _natural(name: str) -> tuple[tuple[str, int], ...]:
+    """For sorting: eth2 before eth10."""
+    parts = re.findall(r"([^0-9]*)([0-9]{1,9})|([^0-9]+)", name[:64])
+    return tuple((word or rest, int(number or 0)) for word, number, rest in parts)
 
 
 def _address(word: str) -> InterfaceAddress | None:

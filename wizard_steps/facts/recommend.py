@@ -6,8 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
+from wizard_steps.facts.interface_kinds import ON_LOOPBACK
 from wizard_steps.facts.network import ORDER, Candidate, Interface, InterfaceAddress
 from wizard_steps.facts.usable import NodeNet, Usable, usable
+
+#: Kinds of a host's own cards.
+_CARDS = ("infiniband", "bond", "ethernet")
 
 
 class Measurement(Struct, frozen=True):
@@ -40,13 +44,15 @@ class NetworkOption(Struct, frozen=True):
 
 
 class Recommendation(Struct, frozen=True):
-    """``options``: the recommended one first; ``excluded``: addresses left out, with reasons."""
+    """``options``: the recommended one first; ``excluded``: addresses left out, with reasons. ``undecided``:
+    every node has addresses, and only a person knows which of them belong together."""
 
     options: tuple[NetworkOption, ...]
     reason: str
     env: dict[str, dict[str, str]] = {}
     problems: tuple[str, ...] = ()
     excluded: dict[str, tuple[Candidate, ...]] = {}
+    undecided: bool = False
 
     @property
     def wifi(self) -> list[str]:
@@ -69,40 +75,50 @@ def recommend(
     live on one machine.
     """
     seen = usable(nets, loopback=loopback)
-    by_node, problems = seen.by_node, list(_problems(seen))
+    by_node, problems, undecided = seen.by_node, list(_problems(seen)), False
     options = [_rate(option, nets, measurements) for option in _shared(by_node)]
     if not options and all(by_node.values()):
         options = [_rate(option, nets, measurements) for option in _routed(by_node)]
         if options:
             problems.append("the nodes share no subnet: traffic between them must be routed")
         elif not problems:
-            problems.append(
-                "the nodes share neither a subnet nor an interface name: choose fabric_ip by hand"
-            )
+            undecided = True
+            there = "; ".join(f"{node} has {_listed(found)}" for node, found in list(by_node.items())[:4])
+            problems.append(f"the nodes share neither a subnet nor an interface name ({there})")
     fastest = max((option.measured_mbit for option in options), default=0.0)
     options.sort(key=lambda option: _order(option, fastest))
     options = [_explained(option) for option in options]
     if not options:
-        return Recommendation((), "; ".join(problems) or "no nodes", {}, tuple(problems), seen.left_out)
+        reason = "; ".join(problems) or "no nodes"
+        return Recommendation((), reason, {}, tuple(problems), seen.left_out, undecided)
     best = options[0]
     env = {node: environment(one, nets[node].interfaces) for node, one in best.by_node.items()}
     return Recommendation(tuple(options), _reason(options), env, tuple(problems), seen.left_out)
 
 
 def environment(chosen: Candidate, interfaces: Sequence[Interface] = ()) -> dict[str, str]:
-    """What is set on a node for a chosen address.
+    """What is set on a node for a chosen address."""
+    return {
+        "VLLM_HOST_IP": chosen.ip,
+        **sockets(chosen.interface, is_beginning(chosen.interface, interfaces)),
+    }
 
-    NCCL takes the name as a prefix, so ``eth1`` would also match ``eth10``: ``=`` asks for the exact name
-    then (NCCL's documentation of NCCL_SOCKET_IFNAME). Gloo wants the plain name.
+
+def sockets(interface: str, exact: bool = False) -> dict[str, str]:
+    """What leads NCCL and Gloo to an interface; nothing where its name is not known.
+
+    NCCL takes the name as a prefix, so ``eth1`` would also match ``eth10``: ``=`` asks for the ``exact`` name
+    (NCCL's documentation of NCCL_SOCKET_IFNAME). Gloo wants the plain name.
     """
-    env = {"VLLM_HOST_IP": chosen.ip}
-    if chosen.interface:
-        others = any(
-            one.name != chosen.interface and one.name.startswith(chosen.interface) for one in interfaces
-        )
-        env["NCCL_SOCKET_IFNAME"] = f"={chosen.interface}" if others else chosen.interface
-        env["GLOO_SOCKET_IFNAME"] = chosen.interface
-    return env
+    if not interface:
+        return {}
+    nccl = f"={interface}" if exact else interface
+    return {"NCCL_SOCKET_IFNAME": nccl, "GLOO_SOCKET_IFNAME": interface}
+
+
+def is_beginning(name: str, interfaces: Sequence[Interface]) -> bool:
+    """Whether another interface's name begins with this one."""
+    return bool(name) and any(one.name != name and one.name.startswith(name) for one in interfaces)
 
 
 def _problems(seen: Usable) -> Iterator[str]:
@@ -119,7 +135,13 @@ def _problems(seen: Usable) -> Iterator[str]:
 
 def _near(left_out: Sequence[Candidate]) -> list[Candidate]:
     """Addresses that were left out for another reason than that every host has such a one."""
-    return [one for one in left_out if one.kind not in ("loopback", "container", "virtual")]
+    near = [one for one in left_out if one.kind not in ("loopback", "container", "virtual")]
+    return [one for one in left_out if one.why == ON_LOOPBACK] + near
+
+
+def _listed(found: Sequence[Candidate]) -> str:
+    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+    return ", ".join(f"{one.ip} on {one.interface or '?'}" for one in found[:3]) + more
 
 
 def _shared(by_node: Mapping[str, Sequence[Candidate]]) -> Iterator[NetworkOption]:
@@ -128,21 +150,32 @@ def _shared(by_node: Mapping[str, Sequence[Candidate]]) -> Iterator[NetworkOptio
         for one in found:
             networks.setdefault(one.network, {}).setdefault(node, one)
     for network, members in networks.items():
-        ips = [one.ip for one in members.values()]
-        if len(members) == len(by_node) and len(set(ips)) == len(ips):
+        if len(members) == len(by_node) and _apart(members):
             yield NetworkOption(network, members)
 
 
 def _routed(by_node: Mapping[str, Sequence[Candidate]]) -> Iterator[NetworkOption]:
-    """Clouds give each node a /32 or its own subnet: the same interface name is the next best sign."""
+    """Clouds give each node a /32 or its own subnet: the same interface name is the next best sign, and a
+    node's only network card is one where names differ."""
     names: dict[tuple[str, int], dict[str, Candidate]] = {}
     for node, found in by_node.items():
         for one in found:
             names.setdefault((one.interface, InterfaceAddress(one.ip, 0).version), {}).setdefault(node, one)
-    for (name, _), members in names.items():
-        unique = len({one.ip for one in members.values()}) == len(members)
-        if name and unique and len(members) == len(by_node):
-            yield NetworkOption(f"routed, {name}", members, routed=True)
+    options = [
+        NetworkOption(f"routed, {name}", members, routed=True)
+        for (name, _), members in names.items()
+        if name and _apart(members) and len(members) == len(by_node)
+    ]
+    cards = {node: [one for one in found if one.kind in _CARDS] for node, found in by_node.items()}
+    only = {node: found[0] for node, found in cards.items() if len(found) == 1}
+    if not options and only and len(only) == len(by_node) and _apart(only):
+        options = [NetworkOption("routed, each node's only network card", only, routed=True)]
+    yield from options
+
+
+def _apart(members: Mapping[str, Candidate]) -> bool:
+    """Whether every node has an address of its own."""
+    return len({one.ip for one in members.values()}) == len(members)
 
 
 def _rate(

@@ -128,6 +128,8 @@ class LabLayout(Struct, frozen=True):
             "RAY_TMPDIR": str(self.path / "t"),
             "RAY_AUTH_MODE": "token",
             "RAY_USAGE_STATS_ENABLED": "0",
+            # Ray gives a node 30 seconds to start, which is too few on a machine that is very busy.
+            "RAY_raylet_start_wait_time_s": "90",
             "SPT_NOENV": "1",
         }
 

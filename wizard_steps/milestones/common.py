@@ -35,7 +35,9 @@ def check_of(one: Finding) -> Check:
     """A judged fact of the preflight as a check of a gate: both say the same of the same thing."""
     ok = one.verdict != "fail"
     text = f"{one.found}: {one.message}" if one.found and one.message else one.found or one.message
-    return Check(one.fact, ok, text, node=one.node, hint=one.hint, warning=one.verdict == "warn")
+    # What nobody could read is not proved, and so not fine.
+    unsure = one.verdict in ("warn", "unknown")
+    return Check(one.fact, ok, text, node=one.node, hint=one.hint, warning=unsure)
 
 
 def ran(done: Results, key: str, nodes: Sequence[Node]) -> list[Check]:
@@ -68,8 +70,11 @@ def failure(result: Result | None, node: Node, hint: str = "") -> Check:
     return Check(name=result.key, ok=False, node=node.name, found=found, hint=hint)
 
 
-def port_taken(known: Known, look: Result, port: int, hint: str) -> Check | None:
-    """That somebody else listens on ``port``, by what a look printed; None where nobody does."""
+def port_taken(known: Known, look: Result, port: int, field: str, end: str = "end it") -> Check | None:
+    """That somebody else listens on ``port``, by what a look printed; None where nobody does.
+
+    ``field`` sets that port; ``end`` is how to end a process that is in no container.
+    """
     found, place, name = Look(look.text), placed(known), look.node.name
     if not found.listening or found.ours:
         return None
@@ -80,6 +85,7 @@ def port_taken(known: Known, look: Result, port: int, hint: str) -> Check | None
         down = f"`milepost down` with the file of {names} ends it; or give this cluster other ports"
         return Check("port", False, text, "a free port", name, down)
     text = f"port {port} is taken by a process milepost did not start ({who})"
+    hint = f"{place.ends(look.text) or end}, or edit {field}"
     return Check("port", False, text, "a free port", name, hint)
 
 
@@ -90,7 +96,8 @@ def same_everywhere(name: str, values: Mapping[str, str], hint: str = "") -> Che
         groups.setdefault(value, []).append(node)
     if len(groups) <= 1:
         only = next(iter(groups), "")
-        return Check(name=name, ok=True, found=f"{only} on every node" if only else "nothing to compare")
+        found = f"{only} on every node" if only else "nothing to compare"
+        return Check(name=name, ok=True, found=found, warning=not only)
     ordered = sorted(groups.items(), key=lambda item: -len(item[1]))
     usual, rest = ordered[0], ordered[1:]
     odd = "; ".join(f"{', '.join(nodes)}: {value or 'unknown'}" for value, nodes in rest)

@@ -59,7 +59,7 @@ class DockerReady(Step):
             ABOUT_FACTS,
         ),
     )
-    owns = (r"docker\..*",)
+    owns = (r"docker\..*", r"nodes\[\d+\]\.docker_flags", r"serve\.(executor|vllm_version)")
     effects: Mapping[str, str] = {
         "pull": "gets the image onto the node",
         "load": "gets the image onto the node, from an archive",

@@ -34,7 +34,11 @@ class Head(Placed):
     title = "Start the head"
     short = "Ray head"
     keys = ("launch", "start", "up")
-    owns = (r"ray\.(port|dashboard_port|dashboard_host|head_flags|auth)",)
+    owns = (
+        r"ray\.(port|dashboard_port|dashboard_host|head_flags|auth)",
+        r"nodes\[\d+\]\.ray_flags",
+        r"env\..*",
+    )
     effects: Mapping[str, str] = {"token": "writes the cluster's Ray token, for this user alone"}
     bundled = (Bundled(("start",), "ray-start.txt", "what Ray printed when it was started"),)
     formerly = (("docker_head", {}),)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from wizard_steps.engine.step import ABOUT_FACTS, FACTS, Bundled, Known, Step
 from wizard_steps.facts import script
 from wizard_steps.facts.network import candidates, excluded
-from wizard_steps.facts.recommend import Recommendation
+from wizard_steps.facts.recommend import Recommendation, is_beginning
 from wizard_steps.facts.usable import IPV4_HINT, IPV4_WANTED, unaddressed, unaddressed_words, usable
 from wizard_steps.milestones import ip_measure
 from wizard_steps.milestones.common import everywhere, failure
@@ -64,7 +64,12 @@ class Picked:
             return None
         idle = {one.name for one, _ in unaddressed(net, found[0].ip)}
         local = [one for one in excluded(net.interfaces) if one.interface in idle and ":" not in one.ip]
-        env = {one.ip: _sets(self._known, node, one.ip, one.interface) for one in (*found, *local)}
+        env = {
+            one.ip: _sets(
+                self._known, node, one.ip, one.interface, is_beginning(one.interface, net.interfaces)
+            )
+            for one in (*found, *local)
+        }
         return ip_measure.question(self._known, node, [*found, *local], best, env)
 
 
@@ -101,11 +106,13 @@ class Ip(Step):
         chosen = {node.name: picked.ip(node) for node in known.nodes}
         ok = all(check.ok for check in checks)
         names = {node.name: picked.interface(node) for node in known.nodes}
+        exact = [n.name for n in known.nodes if is_beginning(names[n.name], picked.nets[n.name].interfaces)]
         if ok:
-            checks = [*checks, *_slow(known, picked), *_settings(known, chosen, names)]
+            checks = [*checks, *_slow(known, picked), *_settings(known, chosen, names, exact)]
         pairs = ", ".join(f"{n}={ip}" for n, ip in chosen.items())
         summary = f"GPU traffic uses {pairs}" if ok else "the chosen addresses do not carry traffic both ways"
-        return Verdict(ok, summary, tuple(checks), {"fabric_ips": chosen, "interfaces": names})
+        learnt = {"fabric_ips": chosen, "interfaces": names}
+        return Verdict(ok, summary, tuple(checks), {**learnt, "exact_interfaces": exact} if exact else learnt)
 
     def _reach(self, known: Known, picked: Picked) -> Round:
         head, port = known.head, known.cluster.meeting_port
@@ -181,11 +188,11 @@ def _slow(known: Known, picked: Picked) -> list[Check]:
     return checks
 
 
-def _settings(known: Known, ips: dict[str, str], interfaces: dict[str, str]) -> list[Check]:
+def _settings(known: Known, ips: dict[str, str], interfaces: dict[str, str], exact: list[str]) -> list[Check]:
     """What this choice sets, shown before anything is started with it."""
     checks = []
     for node in known.nodes:
-        env = _sets(known, node, ips[node.name], interfaces[node.name])
+        env = _sets(known, node, ips[node.name], interfaces[node.name], node.name in exact)
         checks.append(Check("sets", True, " ".join(f"{k}={v}" for k, v in env.items()), node=node.name))
     return checks
 
@@ -197,8 +204,13 @@ def _way(name: str, result: Result | None, target: str, about: Node) -> Check:
     return Check(name=name, ok=ok, found=line, wanted="open", node=about.name)
 
 
-def _sets(known: Known, node: Node, ip: str, interface: str) -> dict[str, str]:
+def _sets(known: Known, node: Node, ip: str, interface: str, exact: bool) -> dict[str, str]:
     """What Ray and vLLM will be started with on this node; the cluster file's own env wins."""
-    facts = {**known.facts, "fabric_ips": {node.name: ip}, "interfaces": {node.name: interface}}
+    facts = {
+        **known.facts,
+        "fabric_ips": {node.name: ip},
+        "interfaces": {node.name: interface},
+        "exact_interfaces": [node.name] if exact else [],
+    }
     env = environment(Known(known.cluster, facts), node)
     return {name: env[name] for name in SETS if name in env}

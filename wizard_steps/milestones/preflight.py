@@ -13,6 +13,7 @@ from wizard_steps.engine.step import ABOUT_FACTS, FACTS, Bundled, Known, Step
 from wizard_steps.facts import script
 from wizard_steps.facts.boxes import topology_of
 from wizard_steps.facts.finding import Finding
+from wizard_steps.facts.finding import Verdict as Judged
 from wizard_steps.facts.judge import judge
 from wizard_steps.facts.node import NodeAnswer, NodeFacts, parse_node
 from wizard_steps.facts.rules_software import is_ours
@@ -51,15 +52,16 @@ class Preflight(Step):
         facts = {node.name: _facts(done, node) for node in known.nodes}
         report = judge(facts, known.cluster)
         findings = [_for_the_gate(one, known.cluster) for one in report.findings]
+        count = len(known.nodes)
         failed = [one for one in findings if one.verdict == "fail"]
         warned = [one for one in findings if one.verdict == "warn"]
-        checks = (*map(check_of, failed), *map(check_of, warned), *_fine(findings, len(known.nodes)))
+        quiet = (*_together(findings, "unknown", count), *_together(findings, "ok", count))
+        checks = (*map(check_of, failed), *map(check_of, warned), *quiet)
         if failed:
             where = dict.fromkeys(f"{one.fact} ({one.node or 'nodes differ'})" for one in failed)
             things = "thing" if len(failed) == 1 else "things"
             summary = f"not ready: {len(failed)} {things} would fail later: {', '.join(where)}"
         else:
-            count = len(known.nodes)
             summary = f"{counted(count, 'node')} checked: no blockers"
         return Verdict(
             not failed, summary, checks, {"machines": _learnt(known, facts), "serving": _serving(facts)}
@@ -106,18 +108,19 @@ def _for_the_gate(one: Finding, cluster: Cluster) -> Finding:
     return replace(one, verdict="warn", message=f"{one.message}; {later}" if one.message else later)
 
 
-def _fine(findings: list[Finding], count: int) -> Iterator[Check]:
-    """One line for each fact that needs no action; nodes are named where their values differ."""
-    quiet = [one for one in findings if one.verdict in ("ok", "unknown")]
-    for fact in dict.fromkeys(one.fact for one in quiet):
+def _together(findings: list[Finding], verdict: Judged, count: int) -> Iterator[Check]:
+    """One line for each fact that is fine, or that nobody could read (not fine); nodes are named where their
+    values differ."""
+    some, unknown = [one for one in findings if one.verdict == verdict], verdict == "unknown"
+    for fact in dict.fromkeys(one.fact for one in some):
         values: dict[str, list[str]] = {}
-        for one in quiet:
+        for one in some:
             if one.fact == fact:
-                text = f"unknown: {one.message or one.found}" if one.verdict == "unknown" else one.found
+                text = f"unknown: {one.message or one.found}" if unknown else one.found
                 values.setdefault(text, []).append(one.node)
         parts = [_value(text, nodes, count) for text, nodes in list(values.items())[:_SHOWN]]
         more = f"; and {len(values) - _SHOWN} more" if len(values) > _SHOWN else ""
-        yield Check(fact, True, "; ".join(parts) + more)
+        yield Check(fact, True, "; ".join(parts) + more, warning=unknown)
 
 
 def _value(text: str, nodes: list[str], count: int) -> str:

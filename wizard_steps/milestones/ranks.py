@@ -14,7 +14,7 @@ from wizard_steps.milestones import alive, apart, hang, model, rank_places, runn
 from wizard_steps.milestones.common import failure, placed, port_taken
 from wizard_steps.model import Check, Node, Result, Results, Round, Together, Verdict
 from wizard_steps.node import meeting
-from wizard_steps.node.place import SERVE, Service
+from wizard_steps.node.place import RAY, SERVE, Service
 from wizard_steps.node.ras import STALLED
 from wizard_steps.node.remote import Look
 
@@ -52,6 +52,8 @@ def rounds(known: Known, done: Results) -> Round | None:
         return Round(questions=(question,))
     if any(running.refused(known, done, s) for s in services):
         return None
+    if (unused := _unused_ray(known)) and not done.has("ray"):
+        return Round(work=tuple((node, place.stop(node, RAY, key="ray")) for node in unused))
     whole = all(running.keeps(known, done, s) for s in services)
     left = [node for node in known.nodes if _look(done, node).there]
     if not whole and left and not done.has("clear"):
@@ -78,6 +80,12 @@ def rounds(known: Known, done: Results) -> Round | None:
     if hung and not done.has("stall"):
         return hang.ask(known)
     return _stop(known)
+
+
+def _unused_ray(known: Known) -> list[Node]:
+    """Where this walk has found or started a Ray of ours, before serve.executor was changed at this gate."""
+    starts = known.facts.get("starts", {}) if placed(known).idle else {}
+    return [node for node in known.nodes if node.name in starts]
 
 
 def _until_ready(known: Known, services: Sequence[Service], limit: float) -> Round:
@@ -138,7 +146,7 @@ def _blocked(known: Known, done: Results) -> list[Check]:
             hint = "does its container run? go back to the containers" if placed(known).contained else ""
             checks.append(failure(result, node, hint))
         elif node.role == "head":
-            taken = port_taken(known, result, known.cluster.serve.port, "end it, or edit serve.port")
+            taken = port_taken(known, result, known.cluster.serve.port, "serve.port")
             checks += [taken] if taken else []
     return checks + model.checks(known, done)
 
@@ -161,6 +169,15 @@ def judge(known: Known, done: Results) -> Verdict:
         same = [running.check(known, done, s, "vLLM") for s in services] if not done.has("launch") else []
         found = [check for check in same if check is not None]
         checks += found or [Check("vLLM", True, "started", vllm.READY, known.server.name)]
+        checks += [
+            Check(
+                "Ray",
+                r.ok,
+                "ended: without Ray nothing uses it" if r.ok else failure(r, r.node).found,
+                node=name,
+            )
+            for name, r in done.of("ray").items()
+        ]
         checks += [*rank_places.checks(known, done), *running.written(known, done, services)]
         if not all(check.ok for check in checks):
             return Verdict(False, "vLLM serves, but not every node takes part", tuple(checks))

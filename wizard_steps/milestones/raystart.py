@@ -9,12 +9,13 @@ from collections.abc import Sequence
 
 from wizard_steps.cluster import devices
 from wizard_steps.engine.step import Known
+from wizard_steps.facts.recommend import sockets
 from wizard_steps.milestones import adopt, running
 from wizard_steps.milestones.common import failure, placed, port_taken
 from wizard_steps.model import Check, Cmd, Node, Result, Results, Round
 from wizard_steps.node import container, ray_token
 from wizard_steps.node.place import RAY, Service
-from wizard_steps.node.remote import instance
+from wizard_steps.node.remote import Look, instance
 
 STARTED = "Ray runtime started."
 #: A worker that cannot reach its head tries for 823 s; the IP gate proved the way, so this is enough.
@@ -60,10 +61,9 @@ def environment(known: Known, node: Node) -> dict[str, str]:
     """VLLM_HOST_IP keeps vLLM's workers on the chosen network. Ray's GPU masking is switched off because
     vLLM's Ray executor picks devices itself; Ray 2.60 still reads this variable. The cluster file's env
     goes last: it wins."""
-    interface = known.facts.get("interfaces", {}).get(node.name, "")
-    names = {"NCCL_SOCKET_IFNAME": interface, "GLOO_SOCKET_IFNAME": interface} if interface else {}
-    if known.cluster.simulated:
-        names = {}
+    interface = str(known.facts.get("interfaces", {}).get(node.name, ""))
+    exact = node.name in known.facts.get("exact_interfaces", ())
+    names = {} if known.cluster.simulated else sockets(interface, exact)
     ray = {} if placed(known).without_ray else {"RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES": "1"}
     return {
         "VLLM_HOST_IP": known.ip(node),
@@ -201,11 +201,11 @@ def blocked(known: Known, done: Results, service: Service) -> Check | None:
     obstacle = place.obstacle(service, result)
     if obstacle is not None or place.without_ray:
         return obstacle
-    hint = (
-        "end that Ray yourself (`ray stop` ends every Ray of your user on that machine), or choose another "
-        "ray.port"
-    )
-    return port_taken(known, result, service.port, hint) if node.role == "head" else None
+    if node.role != "head":
+        return None
+    end = "end that Ray yourself (`ray stop` ends every Ray of your user on that machine)"
+    known_ray = bool(Look(result.text).others)
+    return port_taken(known, result, service.port, "ray.port", end if known_ray else "end it")
 
 
 def judge(known: Known, done: Results, services: Sequence[Service]) -> list[Check]:

@@ -33,9 +33,10 @@ WRITTEN = "service"
 KEPT_BY = "kept_by"
 _WANTED = "the values of the cluster file"
 _HINT = (
-    "walk in a terminal and choose there, or with --headless --restart; end it with `milepost down`; "
-    "or put these values into the file"
+    "walk in a terminal and choose there, or with --headless --on-difference=restart (or keep, write); "
+    "`milepost down` ends it"
 )
+_UNWRITABLE = "not written: the cluster file has no field for all of it. Restart it, or keep it as it is"
 
 
 def look_of(done: Results, node: Node) -> Look:
@@ -71,16 +72,18 @@ def question(known: Known, done: Results, services: adopt.Services, free: Sequen
         return None
     text = "What milepost started here runs with other values than the cluster file has now. "
     why = "Left of each arrow is what runs, right of it what the cluster file says."
-    options = (_CHOICES[0], *_writing(known, done, services, free), *_CHOICES[1:])
+    then = {s.node.name: seen for s in services(known) if s.node in free and (seen := _then(known, done, s))}
+    offer = adopt.offer(known, services, then)
+    why += f" The cluster file has no field that keeps this: {_short(offer.left)}." if offer.left else ""
+    options = (_CHOICES[0], *_writing(offer.edits), *_CHOICES[1:])
     return Question(
         DIFFERS, text + " | ".join(lines), "choice", options, "restart", why=why, unattended="stop"
     )
 
 
-def _writing(known: Known, done: Results, services: adopt.Services, free: Sequence[Node]) -> Iterator[Option]:
+def _writing(edits: adopt.Edits) -> Iterator[Option]:
     """Offered where the cluster file has a field for all that differs."""
-    then = {s.node.name: seen for s in services(known) if s.node in free and (seen := _then(known, done, s))}
-    if edits := adopt.edits(known, services, then):
+    if edits:
         fields = ", ".join(f"{field} = {value or 'empty'}" for field, value in edits[:_SHOWN])
         more = f" and {len(edits) - _SHOWN} more" if len(edits) > _SHOWN else ""
         yield Option(
@@ -105,7 +108,8 @@ def check(known: Known, done: Results, service: Service, name: str) -> Check | N
     """Both sides, where something of ours runs and stays, or may not be touched; None elsewhere."""
     found, node = differences(known, done, service), service.node.name
     if refused(known, done, service):
-        return Check(name, False, f"runs with other values: {_short(found)}", _WANTED, node, _HINT)
+        hint = _UNWRITABLE if done.answers.get(DIFFERS) == "write" else _HINT
+        return Check(name, False, f"runs with other values: {_short(found)}", _WANTED, node, hint)
     if not keeps(known, done, service):
         return None
     text = "already running, and ours"

@@ -37,7 +37,7 @@ class Smi(Step):
         checks += [Check("GPUs", True, "none: gpus = 0", node=n.name) for n in known.nodes if not n.gpus]
         drivers = {name: fact.driver for name, fact in facts.items() if fact.driver}
         hint = "install the same driver on every node and reboot the odd one out"
-        checks.append(same_everywhere("driver", drivers, hint))
+        checks += [same_everywhere("driver", drivers, hint)] if drivers else []
         ok = all(check.ok for check in checks)
         used = {n.name: rules_cards.chosen(n, facts[n.name], known.cluster) for n in nodes if n.name in facts}
         total, driver = sum(map(len, used.values())), next(iter(drivers.values()), "none")

@@ -161,7 +161,7 @@ def service(known: Known, node: Node) -> Service:
 
 def _of(known: Known) -> str:
     """It hangs on every start of Ray (or of a container) that it is spread over."""
-    starts = known.facts.get("starts", {})
+    starts = {} if placed(known).idle else known.facts.get("starts", {})
     return " ".join(str(starts[name]) for name in sorted(starts)) if isinstance(starts, dict) else ""
 
 

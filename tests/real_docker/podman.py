@@ -46,6 +46,14 @@ exec {_VENV}/python3 "$@"
 """
 
 
+def mounts() -> list[str]:
+    """Flags that bring into a container what its image only points to: Python with Ray and vLLM, nvidia-smi."""
+    found = [vllm_env.MOUNTED_AT, "/usr/local/bin/nvidia-smi"]
+    if sys.base_prefix.startswith(("/root/", "/home/", "/opt/", "/tmp/")):
+        found.append(sys.base_prefix)
+    return [word for path in found for word in ("-v", f"{path}:{path}:ro")]
+
+
 class Podman:
     """Both images on every host of ``bed``: the same bytes everywhere, so the same digest."""
 
@@ -132,15 +140,12 @@ class Podman:
 
         ``gpus``: how many of the two of each node are used. With one, Ray cannot put two ranks on one node.
         """
-        mounts = [vllm_env.MOUNTED_AT, "/usr/local/bin/nvidia-smi"]
-        if sys.base_prefix.startswith(("/root/", "/home/", "/opt/", "/tmp/")):
-            mounts.append(sys.base_prefix)
         table: dict[str, object] = {
             "image": image,
             "command": COMMAND,
             "shm_size": "256m",
             "ulimits": [],
-            "extra_flags": [word for mount in mounts for word in ("-v", f"{mount}:{mount}:ro")],
+            "extra_flags": mounts(),
             **docker,
         }
         text = self.bed.cluster_file(path=path, settle=4, serve=serve, ray=ray_table).read_text()

@@ -161,6 +161,15 @@ def test_vllm_serve_has_these_flags() -> None:
             assert used <= flags | {"--help", "--help=all", "-h"}, one
 
 
+def test_ray_stop_never_stands_without_its_warning() -> None:
+    """As root it ends the Ray of everybody on the machine."""
+    for path in sorted((ROOT / "wizard_steps/diagnose/rules").glob("*.toml")):
+        for rule in tomllib.loads(path.read_text(encoding="utf-8")).get("rule", ()):
+            for action in (*rule.get("try", ()), *rule.get("fixes", ())):
+                if re.search(r"\bray stop\b", action.get("command", "")):
+                    assert "as root" in action["text"], f"{path.name}: {rule['id']}: {action}"
+
+
 def test_no_word_is_left_open_that_is_known() -> None:
     assert [one for one in COMMANDS if one.filled and OPEN.search(one.line)] == []
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import socket
 import subprocess
 from pathlib import Path
 
@@ -24,8 +26,8 @@ IMAGE = "sha256:" + "ab" * 32
 FAKE = r"""#!/bin/sh
 case "$*" in
   "ps -q") echo 1 2 3 ;;
-  *NetworkMode*) printf 'host /milepost-prod-gpu-a prod\nbridge /web\nhost /ray-of-bob\nhost two <no value>\n'
-    printf 'host /milepost-dev-gpu-a dev\n' ;;
+  *NetworkMode*) printf 'host x1 /milepost-prod-gpu-a prod\nbridge x2 /web\nhost x3 /ray-of-bob\nhost x4 two <no value>\n'
+    printf "host ${HOLDS:-x5} /milepost-dev-gpu-a dev\n" ;;
   *StartedAt}}*gpu-a*)
     case "$*" in *Id*) printf '%s@' "$ID";; esac; echo "2026-11-25 21:26:36.5 +0000 UTC" ;;
   *FinishedAt*) echo "2026-11-25T22:00:00.1Z" ;;
@@ -117,6 +119,26 @@ def test_a_stranger_on_the_port_may_be_another_container(engine: Path) -> None:
     assert remote.other_clusters(text) == ["dev"]
     on_vllm = run(engine, place().look(Service(IT.head, SERVE, 8000)).text)
     assert container.neighbours(on_vllm) == container.neighbours(text)
+    assert container.listener(text) == ""
+    assert place().ends(text) == ""
+
+
+def test_a_stranger_that_holds_the_port_is_named(engine: Path) -> None:
+    """Its container by the control group of the process; an id that is in none is nobody's."""
+    group = Path("/proc/self/cgroup").read_text().split()[-1]
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        at = Service(IT.head, RAY, port, ("ray", "start", "--head"), {})
+        text = run(
+            engine, place().look(at).text.replace("ids=$(", f"export HOLDS={shlex.quote(group)}; ids=$(")
+        )
+        look = Look(text)
+    assert look.listening
+    assert look.holder.startswith(f"{os.getpid()} ")
+    assert f"process {os.getpid()} " in place().who(look, text)
+    assert container.listener(text) == "milepost-dev-gpu-a"
+    assert place().ends(text) == "`docker stop milepost-dev-gpu-a` ends that container"
+    assert remote.other_clusters(text) == ["dev"]
 
 
 def test_only_output_since_this_start_is_followed(engine: Path) -> None:

@@ -111,17 +111,16 @@ def test_podman_tells_the_same_in_its_own_words(tmp_path: Path) -> None:
         (ContainerEngine("docker", "27.5.1"), CDI, "no CDI specification", "nvidia-ctk cdi generate"),
         (ContainerEngine("docker", "26.0.0", rootless=True), CDI, "no CDI specification", "cdi-spec-dirs"),
         (
-            ContainerEngine("docker", "29.7.2", runtimes=("nvidia", "runc"), cdi=SPEC, cdi_dirs="/etc/cdi"),
+            ContainerEngine(
+                "docker", "29.7.2", runtimes=("runc",), cdi=SPEC, cdi_hook="/usr/bin/nvidia-cdi-hook"
+            ),
             ALL,
             f"CDI ({SPEC})",
             "",
         ),
-        (
-            ContainerEngine("docker", "29.7.2", runtimes=("nvidia", "runc"), cdi_dirs="/etc/cdi"),
-            ALL,
-            "the NVIDIA runtime, and no CDI",
-            "nvidia-ctk cdi generate",
-        ),
+        (ContainerEngine("docker", "29.7.2", cdi=SPEC), ALL, "without nvidia-cdi-hook", "nvidia.com/gpu=all"),
+        (ContainerEngine("docker", "29.1.5", cdi=SPEC), ALL, "CDI alone", "only Docker 29.2 and newer"),
+        (ContainerEngine("docker", "29.7.2", runtimes=("nvidia", "runc")), ALL, "the NVIDIA runtime", ""),
         (
             ContainerEngine("docker", "24.0.7"),
             ALL,

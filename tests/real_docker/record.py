@@ -134,7 +134,7 @@ LESSONS = (
                 "137 = 128 + 9: the first process got SIGKILL. The kernel does that when memory runs out (then "
                 "OOMKilled is true in `docker inspect`), `docker kill` does it, and a stop that took too long. Here "
                 "it was `docker kill`. A process that is killed so cannot write a last word: look at the container's "
-                "state, and at `dmesg`, not only at its log.",
+                "state, and at `sudo dmesg`, not only at its log.",
             ),
         ),
         fails="serve",

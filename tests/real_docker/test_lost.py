@@ -1,20 +1,21 @@
-"""Containers that somebody ended or restarted between two walks, and what others do beside ours."""
+"""What others do beside our containers: a tag that moves, a Ray, a milepost of another name."""
 
 from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.real.walks import down, environment, milepost
-from tests.real_docker.podman import IMAGE, Podman
-from tests.real_docker.walking import TO_RAY, Walked, walk
+from tests.real_docker.podman import IMAGE, Podman, mounts
+from tests.real_docker.walking import walk
 
 pytestmark = [pytest.mark.real_hosts, pytest.mark.timeout(900)]
 
-HEAD, WORKER = "milepost-real-hosts-node-a", "milepost-real-hosts-node-b"
+HEAD = "milepost-real-hosts-node-a"
 
 
 @pytest.fixture
@@ -24,66 +25,35 @@ def file(podman: Podman, tmp_path: Path) -> Iterator[Path]:
     down(made, podman.bed.home)
 
 
-async def test_what_was_lost_is_told_and_comes_back_in_the_same_walk(
-    podman: Podman, tmp_path: Path, file: Path
-) -> None:
-    podman.cluster_file(file, ray_table={"auth": "token"})
-    first = await walk(file, tmp_path / "first", TO_RAY)
-    assert first.verdicts["ray_status"].passed, first.told("ray_status")
-    _only_their_users_can_read_the_token(podman, first)
-
-    podman.docker("a", f"rm -f {HEAD}")
-    second = await walk(file, tmp_path / "second", TO_RAY)
-    assert second.verdicts["ray_status"].passed, second.told("workers") + second.told("ray_status")
-    started = [(step, node) for step, node, key in second.ran if key == "launch"]
-    # Its Ray hung on the head that is gone; on a busy machine it may have noticed that by itself, and ended.
-    assert started == [("head", "node-a"), ("workers", "node-b")]
-
-    podman.docker("b", f"kill -s KILL {WORKER}")
-    third = await walk(file, tmp_path / "third", TO_RAY)
-    assert third.verdicts["ray_status"].passed, third.told("ray_status")
-    assert "exit code 137" in third.told("workers")
-    assert any(check.warning for check in third.verdicts["workers"].checks)
-    kept = podman.bed.run("b", "cat /root/.milepost/real-hosts/node-b/container.log").stdout
-    assert "Ray runtime started." in kept
-    assert b"state before removal: " in third.recorded()
-
-    podman.docker("a", f"restart -t 5 {HEAD}")
-    fourth = await walk(file, tmp_path / "fourth", TO_RAY)
-    assert fourth.verdicts["ray_status"].passed, fourth.told("workers") + fourth.told("ray_status")
-    assert down(file, podman.bed.home).returncode == 0
-    assert podman.bed.run("a", f"ls {_token_of('a')}", check=False).returncode != 0, "down forgets the token"
-
-
-def _token_of(name: str) -> str:
-    """Each node keeps its state in a folder of its own: a home may be shared."""
-    return f"/root/.milepost/real-hosts/node-{name}/ray_token"
-
-
-def _only_their_users_can_read_the_token(podman: Podman, walked: Walked) -> None:
-    """One secret in every container, and nowhere else."""
-    tokens = [
-        podman.bed.run(name, f"stat -c %a {_token_of(name)}; cat {_token_of(name)}").stdout
-        for name in podman.bed.names
-    ]
-    mode, token = tokens[0].split()
-    assert tokens[0] == tokens[1]
-    assert mode == "600"
-    assert len(token) == 64
-    assert token.encode() not in walked.recorded()
-    for name, container in zip(podman.bed.names, (HEAD, WORKER), strict=True):
-        shown = podman.docker(name, f"inspect {container}")
-        assert "RAY_AUTH_MODE=token" in shown
-        assert token not in shown
-        assert token not in "\n".join(podman.bed.processes(name).values())
-    stranger = f"exec -e RAY_AUTH_MODE=disabled {HEAD} ray status"
-    assert "GPU" not in podman.docker("a", stranger, check=False)
-    assert "4.0 GPU" in podman.docker("a", f"exec {HEAD} ray status")
+@contextmanager
+def _stranger(podman: Podman, name: str, port: int) -> Iterator[None]:
+    """Somebody's container on host a that listens on ``port`` of the host."""
+    listen = f"import socket, time; s = socket.create_server(('', {port})); time.sleep(600)"
+    podman.docker(
+        "a", f'run -d --name {name} --network host {" ".join(mounts())} {IMAGE} python3 -c "{listen}"'
+    )
+    up = f"until grep -q ':{port:04X} 0*:0000 0A ' /proc/net/tcp /proc/net/tcp6; do sleep 0.1; done"
+    try:
+        podman.bed.run("a", up)
+        yield
+    finally:
+        podman.docker("a", f"rm -f {name}", check=False)
 
 
 async def test_what_others_do_while_our_head_runs(podman: Podman, tmp_path: Path, file: Path) -> None:
+    with _stranger(podman, "redis-of-bob", 6379):
+        taken = await walk(file, tmp_path / "redis", ("head",))
+        assert taken.failing("head") == {"port@node-a"}
+        assert "port 6379 is taken" in taken.told("head")
+        assert "redis-of-bob, which listens on port 6379" in taken.told("head")
+        assert "`docker stop redis-of-bob` ends that container" in taken.told("head")
     first = await walk(file, tmp_path / "first", ("ip", "docker_ready", "head"))
     assert first.verdicts["head"].passed, first.told("head")
+    with _stranger(podman, "web-of-bob", 8000):
+        taken = await walk(file, tmp_path / "web", ("ip", "docker_ready", "head", "serve"))
+        assert taken.failing("serve") == {"port@node-a"}, taken.told("serve")
+        assert "port 8000 is taken" in taken.told("serve")
+        assert "web-of-bob, which listens on port 8000" in taken.told("serve")
     await _a_tag_that_moves_is_seen(podman, tmp_path, file)
     await _another_ray_is_not_ours(podman, tmp_path, file)
     await _another_cluster_is_named(podman, tmp_path)

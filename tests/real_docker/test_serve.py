@@ -9,10 +9,10 @@ import pytest
 
 from tests.real.walks import down
 from tests.real_docker.podman import IMAGE, WITHOUT_RAY, Podman
-from tests.real_docker.walking import walk
+from tests.real_docker.walking import Walked, walk
 from wizard_steps.recording import events as ev
 
-pytestmark = [pytest.mark.real_vllm, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.real_vllm, pytest.mark.timeout(1500)]
 
 STEPS = ("ip", "docker_ready", "head", "workers", "ray_status", "serve", "curl")
 HEAD = "milepost-real-hosts-node-a"
@@ -20,39 +20,61 @@ HEAD = "milepost-real-hosts-node-a"
 TOKEN = "hf_" + "milepostmilepostmilepostmilepost01"
 
 
-@pytest.mark.parametrize("way", ["ray", "mp"])
-async def test_two_containers_serve_one_model(
-    podman: Podman, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+async def test_with_ray_one_model_then_another_server_and_a_lost_container(
+    podman: Podman, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
-    image = IMAGE if way == "ray" else WITHOUT_RAY
-    file = podman.cluster_file(
-        tmp_path / "milepost.toml",
-        image,
-        serve={"pipeline_parallel": 2, "ready_timeout": 400, "executor": way},
-        gpus=1,
-    )
+    """Containers and vLLM are started once; everything after is asked of what runs."""
+    file = _file(podman, tmp_path / "512.toml", "ray", 512)
     try:
-        walked = await walk(file, tmp_path / "walk", STEPS)
-        assert walked.verdicts["serve"].passed, walked.told("serve")
-        assert walked.verdicts["curl"].passed, walked.told("curl")
-        for node in ("node-a", "node-b"):
-            assert f"ranks [{node}] True: runs 1 of 2 ranks" in walked.told("serve"), walked.told("serve")
-        _logs_are_where_one_looks(podman, "a")
-        nodes = {node for step, node, key in walked.ran if (step, key) == ("serve", "launch")}
-        assert nodes == ({"node-a"} if way == "ray" else {"node-a", "node-b"})
-        _token_is_in_the_process_alone(podman)
-        assert TOKEN.encode() not in walked.recorded()
+        walked = await _one_model(podman, tmp_path, monkeypatch, file)
+        assert {node for step, node, key in walked.ran if (step, key) == ("serve", "launch")} == {"node-a"}
+        await _another_server_is_asked_about_and_a_killed_container_is_named(podman, tmp_path)
+    finally:
+        down(file, podman.bed.home)
 
-        again = await walk(file, tmp_path / "again", STEPS)
-        assert again.verdicts["curl"].passed, again.told("serve")
-        assert [what for what in again.ran if what[2] in ("launch", "clear", "stop")] == []
+
+async def test_without_ray_one_model_and_its_log_outlives_the_container(
+    podman: Podman, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = _file(podman, tmp_path / "milepost.toml", "mp", 512)
+    try:
+        walked = await _one_model(podman, tmp_path, monkeypatch, file)
+        nodes = {node for step, node, key in walked.ran if (step, key) == ("serve", "launch")}
+        assert nodes == {"node-a", "node-b"}
     finally:
         done = down(file, podman.bed.home)
     assert done.returncode == 0, done.stdout + done.stderr
     kept = podman.bed.run("a", "cat /root/.milepost/real-hosts/node-a/container/serve.log").stdout
     assert "Application startup complete." in kept
     assert [podman.docker(name, "ps -aq") for name in ("a", "b")] == ["", ""]
+
+
+def _file(podman: Podman, path: Path, way: str, length: int) -> Path:
+    flags = ["--enforce-eager", "--kv-cache-memory-bytes=67108864", f"--max-model-len={length}"]
+    serve: dict[str, object] = {
+        "pipeline_parallel": 2,
+        "ready_timeout": 400,
+        "executor": way,
+        "extra_flags": flags,
+    }
+    return podman.cluster_file(path, IMAGE if way == "ray" else WITHOUT_RAY, serve=serve, gpus=1)
+
+
+async def _one_model(podman: Podman, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: Path) -> Walked:
+    """Served over both hosts, and found again by a second walk that starts nothing."""
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    walked = await walk(file, tmp_path / "walk", STEPS)
+    last = next(reversed(walked.verdicts))
+    assert (last, walked.verdicts[last].passed) == ("curl", True), walked.told(last)
+    for node in ("node-a", "node-b"):
+        assert f"ranks [{node}] True: runs 1 of 2 ranks" in walked.told("serve"), walked.told("serve")
+    _logs_are_where_one_looks(podman, "a")
+    _hub_token_is_in_the_process_alone(podman)
+    assert TOKEN.encode() not in walked.recorded()
+    again = await walk(file, tmp_path / "again", STEPS)
+    assert again.verdicts["curl"].passed, again.told("serve")
+    assert [what for what in again.ran if what[2] in ("launch", "clear", "stop")] == []
+    return walked
 
 
 def _logs_are_where_one_looks(podman: Podman, name: str) -> None:
@@ -66,7 +88,7 @@ def _logs_are_where_one_looks(podman: Podman, name: str) -> None:
     assert "Application startup complete." in podman.bed.run(name, own).stdout
 
 
-def _token_is_in_the_process_alone(podman: Podman) -> None:
+def _hub_token_is_in_the_process_alone(podman: Podman) -> None:
     name = HEAD
     has = f"grep -lszF {TOKEN} /proc/[0-9]*/environ | wc -l"
     assert int(podman.docker("a", f"exec {name} sh -c '{has}'")) > 0
@@ -76,33 +98,22 @@ def _token_is_in_the_process_alone(podman: Podman) -> None:
         assert TOKEN not in lines
 
 
-async def test_another_server_is_asked_about_and_a_container_killed_while_it_starts_is_named(
+async def _another_server_is_asked_about_and_a_killed_container_is_named(
     podman: Podman, tmp_path: Path
 ) -> None:
-    def file(length: int) -> Path:
-        flags = ["--enforce-eager", "--kv-cache-memory-bytes=67108864", f"--max-model-len={length}"]
-        serve = {"pipeline_parallel": 2, "ready_timeout": 400, "extra_flags": flags}
-        return podman.cluster_file(tmp_path / f"{length}.toml", serve=serve, gpus=1)
+    file = _file(podman, tmp_path / "256.toml", "ray", 256)
+    refused = await walk(file, tmp_path / "refused", STEPS)
+    assert refused.failing("serve") == {"vLLM@node-a"}
+    assert "--max-model-len: 512 -> 256" in refused.told("serve")
+    assert [key for step, _, key in refused.ran if step == "serve" and key in ("clear", "launch")] == []
 
-    first, second = file(512), file(256)
-    try:
-        walked = await walk(first, tmp_path / "first", STEPS)
-        assert walked.verdicts["curl"].passed, walked.told("serve")
-        refused = await walk(second, tmp_path / "second", STEPS)
-        assert refused.failing("serve") == {"vLLM@node-a"}
-        assert "--max-model-len: 512 -> 256" in refused.told("serve")
-        assert [key for step, _, key in refused.ran if step == "serve" and key in ("clear", "launch")] == []
+    seen: list[str] = []
 
-        seen: list[str] = []
+    def kill(event: ev.AnyEvent) -> None:
+        if isinstance(event, ev.CommandStarted) and (event.step, event.key) == ("serve", "log"):
+            seen.append(podman.docker("a", f"kill -s KILL {HEAD}"))
 
-        def kill(event: ev.AnyEvent) -> None:
-            if isinstance(event, ev.CommandStarted) and (event.step, event.key) == ("serve", "log"):
-                seen.append(podman.docker("a", "kill -s KILL milepost-real-hosts-node-a"))
-
-        killed = await walk(second, tmp_path / "third", STEPS, {"differs": "restart"}, kill)
-        assert seen
-        assert "container@node-a" in killed.failing("serve")
-        told = killed.told("serve")
-        assert "has ended with exit code 137" in told
-    finally:
-        down(first, podman.bed.home)
+    killed = await walk(file, tmp_path / "killed", STEPS, {"differs": "restart"}, kill)
+    assert seen
+    assert "container@node-a" in killed.failing("serve")
+    assert "has ended with exit code 137" in killed.told("serve")

@@ -75,7 +75,7 @@ async def test_of_many_at_once_exactly_one_gets_it(tmp_path: Path) -> None:
 async def test_of_many_that_find_a_dead_one_exactly_one_gets_it(tmp_path: Path) -> None:
     for _ in range(4):
         sh(lock.acquire(CLUSTER, stranger(), "any"), tmp_path)
-        os.utime(file(tmp_path), (1, 1))
+        age_by(tmp_path, lock.STALE + 20, uptime=True)
         cmds = [lock.acquire(CLUSTER, lock.me()) for _ in range(12)]
         said = await asyncio.gather(*(asyncio.to_thread(sh, cmd, tmp_path) for cmd in cmds))
         assert sum(lock.answer(text)[0] == "mine" for text in said) == 1
@@ -96,10 +96,11 @@ async def test_the_second_wizard_is_told_who_holds_it(tmp_path: Path) -> None:
     assert not file(tmp_path).exists()
 
 
-async def test_a_lock_is_old_after_two_minutes_without_a_sign_of_life(tmp_path: Path) -> None:
+@pytest.mark.parametrize("uptime", [True, False])
+async def test_a_lock_is_old_after_two_minutes_without_a_sign_of_life(tmp_path: Path, uptime: bool) -> None:
     for age, code in ((lock.STALE - 20, None), (lock.STALE + 20, 0)):
         sh(lock.acquire(CLUSTER, stranger(), "any"), tmp_path)
-        os.utime(file(tmp_path), (time.time() - age,) * 2)
+        age_by(tmp_path, age, uptime)
         transport = Locked(Here(tmp_path), CLUSTER)
         if code is None:
             with pytest.raises(LockHeld):
@@ -256,6 +257,44 @@ async def test_a_head_that_begins_and_does_not_end_is_named(
             await asyncio.sleep(3600)
 
     assert "no answer within" in await refused(Locked(Hangs(tmp_path), CLUSTER))
+
+
+def age_by(home: Path, age: int, uptime: bool) -> None:
+    """The last sign of life is ``age`` seconds old: by the head's uptime, or by the time of the lock file."""
+    guard = file(home).with_name("wizard.guard")
+    words = guard.read_text().split()
+    # A machine that was booted a moment ago has no such uptime; the sign is then of before its boot.
+    words[2] = str(int(words[2]) - age)
+    if uptime and int(words[2]) >= 0:
+        guard.write_text(" ".join(words) + "\n")
+    else:
+        guard.write_text("")
+        os.utime(file(home), (time.time() - age,) * 2)
+
+
+@pytest.mark.parametrize("step", [121, 86400, -86400])
+@pytest.mark.parametrize("age", [lock.STALE - 20, lock.STALE + 20])
+def test_the_clock_of_the_head_is_no_sign_of_death(tmp_path: Path, step: int, age: int) -> None:
+    """`date` there says another time than when the lock was touched: NTP after a boot, a VM that was moved."""
+    sh(lock.acquire(CLUSTER, stranger()), tmp_path)
+    age_by(tmp_path, age, uptime=True)
+    if not file(tmp_path).with_name("wizard.guard").read_text():
+        pytest.skip("this machine was booted a moment ago")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/date").write_text(f"#!/bin/sh\necho $(( $(/bin/date +%s) + {step} ))\n")
+    (tmp_path / "bin/date").chmod(0o755)
+    cmd = lock.acquire(CLUSTER, lock.me())
+    said = sh(replace(cmd, text=f"PATH={tmp_path}/bin:$PATH\n{cmd.text}"), tmp_path)
+    assert lock.answer(said)[0] == ("held" if age < lock.STALE else "mine")
+
+
+@pytest.mark.parametrize(
+    "sign", ["", "x", "00ff", "00ff  9", "00ff \x1b 9 9", "00ff $(id) 1", "1 2 3\n00ff 2 3\n"]
+)
+def test_a_sign_that_cannot_be_read_counts_for_nothing(tmp_path: Path, sign: str) -> None:
+    sh(lock.acquire(CLUSTER, stranger()), tmp_path)
+    file(tmp_path).with_name("wizard.guard").write_text(sign)
+    assert lock.answer(sh(lock.acquire(CLUSTER, lock.me()), tmp_path))[0] == "held"
 
 
 @pytest.mark.parametrize("step", [1, 86400, -86400])

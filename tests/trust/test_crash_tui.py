@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import pty
 import random
-import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -17,7 +11,8 @@ import pytest
 import pytest_asyncio
 from msgspec.structs import replace
 
-from tests.helpers.headless_help import ROOT, headless, milepost, named, ours, write
+from tests.helpers.headless_help import headless, milepost, named, ours, write
+from tests.helpers.on_terminal import OnTerminal
 from wizard_steps.lab import Lab
 from wizard_steps.recording import journal as walks
 from wizard_steps.recording.events import Output
@@ -35,36 +30,11 @@ async def lab() -> AsyncIterator[Lab]:
 
 async def killed_at_its_screen(file: Path, walk: Path, after: float) -> None:
     """`milepost FILE` on a terminal of its own, ended by SIGKILL some seconds after it has begun to record."""
-    master, slave = pty.openpty()
-    process = subprocess.Popen(  # noqa: ASYNC220  # it gets a terminal, and is only polled
-        [sys.executable, "-m", "tui.cli.main", str(file), "--yes", "--walk", str(walk)],
-        stdin=slave,
-        stdout=slave,
-        stderr=slave,
-        cwd=walk.parent,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color"},
-        start_new_session=True,
-    )
-    os.close(slave)
-    os.set_blocking(master, False)
-    loop = asyncio.get_running_loop()
-    until = loop.time() + 60
     events = walk / "events.jsonl"
-    begun = 0.0
-    while loop.time() < until and process.poll() is None:
-        with contextlib.suppress(OSError):
-            while os.read(master, 65536):
-                pass
-        if not begun and events.exists() and events.stat().st_size:
-            begun = loop.time()
-        if begun and loop.time() - begun > after:
-            break
-        await asyncio.sleep(0.05)
-    if process.poll() is None:
-        os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    os.close(master)
-    assert begun, "it began to record"
+    with OnTerminal([str(file), "--yes", "--walk", str(walk)], walk.parent) as wizard:
+        await wizard.until(lambda: events.exists() and events.stat().st_size > 0, "its recording")
+        until = asyncio.get_running_loop().time() + after
+        await wizard.until(lambda: wizard.ended or asyncio.get_running_loop().time() > until, "its end")
 
 
 async def test_killed_at_its_screen_at_random_moments(lab: Lab, tmp_path: Path) -> None:

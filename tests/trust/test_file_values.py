@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from wizard_steps.cluster import file as clusters
-from wizard_steps.cluster.checks import secret_flag
+from wizard_steps.cluster.secret_values import secret_flag
 
 NODE = '[[nodes]]\nhost = "h"\nname = "a"\nrole = "head"\ngpus = 1\n'
 
@@ -96,3 +96,31 @@ def test_a_refused_secret_is_not_shown(words: str) -> None:
     with pytest.raises(clusters.UsageError, match="secret") as refused:
         clusters.parse(f"{NODE}[serve]\nextra_flags = [{words.replace('hf_SECRET', secret)}]\n")
     assert secret not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('[env]\nMILEPOST_ID = "x/a/ray"\n', r"env\.MILEPOST_ID: is milepost's own"),
+        ('[env]\nMILEPOST_LIFE = "0"\n', r"env\.MILEPOST_LIFE: is milepost's own"),
+        ('[env]\nHTTPS_PROXY = "http://u:PASSWORD@proxy:3128"\n', r"env\.HTTPS_PROXY: has a password"),
+        ('[env]\nX = "ghp_PASSWORDPASSWORDPASSWORD"\n', r"env\.X: looks like a secret"),
+        ('[env]\nX = "xoxb-PASSWORD-PASSWORD"\n', r"env\.X: looks like a secret"),
+        ('[serve]\nextra_flags = ["--otlp-traces-endpoint=https://u:PASSWORD@h/v1"]\n', "has a password"),
+        ('[ray]\nhead_flags = ["--x=redis://:PASSWORD@h"]\n', "has a password"),
+        ('[docker]\nextra_flags = ["--name", "x"]\n', "milepost gives --name itself"),
+        ('[docker]\nextra_flags = ["--entrypoint=/bin/sh"]\n', "milepost gives --entrypoint itself"),
+        ('[docker]\nextra_flags = ["-eAPI_KEY=PASSWORD"]\n', "looks like a secret"),
+    ],
+)
+def test_a_value_that_gives_something_away_is_refused(text: str, says: str) -> None:
+    with pytest.raises(clusters.UsageError, match=says) as refused:
+        clusters.parse(NODE + text)
+    assert "PASSWORD" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "value", ["http://proxy:3128", "http://h/a:b@c", "ssh://me@h:22/x", "sk-short", "a:b@c"]
+)
+def test_other_values_are_not(value: str) -> None:
+    assert clusters.parse(f'{NODE}[env]\nX = "{value}"\n').env == {"X": value}

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import pkgutil
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from textual.app import App
+from textual.screen import ModalScreen, Screen
 from textual.widgets import Input, Markdown, OptionList, Static
 
+import tui
 from tui.app.glossary import linked, of_link, used_in, words
 from tui.app.learn_app import LearnApp
 from tui.cli.main import main
@@ -129,6 +136,28 @@ async def test_words_of_the_text_come_first(progress: Progress) -> None:
         assert "fallen off the bus" in str(app.screen.query_one("#words", Static).visual)
         await pilot.press("escape")
         assert isinstance(app.screen, LessonScreen)
+
+
+def test_the_words_are_a_key_away_on_every_screen() -> None:
+    """Keys of an app reach its screens; a modal screen has to have them itself, and every one is a Dialog."""
+    for module in pkgutil.walk_packages(tui.__path__, "tui."):
+        importlib.import_module(module.name)
+    ours = [one for one in (*_below(App), *_below(Screen)) if one.__module__.startswith("tui.")]
+    assert len(ours) > 12
+    for one in ours:
+        keys = one._merge_bindings().key_to_bindings
+        if issubclass(one, ModalScreen | App):
+            assert keys["f4"][0].action in ("words", "app.words"), one
+            assert keys["question_mark"][0].action in ("words", "app.words"), one
+        else:
+            found = [binding.action for key in ("f4", "question_mark") for binding in keys.get(key, ())]
+            assert set(found) <= {"app.words"}, one
+
+
+def _below(kind: type[Any]) -> Iterator[type[Any]]:
+    for one in kind.__subclasses__():
+        yield one
+        yield from _below(one)
 
 
 def test_words_are_found_whole_and_in_short() -> None:

@@ -53,7 +53,7 @@ CHOICES = {
     },
     "docker.send_image": {
         "false": "every node pulls it",
-        "true": "the head pulls it; from node to node over the GPU network",
+        "true": "the head pulls it and sends it to the others",
     },
     "serve.api_key": {"false": "not asked for", "true": "clients must give one: you are asked for it"},
     "ray.auth": {"off": "left to Ray", "token": "one for all nodes, made by milepost"},

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from wizard_steps.cluster import secret_values
 from wizard_steps.cluster.address import address
 from wizard_steps.cluster.devices import VISIBLE, environment, named
 from wizard_steps.cluster.flag_checks import flag_problems
@@ -20,13 +21,9 @@ from wizard_steps.model import counted
 #: The name of a container image: registry, path, tag or digest.
 IMAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,254}")
 
-#: Environment variables that hold secrets; refused in the file.
-SECRET_NAMES = re.compile(r"(TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY)", re.IGNORECASE)
 
-
-#: Flags that take a secret, and how many letters of them may also be the beginning of another flag.
-_KEY_FLAGS = {"api-key": 4, "hf-token": 3}
-_SECRET_FLAG = re.compile(r"(?:^|-)(?:api-?key|token|password|passwd|secret)$")
+#: Of `docker run`: with another one milepost would not find its container, or what runs in it.
+_OWN_FLAGS = ("--name", "--rm", "--entrypoint", "--cidfile")
 
 
 def problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
@@ -42,14 +39,7 @@ def problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
     yield from _docker_problems(cluster)
     yield from _install_problems(cluster)
     yield from _weights_problems(cluster)
-    tables = {"env": cluster.env, **{f"nodes[{i}].env": entry.env for i, entry in enumerate(cluster.nodes)}}
-    for table, env in tables.items():
-        for key in env:
-            if SECRET_NAMES.search(key):
-                yield (
-                    f"{table}.{key}",
-                    "looks like a secret; set it in the wizard's environment, never in this file",
-                )
+    yield from secret_values.problems(cluster)
     yield from _gpu_problems(cluster)
     yield from _unseen("", msgspec.to_builtins(cluster))
 
@@ -137,40 +127,12 @@ def _serve_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
     if not cluster.venv.startswith("/"):
         yield "venv", "must be an absolute path: the same on every node"
     # Secrets first: other messages repeat the flag.
-    yield from _secret_flags(cluster)
+    yield from secret_values.flags(cluster)
     yield from flag_problems(cluster)
     ray = cluster.ray
     if 10002 <= ray.port <= 19999 or 10002 <= ray.dashboard_port <= 19999:
         where = "ray.port" if 10002 <= ray.port <= 19999 else "ray.dashboard_port"
         yield where, "is in Ray's worker port range 10002-19999; `ray start` refuses that"
-
-
-def _secret_flags(cluster: Cluster) -> Iterator[tuple[str, str]]:
-    lists = {
-        "serve.extra_flags": cluster.serve.extra_flags,
-        "ray.head_flags": cluster.ray.head_flags,
-        "ray.worker_flags": cluster.ray.worker_flags,
-        "docker.extra_flags": cluster.docker.extra_flags,
-    }
-    for table, flags in lists.items():
-        for i, word in enumerate(flags):
-            if secret_flag(word):
-                yield (
-                    f"{table}[{i}]",
-                    "an API key or token is a secret, and every process list would show it: set "
-                    "serve.api_key = true and VLLM_API_KEY in your environment; HF_TOKEN for the hub",
-                )
-
-
-def secret_flag(word: str) -> bool:
-    """Whether a flag takes a secret, however it is spelt: vLLM reads ``--api_key``, ``--API-KEY`` is a typing
-    error, argparse takes ``--api-k``."""
-    name = word.strip().partition("=")[0].partition(" ")[0]
-    if not name.startswith("-"):
-        return False
-    name = name.lstrip("-").replace("_", "-").lower()
-    short = any(flag.startswith(name) and len(name) > least for flag, least in _KEY_FLAGS.items())
-    return short or bool(_SECRET_FLAG.search(name))
 
 
 def _weights_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
@@ -211,11 +173,12 @@ def _docker_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
             yield "docker.command", "must not be empty"
     except ValueError as error:
         yield "docker.command", str(error)
-    for i, flag in enumerate(docker.extra_flags):
-        name, equals, _ = flag.removeprefix("-e").removeprefix("--env=").partition("=")
-        if equals and SECRET_NAMES.search(name) and not name.startswith("-"):
-            where = f"docker.extra_flags[{i}]"
-            yield where, "looks like a secret; set it in the wizard's environment, never in this file"
+    lists = {"docker.extra_flags": docker.extra_flags}
+    lists |= {f"nodes[{i}].docker_flags": one.docker_flags for i, one in enumerate(cluster.nodes)}
+    for table, flags in lists.items():
+        for i, flag in enumerate(flags):
+            if (name := flag.partition("=")[0]) in _OWN_FLAGS:
+                yield f"{table}[{i}]", f"milepost gives {name} itself: its containers are found again by it"
     if cluster.path == "docker" and not re.fullmatch(r"[0-9A-Za-z.+!_-]+", cluster.ray.version):
         yield "ray.version", f"{cluster.ray.version!r} is not a version"
     if cluster.path == "docker" and cluster.serve.executor == "mp" and docker.ray not in ("ask", "none"):

@@ -69,11 +69,15 @@ def closed(finding: Diagnosis) -> Diagnosis:
 
 
 def _closed(action: Action) -> Action:
-    words = list(dict.fromkeys(_WORD.findall(action.command)))
-    if not words:
+    if not (open_words := meanings(action.command)):
         return action
-    meanings = ", ".join(f"{word} is {MEANING[word]}" for word in words)
-    return Action(f"{action.text} Fill in `{action.command}`: {meanings}.")
+    return Action(f"{action.text} Fill in `{action.command}`: {open_words}.")
+
+
+def meanings(command: str) -> str:
+    """What each open word of it stands for; "" when none is open."""
+    words = dict.fromkeys(_WORD.findall(command))
+    return ", ".join(f"{word} is {MEANING[word]}" for word in words)
 
 
 def _is_address(text: str) -> bool:

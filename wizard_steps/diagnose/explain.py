@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from wizard_steps.diagnose import Action, Diagnosis, Fix, Source, advice, blanks, contained, diagnose
+from wizard_steps.diagnose import Action, Diagnosis, Fix, Source, advice, bare, blanks, contained, diagnose
 from wizard_steps.diagnose.values import all_plain, plain
 from wizard_steps.engine.step import Known, standard_variables
 from wizard_steps.node.docker import container_of
@@ -65,6 +65,9 @@ def in_cluster(finding: Diagnosis, cluster: Mapping[str, Any]) -> Diagnosis:
         engine = command if all_plain(command) else "docker"
         line = f"docker exec {safe['CONTAINER']}"
         actions = [Action(a.text, contained.by(contained.inside(a.command, line), engine)) for a in actions]
+    elif venv := plain({"venv": str(cluster.get("venv") or "")}).get("venv", ""):
+        actions = [Action(a.text, bare.by_path(a.command, venv)) for a in actions]
+    actions = [bare.in_file(action) for action in actions]
     return blanks.closed(replace(finding, try_=tuple(actions)))
 
 

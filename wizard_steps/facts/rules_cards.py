@@ -124,7 +124,7 @@ def _mig(node: Node, used: Sequence[Gpu], cluster: Cluster) -> Iterator[Finding]
 def _prohibited(node: Node, used: Sequence[Gpu]) -> Iterator[Finding]:
     numbers = ",".join(str(one.index) for one in used if one.prohibited)
     if numbers:
-        message = "the compute mode lets no program compute there: CUDA would see no such GPU"
+        message = "the compute mode lets no program compute there: CUDA could start nothing on it"
         hint = f"`sudo nvidia-smi -i {numbers} -c 0` takes that back; an administrator may have set it"
         yield Finding("compute mode", node.name, "fail", f"Prohibited on GPU {numbers}", message, hint)
 

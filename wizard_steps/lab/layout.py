@@ -128,6 +128,8 @@ class LabLayout(Struct, frozen=True):
             "RAY_TMPDIR": str(self.path / "t"),
             "RAY_AUTH_MODE": "token",
             "RAY_USAGE_STATS_ENABLED": "0",
+            # Ray gives a node 30 seconds to start, which is too few on a machine that is very busy.
+            "RAY_raylet_start_wait_time_s": "90",
             "SPT_NOENV": "1",
         }
 
@@ -154,7 +156,9 @@ def plan(
     found = _version("vllm")
     real = bool(found and not fault) if real_vllm is None else real_vllm
     alone = needs == "network"
-    net = spaces.free_net() if alone else f"127.{random.randint(16, 250)}.{random.randint(1, 250)}"
+    net = (
+        f"10.{spaces.free_octet()}.0" if alone else f"127.{random.randint(16, 250)}.{random.randint(1, 250)}"
+    )
     ports = free_ports(8)
     if alone:
         ports[:4] = [6379, 8265, 10001, 8000]

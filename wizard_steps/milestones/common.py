@@ -70,8 +70,11 @@ def failure(result: Result | None, node: Node, hint: str = "") -> Check:
     return Check(name=result.key, ok=False, node=node.name, found=found, hint=hint)
 
 
-def port_taken(known: Known, look: Result, port: int, hint: str) -> Check | None:
-    """That somebody else listens on ``port``, by what a look printed; None where nobody does."""
+def port_taken(known: Known, look: Result, port: int, field: str, end: str = "end it") -> Check | None:
+    """That somebody else listens on ``port``, by what a look printed; None where nobody does.
+
+    ``field`` sets that port; ``end`` is how to end a process that is in no container.
+    """
     found, place, name = Look(look.text), placed(known), look.node.name
     if not found.listening or found.ours:
         return None
@@ -82,6 +85,7 @@ def port_taken(known: Known, look: Result, port: int, hint: str) -> Check | None
         down = f"`milepost down` with the file of {names} ends it; or give this cluster other ports"
         return Check("port", False, text, "a free port", name, down)
     text = f"port {port} is taken by a process milepost did not start ({who})"
+    hint = f"{place.ends(look.text) or end}, or edit {field}"
     return Check("port", False, text, "a free port", name, hint)
 
 

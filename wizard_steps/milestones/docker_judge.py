@@ -22,7 +22,9 @@ MIN_FILES = 16384
 #: Bytes that should be free: in the Hugging Face cache, and for vLLM's image, unpacked.
 LOW_CACHE, IMAGE_ROOM = 20 << 30, 30 << 30
 #: What engines say where they cannot give GPUs to a container.
-_NO_GPUS = re.compile(r"could not select device driver|CDI device|nvidia\.com/gpu|no known GPU vendor", re.I)
+_NO_GPUS = re.compile(
+    r"could not select device driver|CDI (?:device|spec)|nvidia\.com/gpu|no known GPU vendor", re.I
+)
 #: File systems of a network, as `stat -f` names them.
 _NETWORK = re.compile(r"nfs|smb|cifs|lustre|gpfs|ceph|afs|gfs|9p|fuse")
 

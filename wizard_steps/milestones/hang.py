@@ -76,7 +76,7 @@ def absent(known: Known, said: Mapping[str, str], owners: Mapping[int, str], wha
         own = re.search(rf"^rank {rank}: ((?:failed|no end|at) .{{1,300}})$", said.get(node, ""), re.M)
         why = f"; it says: {plain(own[1])}" if own else f"; {node} reported nothing"
         text = f"rank {rank} on {node} never came to rank 0 on {known.head.name}; {what} waits for it{why}"
-        hint = f"is TCP open from {node} to {known.head_ip}, and is the node well (load, `dmesg`)?"
+        hint = f"is TCP open from {node} to {known.head_ip}, and is the node well (load, `sudo dmesg`)?"
         found.append(Check(f"rank {rank}", False, text, _WANTED, node, hint))
     return found
 

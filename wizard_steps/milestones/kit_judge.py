@@ -20,13 +20,13 @@ from wizard_steps.node.places import OnHost
 
 _PACK = "pack a kit for this cluster file: `milepost pack FILE -o kit/`"
 _HINTS = {
-    "source": "retry: what has come is kept, and the copy continues from there",
-    "space": "free some disk there; what has come is kept",
+    "source": "retry: what has arrived is kept, and the copy continues from there",
+    "space": "free some disk there; what has arrived is kept",
     "rights": "give this user the right to write there",
     "corrupt": "check the kit (sha256sum -c SHA256SUMS in its folder), then this node's disk; retry",
     "differs": "remove the named file on this node, and it is copied again",
     "port": "end who has the port, or edit weights.port",
-    "disk": "look at this disk (dmesg); what has come is kept",
+    "disk": "look at this disk (`sudo dmesg`); what has arrived is kept",
 }
 
 

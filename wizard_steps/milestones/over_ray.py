@@ -122,7 +122,7 @@ def _blocked(known: Known, done: Results) -> list[Check]:
     result = done.get("look", head)
     if result is None or not result.ok:
         return [failure(result, head)]
-    taken = port_taken(known, result, serve.port, "end it, or edit serve.port")
+    taken = port_taken(known, result, serve.port, "serve.port")
     return [*([taken] if taken else []), *model.checks(known, done)]
 
 

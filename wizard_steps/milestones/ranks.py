@@ -146,7 +146,7 @@ def _blocked(known: Known, done: Results) -> list[Check]:
             hint = "does its container run? go back to the containers" if placed(known).contained else ""
             checks.append(failure(result, node, hint))
         elif node.role == "head":
-            taken = port_taken(known, result, known.cluster.serve.port, "end it, or edit serve.port")
+            taken = port_taken(known, result, known.cluster.serve.port, "serve.port")
             checks += [taken] if taken else []
     return checks + model.checks(known, done)
 

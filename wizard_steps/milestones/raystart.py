@@ -15,7 +15,7 @@ from wizard_steps.milestones.common import failure, placed, port_taken
 from wizard_steps.model import Check, Cmd, Node, Result, Results, Round
 from wizard_steps.node import container, ray_token
 from wizard_steps.node.place import RAY, Service
-from wizard_steps.node.remote import instance
+from wizard_steps.node.remote import Look, instance
 
 STARTED = "Ray runtime started."
 #: A worker that cannot reach its head tries for 823 s; the IP gate proved the way, so this is enough.
@@ -201,11 +201,11 @@ def blocked(known: Known, done: Results, service: Service) -> Check | None:
     obstacle = place.obstacle(service, result)
     if obstacle is not None or place.without_ray:
         return obstacle
-    hint = (
-        "end that Ray yourself (`ray stop` ends every Ray of your user on that machine), or choose another "
-        "ray.port"
-    )
-    return port_taken(known, result, service.port, hint) if node.role == "head" else None
+    if node.role != "head":
+        return None
+    end = "end that Ray yourself (`ray stop` ends every Ray of your user on that machine)"
+    known_ray = bool(Look(result.text).others)
+    return port_taken(known, result, service.port, "ray.port", end if known_ray else "end it")
 
 
 def judge(known: Known, done: Results, services: Sequence[Service]) -> list[Check]:

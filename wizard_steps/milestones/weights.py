@@ -244,7 +244,7 @@ def _ports(known: Known, done: Results) -> list[Check]:
     others = need.targets(known, done)
     for node in (need.origin(known, done), *others) if others else ():
         look = done.get(_KEYS[SHARE], node)
-        taken = port_taken(known, look, port, "end it, or edit weights.port") if look is not None else None
+        taken = port_taken(known, look, port, "weights.port") if look is not None else None
         found += [taken] if taken else []
     return found
 

@@ -26,7 +26,7 @@ _HINTS = {
     "source": "was the node before it lost? retry: what has arrived is kept, and the copy resumes there",
     "rsync": "log in from this node to that one with ssh first (key, host key), or leave weights.copy out",
     "port": "end the process that has the port, or edit weights.port",
-    "disk": "look at this disk (dmesg); what has arrived is kept",
+    "disk": "look at this disk (`sudo dmesg`); what has arrived is kept",
     "address": "correct weights.from, or what that server has; try it on this node with `curl -I`",
     "hub": "no route to it? Set HF_ENDPOINT (a mirror) or HTTPS_PROXY in [env], or another weights.node",
 }

@@ -25,6 +25,7 @@ from wizard_steps.node.docker import (
 )
 from wizard_steps.node.lines import fields
 from wizard_steps.node.place import ALIVE
+from wizard_steps.node.program import program
 from wizard_steps.node.remote import OF_CLUSTER, state_dir
 from wizard_steps.node.spec import Spec
 
@@ -36,6 +37,8 @@ SESSIONS = 5
 LAST = 40
 #: What ``launch`` prints of a mounted folder that the container's user may not write.
 READ_ONLY = "not writable in the container: "
+#: What ``beside`` prints of a container that holds the port.
+LISTENS = ", which listens on port "
 _UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 #: Bytes after which a log of ours begins anew where the cluster file sets no size.
 _LOG_SIZE = 1 << 40
@@ -60,7 +63,8 @@ def launch(cluster: Cluster, node: Node, line: str, show: str) -> Cmd:
     inside = " ".join(shlex.quote(folder) for folder in folders.values())
     look = (
         f"for d in {inside}; do\n"
-        f'[ -w "$d" ] || echo "{READ_ONLY}$d for $(id -un 2>/dev/null || id -u)"; done\n'
+        'f=$(mktemp "$d/.milepost-XXXXXX" 2>/dev/null) && rm -f "$f" || '
+        f'echo "{READ_ONLY}$d for $(id -un 2>/dev/null || id -u)"; done\n'
         f"cd {RAY_IN_CONTAINER} && ls -dt session_2* 2>/dev/null | tail -n +{SESSIONS + 1} | "
         'while read -r s; do rm -rf "$s"; done'
     )
@@ -134,25 +138,27 @@ def look(cluster: Cluster, node: Node, line: str, port: int, key: str = "look") 
         f"hex=$(printf '%04X' {int(port)})\n"
         'if cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -q ":$hex [0-9A-F]*:0000 0A "; '
         f"then echo 'port {int(port)}: listening'; else echo 'port {int(port)}: free'; fi\n"
-        f"{beside(cluster, node)}exit 0\n"
+        f"{beside(cluster, node, port)}exit 0\n"
     )
     return Cmd(key, text, quiet=True, timeout=40, show=f"{it} container inspect {name}")
 
 
-def beside(cluster: Cluster, node: Node) -> str:
-    """sh text: the other containers on the host's network, and the cluster that milepost started one for. One
-    of them may be the stranger on a port. podman has no filter for them."""
+def beside(cluster: Cluster, node: Node, port: int) -> str:
+    """sh text: who listens on ``port``; the other containers on the host's network, and the cluster that
+    milepost started one for. One of them may be the stranger on the port. podman has no filter for them."""
     it, name = docker(cluster), shlex.quote(container(cluster, node))
     form = shlex.quote(
-        "{{.HostConfig.NetworkMode}} {{.Name}} "
+        "{{.HostConfig.NetworkMode}} {{.Id}} {{.Name}} "
         f'{{{{with .Config.Labels}}}}{{{{index . "{LABEL}"}}}}{{{{end}}}}'
     )
     return (
+        f"port={int(port)}\n{program('holder.sh')}"
         f"ids=$({it} ps -q 2>/dev/null)\n"
         f'[ -z "$ids" ] || {it} container inspect -f {form} $ids 2>/dev/null | '
-        "while read -r net c of; do\n"
+        "while read -r net id c of; do\n"
         f'[ "$net" = host ] && [ "${{c#/}}" != {name} ] || continue\n'
         f"case $of in '' | '<no value>') of= ;; *) of=\"{OF_CLUSTER}$of\";; esac\n"
+        f'[ -z "$holder" ] || ! grep -qs "$id" "/proc/$holder/cgroup" || c="$c{LISTENS}{int(port)}"\n'
         "printf 'beside: %s%s\\n' \"${c#/}\" \"$of\"; done | LC_ALL=C tr -c '\\n -~' '?' | cut -c1-300\n"
     )
 
@@ -237,6 +243,11 @@ def with_image(spec: Spec | None, look: str) -> Spec | None:
 def neighbours(look: str) -> list[str]:
     """Other containers on the host's network."""
     return [line.removeprefix("beside: ") for line in look.splitlines() if line.startswith("beside: ")]
+
+
+def listener(look: str) -> str:
+    """The container that holds the port; "" where none does, or where that could not be seen."""
+    return next((name.partition(LISTENS)[0] for name in neighbours(look) if LISTENS in name), "")
 
 
 def inside(cluster: Cluster, node: Node, cmd: Cmd) -> Cmd:

@@ -1,9 +1,10 @@
 """What a node's container engine is, and how it gives containers their GPUs. One rule for check and gate.
 
 ``--gpus`` needs the NVIDIA hook in the PATH of Docker's daemon (the toolkit that registers the NVIDIA runtime
-brings it); Docker 29 and podman 5 also take a CDI specification, which ``--device nvidia.com/gpu=...`` always
-needs, with Docker 25 or newer and CDI switched on. Sources: daemon/devices_nvidia_linux.go of moby, and
-the `docker info` of users in issues 434 and 1967 of NVIDIA/nvidia-container-toolkit.
+brings it). Docker 29.2 and newer try a CDI specification first, where nvidia-cdi-hook is in that PATH, and go
+back to the hook; podman 5 takes a specification alone. ``--device nvidia.com/gpu=...`` always needs one, with
+Docker 25 or newer and CDI switched on. Sources: daemon/devices_nvidia_linux.go of moby at docker-v29.0.0 to
+docker-v29.7.2, and the `docker info` of users in issues 434 and 1967 of NVIDIA/nvidia-container-toolkit.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ _SPEC = (
 _TOOLKIT = "install nvidia-container-toolkit, `sudo nvidia-ctk runtime configure`, restart docker"
 _ENABLE = "`sudo nvidia-ctk runtime configure --runtime=docker --cdi.enabled`, restart docker"
 #: The first Docker that takes CDI devices, and the first whose --gpus goes by CDI.
-_CDI_DEVICES, _CDI_GPUS = 25, 29
+_CDI_DEVICES, _CDI_GPUS = (25, 0), (29, 2)
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64", "amd64": "amd64"}
 
 
 class ContainerEngine(Struct, frozen=True):
-    """``kind``: docker, podman or "" where it did not tell. ``cdi``, ``hook``: the file that was found.
+    """``kind``: docker, podman or "" where it did not tell. ``cdi``, ``hook``, ``cdi_hook``: what was found.
 
     ``cdi_dirs``: where Docker looks for CDI specifications; "none": nowhere; "": it did not tell.
     """
@@ -43,6 +44,7 @@ class ContainerEngine(Struct, frozen=True):
     rootless: bool = False
     runtimes: tuple[str, ...] = ()
     hook: str = ""
+    cdi_hook: str = ""
     cdi: str = ""
     cdi_dirs: str = ""
     log_driver: str = ""
@@ -86,6 +88,7 @@ def parse(text: str) -> ContainerEngine:
         found.get("rootless") == "yes",
         tuple(found.get("runtimes", "").split()),
         found.get("hook", ""),
+        found.get("cdi-hook", ""),
         found.get("cdi", ""),
         found.get("cdi-dirs", ""),
         found.get("log-driver", ""),
@@ -109,9 +112,9 @@ def gpu_way(engine: ContainerEngine, flags: Sequence[str]) -> GpuWay:
             "the engine did not say how", f"{_TOOLKIT}; podman 4 ignores --gpus: set {_DEVICE}", sure=False
         )
     if engine.kind == "podman":
-        if _major(engine) >= 5 and engine.cdi:
+        if _release(engine) >= (5, 0) and engine.cdi:
             return GpuWay(f"CDI ({engine.cdi})")
-        if _major(engine) >= 5:
+        if _release(engine) >= (5, 0):
             return GpuWay("no CDI specification, which podman needs for --gpus", _SPEC, sure=False)
         hint = f"set {_DEVICE}" + ("" if engine.cdi else f", after {_SPEC}")
         return GpuWay(f"podman {engine.version} ignores --gpus", hint, sure=False)
@@ -120,28 +123,27 @@ def gpu_way(engine: ContainerEngine, flags: Sequence[str]) -> GpuWay:
 
 def _docker_all(engine: ContainerEngine) -> GpuWay:
     """``--gpus`` with Docker."""
-    if _major(engine) >= _CDI_GPUS and engine.cdi and engine.cdi_dirs != "none":
+    by_cdi = _release(engine) >= _CDI_GPUS
+    if by_cdi and engine.cdi_hook and engine.cdi and engine.cdi_dirs != "none":
         return GpuWay(f"CDI ({engine.cdi})")
-    way = "the NVIDIA runtime" if any("nvidia" in name for name in engine.runtimes) else ""
-    way = way or (f"the NVIDIA hook ({engine.hook})" if engine.hook else "")
-    if way and _major(engine) >= _CDI_GPUS:
-        hint = f"Docker {_CDI_GPUS} and newer look for CDI devices first: {_SPEC}"
-        return GpuWay(f"{way}, and no CDI specification", hint, sure=False)
-    if way:
-        return GpuWay(way)
-    if engine.cdi:
-        old = 0 < _major(engine) < _CDI_DEVICES
-        hint = _TOOLKIT if old else f"only Docker {_CDI_GPUS} and newer take --gpus so: {_DEVICE}"
-        return GpuWay(f"CDI alone ({engine.cdi})", hint, sure=False)
-    return GpuWay("names no NVIDIA runtime, hook or CDI device", _TOOLKIT, sure=False)
+    if any("nvidia" in name for name in engine.runtimes):
+        return GpuWay("the NVIDIA runtime")
+    if engine.hook:
+        return GpuWay(f"the NVIDIA hook ({engine.hook})")
+    if not engine.cdi:
+        return GpuWay("names no NVIDIA runtime, hook or CDI device", _TOOLKIT, sure=False)
+    if by_cdi:
+        hint = f"{_TOOLKIT}; or {_DEVICE}"
+        return GpuWay(f"CDI ({engine.cdi}) without nvidia-cdi-hook", hint, sure=False)
+    old = (0, 0) < _release(engine) < _CDI_DEVICES
+    hint = _TOOLKIT if old else f"only Docker 29.2 and newer take --gpus so: {_DEVICE}"
+    return GpuWay(f"CDI alone ({engine.cdi})", hint, sure=False)
 
 
 def _by_name(engine: ContainerEngine) -> GpuWay:
     """``--device nvidia.com/gpu=...``."""
-    if engine.kind == "docker" and 0 < _major(engine) < _CDI_DEVICES:
-        hint = (
-            f'Docker {_CDI_DEVICES} is the first with CDI: update it, or docker.gpu_flags = ["--gpus", "all"]'
-        )
+    if engine.kind == "docker" and (0, 0) < _release(engine) < _CDI_DEVICES:
+        hint = 'Docker 25 is the first with CDI: update it, or docker.gpu_flags = ["--gpus", "all"]'
         return GpuWay(f"Docker {engine.version} takes no CDI devices", hint, sure=False)
     if engine.cdi_dirs == "none":
         return GpuWay("CDI is switched off in Docker", _ENABLE, sure=False)
@@ -155,5 +157,7 @@ def _by_name(engine: ContainerEngine) -> GpuWay:
     return GpuWay("no CDI specification names nvidia.com/gpu", hint, sure=False)
 
 
-def _major(engine: ContainerEngine) -> int:
-    return number(engine.version.partition(".")[0])
+def _release(engine: ContainerEngine) -> tuple[int, int]:
+    """Its major and minor version; zeros where it did not tell."""
+    major, minor, *_ = [*engine.version.split("."), "", ""]
+    return number(major), number(minor)

@@ -1,9 +1,10 @@
 """One wizard a cluster: a lock file on the head that says who walks, from where and since when.
 
-~/.milepost/NAME/wizard.lock holds one line. Its wizard touches it while it walks; a lock that nobody has
-touched for STALE seconds (by the head's own clock) is taken over, and so is one whose wizard ran on this very
-machine and is gone. A lock that cannot be read, or not be written, is an error and never a free one. These
-commands belong to no milestone: no recording has them.
+~/.milepost/NAME/wizard.lock holds one line. Its wizard gives a sign of life while it walks; a lock without
+one for STALE seconds is taken over, and so is one whose wizard ran on this very machine and is gone. The sign
+is the head's uptime, in wizard.guard: its clock may be set meanwhile. Where it has no uptime, or was booted
+since, the time of the lock file counts. A lock that cannot be read, or not be written, is an error and never
+a free one. These commands belong to no milestone: no recording has them.
 """
 
 from __future__ import annotations
@@ -130,18 +131,23 @@ def acquire(cluster: Cluster, holder: Holder, over: str = "") -> Cmd:
         'for x in $f $g; do if [ -L $x ] || { [ -e $x ] && [ ! -f $x ]; }; then no "$x is no plain file"; '
         "fi; done\n"
         'w=$( { : >> $g; } 2>&1 ) || no "${w:-$g cannot be written}"\n'
+        "boot=$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)\n"
+        "{ read -r up rest < /proc/uptime; } 2>/dev/null\n"
+        'up=${up%%.*}; sign() { { echo "$1 $boot $up" > $g; } 2>/dev/null; }\n'
         "exec 9>>$g; if command -v flock >/dev/null 2>&1; then flock -w 10 9 "
         '|| no "another process has held $g for 10 s"; fi\n'
         "if [ -f $f ]; then read -r id rest < $f\n"
-        f'  if [ "$id" = {shlex.quote(holder.id)} ]; then touch $f; echo mine; exit 0; fi\n'
+        f'  if [ "$id" = {shlex.quote(holder.id)} ]; then touch $f; sign "$id"; echo mine; exit 0; fi\n'
         "  age=$(( $(date +%s) - $(stat -c %Y $f 2>/dev/null || echo 0) ))\n"
+        '  { read -r i b u rest < $g; } 2>/dev/null; if [ "$i $b" = "$id $boot" ]; then '
+        'case "$u.$up" in .*|*.|*[!0-9.]*) ;; *) age=$((up - u)) ;; esac; fi\n'
         f'  if [ "$over" = any ] || [ $age -gt {STALE} ] || {{ [ -n "$over" ] && [ "$id" = "$over" ]; }}; '
         "then rm -f $f; fi\n"
         "fi\n"
         "if [ -e $f ]; then echo \"held $(head -c 500 $f | tr -c '[:print:]' ' ')\"; exit 75; fi\n"
         # What a full disk has cut is no lock: nobody could read whose it is.
         'w=$( { set -C; printf "%s\\n" "$me" > $f; } 2>&1 )\n'
-        'if [ "$(cat $f 2>/dev/null)" = "$me" ]; then echo mine; exit 0; fi\n'
+        'if [ "$(cat $f 2>/dev/null)" = "$me" ]; then sign "${me%% *}"; echo mine; exit 0; fi\n'
         "if [ -s $f ] && [ -z \"$w\" ]; then echo \"held $(head -c 500 $f | tr -c '[:print:]' ' ')\"; "
         "exit 75; fi\n"
         'rm -f $f; no "${w:-wizard.lock cannot be written: is the disk full?}"\n'

@@ -169,6 +169,10 @@ class InContainer(Place):
         beside = f"; other containers on the host's network: {', '.join(names)}" if names else ""
         return super().who(look, text) + beside
 
+    def ends(self, text: str) -> str:
+        name = container.listener(text)
+        return f"`{docker.docker(self.cluster)} stop {name}` ends that container" if name else ""
+
     def look(self, service: Service, key: str = "look") -> Cmd:
         # systemd, where it starts the container, is outside.
         around = remote.look_at_service(self.cluster, service.node, service.role)
@@ -178,7 +182,8 @@ class InContainer(Place):
         # A container that is not there has nothing inside; a dry run goes on and lists the start.
         look = remote.look(self.cluster, service.node, service.role, service.port, key)
         inside = container.inside_if_running(self.cluster, service.node, look)
-        return replace(inside, text=around + container.beside(self.cluster, service.node) + inside.text)
+        beside = container.beside(self.cluster, service.node, service.port)
+        return replace(inside, text=around + beside + inside.text)
 
     def launch(self, service: Service) -> Cmd:
         if service.role == RAY:

@@ -168,7 +168,8 @@ def recent(cluster: Cluster, node: Node, role: str, key: str, lines: int) -> Cmd
 
 def look(cluster: Cluster, node: Node, role: str, port: int, key: str = "look") -> Cmd:
     """What is there already: our processes, who listens on ``port``, and Ray or vLLM that is not ours."""
-    text = f"{_about(cluster, node, role, port=port)}{program('processes.sh')}{program('look.sh')}"
+    programs = "".join(program(name) for name in ("processes.sh", "holder.sh", "look.sh"))
+    text = f"{_about(cluster, node, role, port=port)}{programs}"
     before = f"(is {role} there already? who holds {port}?)"
     # The roles that only fetch listen nowhere.
     shown = before if port else f"(does our {role} run here already?)"
@@ -219,6 +220,8 @@ class Look:
         self.leader = leader if leader in self.ours else ""
         self.listening = any(re.fullmatch(r"port \d+: listening", x) for x in lines)
         self.others = [x.removeprefix("other: ") for x in lines if x.startswith("other: ")]
+        #: Who listens on the port, where the user may see it.
+        self.holder = _first(lines, "holder:")
         self.kin = [x.removeprefix("kin: ") for x in lines if x.startswith("kin: ")]
         self.unseen = [x.removeprefix("unseen: ") for x in lines if x.startswith("unseen: ")]
         self.instance = instance(text) if self.leader else ""

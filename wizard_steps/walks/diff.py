@@ -214,6 +214,10 @@ def _score(
         score += 50
         why.append(f"the gate that failed ({new.failed}) names it")
     there = {node for k, w, node in new.facts if (k, w) == (kind, what)}
+    if kind in ("network", "fact") and not (_known(old, kind, what) and _known(new, kind, what)):
+        # Another milepost looked, or looked in another way: that says nothing of the machines.
+        score = min(score, 10)
+        why.append("one of the walks did not record it")
     if nodes and alone and len(nodes) < len(there) and kind != "command":
         score += 15
         why.append(f"only {', '.join(nodes)} changed")
@@ -227,6 +231,10 @@ def _score(
     if new.failed and step and new.order.index(step) > new.order.index(new.failed):
         score -= 30
     return score, tuple(why)
+
+
+def _known(table: Profile, kind: FactKind, what: str) -> bool:
+    return any(key[:2] == (kind, what) for key in table.facts)
 
 
 def _alike(table: Profile, kind: FactKind, what: str) -> bool:

@@ -16,7 +16,9 @@ echo "ray-command: $(command -v ray || echo missing)"
 set -- $(df -Pk /dev/shm | tail -n 1); echo "shm: ${2:-0} KiB"
 for d in /milepost/*; do
   [ -d "$d" ] || continue; n=${d##*/}
-  if [ -w "$d" ]; then echo "$n: writable"; else echo "$n: read-only for $(id -un 2>/dev/null || id -u)"; fi
+  # File systems of a network may let `test -w` pass and refuse root's write (root_squash): only a file tells.
+  if [ -w "$d" ] && f=$(mktemp "$d/.milepost-XXXXXX" 2>/dev/null) && rm -f "$f"; then echo "$n: writable"
+  else echo "$n: read-only for $(id -un 2>/dev/null || id -u)"; fi
   set -- $(df -Pk "$d" | tail -n 1); echo "$n-free: ${4:-0} KiB"
   echo "$n-fs: $(stat -f -c %T "$d" 2>/dev/null)"
 done

@@ -26,8 +26,10 @@ elif s=$(engine info --format '{{.Host.Security.Rootless}}' 2>/dev/null); then
   root=$(engine info --format '{{.Store.GraphRoot}}' 2>/dev/null | one_line)
 fi
 tell root "${root:-}"
-# The NVIDIA container toolkit: a hook before the container starts, or a CDI specification of the devices.
+# The NVIDIA container toolkit: a hook before the container starts, or a CDI specification of the
+# devices, which Docker 29.2 and newer follow for --gpus where nvidia-cdi-hook is there.
 tell hook "$(command -v nvidia-container-runtime-hook nvidia-container-toolkit 2>/dev/null | one_line)"
+tell cdi-hook "$(command -v nvidia-cdi-hook 2>/dev/null | one_line)"
 case ${dirs:-} in none) dirs='/etc/cdi /var/run/cdi';; esac
 for d in ${dirs:-/etc/cdi /var/run/cdi}; do
   [ -n "${found:-}" ] || found=$(grep -ls 'nvidia.com/gpu' "$d"/* 2>/dev/null | one_line)

@@ -62,7 +62,7 @@ class Taking:
             while at < size:
                 data = os.read(0, min(CHUNK, size - at))
                 if not data:
-                    raise Failed("source: the connection broke off; what has come is kept: retry")
+                    raise Failed("source: the connection broke off; what has arrived is kept: retry")
                 file.write(data)
                 sha.update(data)
                 at += len(data)

@@ -7,7 +7,7 @@ nothing_found() {
   k=$(kin); u=$(unseen)
   [ -n "$k$u" ] || { echo "nothing of ours runs"; exit 0; }
   echo "nothing that $(id -un) started here runs."
-  [ -z "$k" ] || echo "$k" | sed 's/^/left alone, it carries our name but another user or start: process /'
+  [ -z "$k" ] || echo "$k" | sed 's/.*/left alone: process & has this name, but another user or another walk started it/'
   [ -z "$u" ] || echo "$(echo "$u" | wc -l) Ray or vLLM process(es) of other users that $(id -un) may not" \
     "look into: $(echo "$u" | head -n 3 | tr '\n' ';')"
   exit 1
@@ -33,4 +33,4 @@ if [ -n "$left" ]; then echo "still there:" $left; exit 1; fi
 rm -f "$d/$role.pid" "$d/$role.start"
 counted
 k=$(kin)
-[ -z "$k" ] || { echo "left alone, it carries our name: process $k"; exit 1; }
+[ -z "$k" ] || { echo "left alone, for it has this name but was started otherwise: process $k"; exit 1; }

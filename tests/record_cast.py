@@ -6,6 +6,7 @@ embedded lab made, which its screen says. Plays with any asciinema player.
 
 from __future__ import annotations
 
+import codecs
 import fcntl
 import json
 import os
@@ -19,22 +20,21 @@ from pathlib import Path
 
 COLUMNS, ROWS = 100, 30
 WALK = "hidden-gpus"
-#: (seconds after the one before, key).
+#: What is on the screen before a key, seconds to look at it, the key.
 KEYS = (
-    (3.0, "+"),
-    (0.3, "+"),
-    (0.3, "+"),
-    (5.0, "."),
-    (0.2, "."),
-    (0.2, "."),
-    (0.2, "."),
-    (4.0, " "),
-    (4.0, "1"),
-    (5.0, "2"),
-    (3.0, "3"),
-    (4.0, "f"),
+    ("Step by step", 4.0, " "),
+    ("PLAYING", 6.0, "+"),
+    ("2x", 0.5, "+"),
+    ("4x", 0.5, "+"),
+    ("YOUR TURN", 5.0, " "),
+    ("THE END", 4.0, "1"),
+    ("", 1.0, "["),
+    ("12.0", 5.0, "f"),
+    ("wanted 16", 4.0, "\x1b"),
+    ("", 1.5, "q"),
 )
-KEYS += ((4.0, "\x1b"), (1.5, "i"), (4.0, "q"))
+#: A busy machine makes pauses longer than a reader needs: at most this many seconds are kept.
+PAUSE = 2.0
 
 
 def record(out: Path) -> int:
@@ -51,15 +51,13 @@ def record(out: Path) -> int:
         "height": ROWS,
         "title": f"milepost --watch {WALK} (SIMULATED GPUs)",
     }
-    begin = time.monotonic()
-    due = begin
-    keys = []
-    for wait, key in KEYS:
-        due += wait
-        keys.append((due, key))
+    at, before, due = 0.0, time.monotonic(), 0.0
+    keys, fresh = list(KEYS), ""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
     events: list[tuple[float, str, str]] = []
     while True:
         ready, _, _ = select.select([terminal], [], [], 0.05)
+        now = time.monotonic()
         if ready:
             try:
                 data = os.read(terminal, 65536)
@@ -67,9 +65,14 @@ def record(out: Path) -> int:
                 break
             if not data:
                 break
-            events.append((round(time.monotonic() - begin, 3), "o", data.decode("utf-8", "replace")))
-        if keys and time.monotonic() >= keys[0][0]:
-            os.write(terminal, keys.pop(0)[1].encode())
+            at, before = at + min(now - before, PAUSE), now
+            fresh += (text := decoder.decode(data))
+            events.append((round(at, 3), "o", text))
+        if keys and not due and keys[0][0] in fresh:
+            due = now + keys[0][1]
+        if due and now >= due:
+            os.write(terminal, keys.pop(0)[2].encode())
+            due, fresh = 0.0, ""
     os.waitpid(pid, 0)
     lines = [json.dumps(header), *(json.dumps(event, ensure_ascii=False) for event in events)]
     out.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -28,6 +28,7 @@ from wizard_steps.cluster.file import load
 from wizard_steps.lab import tiny
 from wizard_steps.lab.hub import Hub
 from wizard_steps.model import Verdict
+from wizard_steps.recording import events as ev
 
 REPO = "org/bench"
 AT = "/root/.cache/huggingface/hub"
@@ -139,10 +140,19 @@ def gate(hosts: Hosts, hub: Hub) -> float:
     with tempfile.TemporaryDirectory() as folder:
         walk = WeightsWalk(cluster, Path(folder) / "walk")
         took = timed(lambda: verdicts.append(asyncio.run(walk.run())))
+        print(f"  of the gate, from the start of the fetch to the last copy: {transfer(walk):.1f} s")
     verdict = verdicts[-1]
     assert verdict is not None
     assert verdict.passed, verdict
     return took
+
+
+def transfer(walk: WeightsWalk) -> float:
+    """Seconds without the looks before and after it."""
+    started = {e.run: e for e in walk.events if isinstance(e, ev.CommandStarted)}
+    ended = [e for e in walk.events if isinstance(e, ev.CommandEnded) and started[e.run].key == "copy"]
+    begun = next(e.t for e in started.values() if e.key == "begin")
+    return max(e.t for e in ended) - begun
 
 
 verdicts: list[Verdict | None] = []

@@ -109,7 +109,7 @@ def test_a_silent_log_leads_to_its_processes_and_twice_without_an_answer_ends_it
                 break
         os.killpg(shell.pid, signal.SIGKILL)
     assert lines.count(f"process VLLM::Worker_TP0: {worker} is stopped") == 2
-    assert lines[0] == "milepost: no new line in this log for 25 s"
+    assert lines[0] == "milepost: no new line in this log for 20 s"
     assert vllm.broken(lines[-1])
     of = Known(cluster("a"))
     (check,) = hang.checks(of, {"a": "\n".join(lines)}, hang.START)

@@ -20,6 +20,7 @@ from tests.real.walks import HeadlessWalk, down
 pytestmark = [pytest.mark.real_vllm, pytest.mark.long, pytest.mark.timeout(900)]
 
 WITHOUT_RAY = {"tensor_parallel": 1, "pipeline_parallel": 2, "executor": "mp"}
+PORT_RANGE = "/proc/sys/net/ipv4/ip_local_port_range"
 OVER_RAY = {"tensor_parallel": 1, "pipeline_parallel": 2, "executor": "ray"}
 
 
@@ -93,13 +94,17 @@ def test_a_killed_worker_is_named_by_its_node(pair: Hosts, tmp_path: Path) -> No
 
 def test_ranks_over_ray_that_never_meet_are_told_with_the_address(pair: Hosts, tmp_path: Path) -> None:
     def cut(walk: HeadlessWalk) -> None:
-        logged(pair, walk, "a", "placement group")
-        # The port at which ranks meet is a random one; what has been opened before stays open.
-        pair.network.drop("a", f"ip saddr {pair.network.fabric_ip('b')} tcp dport 32768-65535 tcp flags syn")
+        # Ray listens already. What binds a random port on node-a from now on gets one of these: the meeting of
+        # the ranks (TCPStore with port 0). Only a first packet is dropped: answers to node-a have an ACK too.
+        pair.run("a", f"echo 61000 61999 > {PORT_RANGE}")
+        new = "tcp dport 61000-61999 tcp flags & (syn | ack) == syn"
+        pair.network.drop("a", f"ip saddr {pair.network.fabric_ip('b')} {new}")
 
+    before = pair.run("a", f"cat {PORT_RANGE}").stdout.strip()
     try:
         outcome = planted(pair, tmp_path / "walk", OVER_RAY, "ranks over Ray never meet", cut)
     finally:
         pair.network.heal("a")
+        pair.run("a", f"echo {before} > {PORT_RANGE}")
     assert (outcome.gate, outcome.code) == ("serve", 1)
     assert "as every rank does" in outcome.words

@@ -76,7 +76,10 @@ async def test_machines_are_taken_from_the_ssh_configuration(
         await pilot.press("f3")
         await until(pilot, lambda: isinstance(app.screen, HostsScreen))
         assert app.screen.query_one(SelectionList).option_count == 3
-        await pilot.press("space", "down", "space", "down", "space", "enter")
+        assert "▐ ▌ one" in plain(app)
+        await pilot.press("space", "down", "space", "down", "space")
+        await shows(app, "▐X▌ one", "▐X▌ three")
+        await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, SetupScreen))
         await until(pilot, lambda: len(app.screen.query(NodeRow)) == 3)
         assert [row.value.host for row in app.screen.query(NodeRow)] == ["one", "two", "three"]

@@ -24,7 +24,11 @@ from wizard_steps.recording.events import WalkEnded
 from wizard_steps.recording.journal import load
 
 ROOT = Path(__file__).parents[2]
-SHOWN = [([], b"set up a cluster"), (["--watch", "healthy-bare-metal"], b"PLAYING"), (["learn"], b"Course")]
+SHOWN = [
+    ([], b"set up a cluster"),
+    (["--watch", "healthy-bare-metal"], b"Step by step"),
+    (["learn"], b"Course"),
+]
 both = pytest.mark.parametrize("shown", SHOWN, ids=["form", "recording", "course"])
 
 

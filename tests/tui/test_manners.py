@@ -138,18 +138,18 @@ def test_completion_knows_options_and_recordings(shell: str, capsys: pytest.Capt
 
 async def test_why_is_open_where_there_is_room(tmp_path: Path, toy_expected: WriteExpected) -> None:
     toy_expected("reach", "Reach", "reach on {{node}}")
-    for width, shown in ((200, True), (120, False)):
-        walk = ToyWalk(tmp_path / f"walk{width}", [Toy("reach", "Reach")], Scripted({}), toy_cluster())
-        app: Any = MilepostApp(walk, None, linger=0.0)
-        async with app.run_test(size=(width, 40)) as pilot:
-            await until(pilot, lambda app=app: app.session and app.session.state.outcome == "passed")
-            info = app._walk_screen.query_one("#info")
-            assert info.display is shown
-            if not shown:
-                await pilot.press("i")
-                assert info.display
-                await pilot.press("escape")
-                assert not info.display
+    walk = ToyWalk(tmp_path / "walk", [Toy("reach", "Reach")], Scripted({}), toy_cluster())
+    app: Any = MilepostApp(walk, None, linger=0.0)
+    async with app.run_test(size=(200, 40)) as pilot:
+        await until(pilot, lambda: app.session and app.session.state.outcome == "passed")
+        info = app._walk_screen.query_one("#info")
+        assert info.display
+        await pilot.resize_terminal(120, 40)
+        await until(pilot, lambda: not info.display)
+        await pilot.press("i")
+        assert info.display
+        await pilot.press("escape")
+        assert not info.display
 
 
 async def test_a_walk_by_mouse_alone(tmp_path: Path, toy_expected: WriteExpected) -> None:

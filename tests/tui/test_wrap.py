@@ -5,7 +5,6 @@ from __future__ import annotations
 from itertools import pairwise
 from pathlib import Path
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
@@ -16,6 +15,7 @@ from tests.helpers.tui_fakes import (
     ToyWalk,
     WriteExpected,
     plain,
+    shows,
     toy_cluster,
     toy_expected,
     until,
@@ -66,31 +66,32 @@ def marked(number: int) -> str:
     return f"<{number}>" + "word " * 40 + f"<end {number}>"
 
 
-@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
 async def test_every_part_of_a_wrapped_log_can_be_reached(
-    tmp_path: Path, toy_expected: WriteExpected, size: tuple[int, int]
+    tmp_path: Path, toy_expected: WriteExpected
 ) -> None:
     app = long_walk(tmp_path, toy_expected, *(marked(n) for n in range(30)))
-    async with app.run_test(size=size) as pilot:
+    async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: app.session and app.session.state.outcome == "passed")
         await pilot.press("2")
         view = app.screen.query_one("#log-view", LogView)
-        await until(pilot, lambda: "exit status 0" in plain(app))
-        assert view.following
-        assert "<end 29>" in plain(app)
-        await pilot.press("home")
-        seen, before = "", -1
-        while view.scroll_offset.y != before:
-            before = view.scroll_offset.y
-            await pilot.pause()
-            seen += plain(app)
-            await pilot.press("pagedown")
-        assert all(f"<{n}>" in seen and f"<end {n}>" in seen for n in range(30))
-        await until(pilot, lambda: view.following)
-        after = view.scroll_offset.y
-        await pilot.press("pageup")
-        assert view.scroll_offset.y < after
-        assert not view.following
+        for size in ((80, 24), (120, 40)):
+            await pilot.resize_terminal(*size)
+            await shows(app, "exit status 0", "<end 29>")
+            assert view.following
+            await pilot.press("home")
+            seen, before = "", -1
+            while view.scroll_offset.y != before:
+                before = view.scroll_offset.y
+                await pilot.pause()
+                seen += plain(app)
+                await pilot.press("pagedown")
+            assert all(f"<{n}>" in seen and f"<end {n}>" in seen for n in range(30))
+            await until(pilot, lambda: view.following)
+            after = view.scroll_offset.y
+            await pilot.press("pageup")
+            assert view.scroll_offset.y < after
+            assert not view.following
+            await pilot.press("end")
 
 
 async def test_w_leaves_lines_whole_and_wraps_them_again(tmp_path: Path, toy_expected: WriteExpected) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tui.app.pattern import human, near
-from tui.app.text import safe
+from tui.app.text import described, safe
 from wizard_steps.engine.engine import Engine
 from wizard_steps.engine.expect import with_between
 from wizard_steps.engine.expected import Expected
@@ -54,7 +54,11 @@ def compare_lines(
             lines.append(CompareLine("note"))
         run = runs.get(comparison.key)
         if run is not None:
-            lines += [CompareLine("command", text) for text in _command_lines(run)]
+            shown = _command_lines(run)
+            lines += [
+                CompareLine("note", f"# {text}") if described(text) else CompareLine("command", text)
+                for text in shown
+            ]
             comparison = _whole(comparison, run, spool) if judged is not None else comparison
         lines.append(CompareLine("titles", "expected", f"{safe(node_name)} says"))
         lines += _rows(comparison.rows, awaited=judged is None, folded=folded)

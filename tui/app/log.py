@@ -14,7 +14,7 @@ from itertools import accumulate
 from typing import Literal
 
 from tui.app.index import ByteIndex
-from tui.app.text import duration, safe
+from tui.app.text import described, duration, safe
 from wizard_steps.recording import events as ev
 from wizard_steps.recording.spool import Spool
 from wizard_steps.recording.state import Run
@@ -73,7 +73,8 @@ class LogSection:
         """Some of this section's lines, by number inside the section."""
         found = []
         for n, text in enumerate(self.head[first : first + count], first):
-            found.append(LogLine("command", f"{'$' if n == 0 else '>'} {text}"))
+            sign = "#" if described(text) else "$" if n == 0 else ">"
+            found.append(LogLine("command", f"{sign} {text}"))
         body = first + len(found) - len(self.head)
         if self.index is not None and len(found) < count and body < self.body:
             read = partial(spool.read, self.run.spool)

@@ -25,4 +25,5 @@ def keep(session: WalkSession, folder: WalkFolder, step: str, attempt: int, text
     """
     clean = session.source.redactor.text(text)
     folder.note(notes.now(step, clean, attempt=attempt))
-    return "Kept, without the secret that was in it" if clean != text else "Kept in notes.jsonl"
+    place = f"{folder.folder.name}/notes.jsonl"
+    return f"Kept, without the secret that was in it ({place})" if clean != text else f"Kept in {place}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rich.style import Style
 from rich.text import Text
 
-from tui.app.text import safe, wrapped
+from tui.app.text import described, safe, wrapped
 from wizard_steps.advisor.here import known
 from wizard_steps.advisor.plan import Box
 from wizard_steps.advisor.sits import sits
@@ -147,7 +147,8 @@ def _milestone(page: _Page, number: int, milestone: PlannedMilestone, commands: 
         page.add(" " * 34 * (at > 0) + line + "\n", "warning" if changes else "quiet")
     if commands:
         for typed, nodes in grouped(milestone.commands):
-            page.row("", f"{names_of(nodes)} $ {typed}", value_style="quiet", indent=6)
+            prompt = "" if described(typed) else "$ "
+            page.row("", f"{names_of(nodes)} {prompt}{typed}", value_style="quiet", indent=6)
 
 
 def grouped(commands: Sequence[PlannedCommand]) -> Iterator[tuple[str, tuple[str, ...]]]:

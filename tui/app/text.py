@@ -53,6 +53,11 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
 
 
+def described(command: str) -> bool:
+    """Whether a command is shown as what it does, in brackets: a helper of milepost's, nothing to type."""
+    return command.startswith("(") and command.endswith(")")
+
+
 def cut(text: str, width: int) -> str:
     """``text`` in at most ``width`` characters, an ellipsis where something was left out."""
     return text if len(text) <= width else text[: max(0, width - 1)] + "…"

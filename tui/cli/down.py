@@ -45,6 +45,7 @@ class Ended:
 
     def __init__(self) -> None:
         self._told: dict[str, bool] = {}
+        self._refused: set[tuple[str, str]] = set()
 
     def say(self, node: str, what: str, words: str) -> None:
         """``what`` was to be ended, and what the node said of it."""
@@ -52,6 +53,13 @@ class Ended:
         self._told[node] = self._told.get(node, False) or not nothing
         if not nothing:
             print(f"{node}: {what}: {words}" if what else f"{node}: {words}", flush=True)
+
+    def refuse(self, node: str, words: str) -> None:
+        """Nothing was asked of the node; the same reason is said once, not for each milestone."""
+        self._told[node] = True
+        if (node, words) not in self._refused:
+            self._refused.add((node, words))
+            print(f"{node}: {words}", flush=True)
 
     def close(self) -> None:
         """The nodes that had nothing."""
@@ -95,8 +103,8 @@ async def down(cluster: Cluster, dry: bool = False, take_over: bool = False) -> 
 
 async def one(transport: Transport, node: Node, cmd: Cmd, ended: Ended | None = None, what: str = "") -> bool:
     """Run what ends ``what``, and print what the node said; whether it ended well."""
-    text = ""
-    say = partial((ended or Ended()).say, node.name, what)
+    text, ended = "", ended or Ended()
+    say = partial(ended.say, node.name, what)
     try:
         async with (
             asyncio.timeout(cmd.timeout),
@@ -104,7 +112,10 @@ async def one(transport: Transport, node: Node, cmd: Cmd, ended: Ended | None = 
         ):
             async for item in stream:
                 if isinstance(item, Exit):
-                    say(text.strip() or item.detail or f"exit {item.code}")
+                    if not text.strip() and item.detail:
+                        ended.refuse(node.name, item.detail)
+                    else:
+                        say(text.strip() or f"exit {item.code}")
                     return item.code == 0
                 text += item.data.decode("utf-8", "replace")
     except TimeoutError:

@@ -11,6 +11,7 @@ from typing import Any
 from wizard_steps.errors import UsageError
 from wizard_steps.learn.lessons import Lesson, course, find
 from wizard_steps.learn.progress import Progress
+from wizard_steps.model import counted
 
 EPILOG = """\
 Each lesson: read, watch a recording (the player asks before it shows the answer), a quiz, and a fault to
@@ -57,7 +58,7 @@ def as_text(lessons: Sequence[Lesson], progress: Progress) -> str:
     for lesson in lessons:
         sign = "✓" if progress.done(lesson) else "●" if progress.begun(lesson) else "○"
         right, answered, questions = progress.score(lesson)
-        score = f"{right} of {answered} right" if answered else f"{questions} questions"
+        score = f"{right} of {answered} right" if answered else counted(questions, "question")
         lines.append(f"{sign} {lesson.number:>2}  {lesson.title:<40} {lesson.minutes:>2} min  {score}")
         lines.append(f"      {lesson.teaches}")
     done = sum(map(progress.done, lessons))

@@ -5,14 +5,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+from rich.segment import Segment
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.strip import Strip
 from textual.widgets import SelectionList, Static
+from textual.widgets._toggle_button import ToggleButton
 from textual.widgets.selection_list import Selection
 
 from tui.app.text import safe
 from tui.screens.dialog import Dialog
+
+
+class Marked(SelectionList[str]):
+    """Only what is marked has an X: by Textual's own list colour alone says it."""
+
+    def render_line(self, y: int) -> Strip:
+        segments = list(super().render_line(y))
+        if len(segments) > 1 and segments[1].text == ToggleButton.BUTTON_INNER:
+            style = segments[1].style
+            index = style.meta.get("option") if style is not None else None
+            if index is not None and self.get_option_at_index(index).value not in self.selected:
+                segments[1] = Segment(" ", style)
+        return Strip(segments)
 
 
 class HostsScreen(Dialog[list[str]]):
@@ -27,7 +43,7 @@ class HostsScreen(Dialog[list[str]]):
 
     def body(self) -> ComposeResult:
         marks = [Selection(Text(safe(name)), name, name in self._taken) for name in self._names]
-        yield SelectionList[str](*marks, id="choices", compact=True)
+        yield Marked(*marks, id="choices", compact=True)
         yield Static("Space marks; Enter takes what is marked; Esc goes back", id="dialog-hint", markup=False)
 
     def on_mount(self) -> None:

@@ -19,6 +19,7 @@ from tui.screens.quiz import QuizScreen
 from wizard_steps.lab.faults import obstacle
 from wizard_steps.learn.lessons import Lesson
 from wizard_steps.learn.progress import Progress
+from wizard_steps.model import counted
 from wizard_steps.walks.shipped import about
 
 #: Asked once: the answer takes a moment, and a machine does not change meanwhile.
@@ -78,7 +79,9 @@ class LessonScreen(Screen[None]):
         right, answered, all_ = self._progress.score(self.lesson)
         told = f", {right} of {answered} right so far" if answered and not self.lesson.exam else ""
         told = f", best: {right} of {answered}" if answered and self.lesson.exam else told
-        rows.append(f"{'✓' if self._progress.done(self.lesson) else '○'} Quiz    {all_} questions{told}")
+        rows.append(
+            f"{'✓' if self._progress.done(self.lesson) else '○'} Quiz    {counted(all_, 'question')}{told}"
+        )
         self._steps.append(("quiz", ""))
         done.append(self._progress.done(self.lesson))
         if self.lesson.fault:

@@ -15,6 +15,7 @@ from tui.app.fixes import FIRST_KEY, KEYS
 from tui.app.jump import LogPlace
 from tui.app.note import earlier, keep, recorder
 from tui.app.session import WalkSession
+from tui.app.text import described
 from tui.screens.nodes import NodesScreen
 from tui.screens.note import NoteScreen
 from tui.screens.walk_view import WalkView
@@ -261,6 +262,8 @@ class WalkScreen(WalkView):
         plain = [run for run in runs if not run.quiet] or runs
         if plain:
             text, what = (plain[-1].show or plain[-1].text).strip(), command_line(plain[-1])
+            if described(text):
+                text, what = plain[-1].text.strip(), f"the script behind {what}"
             if _TUNNEL in text:
                 # The walk's own tunnel has ended: the hand-over says how to open one on this port.
                 text, what = text.replace(_TUNNEL, str(TUNNEL_PORT)), f"{what}; h: its tunnel"

@@ -12,6 +12,7 @@ from textual.widgets.option_list import Option
 
 from tui.app.text import duration, safe, safe_block
 from tui.screens.dialog import Dialog
+from wizard_steps.model import counted
 from wizard_steps.walks.watching import Playback
 
 #: play: to the end, stopping at questions only. step: stop after every milestone, with Why beside it.
@@ -65,8 +66,11 @@ def _made(playback: Playback) -> list[str]:
     meta = playback.walk.meta
     versions = ", ".join(f"{name} {number}" for name, number in meta.versions.items())
     kind = "SIMULATED GPUs" if meta.simulated else ""
+    timeline = playback.player.timeline
+    took = timeline.recorded[-1] if timeline.recorded else 0.0
+    cut = f"; it took {duration(took)}: silences are shortened" if took > timeline.length + 1 else ""
     lines = [
-        f"{len(playback.milestones)} milestones, {duration(playback.player.timeline.length)}",
+        f"{counted(len(playback.milestones), 'milestone')}, plays {duration(timeline.length)}{cut}",
         f"recorded {meta.recorded[:16].replace('T', ' ')} on {meta.machine}",
         versions,
         kind,

@@ -18,9 +18,10 @@ from wizard_steps.node.lines import number, plain
 from wizard_steps.node.program import program
 
 PORT = 28028
-#: Seconds without a new line of a log after which its processes are looked at, and after which once more.
-QUIET, MORE = 25, 10
-#: What ``watch`` prints where a process did not answer both times.
+#: Seconds without a new line of a log after which its processes are looked at, and at which steps again.
+QUIET, STEP = 20, 5
+#: What ``watch`` prints where a process was stopped twice, or did not answer RAS three times: communicators
+#: that are being made are incomplete for a while.
 STALLED = "milepost: the log is silent, and a process of it does not answer"
 #: Ranks that are named, and lines of an answer that are read.
 _MOST, _LINES = 8, 2000
@@ -116,18 +117,19 @@ def processes(python: str, mine: str) -> Cmd:
 
 
 def watch(python: str, mine: str, log: str) -> str:
-    """sh text for ``remote.follow``: asks once the file ``log`` is silent for QUIET seconds, and once more.
+    """sh text for ``remote.follow``: asks once the file ``log`` is silent for QUIET seconds, and twice more.
 
     It ends with the tail that takes the place of the shell that started it.
     """
     return (
         f"( ask() {{ {_asked(python, mine)} }}\nn=0; last=; bad=\n"
-        "while sleep 5 && [ -e /proc/$$/exe ]; do\n"
-        f's=$(wc -c <{log}); [ "$s" = "$last" ] && n=$((n+5)) || {{ n=0; bad=; }}; last=$s\n'
-        f"case $n in {QUIET}|{QUIET + MORE}) ;; *) continue;; esac\n"
+        f"while sleep {STEP} && [ -e /proc/$$/exe ]; do\n"
+        f's=$(wc -c <{log}); [ "$s" = "$last" ] && n=$((n+{STEP})) || {{ n=0; bad=; }}; last=$s\n'
+        f"case $n in {QUIET}|{QUIET + STEP}|{QUIET + 2 * STEP}) ;; *) continue;; esac\n"
         'o=$(ask); printf \'%s\\n\' "milepost: no new line in this log for $n s" "$o"\n'
-        "case $o in *'ras| INCOMPLETE'*|*'ras| DEAD'*|*' is stopped'*)\n"
-        f'[ -z "$bad" ] || echo {shlex.quote(STALLED)}; bad=1;; *) bad=;; esac\n'
+        "case $o in *' is stopped'*) bad=${bad}s;;\n"
+        "*'ras| INCOMPLETE'*|*'ras| DEAD'*) bad=${bad}r;; *) bad=;; esac\n"
+        f"case $bad in *ss|rrr) echo {shlex.quote(STALLED)}; bad=;; esac\n"
         "done ) </dev/null 2>/dev/null &\n"
     )
 

@@ -19,7 +19,7 @@ def gate_text(event: ev.Judged, state: State, spool: Spool) -> str:
         event.verdict.summary,
     ]
     if state.simulated:
-        head.append("SIMULATED: recorded on milepost's embedded lab")
+        head.append("SIMULATED GPUs")
     latest: dict[tuple[str, str], Run] = {}
     for run in state.runs_of(event.step):
         if not run.quiet:

@@ -199,7 +199,7 @@ def cut_lines(text: str, most: int = MOST_LINES) -> str:
 def about(walk: Walk) -> list[tuple[str, str]]:
     """What a reader must know first: it is a recording, from when, of what, made by what."""
     meta = walk.meta
-    kind = "RECORDED, SIMULATED on milepost's embedded lab" if meta.simulated else "RECORDED"
+    kind = "RECORDED, SIMULATED GPUs" if meta.simulated else "RECORDED"
     found = [
         (kind, meta.recorded),
         ("on", meta.machine),

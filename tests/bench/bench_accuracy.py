@@ -3,8 +3,8 @@
 python tests/bench/bench_accuracy.py [-v] [FILE or FOLDER ...]
 
 Without arguments it reads our own collection, tests/cases/diagnose/corpus: failures that people reported in
-public, each with its source. Every file of it was written before a rule was changed for it; the figure that was
-measured then stands at its head. A file is TOML ([[failure]] with log, family, also, want, node) or JSON lines
+public, each with its source. Every file of it was written before a rule was changed for it; what was measured
+then stands at its head ([measured]) and is printed before what is right now. A file is TOML ([[failure]] with log, family, also, want, node) or JSON lines
 (log_excerpt, family, also_ok, want, node_expected); a folder named healthy holds texts in which nothing is wrong.
 """
 
@@ -73,6 +73,20 @@ def read(path: Path) -> Iterator[Failure]:
         yield Failure(one["id"], one["log_excerpt"], one["family"], also, one.get("want", ""), node)
 
 
+def measured(path: Path) -> str:
+    """What was right before any rule was changed for the cases of one file; empty where it is not noted."""
+    if path.suffix != ".toml":
+        return ""
+    was = tomllib.loads(path.read_text(encoding="utf-8")).get("measured")
+    if was is None:
+        return ""
+    (node, named), (right, sure) = was["node"], was["sure"]
+    return (
+        f"  before any change for it: family {was['family']}, helps {was['helps']} of {was['cases']}; "
+        f"node {node} of {named}; told at 0.90 and more: right {right} of {sure}"
+    )
+
+
 def tell(failure: Failure) -> Told:
     """Diagnose one failure and compare."""
     found = diagnose([Source(failure.id, failure.log)])
@@ -134,6 +148,8 @@ def main() -> None:
         for file in files:
             told = [tell(failure) for failure in read(file)]
             report(file.name, told, verbose)
+            if before := measured(file):
+                print(before)
             everything += told
         if path.is_dir() and (path / "healthy").is_dir():
             healthy(path / "healthy")

@@ -12,6 +12,7 @@ import pytest
 
 from tests.real import vllm_env
 from tui.cli.main import main
+from wizard_steps.cluster import versions
 from wizard_steps.errors import MilepostError
 from wizard_steps.learn.claims import Claim, load, problem
 from wizard_steps.milestones.curl import UNGUARDED
@@ -131,3 +132,15 @@ def test_what_the_gate_asks_without_a_key_is_not_guarded() -> None:
 def test_help_lists_the_sources(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["help", "sources"]) == 0
     assert "ray 2.60.0" in capsys.readouterr().out
+
+
+def test_help_lists_what_is_older_than_the_pinned_release(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(versions, "RAY", "9.9.9")
+    assert main(["help", "sources"]) == 0
+    said = capsys.readouterr().out
+    older = [line for line in said.splitlines() if "OLDER RELEASE" in line]
+    assert f"{len(older)} of {len(CLAIMS)} were checked against another release" in said
+    assert older
+    assert all("(ray " in line for line in older)

@@ -9,10 +9,10 @@ machine underneath has a say. The wizard's machine has one cable, into the manag
 
 from __future__ import annotations
 
-import json
-import random
 import subprocess
 from contextlib import suppress
+
+from wizard_steps.lab.spaces import free_octet
 
 IP, TC = "ip", "tc"
 
@@ -25,24 +25,13 @@ def run(*argv: str, check: bool = True, stdin: str | None = None) -> str:
     return done.stdout
 
 
-def free_second_octet() -> int:
-    """X for which no route of this machine touches 10.X.0.0/23."""
-    routes = json.loads(run(IP, "-j", "route", "show", "table", "all") or "[]")
-    taken = {str(route.get("dst", "")) for route in routes}
-    for _ in range(100):
-        octet = random.randrange(64, 250)
-        if not any(dst.startswith((f"10.{octet}.", "10.0.0.0/8")) for dst in taken):
-            return octet
-    raise RuntimeError("no free 10.X.0.0/23 for the test bed")
-
-
 class Network:
     """Namespaces ``PREFIX-switch`` and ``PREFIX-<host>``. Needs root."""
 
     def __init__(self, prefix: str, hosts: tuple[str, ...], octet: int | None = None) -> None:
         self.prefix = prefix
         self.hosts = hosts
-        self.octet = free_second_octet() if octet is None else octet
+        self.octet = free_octet() if octet is None else octet
         self.switch = f"{prefix}-switch"
 
     @property

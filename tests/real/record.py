@@ -21,6 +21,7 @@ from msgspec import Struct
 from tests.real import vllm_env
 from tests.real.hosts import Hosts
 from tests.real.walks import HeadlessWalk, environment, milepost
+from wizard_steps.lab.spaces import HIGH_PORTS, LARGE, NEW
 from wizard_steps.recording import notes
 from wizard_steps.recording.journal import Meta
 
@@ -38,8 +39,6 @@ FAULT = (
     "Recorded by tests/real/record.py on two hosts made of Linux namespaces, each with its own sshd. "
     "Real: SSH, the network and its fault, the exchange over it (Gloo). SIMULATED: the GPUs (a stand-in nvidia-smi)."
 )
-#: A new connection, not the answers of one that is open.
-NEW = "tcp flags & (syn|ack) == syn"
 
 
 class Told(Struct, frozen=True):
@@ -96,14 +95,14 @@ def one_way(bed: Hosts) -> None:
 def high_ports(bed: Hosts) -> None:
     """Between the nodes only the ports that Ray documents are open."""
     for name in bed.names:
-        bed.network.drop(name, f"iifname eth1 tcp dport 20000-65535 {NEW}")
+        bed.network.drop(name, f"iifname eth1 {HIGH_PORTS}")
 
 
 def mtu(bed: Hosts) -> None:
     """Both cards send jumbo frames; what stands for the switch between them passes no packet above 1500."""
     for name in bed.names:
         bed.network.mtu(name, "eth1", 9000)
-        bed.network.drop(name, "iifname eth1 meta length > 1500")
+        bed.network.drop(name, f"iifname eth1 {LARGE}")
 
 
 LESSONS = (

@@ -27,6 +27,14 @@ def cluster_file(bed: Hosts, folder: Path) -> Path:
     return file
 
 
+def the_next_walk_finds_all(pair: Hosts, file: Path, folder: Path) -> None:
+    second = to_ray_status(pair, file, folder)
+    assert ("head", "node-a") not in launched(second)
+    raylets = [line for line in pair.processes("b").values() if "raylet/raylet" in line.split(" ")[0]]
+    assert len(raylets) == 1
+    assert down(file, pair.home).returncode == 0
+
+
 def test_a_pulled_cable_is_told_by_the_keepalive_and_the_next_walk_finds_all(
     pair: Hosts, tmp_path: Path
 ) -> None:
@@ -39,11 +47,7 @@ def test_a_pulled_cable_is_told_by_the_keepalive_and_the_next_walk_finds_all(
         walk.wait(60)
     assert "node-b" in told(shut)
     pair.network.heal("b")
-    second = to_ray_status(pair, file, tmp_path / "second")
-    assert ("head", "node-a") not in launched(second)
-    raylets = [line for line in pair.processes("b").values() if "raylet/raylet" in line.split(" ")[0]]
-    assert len(raylets) == 1
-    assert down(file, pair.home).returncode == 0
+    the_next_walk_finds_all(pair, file, tmp_path / "second")
 
 
 @pytest.mark.long
@@ -59,9 +63,5 @@ def test_minutes_without_a_packet_and_the_usual_keepalive(pair: Hosts, tmp_path:
     assert "node-b" in told(shut)
     time.sleep(max(0.0, 150 - (time.monotonic() - began)))
     pair.network.heal("b")
-    second = to_ray_status(pair, file, tmp_path / "second")
-    assert ("head", "node-a") not in launched(second)
-    raylets = [line for line in pair.processes("b").values() if "raylet/raylet" in line.split(" ")[0]]
-    assert len(raylets) == 1
-    assert down(file, pair.home).returncode == 0
+    the_next_walk_finds_all(pair, file, tmp_path / "second")
     assert not any("raylet" in line for line in pair.processes("b").values())

@@ -8,7 +8,6 @@ is mounted into the containers; podman takes ``--gpus all`` and does nothing.
 from __future__ import annotations
 
 import json
-import resource
 import shlex
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from types import TracebackType
 from tests.real import vllm_env
 from tests.real.hosts import Hosts
 from tests.real_docker import rootfs
+from wizard_steps.lab.containers import settings
 
 #: podman-docker's own. On the hosts a wrapper of ours lies over it, and over a docker client without an engine
 #: that may come first in PATH: there `docker` is podman with the settings of the bed.
@@ -43,19 +43,6 @@ case "$*" in
         echo "SIMULATED pip: Successfully installed ray"; exec ln -s {_VENV}/ray /usr/local/bin/ray ;;
 esac
 exec {_VENV}/python3 "$@"
-"""
-#: The limits of this machine, as podman's own default asked for more than a sandbox may have.
-_CONTAINERS = """[containers]
-default_ulimits = ["nofile={files}:{files}", "nproc={processes}:{processes}"]
-[engine]
-cgroup_manager = "cgroupfs"
-runtime = "runc"
-events_logger = "file"
-"""
-_STORAGE = """[storage]
-driver = "vfs"
-runroot = "{run}"
-graphroot = "{graph}"
 """
 
 
@@ -109,7 +96,7 @@ class Podman:
         # `ip netns exec`, which the bed uses, shows a fresh /sys without the cgroup tree.
         self.bed.run(name, _cgroup_mounts(Path("/proc/self/mounts").read_text()))
         graph = self.folder / f"graph-{name}"
-        for file, text in _settings("/run/podman", graph).items():
+        for file, text in settings("/run/podman", str(graph)).items():
             script = f"mkdir -p {SETTINGS} && printf %s {shlex.quote(text)} > {SETTINGS}/{file}"
             self.bed.run(name, script)
         if Path(CLIENT).exists():
@@ -125,7 +112,7 @@ class Podman:
         bare = {"vllm": scripts["vllm"], "python3": _PYTHON}
         rootfs.variant(base, self.folder / "no-ray.tar", bare)
         env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(self.folder)}
-        for file, text in _settings(self.folder / "run", self.folder / "graph").items():
+        for file, text in settings(str(self.folder / "run"), str(self.folder / "graph")).items():
             (self.folder / file).write_text(text)
         env["CONTAINERS_CONF"] = str(self.folder / "containers.conf")
         env["CONTAINERS_STORAGE_CONF"] = str(self.folder / "storage.conf")
@@ -180,10 +167,3 @@ def _cgroup_mounts(mounts: str) -> str:
             wanted = ",".join(o for o in wanted.split(",") if o not in ("nodev", "noexec"))
             script.append(f"mkdir -p {where} && mount -t cgroup -o {wanted} cgroup {where}")
     return "\n".join(["mount -t tmpfs -o mode=755 cgroup /sys/fs/cgroup", *script])
-
-
-def _settings(run: Path | str, graph: Path) -> dict[str, str]:
-    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    processes = resource.getrlimit(resource.RLIMIT_NPROC)[1]
-    limits = _CONTAINERS.format(files=files, processes=min(processes, 20000) if processes > 0 else 20000)
-    return {"containers.conf": limits, "storage.conf": _STORAGE.format(run=run, graph=graph)}

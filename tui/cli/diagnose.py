@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tui.cli.paint import show
-from wizard_steps.errors import MilepostError, UsageError
+from wizard_steps.errors import UsageError
 
 if TYPE_CHECKING:
     from wizard_steps.diagnose import Examined, Source
@@ -21,6 +21,7 @@ examples:
   milepost diagnose serve.log                     one output
   milepost diagnose head.log worker=worker.log    several nodes: the first failure over all of them
   milepost diagnose /tmp/ray/session_latest/logs  a folder, or an archive (.tar.gz, .zip) of logs
+  milepost diagnose milepost-walks/NAME           a recorded walk or its bundle: also what its gates found
   milepost diagnose --from milepost.toml          fetch the logs of all nodes over SSH (read-only)
   ssh node dmesg | milepost diagnose node=-       a dash reads standard input
 
@@ -58,11 +59,19 @@ def add(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     from wizard_steps.diagnose import as_json, as_text
     from wizard_steps.diagnose.explain import in_cluster
+    from wizard_steps.diagnose.gates import failed, state_of
 
     if args.cluster and args.files:
         raise UsageError("--from fetches the logs itself: name files, or a cluster file, not both")
-    examined, cluster = _fetched(args.cluster) if args.cluster else _read(args.files)
+    state = state_of(args.files[0]) if len(args.files) == 1 else None
+    if args.cluster:
+        examined, cluster = _fetched(args.cluster)
+    else:
+        examined, cluster = _read(args.files), state.cluster if state else {}
     found = [in_cluster(one, cluster) for one in examined.findings] if cluster else examined.findings
+    # A gate may fail on a number, without any message that a rule could know.
+    if gates := failed(state) if state else []:
+        found = [one for one in found if one.kind in ("cause", "effect")] + gates
     if args.json:
         print(json.dumps(as_json(found), indent=2, ensure_ascii=False))
     if not examined.text:
@@ -73,29 +82,16 @@ def run(args: argparse.Namespace) -> int:
     return 1 if any(finding.kind != "hint" for finding in found) else 0
 
 
-def _read(names: list[str]) -> tuple[Examined, Mapping[str, Any]]:
-    """And the cluster file of a recorded walk; empty for what is none."""
+def _read(names: list[str]) -> Examined:
     from wizard_steps.diagnose import examine_streams
     from wizard_steps.diagnose.inputs import streams
 
     if not names and sys.stdin.isatty():
         raise UsageError("nothing to read: name a file, or paste the output through standard input")
     try:
-        return examine_streams(streams(names or ["-"])), _recorded(names)
+        return examine_streams(streams(names or ["-"]))
     except OSError as error:
         raise UsageError(f"{error.filename or 'input'}: cannot be read: {error.strerror or error}") from None
-
-
-def _recorded(names: list[str]) -> Mapping[str, Any]:
-    from wizard_steps.recording import journal
-
-    if len(names) != 1 or not journal.is_walk(Path(names[0])):
-        return {}
-    try:
-        events = journal.load(Path(names[0])).events
-    except MilepostError:
-        return {}
-    return next((found for event in reversed(events) if (found := getattr(event, "cluster", None))), {})
 
 
 def _fetched(path: str) -> tuple[Examined, Mapping[str, Any]]:

@@ -49,6 +49,8 @@ _PREFIXES = tuple(
         rf"\S{{1,100}}@(?P<node>{_NAME})\s{{1,40}}\|\s",
         # docker compose, and what else puts a bar behind a name
         rf"(?P<node>(?!(?:DEBUG|INFO|WARN|WARNING|ERROR|FATAL)\b|20\d\d|std(?:out|err)\b){_NAME})\s*\|\s",
+        # ID[error]MESSAGE of hosted workers
+        rf"(?P<node>{_NAME})\[(?:error|info|warn|warning|debug)\]\s?",
         # srun --label
         r"(?P<task>\d{1,4}):\s" + _BODY,
         # pdsh, clush, parallel-ssh
@@ -60,7 +62,8 @@ _PREFIXES = tuple(
 )
 #: Not for prefixes: names that look like an actor of Ray but are words in brackets.
 _WORD = re.compile(r"\((?!raylet\)|autoscaler\)|gcs_server\)|head\)|worker\))[\w.:<>-]*\)")
-_NCCL = re.compile(rf"(?:\[?{_ISO}\]?\s)?(?P<node>[A-Za-z0-9][\w.-]{{0,100}}):\d+:\d+ \[\d+\] ")
+#: What NCCL writes before each line, behind whatever times and tags a collector put before it.
+_NCCL = re.compile(r"(?:^|[\s\]])(?P<node>[A-Za-z0-9][\w.-]{0,100}):\d+:\d+ \[\d+\] ")
 _UCX = re.compile(
     r"\[\d{9,}\.\d+\] \[(?P<node>[\w.-]+):\d+\s*:\w+\]|\[(?P<old>[\w.-]+):\d{2,9}:\d{1,4}:\d{2,9}\] "
 )
@@ -84,7 +87,7 @@ def peel(line: str) -> tuple[str, str]:
         position = match.end()
         position += len(line[position:]) - len(line[position:].lstrip())
     message = line[position:]
-    own = _NCCL.match(message) or _UCX.match(message)
+    own = _NCCL.search(message[:240]) or _UCX.match(message)
     # The one who speaks is nearer than the collector, but not than the address that Ray gives.
     if own and (not node or not re.fullmatch(_ADDRESS, node)):
         node = _worthy(own["node"] or own.groupdict().get("old")) or node
@@ -113,11 +116,21 @@ _SAID = tuple(
         r"(?<![\w.])[a-z_][\w.-]{0,31}@(?P<node>[a-z0-9][\w.-]*): permission denied",
         rf"\bfrom (?P<node>{_ADDRESS}) port \d+",
         rf"\b(?:connection (?:closed|reset) by|timeout, server) (?P<node>{_ADDRESS})",
-        rf"\bgcs at address (?P<node>{_ADDRESS}):\d+",
+        rf"\bgcs at (?:address )?(?P<node>{_ADDRESS}):\d+",
         rf"\b(?:connect to|reach) \(?(?P<node>{_ADDRESS})",
         r"\bon host (?P<node>[\w.-]+)",
         rf"(?:<-|->) (?P<node>{_ADDRESS}) ",
         rf"\bhosts?: \[?'?(?P<node>{_ADDRESS})",
+        rf"\bsrun: error: (?P<node>{_NAME}): ",
+        rf"\bwith address:? (?P<node>{_ADDRESS})",
+        rf"\b(?:node|worker|host)(?:[ _-]?(?:ip|name|addr(?:ess)?))*['\"]?[=:] ?['\"]?(?P<node>{_ADDRESS})",
+        r"\b(?:node|host|machine|server) ['\"\[]?(?!(?:v|ipv|rank|cuda|port|http|py)\d|id\b)"
+        r"(?P<node>[a-z][\w.-]*\d[\w.-]*)",
+        rf"\b(?:node|host|machine|server|worker|peer) ['\"\[(]?(?P<node>{_ADDRESS})",
+        r"\bconnect to \[?(?P<node>[a-z0-9][\w.-]+)\]?:\d{2,5}\b",
+        rf"\bON (?P<node>{_NAME}) CANCELLED\b",
+        r"\bhost(?:name)?=['\"]?(?P<node>[a-z][\w.-]*\d[\w.-]*)",
+        r"\b(?:on|from|at) (?P<node>ip-\d+-\d+-\d+-\d+[\w.-]*)",
     )
 )
 _TITLE = r"(?i)^(?:#{1,6} |\*\*)?(?:on )?(?:the )?(?:(?:head|worker|master|remote) )?"
@@ -128,13 +141,25 @@ _HEADERS = tuple(
         rf"^(?P<node>{_NAME}) \| (?:FAILED|CHANGED|SUCCESS|UNREACHABLE!)(?: \||! =>| =>)",
         r"(?i)\blocal node ip(?: address)?: (?P<node>[\w.:-]+)",
         # What Ray writes above the error of a task: where it ran.
-        rf"\bray::[\w.]{{1,120}}\(?\)? ?\(pid=\d+, ip=(?P<node>{_ADDRESS})",
+        rf"\bray::[\w.:]{{1,120}}\(?\)? ?\(pid=\d+, ip=(?P<node>{_ADDRESS})",
+        rf"\bprocesses have been started on node: \w+ with address: (?P<node>{_ADDRESS})",
+        # kubectl describe and its events
+        rf"\bSuccessfully assigned \S{{1,200}} to (?P<node>{_NAME})",
+        rf"^Node:\s+(?P<node>{_NAME})/{_ADDRESS}",
+        rf"^\s*nodeName: (?P<node>{_NAME})\s*$",
         rf"^==+>? ?(?P<node>{_NAME}) ?<?==+$",
         # A heading of a report: ### [gpu-a] 10.0.0.1   ## Node gpu-a   **worker (10.0.0.2):**
         rf"^#{{1,6}} \[?(?P<node>{_NAME})\]?[ (]+{_ADDRESS}\)?:?$",
         rf"{_TITLE}(?:node|host|machine)[ :]+[\[`]?(?P<node>[a-z0-9][\w.-]*\d[\w.-]*)[\]`]?:?\**:?$",
         rf"{_TITLE}(?<=.)(?:node )?\(?(?P<node>{_ADDRESS})\)?:?\**:?$",
         rf"^clush: (?P<node>{_NAME}): ",
+        # torchrun's summary of a failure
+        rf"^\s*host(?:name)?\s*: (?P<node>{_NAME})\s*(?:\(|$)",
+        rf"^(?:\+|\$|#) ssh (?:-\S+ (?:\d+ )?)*(?:[\w.-]+@)?(?P<node>{_NAME})\b",
+        rf"^[-*>]{{2,}} ?\[?(?P<node>(?=[\w.-]*\d){_NAME})\]? ?[-*<]{{0,80}}$",
+        r"(?:^|[\s\]])(?P<node>[A-Za-z0-9][\w.-]{0,100}):\d+:\d+ \[\d+\] NCCL ",
+        r"\bPermanently added '\[?(?P<node>[^',\]]+)",
+        rf"\bUnable to connect to GCS at (?P<node>{_ADDRESS}):\d+",
         rf"^srun: error: (?P<node>{_NAME}): ",
         rf"^(?:\([\w.-]+\) )?\[?[a-z_][\w.-]*@(?P<node>{_NAME})[: ][^\]$#]{{0,80}}\]?[$#] ?",
         r"(?i)\bauthenticity of host '(?P<node>[^' ]+)",

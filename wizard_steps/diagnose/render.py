@@ -15,7 +15,13 @@ from wizard_steps.diagnose.model import Diagnosis, Evidence
 _LINE = 200
 #: From this confidence on a cause is called one; below, it is likely.
 SURE = 0.85
-_KINDS = {"hint": "remark", "guess": "guess", "unknown": "unknown", "wrapper": "not the cause"}
+_KINDS = {
+    "hint": "remark",
+    "guess": "guess",
+    "unknown": "unknown",
+    "wrapper": "not the cause",
+    "gate": "what the gate found",
+}
 
 
 def as_text(found: Sequence[Diagnosis], explain: bool = False) -> list[str]:
@@ -40,7 +46,9 @@ def how_sure(finding: Diagnosis) -> str:
 
 def _one(number: int, finding: Diagnosis, explain: bool) -> list[str]:
     node = f" on {finding.node}" if finding.node else ""
-    sure = f"{how_sure(finding)}, {round(finding.confidence * 100)} %"
+    sure = how_sure(finding)
+    if finding.kind != "gate":
+        sure += f", {round(finding.confidence * 100)} %"
     lines = [f"{number}. {finding.family}{node} ({sure}): {finding.cause}"]
     if finding.time is not None:
         lines.append(f"   when: {datetime.fromtimestamp(finding.time, UTC):%b %d %H:%M:%S} (time of the log)")
@@ -59,7 +67,8 @@ def _one(number: int, finding: Diagnosis, explain: bool) -> list[str]:
         lines.append(f"   versions: {versions}")
     if finding.why and (explain or number == 1):
         lines.append(f"   why this first: {finding.why}")
-    lines.append(f"   rule {finding.rule}, from {finding.source}")
+    rule = finding.rule if finding.kind == "gate" else f"rule {finding.rule}"
+    lines.append(f"   {rule}, from {finding.source}")
     if explain and finding.pattern:
         lines.append(f"   pattern: {finding.pattern}")
         lines.extend(f"   not rule {rival}" for rival in finding.rivals)

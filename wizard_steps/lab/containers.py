@@ -29,7 +29,7 @@ cgroup_manager = "cgroupfs"
 runtime = "runc"
 events_logger = "file"
 """
-_STORAGE = '[storage]\ndriver = "vfs"\nrunroot = "{folder}/run"\ngraphroot = "{folder}/graph"\n'
+_STORAGE = '[storage]\ndriver = "vfs"\nrunroot = "{run}"\ngraphroot = "{graph}"\n'
 #: More processes than a sandbox may have cannot be asked for.
 _PROCESSES = 20000
 
@@ -42,6 +42,15 @@ def obstacle() -> str:
     if missing:
         return f"this machine has no {' and no '.join(missing)} (Debian: apt-get install podman runc)"
     return ""
+
+
+def settings(run: str, graph: str) -> dict[str, str]:
+    """podman's files, name -> text: what works as root nearly everywhere, with the limits of this machine."""
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    most = resource.getrlimit(resource.RLIMIT_NPROC)[1]
+    processes = min(most, _PROCESSES) if most > 0 else _PROCESSES
+    limits = _CONTAINERS.format(files=files, processes=processes)
+    return {"containers.conf": limits, "storage.conf": _STORAGE.format(run=run, graph=graph)}
 
 
 def mounts(venv: Path) -> list[str]:
@@ -66,11 +75,8 @@ def build(folder: Path, command: Path, venv: Path, vllm: str, build_of: str) -> 
     Raises MilepostError with podman's words.
     """
     folder.mkdir()
-    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    most = resource.getrlimit(resource.RLIMIT_NPROC)[1]
-    processes = min(most, _PROCESSES) if most > 0 else _PROCESSES
-    (folder / "containers.conf").write_text(_CONTAINERS.format(files=files, processes=processes))
-    (folder / "storage.conf").write_text(_STORAGE.format(folder=folder))
+    for name, text in settings(f"{folder}/run", f"{folder}/graph").items():
+        (folder / name).write_text(text)
     own = f"CONTAINERS_CONF={shlex.quote(f'{folder}/containers.conf')} "
     own += f"CONTAINERS_STORAGE_CONF={shlex.quote(f'{folder}/storage.conf')}"
     command.write_text(f'#!/bin/sh\nexport {own}\nexec {shutil.which("podman")} "$@"\n')

@@ -156,7 +156,9 @@ def plan(
     found = _version("vllm")
     real = bool(found and not fault) if real_vllm is None else real_vllm
     alone = needs == "network"
-    net = spaces.free_net() if alone else f"127.{random.randint(16, 250)}.{random.randint(1, 250)}"
+    net = (
+        f"10.{spaces.free_octet()}.0" if alone else f"127.{random.randint(16, 250)}.{random.randint(1, 250)}"
+    )
     ports = free_ports(8)
     if alone:
         ports[:4] = [6379, 8265, 10001, 8000]

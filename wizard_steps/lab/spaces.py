@@ -44,14 +44,14 @@ def obstacle() -> str:
     return ""
 
 
-def free_net() -> str:
-    """``10.X.0`` of a 10.X.0.0/24 to which no route of this machine leads."""
+def free_octet() -> int:
+    """The X of a 10.X.0.0/16 to which no route of this machine leads. Raises MilepostError."""
     routes = json.loads(_run(["ip", "-j", "route", "show", "table", "all"]) or "[]")
     taken = {str(route.get("dst", "")) for route in routes}
     for octet in random.sample(range(64, 250), 100):
         if not any(dst.startswith((f"10.{octet}.", "10.0.0.0/8")) for dst in taken):
-            return f"10.{octet}.0"
-    raise MilepostError("no free 10.X.0.0/24 for the lab's network")
+            return octet
+    raise MilepostError("no free 10.X.0.0/16 for the network of a lab")
 
 
 def this_machine(node_ip: str) -> str:

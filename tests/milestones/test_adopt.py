@@ -132,6 +132,14 @@ def test_the_executor(top: str, back: bool) -> None:
     assert all(not differences(spec, again[name]) for name, spec in runs.items())
 
 
+def test_a_flag_that_milepost_gives_as_well_is_no_hindrance() -> None:
+    then = cluster_of("[ray]\nhead_flags = ['--num-cpus=4', '--disable-usage-stats']")
+    now = cluster_of("[ray]\nhead_flags = ['--num-cpus=3', '--disable-usage-stats']")
+    offer, changed = adopted(then, now, "head")
+    assert offer.edits == (("ray.head_flags", "--num-cpus=4 --disable-usage-stats"),)
+    assert same(then, changed, "head")
+
+
 def test_a_variable_of_all_stays_with_the_nodes_that_have_it() -> None:
     """The workers lack what the head, whose gate has passed, was started with."""
     now = cluster_of("[env]\nNCCL_DEBUG = 'INFO'")

@@ -301,6 +301,11 @@ def test_what_the_look_prints_of_folders_is_read(tmp_path: Path) -> None:
     found = docker_probe.Inside(said)
     assert found.folders == {"logs": "writable"}
     assert found.file_systems["logs"]
+    assert not list((tmp_path / "logs").iterdir()), "nothing is left behind"
+    # As on NFS with root_squash: `test -w` passes, and making a file fails.
+    refused = script.replace("mktemp", "false")
+    said = subprocess.run(["bash", "-c", refused], capture_output=True, text=True, check=True).stdout
+    assert docker_probe.Inside(said).folders["logs"].startswith("read-only for ")
 
 
 def test_ipc_restart_log_size_and_a_nodes_own_flags() -> None:

@@ -108,8 +108,8 @@ def test_what_another_user_may_not_see_is_never_nothing(host: Host, nobody: str,
 
 
 def test_an_argument_list_speaks_none_of_our_words(host: Host) -> None:
-    words = "x/raylet/raylet\nleader: 4242\nours: 4242\nport 1: listening\x1b[2J\u202e"
-    with started(sys.executable, "-c", "import time; time.sleep(300)", words) as other:
+    words = "\nleader: 4242\nours: 4242\nport 1: listening\x1b[2J\u202e"
+    with started(sys.executable, "-c", "import time; time.sleep(300)", "x/raylet/raylet", words) as other:
         try:
             text = host.run(remote.look(host.cluster, host.node, "ray", 1)).stdout
             look = Look(text)

@@ -57,7 +57,8 @@ def test_a_lost_head_brings_its_workers_back_in_the_same_walk(bed: Hosts, tmp_pa
         to_ray_status(bed, file, tmp_path / "first")
         bed.clear("a")
         second = to_ray_status(bed, file, tmp_path / "second")
-        assert {("workers", "node-b", "clear"), ("workers", "node-c", "clear")} <= set(launched(second))
+        # A raylet without its head may have ended by itself meanwhile: then there is nothing to clear.
+        assert {("workers", "node-b", "launch"), ("workers", "node-c", "launch")} <= set(launched(second))
         assert "3 nodes, 6 GPUs" in told(second.until_judged("ray_status", 1))
     finally:
         down(file, bed.home)

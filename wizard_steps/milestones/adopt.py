@@ -171,8 +171,7 @@ def _rest(known: Known, service: Service, then: Spec, now: Spec) -> tuple[str, .
         shared = ray.head_flags if service.node.role == "head" else ray.worker_flags
         named = (*shared, *cluster.entry(service.node).ray_flags)
     fields = _SERVE if service.role == SERVE else _HEAD
-    own = {*fields, _EXPERT, "--num-gpus", *(set(spec.flags(now.argv)) - set(spec.flags(named)))}
-    return tuple(adopt_nodes.others(then.argv, own - set(spec.flags(named))))
+    return tuple(adopt_nodes.others(then.argv, now.argv, named, {*fields, _EXPERT, "--num-gpus"}))
 
 
 def _flags(

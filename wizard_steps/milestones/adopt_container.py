@@ -66,8 +66,8 @@ def others(known: Known, found: Mapping[str, tuple[Spec, Spec]]) -> Iterator[tup
         yield from _own(known, name, spec.flags(words), spec.flags(would))
         node = next(node for node in known.nodes if node.name == name)
         given = (*known.cluster.docker.extra_flags, *known.cluster.entry(node).docker_flags)
-        own = {*spec.flags(would), "--ipc", "--log-opt", "-v", *_FIELDS} - set(spec.flags(given))
-        rests[name] = tuple(adopt_nodes.others(words, own))
+        own = {"--ipc", "--log-opt", "-v", "--ulimit", "--gpus", *_FIELDS}
+        rests[name] = tuple(adopt_nodes.others(words, would, given, own))
     settled = [name for name in known.facts.get("starts", {}) if name not in found]
     flags = adopt_nodes.Flags("docker.extra_flags", "docker_flags", known.cluster.docker.extra_flags)
     yield from adopt_nodes.spread(known, rests, flags, known.nodes, settled)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -120,11 +121,22 @@ def _without_end(words: tuple[str, ...], end: tuple[str, ...]) -> tuple[str, ...
     return words[: -len(end)] if words[-len(end) :] == end else None
 
 
-def others(argv: Sequence[str], own: Collection[str]) -> Iterator[str]:
-    """The flags of a command line that are not ``own``, with their values."""
+def others(
+    argv: Sequence[str], now: Sequence[str], named: Sequence[str], own: Collection[str]
+) -> Iterator[str]:
+    """The flags of a command line, with their values, that a person has named in the file. Not theirs: what
+    ``now`` has beside ``named``, as often as it has it, and ``own`` where nobody named it."""
+    mine = Counter(map(_flag, now)) - Counter(map(_flag, named))
+    never = set(own) - set(map(_flag, named))
     keep = False
     for word in argv:
-        if word.startswith("-") and not spec.is_number(word):
-            keep = word.partition("=")[0] not in own
+        if name := _flag(word):
+            keep = not mine[name] and name not in never
+            mine[name] -= 1
         if keep:
             yield word
+
+
+def _flag(word: str) -> str:
+    """Its name; "" for a value."""
+    return word.partition("=")[0] if word.startswith("-") and not spec.is_number(word) else ""

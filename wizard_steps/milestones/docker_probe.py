@@ -75,12 +75,14 @@ def build_command(cluster: Cluster, node: Node, base: str, digest: str, tag: str
 
 def image_command(cluster: Cluster, tag: str, key: str) -> Cmd:
     it, name = docker.docker(cluster), shlex.quote(tag)
-    form = (
-        'image: {{.Id}}{{"\\n"}}arch: {{.Architecture}}{{"\\n"}}digests: {{json .RepoDigests}}{{"\\n"}}'
-        # Docker has no map where an image has no labels, and `index` of none is an error.
-        'base: {{with .Config.Labels}}{{index . "milepost.base"}} {{index . "milepost.ray"}}{{end}}'
+    form = 'image: {{.Id}}{{"\\n"}}arch: {{.Architecture}}{{"\\n"}}digests: {{json .RepoDigests}}'
+    # Docker has no map where an image has no labels, and from 29 on not even the field: an error is "none".
+    base = '{{index .Config.Labels "milepost.base"}} {{index .Config.Labels "milepost.ray"}}'
+    ask = f"{it} image inspect -f"
+    text = (
+        f"{ask} {shlex.quote(form)} {name} || exit\n"
+        f"b=$({ask} {shlex.quote(base)} {name} 2>/dev/null | head -n 1)\nprintf 'base: %s\\n' \"$b\"\n"
     )
-    text = f"exec {it} image inspect -f {shlex.quote(form)} {name}\n"
     return Cmd(key, text, timeout=60, show=f"{it} image inspect {name}")
 
 

@@ -86,7 +86,8 @@ def read(cluster: Cluster, node: Node) -> Cmd:
 
 def forget(cluster: Cluster, node: Node) -> Cmd:
     """Remove the token from the node's folder of this cluster."""
-    text = f"rm -f {state_dir(cluster, node)}/ray_token && echo 'the Ray token is removed'\n"
+    file = f"{state_dir(cluster, node)}/ray_token"
+    text = f"[ -e {file} ] || exit 0\nrm -f {file} && echo 'the Ray token is removed'\n"
     shown = f"rm -f ~/.milepost/{cluster.name}/{node.name}/ray_token"
     return Cmd("forget", text, mutates=True, timeout=30, quiet=True, show=shown)
 

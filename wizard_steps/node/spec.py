@@ -80,7 +80,13 @@ def flags(argv: Sequence[str]) -> dict[str, str]:
         else:
             found[f"word {place}"] = [word]
             place += 1
-    return {name: ", ".join(values) or "set" for name, values in found.items()}
+    return {name: _said(values) for name, values in found.items()}
+
+
+def _said(values: Sequence[str]) -> str:
+    if any(values):
+        return ", ".join(values)
+    return "set" if len(values) == 1 else f"set {len(values)} times"
 
 
 def is_number(word: str) -> bool:

@@ -3,8 +3,9 @@
 # dash and busybox have test -O.
 # shellcheck disable=SC2154,SC2034,SC3067
 
-# The brackets keep this very text, which is in the command line of the shell that runs it, out.
-kinds='[r]aylet/raylet|[g]cs/gcs_server|bin/[v]llm.*serve|^[V]LLM::|^[r]ay::'
+# Each word of a command line by itself: a shell whose text names these is none of them. The brackets keep
+# this very text out.
+kinds='(^|/)[r]aylet/raylet$|(^|/)[g]cs/gcs_server$|(^|/)bin/[v]llm$|^[V]LLM::|^[r]ay::|^[v]llm[.]entrypoints'
 leader=$(cat "$d/$role.pid" 2>/dev/null)
 
 named() { grep -slzxF "$id" /proc/[0-9]*/environ | tr -dc '0-9\n'; }
@@ -18,7 +19,7 @@ kin() {
   done
 }
 # Command lines of Ray and vLLM, whoever runs them.
-kind() { grep -slE "$kinds" /proc/[0-9]*/cmdline; }
+kind() { grep -slzE "$kinds" /proc/[0-9]*/cmdline; }
 # Ray and vLLM of others whose environment may not be read.
 unseen() {
   for c in $(kind); do

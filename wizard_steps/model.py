@@ -6,6 +6,7 @@ Times are seconds as floats: a duration where the name says so, otherwise second
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Literal
 
 from msgspec import Struct, field
@@ -291,10 +292,18 @@ class Results:
 
     def of(self, key: str) -> dict[str, Result]:
         """The latest result of ``key`` for each node name."""
-        return {item.node.name: item for item in self.items if item.key == key}
+        return self._by_key.get(key, {})
 
     def get(self, key: str, node: Node | str) -> Result | None:
         return self.of(key).get(node if isinstance(node, str) else node.name)
 
     def has(self, key: str) -> bool:
-        return any(item.key == key for item in self.items)
+        return key in self._by_key
+
+    @cached_property
+    def _by_key(self) -> dict[str, dict[str, Result]]:
+        """Made once: a judge of 256 nodes asks a hundred thousand times."""
+        found: dict[str, dict[str, Result]] = {}
+        for item in self.items:
+            found.setdefault(item.key, {})[item.node.name] = item
+        return found

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import wraps
+from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 from msgspec import Struct
@@ -18,6 +20,7 @@ from wizard_steps.model import Check, Node, Results
 from wizard_steps.node import weights
 from wizard_steps.node.weights import HubListing, WeightsSeen, WeightsSource
 
+_T = TypeVar("_T")
 #: Load formats for which vLLM reads the files of a repository or folder as they are.
 _FILES = ("auto", "hf", "safetensors", "mistral", "pt", "fastsafetensors", "bitsandbytes", "instanttensor")
 #: vLLM whose loader takes Mistral's consolidated files where a repository has them
@@ -77,24 +80,32 @@ def loading(known: Known) -> tuple[Node, ...]:
     return (known.server, *others)
 
 
-_SEEN: WeakKeyDictionary[Results, tuple[Known, dict[str, WeightsSeen]]] = WeakKeyDictionary()
+def _once(of: Callable[[Known, Results], _T]) -> Callable[[Known, Results], _T]:
+    """Each node's questions below ask it again: answered once for an attempt."""
+    answers: WeakKeyDictionary[Results, tuple[Known, _T]] = WeakKeyDictionary()
 
-
-def seen(known: Known, done: Results) -> dict[str, WeightsSeen]:
-    """By node, where a look could be read. Asked for once a node by each question below: read once."""
-    kept = _SEEN.get(done)
-    if kept is not None and kept[0] is known:
+    @wraps(of)
+    def asked(known: Known, done: Results) -> _T:
+        kept = answers.get(done)
+        if kept is None or kept[0] is not known:
+            kept = answers[done] = (known, of(known, done))
         return kept[1]
+
+    return asked
+
+
+@_once
+def seen(known: Known, done: Results) -> dict[str, WeightsSeen]:
+    """By node, where a look could be read."""
     found = {node.name: weights.seen(done.get("disk", node)) for node in loading(known)}
-    views = {name: one for name, one in found.items() if one is not None}
-    _SEEN[done] = (known, views)
-    return views
+    return {name: one for name, one in found.items() if one is not None}
 
 
 def listed(done: Results) -> HubListing | None:
     return next((one for r in done.of("hub").values() if (one := weights.listed(r)) is not None), None)
 
 
+@_once
 def origin(known: Known, done: Results) -> Node:
     """The node that fetches: the file's, the one that has most of the model, or the server."""
     nodes, views = loading(known), seen(known, done)
@@ -103,6 +114,7 @@ def origin(known: Known, done: Results) -> Node:
     return max(nodes, key=lambda node: views[node.name].size if node.name in views else -1)
 
 
+@_once
 def wanted(known: Known, done: Results) -> Mapping[str, int]:
     """Bytes by name: what the hub lists, else what the node that has most of it has."""
     if (hub := listed(done)) is not None:

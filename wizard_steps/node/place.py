@@ -190,9 +190,9 @@ class Place(ABC):
 
     def who(self, look: Look, text: str) -> str:
         """Who may hold a port that is not ours; ``text`` is what the look printed."""
-        seen = {line.partition(" ")[0] for line in look.others + look.kin + look.unseen}
-        holder = [look.holder] if look.holder and look.holder.partition(" ")[0] not in seen else []
-        lines = [*look.others, *(f"process {line}" for line in holder + look.kin + look.unseen)]
+        if look.holder:
+            return f"process {look.holder}"
+        lines = [*look.others, *(f"process {line}" for line in look.kin + look.unseen)]
         return "; ".join(lines) or "unknown: not visible to this user"
 
     def ends(self, text: str) -> str:

@@ -239,9 +239,13 @@ def instance(text: str) -> str:
 
 
 def other_clusters(text: str) -> list[str]:
-    """Clusters of milepost, other than ours, that run on the node, as a look printed them."""
+    """Clusters of milepost, other than ours, as a look printed them: the one whose process listens on the
+    port, where that is known, else those that run on the node."""
+    pid = re.escape(_first(text.splitlines(), "holder:").partition(" ")[0])
     found = re.findall(
-        rf"^(?:other|beside): .{{0,300}}{OF_CLUSTER}([A-Za-z0-9._-]{{1,63}})$", text, re.MULTILINE
+        rf"^(?:other: {pid}{' ' if pid else ''}|beside: ).{{0,300}}{OF_CLUSTER}([A-Za-z0-9._-]{{1,63}})$",
+        text,
+        re.MULTILINE,
     )
     return list(dict.fromkeys(found))
 

@@ -79,9 +79,10 @@ def image_command(cluster: Cluster, tag: str, key: str) -> Cmd:
     # Docker has no map where an image has no labels, and from 29 on not even the field: an error is "none".
     base = '{{index .Config.Labels "milepost.base"}} {{index .Config.Labels "milepost.ray"}}'
     ask = f"{it} image inspect -f"
+    # podman ends what it prints without a newline.
     text = (
         f"{ask} {shlex.quote(form)} {name} || exit\n"
-        f"b=$({ask} {shlex.quote(base)} {name} 2>/dev/null | head -n 1)\nprintf 'base: %s\\n' \"$b\"\n"
+        f"b=$({ask} {shlex.quote(base)} {name} 2>/dev/null | head -n 1)\nprintf '\\nbase: %s\\n' \"$b\"\n"
     )
     return Cmd(key, text, timeout=60, show=f"{it} image inspect {name}")
 

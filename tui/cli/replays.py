@@ -15,7 +15,7 @@ from tui.cli.door import outside
 from tui.cli.files import write_text
 from tui.cli.plain import PlainReport
 from wizard_steps.errors import MilepostError
-from wizard_steps.model import with_warnings
+from wizard_steps.model import counted, with_warnings
 from wizard_steps.recording.journal import Meta, is_walk, load
 from wizard_steps.recording.safe import safe_line
 from wizard_steps.walks import verdicts as vs
@@ -107,8 +107,8 @@ def heading(folder: Path, meta: Meta) -> str:
 def _told(verdict: WalkVerdict, options: Options) -> None:
     if options.quiet and verdict.meta:
         print(heading(verdict.folder, verdict.meta))
-    for remark in verdict.remarks:
-        print(f"milepost: {verdict.folder}: note: {remark.text}", file=sys.stderr)
+    for text in _remarks(verdict, options.quiet):
+        print(f"milepost: {verdict.folder}: note: {text}", file=sys.stderr)
     for drift in verdict.drifts:
         print(f"milepost: {verdict.folder}: drift ({drift.kind}): {drift.text}", file=sys.stderr)
     if verdict.status == "unreadable":
@@ -118,6 +118,19 @@ def _told(verdict: WalkVerdict, options: Options) -> None:
         passed = sum(m.status != "failed" for m in judged)
         said = with_warnings("passed", sum(len(m.warnings) for m in judged))
         print(f"replayed: {passed} of {len(judged)} verdicts {said}, all as recorded")
+
+
+def _remarks(verdict: WalkVerdict, quiet: bool) -> Iterator[str]:
+    """``quiet``: helper scripts that changed in one line, for an old recording has dozens of them."""
+    helpers = [remark for remark in verdict.remarks if quiet and remark.kind == "helper"]
+    yield from (remark.text for remark in verdict.remarks if remark not in helpers)
+    if len(helpers) == 1:
+        yield helpers[0].text
+    elif helpers:
+        yield (
+            f"the helper scripts behind {counted(len(helpers), 'command')} have changed since; "
+            "the commands a person sees have not (without --quiet: which)"
+        )
 
 
 def _totals(found: Sequence[WalkVerdict]) -> None:

@@ -109,6 +109,15 @@ def test_a_container(name: str, back: bool) -> None:
     assert same(then, changed, "head")
 
 
+def test_folders_of_its_own_stay_beside_another_image() -> None:
+    own = 'extra_flags = ["-v", "/opt/a:/opt/a:ro", "-v", "/opt/b:/opt/b:ro", "-v", "/opt/c:/opt/c"]'
+    then = cluster_of(f'[docker]\nimage = "registry.local/vllm:7"\n{own}', DOCKER)
+    now = cluster_of(f"[docker]\n{own}", DOCKER)
+    offer, changed = adopted(then, now, "head")
+    assert offer.edits == (("docker.image", "registry.local/vllm:7"),), offer.left
+    assert same(then, changed, "head")
+
+
 def test_flags_of_one_container() -> None:
     then = cluster_of("", DOCKER, ("", "docker_flags = ['--cpus=4']"))
     offer, changed = adopted(then, cluster_of("", DOCKER), "workers", starts={"a": "one"})

@@ -131,7 +131,7 @@ def others(
     keep = False
     for word in argv:
         if name := _flag(word):
-            keep = not mine[name] and name not in never
+            keep = mine[name] <= 0 and name not in never
             mine[name] -= 1
         if keep:
             yield word

@@ -45,7 +45,9 @@ def differences(then: Spec, now: Spec) -> list[str]:
 
     An image that is known on one side only is no difference.
     """
-    found = _changed(flags(then.argv), flags(now.argv)) + _changed(then.env, now.env)
+    first = "image name: " if then.image or now.image else "program: "
+    found = [one.replace("word 0: ", first, 1) for one in _changed(flags(then.argv), flags(now.argv))]
+    found += _changed(then.env, now.env)
     if then.image and now.image and then.image != now.image:
         found.append(f"image: {then.image[:19]} -> {now.image[:19]}")
     return found

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from wizard_steps.advisor.config import text_config
 from wizard_steps.advisor.model import ModelShape
 from wizard_steps.advisor.shape import ESTIMATED
 from wizard_steps.cluster.file import Cluster
@@ -56,14 +57,14 @@ def command(cluster: Cluster, config: Mapping[str, Any]) -> Cmd:
 
 
 def read(text: str) -> Counted:
-    """The last line of what a node printed. Never raises."""
-    for line in reversed(text.strip().splitlines()):
+    """The last answer in what a node printed, else its last line as the problem. Never raises."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    for line in reversed(lines):
         try:
             return _checked(msgspec.json.decode(line, type=Counted))
         except (msgspec.DecodeError, UnicodeError):
             continue
-    last = next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
-    return Counted(problem=last[:300] or "no answer")
+    return Counted(problem=lines[-1][:300] if lines else "no answer")
 
 
 def _checked(found: Counted) -> Counted:
@@ -90,5 +91,4 @@ def _noted(shape: ModelShape, note: str) -> ModelShape:
 
 
 def _quantised(config: Mapping[str, Any]) -> bool:
-    parts = [config, *(config.get(name) for name in ("text_config", "llm_config", "language_config"))]
-    return any(isinstance(part, Mapping) and part.get("quantization_config") for part in parts)
+    return any(part.get("quantization_config") for part in (config, text_config(config)))

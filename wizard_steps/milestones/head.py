@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from wizard_steps.engine.step import Bundled, Known
+from wizard_steps.engine.step import Known
 from wizard_steps.milestones import raystart
-from wizard_steps.milestones.common import Placed, placed
+from wizard_steps.milestones.common import placed
 from wizard_steps.model import Check, Node, Results, Round, Verdict, Work
 from wizard_steps.node import ray_token
 from wizard_steps.node.place import Service
@@ -28,19 +28,15 @@ def argv(known: Known) -> list[str]:
     ]
 
 
-class Head(Placed):
+class Head(raystart.StartsRay):
     id = "head"
-    only_ray = ("bare-metal",)
     title = "Start the head"
     short = "Ray head"
-    keys = ("launch", "start", "up")
     owns = (
         r"ray\.(port|dashboard_port|dashboard_host|head_flags|auth)",
         r"nodes\[\d+\]\.ray_flags",
         r"env\..*",
     )
-    effects: Mapping[str, str] = {"token": "writes the cluster's Ray token, for this user alone"}
-    bundled = (Bundled(("start",), "ray-start.txt", "what Ray printed when it was started"),)
     formerly = (("docker_head", {}),)
 
     def rounds(self, known: Known, done: Results) -> Round | None:
@@ -60,9 +56,6 @@ class Head(Placed):
         summary = f"the head listens at {address}" if ok else f"no head of ours at {address}"
         checks += [*raystart.by_hand(known, [known.head]), *dashboard_checks(known)]
         return Verdict(ok, summary, tuple(checks), _facts(known, done) if ok else {})
-
-    def for_script(self, known: Known, node: Node, key: str) -> str | None:
-        return ray_token.by_hand(known.cluster, node) if key == "token" else None
 
     def leaves_running(self, known: Known, node: Node) -> str:
         return raystart.leaves(known, node, "Ray head")

@@ -5,13 +5,13 @@ again and judged. Where that is, the place knows.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from wizard_steps.cluster import devices
-from wizard_steps.engine.step import Known
+from wizard_steps.engine.step import Bundled, Known
 from wizard_steps.facts.recommend import sockets
 from wizard_steps.milestones import adopt, running
-from wizard_steps.milestones.common import failure, placed, port_taken
+from wizard_steps.milestones.common import Placed, failure, placed, port_taken
 from wizard_steps.model import Check, Cmd, Node, Result, Results, Round
 from wizard_steps.node import container, ray_token
 from wizard_steps.node.place import RAY, Service
@@ -35,6 +35,18 @@ SPACE = Cmd(
     timeout=20,
     show="df -k /tmp ~ /dev/shm",
 )
+
+
+class StartsRay(Placed):
+    """What the two milestones say alike of what they run."""
+
+    only_ray = ("bare-metal",)
+    keys = ("launch", "start", "up")
+    effects: Mapping[str, str] = {"token": "writes the cluster's Ray token, for this user alone"}
+    bundled = (Bundled(("start",), "ray-start.txt", "what Ray printed when it was started"),)
+
+    def for_script(self, known: Known, node: Node, key: str) -> str | None:
+        return ray_token.by_hand(known.cluster, node) if key == "token" else None
 
 
 def ended(line: str) -> bool:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from wizard_steps.engine.step import Bundled, Known
+from wizard_steps.engine.step import Known
 from wizard_steps.milestones import raystart
-from wizard_steps.milestones.common import Placed, placed
+from wizard_steps.milestones.common import placed
 from wizard_steps.model import Node, Results, Round, Verdict, Work
-from wizard_steps.node import ray_token
 from wizard_steps.node.place import Service
 
 
@@ -23,15 +22,11 @@ def argv(known: Known, node: Node) -> list[str]:
     ]
 
 
-class Workers(Placed):
+class Workers(raystart.StartsRay):
     id = "workers"
-    only_ray = ("bare-metal",)
     title = "Join the workers"
     short = "Ray workers"
-    keys = ("launch", "start", "up")
     owns = (r"ray\.worker_flags",)
-    effects: Mapping[str, str] = {"token": "writes the cluster's Ray token, for this user alone"}
-    bundled = (Bundled(("start",), "ray-start.txt", "what Ray printed when it was started"),)
     formerly = (("docker_workers", {}),)
 
     def rounds(self, known: Known, done: Results) -> Round | None:
@@ -50,9 +45,6 @@ class Workers(Placed):
         checks += raystart.by_hand(known, known.workers)
         facts = {} if bad else {"starts": raystart.starts(known, done, known.workers)}
         return Verdict(not bad, summary + (f"; not: {', '.join(bad)}" if bad else ""), tuple(checks), facts)
-
-    def for_script(self, known: Known, node: Node, key: str) -> str | None:
-        return ray_token.by_hand(known.cluster, node) if key == "token" else None
 
     def leaves_running(self, known: Known, node: Node) -> str:
         return raystart.leaves(known, node, "Ray worker")

@@ -87,7 +87,8 @@ def test_flags_of_the_form_count(tmp_path: Path) -> None:
     for flags, text in (
         ("", "Enough when the model fits there"),
         ("--max-model-len 128k", "It does not fit on GPUs of 80 GB"),
-        ("--cpu-offload-gb 40", "memory not judged: --cpu-offload-gb changes it"),
+        ("--cpu-offload-gb 40", "Its memory is not judged: --cpu-offload-gb changes it; rehearse it."),
+        ("--cpu-offload-gb 4 -q fp8", "--cpu-offload-gb and --quantization change it; rehearse it."),
         ("--cpu-offload-gb 40 'an open quote", "Enough when the model fits there"),
     ):
         form.values["serve.extra_flags"] = flags

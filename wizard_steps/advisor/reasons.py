@@ -98,12 +98,17 @@ def _uncuttable(shape: ModelShape, tp: int, expert_parallel: bool) -> Iterator[R
             )
 
 
+def change(names: Sequence[str]) -> str:
+    """``--a changes``, ``--a and --b change``."""
+    return f"{' and '.join(names)} {'changes' if len(names) == 1 else 'change'}"
+
+
 def of_flags(shape: ModelShape, longest: int, not_counted: Sequence[str]) -> Iterator[Reason]:
     """``longest``: the length that ``--max-model-len auto`` comes to; 0 where it is not auto."""
     if not_counted:
         yield Reason(
             False,
-            f"{' and '.join(not_counted)} changes what the model takes, by how much is not known here: "
+            f"{change(not_counted)} what the model takes, by how much is not known here: "
             "rehearse it (vLLM with --load-format dummy)",
         )
     elif 0 < longest < shape.max_len:
@@ -221,7 +226,7 @@ def headline(
 ) -> str:
     """One short line for a table."""
     if memory is None:
-        why = f": {' and '.join(not_counted)} changes it; rehearse it" if not_counted else ""
+        why = f": {change(not_counted)} it; rehearse it" if not_counted else ""
         return f"memory not judged{why}"
     if memory.tokens_high == 0:
         return "the weights do not fit"

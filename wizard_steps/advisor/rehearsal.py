@@ -11,6 +11,7 @@ from wizard_steps.advisor.effect import REHEARSED, shape_of, topology_of, wanted
 from wizard_steps.advisor.model import ModelShape
 from wizard_steps.advisor.overhead import GIB
 from wizard_steps.advisor.plan import consider
+from wizard_steps.advisor.reasons import change
 from wizard_steps.advisor.rehearsed import Said
 from wizard_steps.advisor.verdict import Split
 from wizard_steps.cluster.file import Cluster
@@ -32,8 +33,8 @@ def reason(cluster: Cluster, facts: Mapping[str, Any]) -> str:
         return "the model's config.json is not on the head, so it is not known what fits" if why else ""
     split = _split(cluster, facts, shape)
     if not topology.gpu_bytes or split.grade == "unknown":
-        changed = " and ".join(wanted_of(cluster).not_counted)
-        why = shape.unknown or (f"{changed} changes it" if changed else "no GPU memory was read")
+        names = wanted_of(cluster).not_counted
+        why = shape.unknown or (f"{change(names)} it" if names else "no GPU memory was read")
         return f"how much memory it needs is not known ({why})"
     if split.grade == "tight":
         return f"it is tight: {split.headline}"

@@ -76,7 +76,7 @@ def _by_the_advisor(boxes: Sequence[Box], shape: ModelShape, split: Split) -> st
     if split.grade in ("good", "works"):
         return ""
     if split.grade == "unknown":
-        return f"Its {split.headline}."
+        return f"Its memory is {split.headline.removeprefix('memory ')}."
     best = advise(shape, _assumed(boxes)).recommended
     unsure = "It is tight" if split.grade == "tight" else "It does not fit"
     other = best is not None and (best.tp, best.pp) != (split.tp, split.pp) and best.grade != "tight"

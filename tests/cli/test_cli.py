@@ -110,8 +110,11 @@ def test_the_parser_builds_with_every_command() -> None:
     assert "down" in build()[0].format_help()
 
 
-def test_a_word_that_is_no_command_names_the_nearest_whatever_follows(
-    capsys: pytest.CaptureFixture[str],
+@pytest.mark.parametrize(
+    "words", [["chek", "cluster.toml", "--json"], ["chek"], ["walk", "chek"], ["--headless", "chek"]]
+)
+def test_a_word_that_is_no_command_names_the_nearest_wherever_it_stands(
+    words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["chek", "cluster.toml", "--json"]) == 2
+    assert main(words) == 2
     assert "Did you mean `milepost check`?" in capsys.readouterr().err

@@ -216,6 +216,8 @@ def run_walk(args: argparse.Namespace) -> int:
         print(listing())
         return 0
     refuse_without_lab(args)
+    if args.cluster is not None:
+        refuse_word(args.cluster, build()[1])
     if args.lab and args.cluster:
         raise UsageError("--lab has its own cluster file; leave the file out")
     if args.on_difference and not args.headless:

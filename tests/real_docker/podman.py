@@ -159,7 +159,9 @@ class Podman:
 def _more_cgroups(mounts: str) -> str:
     """sh text for a host that systemd runs: the version 1 controllers that its systemd has left out. What
     systemd itself has mounted must stay in sight: it starts no unit otherwise (219/CGROUP)."""
-    kinds = [line.split()[1].rpartition("/")[2] for line in mounts.splitlines() if line.split()[2] == "cgroup"]
+    kinds = [
+        line.split()[1].rpartition("/")[2] for line in mounts.splitlines() if line.split()[2] == "cgroup"
+    ]
     wanted = " ".join(shlex.quote(kind) for kind in kinds if kind != "systemd")
     return (
         "set -e\nmount -o remount,rw /sys/fs/cgroup\n"

@@ -131,13 +131,15 @@ def written(known: Known, done: Results, services: Sequence[Service]) -> list[Ch
             continue
         found = spec.differences(look.written, placed(known).spec(service))
         said = [f"at the next boot the systemd service starts other values: {_short(found)}"] if found else []
-        if (launch.ok if launch is not None else look.leader and not look.service):
+        if launch.ok if launch is not None else look.leader and not look.service:
             said.append(
                 "started by a walk: the systemd service does not run now, and nothing starts this again "
                 "when it ends"
             )
         if said:
-            hint = "`milepost enable` writes the services again and starts them; `milepost disable` removes them"
+            hint = (
+                "`milepost enable` writes the services again and starts them; `milepost disable` removes them"
+            )
             wanted = "the service runs, with the values of the cluster file"
             checks.append(
                 Check(WRITTEN, True, "; ".join(said), wanted, service.node.name, hint, warning=True)

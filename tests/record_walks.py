@@ -20,10 +20,9 @@ import asyncssh  # noqa: E402
 from msgspec.structs import replace  # noqa: E402
 
 from tui.cli.plain import PlainReport  # noqa: E402
-from wizard_steps.cluster.newer import newer  # noqa: E402
 from wizard_steps.engine.decide import FileDecider, GivenAnswer  # noqa: E402
 from wizard_steps.lab import Lab, faults  # noqa: E402
-from wizard_steps.lab.layout import Executor  # noqa: E402
+from wizard_steps.lab.layout import OLDER, Executor  # noqa: E402
 from wizard_steps.milestones import upgrade  # noqa: E402
 from wizard_steps.plan import optional, plan_for, preparing  # noqa: E402
 from wizard_steps.recording import events as ev  # noqa: E402
@@ -41,7 +40,7 @@ TARGET = ROOT / "snapshots" / "walks"
 @dataclass(frozen=True)
 class Lesson:
     """``name`` is the fault of the lab, but for a healthy walk. ``more``: optional milestones after the others.
-    ``upgrade``: the part of `milepost upgrade` to this release that comes before anything is interrupted."""
+    ``upgrade``: instead, the part of `milepost upgrade` that comes before anything is interrupted."""
 
     name: str
     title: str
@@ -49,7 +48,7 @@ class Lesson:
     executor: Executor = "ray"
     replicas: int = 1
     more: tuple[str, ...] = ()
-    upgrade: str = ""
+    upgrade: bool = False
 
     @property
     def fault(self) -> str:
@@ -173,18 +172,18 @@ LESSONS = (
         "Chats are answered; under load only one machine's GPUs work.",
     ),
     Lesson(
-        "healthy-services",
-        "After the last gate: load, systemd services, and what answers from outside",
-        "Each service is shown, written, started and restarted; then every port is tried from the wizard's machine.",
+        "healthy-exposed",
+        "What answers from outside, past SSH and without a key",
+        "After the last gate every port of both machines is tried from the wizard's machine.",
         executor="mp",
-        more=("load", "units", "exposed"),
+        more=("exposed",),
     ),
     Lesson(
         "healthy-upgrade",
         "An upgrade before anything is interrupted",
         "The new release is judged and installed beside the old one, which stays for the way back.",
         executor="mp",
-        upgrade="0.34.0",
+        upgrade=True,
     ),
 )
 
@@ -193,16 +192,12 @@ async def record(lesson: Lesson, folder: Path) -> None:
     async with Lab.start(
         real_vllm=False, fault=lesson.fault, executor=lesson.executor, replicas=lesson.replicas
     ) as lab:
-        cluster, also = lab.cluster, optional(lesson.fails, *lesson.more)
-        steps = [*plan_for(cluster), *also] if also else []
-        decider = FileDecider()
+        also = optional(lesson.fails, *lesson.more)
+        steps, decider = [*plan_for(lab.cluster), *also] if also else [], FileDecider()
         if lesson.upgrade:
-            cluster, decider = (
-                newer(cluster, lesson.upgrade),
-                GivenAnswer(upgrade.FROM, upgrade.answer(cluster)),
-            )
-            steps = preparing(cluster)
-        walk = LiveWalk(cluster, folder, steps=steps)
+            decider = GivenAnswer(upgrade.FROM, f"{OLDER} {lab.layout.older}")
+            steps = preparing(lab.cluster)
+        walk = LiveWalk(lab.cluster, folder, steps=steps)
         report = PlainReport(walk.journal.spool, verbose=False)
         try:
             await walk.engine(decider, NoAsker(), report).walk()

@@ -149,7 +149,7 @@ def _log(known: Known, engine: ContainerEngine, node: Node) -> list[Check]:
     own = (*known.cluster.docker.extra_flags, *known.cluster.entry(node).docker_flags)
     if engine.follows_logs or any(flag.startswith("--log-driver") for flag in own):
         return []
-    found = f"log driver journald, events_logger {engine.events}: podman refuses `logs --follow`"
+    found = f"log driver journald, events_logger {engine.events}: podman refuses to follow a log"
     hint = 'add "--log-driver=k8s-file" to docker.extra_flags, or set events_logger = "journald" on the node'
     return [Check("container log", False, found, "a log that can be followed", node.name, hint)]
 

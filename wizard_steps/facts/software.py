@@ -43,8 +43,8 @@ class ServerProcess(Struct, frozen=True):
 
 
 class Listener(Struct, frozen=True):
-    """A listening TCP port; ``program`` is empty and ``pid`` 0 unless ``ss`` told them, ``inode`` 0 unless /proc
-    did."""
+    """A listening TCP port; ``program`` is empty and ``pid`` 0 unless ``ss`` told them, ``inode`` is 0 unless
+    /proc did."""
 
     ip: str
     port: int

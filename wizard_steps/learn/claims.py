@@ -1,4 +1,4 @@
-"""What the texts claim about vLLM, Ray and their surroundings, with version and source: snapshots/claims.toml.
+"""What the texts claim about vLLM, Ray and others, with version and source: ``snapshots/claims.toml``.
 
 A claim names a file of the package and texts that it has or lacks, so that a test can ask the package itself;
 or a document and its words; or how it was measured. It also names the sentences that teach it.

@@ -44,8 +44,8 @@ class Links(Struct, frozen=True):
     ``gids``: (device, index) of the RoCE v2 entries with an IPv4 address, ``roce`` the devices with entries
     of RoCE v2 at all, ``ipv6`` those of them with an IPv6 address that is not link-local. ``addresses``: IPv4
     with prefix, by network device; None where the node has no `ip`. ``pfc``: priorities with flow control by
-    network device, ``ecn``: priorities with ECN; only what could be read. ``nvlink``: GB/s in one direction of all NVLinks of
-    the GPU with the least, 0.0 without. ``tools``: paths.
+    network device, ``ecn``: priorities with ECN; only what could be read. ``nvlink``: GB/s in one direction
+    of all NVLinks of the GPU with the least, 0.0 without. ``tools``: paths.
     """
 
     rdma: tuple[Rdma, ...] = ()

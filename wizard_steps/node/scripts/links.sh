@@ -23,8 +23,10 @@ done
 ip -o -4 addr show 2>/dev/null | sed -n 's/^[0-9]*: *\([^ ]*\) *inet \([0-9./]*\).*/addr \1 \2/p'
 v=0; for f in /dev/infiniband/uverbs*; do [ -r "$f" ] && [ -w "$f" ] && v=$((v+1)); done
 echo "verbs: $v"
-# nv_peer_mem was its name before the driver had it.
-ls -d /sys/module/nvidia_peermem /sys/kernel/mm/memory_peers/nv_mem* 2>/dev/null | grep -q . && echo "peermem: loaded" || echo "peermem: not loaded"
+m='not loaded'
+# The second was its name before the driver had it.
+for f in /sys/module/nvidia_peermem /sys/kernel/mm/memory_peers/nv_mem*; do [ ! -d "$f" ] || m=loaded; done
+echo "peermem: $m"
 for t in ib_write_bw ib_send_lat all_reduce_perf; do
   f=$(command -v "$t")
   for g in "$HOME/nccl-tests/build/$t" "/opt/nccl-tests/build/$t"; do [ -n "$f" ] || [ ! -x "$g" ] || f=$g; done

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 
 from tests.helpers.network_help import cluster
+from tests.helpers.rdma_tree import LOCAL, SIX, Tree, roce
 from wizard_steps.engine.step import Known
 from wizard_steps.facts.netstate import parse_rdma
 from wizard_steps.facts.sections import FactSection
@@ -16,74 +16,24 @@ from wizard_steps.milestones.fabric_facts import Links
 from wizard_steps.model import Result
 from wizard_steps.node.program import program
 
-LOCAL = "fe80:0000:0000:0000:ba59:9fff:fe11:2233"
-FOUR = "0000:0000:0000:0000:0000:ffff:0a00:0001"
-SIX = "fd00:0000:0000:0000:0000:0000:0000:0001"
 
-
-class Tree:
-    """A folder that stands for / of a node."""
-
-    def __init__(self, root: Path) -> None:
-        self.sys = root / "sys"
-        (root / "dev/infiniband").mkdir(parents=True)
-        (root / "dev/infiniband/uverbs0").touch()
-        (root / "bin").mkdir()
-        self.root = root
-
-    def write(self, name: str, text: str) -> None:
-        (self.sys / name).parent.mkdir(parents=True, exist_ok=True)
-        (self.sys / name).write_text(f"{text}\n")
-
-    def net(self, name: str, speed: int, bond: bool = False) -> None:
-        self.write(f"class/net/{name}/speed", str(speed))
-        self.write(f"class/net/{name}/mtu", "9000")
-        if bond:
-            (self.sys / f"class/net/{name}/bonding").mkdir()
-
-    def device(
-        self,
-        name: str,
-        net: str = "",
-        *,
-        layer: str = "Ethernet",
-        node: str = "1: CA",
-        gids: Sequence[tuple[str, str, str]] = (),
-        more: str = "",
-    ) -> None:
-        """``gids``: address, type, network device. ``more``: another thing that is there."""
-        at = f"class/infiniband/{name}"
-        port = f"{at}/ports/1"
-        for key, text in (("state", "4: ACTIVE"), ("rate", "100 Gb/sec (4X EDR)"), ("link_layer", layer)):
-            self.write(f"{port}/{key}", text)
-        self.write(f"{at}/node_type", node)
-        if more != "parent":
-            self.write(f"{at}/device/net/{net}/mtu" if net else f"{at}/device/vendor", "1")
-        if more:
-            self.write(f"{at}/{more}", net)
-        for index, (address, kind, owner) in enumerate(gids):
-            self.write(f"{port}/gids/{index}", address)
-            self.write(f"{port}/gid_attrs/types/{index}", kind)
-            self.write(f"{port}/gid_attrs/ndevs/{index}", owner)
-
-    def links(self, *addresses: str) -> Links:
-        """``addresses``: ``eth0 10.0.0.1/24``."""
-        lines = [f"2: {one.replace(' ', '    inet ')} scope global" for one in addresses]
-        (self.root / "bin/ip").write_text("#!/bin/sh\ncat <<'END'\n" + "\n".join(lines) + "\nEND\n")
-        (self.root / "bin/ip").chmod(0o755)
-        text = program("facts_rdma.sh") + program("links.sh")
-        for folder in ("/sys/", "/dev/infiniband"):
-            text = text.replace(folder, f"{self.root}{folder}")
-        env = {"PATH": f"{self.root}/bin:{os.environ['PATH']}", "HOME": str(self.root)}
-        done = subprocess.run(["sh", "-c", text], env=env, capture_output=True, text=True, check=True)
-        assert done.stderr == ""
-        found = fabric_facts.links(Result(cluster("a").head, "links", done.stdout, 0))
-        assert found is not None
-        return found
-
-
-def roce(owner: str, address: str = FOUR) -> list[tuple[str, str, str]]:
-    return [(LOCAL, "IB/RoCE v1", owner), (LOCAL, "RoCE v2", owner), (address, "RoCE v2", owner)]
+def links(tree: Tree, *addresses: str) -> Links:
+    """``addresses``: ``eth0 10.0.0.1/24``."""
+    lines = [f"2: {one.replace(' ', '    inet ')} scope global" for one in addresses]
+    for name in ("bin", "dev/infiniband"):
+        (tree.root / name).mkdir(parents=True, exist_ok=True)
+    (tree.root / "dev/infiniband/uverbs0").touch()
+    (tree.root / "bin/ip").write_text("#!/bin/sh\ncat <<'END'\n" + "\n".join(lines) + "\nEND\n")
+    (tree.root / "bin/ip").chmod(0o755)
+    text = program("facts_rdma.sh") + program("links.sh")
+    for folder in ("/sys/", "/dev/infiniband"):
+        text = text.replace(folder, f"{tree.root}{folder}")
+    env = {"PATH": f"{tree.root}/bin:{os.environ['PATH']}", "HOME": str(tree.root)}
+    done = subprocess.run(["sh", "-c", text], env=env, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    found = fabric_facts.links(Result(cluster("a").head, "links", done.stdout, 0))
+    assert found is not None
+    return found
 
 
 def said(here: Links) -> tuple[dict[str, str], str]:
@@ -99,7 +49,7 @@ def test_the_address_of_a_bond_is_that_of_its_card_and_its_rate_too(tmp_path: Pa
     tree.net("bond0", 200000, bond=True)
     tree.net("ens1f0", 100000)
     tree.device("mlx5_bond_0", "ens1f0", gids=roce("bond0"))
-    here = tree.links("bond0 10.0.0.1/24")
+    here = links(tree, "bond0 10.0.0.1/24")
     assert [(port.interfaces, port.rate) for port in here.usable] == [(("ens1f0", "bond0"), 200.0)]
     assert here.of(here.rdma[0]) == ("10.0.0.1/24",)
 
@@ -108,7 +58,7 @@ def test_virtual_functions_of_a_card_are_no_rails(tmp_path: Path) -> None:
     tree = Tree(tmp_path)
     tree.device("mlx5_0", "ens1", gids=roce("ens1"))
     tree.device("mlx5_2", "ens1v0", gids=roce("ens1v0", LOCAL), more="device/physfn/vendor")
-    made, words = said(tree.links("ens1 10.0.0.1/24"))
+    made, words = said(links(tree, "ens1 10.0.0.1/24"))
     assert made == {"NCCL_IB_HCA": "=mlx5_0"}
     assert "ok rails: 1 x 100 Gbit/s Ethernet on every node" in words
     assert "warning" not in words
@@ -117,7 +67,7 @@ def test_virtual_functions_of_a_card_are_no_rails(tmp_path: Path) -> None:
 def test_software_is_no_fast_port(tmp_path: Path) -> None:
     tree = Tree(tmp_path)
     tree.device("rxe0", "eth0", gids=roce("eth0"), more="parent")
-    here = tree.links("eth0 10.0.0.1/24")
+    here = links(tree, "eth0 10.0.0.1/24")
     assert (here.usable, here.able) == ((), ())
     assert "in software (Soft-RoCE, siw): no faster than TCP" in said(here)[1]
 
@@ -125,7 +75,7 @@ def test_software_is_no_fast_port(tmp_path: Path) -> None:
 def test_a_card_in_iwarp_mode_has_its_own_advice(tmp_path: Path) -> None:
     tree = Tree(tmp_path)
     tree.device("irdma0", "ens3", node="4: RNIC", gids=[(LOCAL, "IB/RoCE v1", "ens3")])
-    here = tree.links("ens3 10.0.0.1/24")
+    here = links(tree, "ens3 10.0.0.1/24")
     words = said(here)[1]
     assert "iWARP, which NCCL does not use" in words
     assert "roce_ena=1" in words
@@ -135,7 +85,7 @@ def test_a_card_in_iwarp_mode_has_its_own_advice(tmp_path: Path) -> None:
 def test_efa_needs_a_plug_in_and_no_address(tmp_path: Path) -> None:
     tree = Tree(tmp_path)
     tree.device("rdmap0s6", layer="Unknown", node="7: unspecified")
-    here = tree.links("ens5 10.0.0.1/24")
+    here = links(tree, "ens5 10.0.0.1/24")
     made, words = said(here)
     assert (made, here.usable, len(here.able)) == ({}, (), 1)
     assert "NCCL needs a plug-in for it" in words
@@ -146,7 +96,7 @@ def test_ipv6_alone_and_no_address_at_all_are_told_apart(tmp_path: Path) -> None
     tree = Tree(tmp_path)
     tree.device("mlx5_0", "ens1", gids=roce("ens1", SIX))
     tree.device("mlx5_1", "ens2", gids=roce("ens2", LOCAL))
-    words = said(tree.links("eth0 10.0.0.1/24"))[1]
+    words = said(links(tree, "eth0 10.0.0.1/24"))[1]
     assert "mlx5_0: ens1, 100 Gbit/s Ethernet, with IPv6 addresses only" in words
     assert "mlx5_1: ens2, 100 Gbit/s Ethernet, without an IPv4 address" in words
 

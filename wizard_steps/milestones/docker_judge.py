@@ -159,8 +159,8 @@ def _rdma(known: Known, engine: ContainerEngine, found: Inside, node: Node) -> l
         return [Check(name, True, said, node=node.name)]
     accepted = "socket" in known.cluster.fabric.accept
     hint = (
-        "the container needs --device=/dev/infiniband and --cap-add=IPC_LOCK, and a rootless engine a user who "
-        'may open these files (`ls -l /dev/infiniband`). To go on with TCP: fabric.accept = ["socket"]'
+        "the container needs --device=/dev/infiniband and --cap-add=IPC_LOCK, and a rootless engine a user "
+        'who may open these files (`ls -l /dev/infiniband`). To go on with TCP: fabric.accept = ["socket"]'
     )
     if found.rdma_open:
         hint = (

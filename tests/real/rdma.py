@@ -56,7 +56,7 @@ def card(bed: Hosts, name: str, index: int = 0) -> Path:
     tree.device("mlx5_0", "eth1", gids=[gids[0]] * index + gids)
     tree.device("mlx5_1", "eth9", gids=roce("eth9")[:2])
     shown = tree.sys / "class"
-    bed.run(name, f"cp -a /sys/class/. {shown}/ && mount --bind {shown} /sys/class\n{_DEV}")
+    bed.run(name, f"cp -a /sys/class/. {shown}/ 2>/dev/null; mount --bind {shown} /sys/class\n{_DEV}")
     bed.run(name, f"mkdir -p {VENV}/bin && cat > {VENV}/bin/python <<'END'\n{_PYTHON}END\n")
     bed.run(name, f"chmod 755 {VENV}/bin/python")
     return shown

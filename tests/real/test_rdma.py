@@ -70,10 +70,12 @@ def test_ports_are_read_and_perftest_without_a_device_shuts_nothing(
 
 
 def test_what_perftest_measures_is_set_beside_the_port(bed: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in bed.names:
-        for tool, text in _TOOLS.items():
-            bed.run(name, f"cat > /usr/local/bin/{tool} <<'END'\n#!/bin/sh\ncat <<'EOT'\n{text}EOT\nEND\n")
-            bed.run(name, f"chmod 755 /usr/local/bin/{tool}")
+    for tool, text in _TOOLS.items():
+        file = bed.folder / tool
+        file.write_text(f"#!/bin/sh\ncat <<'END'\n{text}END\n")
+        file.chmod(0o755)
+        for name in bed.names:
+            bed.mount_over(name, file, f"/usr/bin/{tool}")
     words = told(walk(bed, monkeypatch, cluster(bed), "ip", "fabric"))
     print(words)
     assert (

@@ -148,6 +148,8 @@ class Inside:
         self.shm = _number(found.get("shm", "")) << 10
         self.memlock, self.nofile = found.get("memlock", ""), found.get("nofile", "")
         self.rdma, self.gpus = _number(found.get("rdma", "")), _number(found.get("gpus", ""))
+        #: Tools that the image has not, and that milepost runs in it.
+        self.lacks = found.get("lacks", "")
         self.smi, self.netns = found.get("smi", ""), found.get("netns", "")
         #: Mounted folders as the container sees them: writable, or what is wrong; left out: not looked at.
         self.folders = {name: found[name] for name in docker.KINDS if found.get(name)}

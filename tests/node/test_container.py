@@ -34,6 +34,8 @@ case "$*" in
   *milepost.started*) cat "$HOME/started" 2>/dev/null ;;
   "ps --filter"*) echo "$RENAMED" ;;
   *milepost.cluster*) [ -n "$STATE" ] && echo "$STATE" ;;
+  logs*gpu-a) echo "LOGS $*"; [ -z "$LOG" ] || echo "$LOG" ;;
+  exec*raylet*) echo "${RAYLET:-}" ;;
   logs*) echo "LOGS $*" ;;
 esac
 """
@@ -133,6 +135,27 @@ def test_what_is_alive_in_another_way_is_left_alone(
     assert hint in check.hint
     assert found in place().gone(IT.head, text)
     assert not Look(text).leader
+
+
+def test_a_container_that_outlives_its_ray_is_started_anew(engine: Path) -> None:
+    (engine / "started").write_text(place().spec(service()).line() + "\n")
+    text = place().look(service()).text
+    alive = f"prod 0 running {ID} 0 false {IMAGE}"
+    lost = run(engine, f"export LOG='Ray runtime started.' RAYLET='raylet: none'; {text}", alive)
+    assert Look(lost).there
+    assert not Look(lost).leader
+    assert "Ray in container milepost-prod-gpu-a has ended" in place().before(IT.head, lost)
+    for more in ("LOG='Ray runtime started.'", "RAYLET='raylet: none'"):
+        assert Look(run(engine, f"export {more}; {text}", alive)).leader, "it starts, or it runs"
+
+
+def test_a_stop_is_told_from_a_failure(engine: Path) -> None:
+    text = place().look(service()).text
+    ended = f"prod 0 exited {ID} 1 false {IMAGE}"
+    said = run(
+        engine, f"export LOG='INFO node.py:698 -- Node 5f36 received SIGTERM. Draining'; {text}", ended
+    )
+    assert "exit code 1 at 2026-11-25T22:00:00: stopped by somebody" in place().before(IT.head, said)
 
 
 def test_a_container_with_the_port_published_is_named(engine: Path) -> None:

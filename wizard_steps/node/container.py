@@ -36,6 +36,7 @@ SESSIONS = 5
 LAST = 40
 #: What ``launch`` prints of a mounted folder that the container's user may not write.
 READ_ONLY = "not writable in the container: "
+_NO_RAYLET = "grep -qsE '(^|/)[r]aylet/raylet' /proc/[0-9]*/cmdline || echo 'raylet: none'"
 _UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 #: Bytes after which a log of ours begins anew where the cluster file sets no size.
 _LOG_SIZE = 1 << 40
@@ -141,6 +142,10 @@ def look(cluster: Cluster, node: Node, line: str, port: int, key: str = "look") 
         f'  echo "oom-killed: $6"; echo container {name}\n'
         f'  echo "ended: {_inspect(cluster, node, "{{.State.FinishedAt}}")}"\n'
         f"  {it} logs --tail {LAST} {name} 2>&1 | LC_ALL=C tr -c '\\n -~' '?' | sed 's/^/log: /'\n"
+        # `ray start --block` stays when somebody runs `ray stop`: the container runs on without it.
+        f"elif {it} logs {name} 2>/dev/null | grep -q 'Ray runtime started' && "
+        f"{it} exec {name} /bin/sh -c {shlex.quote(_NO_RAYLET)} 2>/dev/null | grep -q 'raylet: none'; then\n"
+        '  echo "ours: $4"; echo "container: runs without Ray"\n'
         f"else s=$({it} container inspect -f {started} {name}); case $s in '{{'*) ;; *) s=;; esac\n"
         f'  if [ -z "$s" ] && [ -n "{spec}" ] && [ "$2" != "{spec}" ]; then '
         'echo "ours: $4"; echo "container: other settings"\n'

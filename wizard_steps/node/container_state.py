@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 
 from msgspec.structs import replace
@@ -55,8 +56,8 @@ def is_gone(look: str) -> bool:
 
 
 def has_ended(look: str) -> bool:
-    """Whether a container of ours is there and does not run."""
-    return fields(look).get("container", "").startswith(("ended", "restarted", "never ran"))
+    """Whether a container of ours is there, and it or its Ray does not run."""
+    return fields(look).get("container", "").startswith(("ended", "restarted", "never ran", "runs without"))
 
 
 def ended(cluster: Cluster, node: Node, look: str) -> str:
@@ -67,6 +68,8 @@ def ended(cluster: Cluster, node: Node, look: str) -> str:
         return f"container {name} is gone: somebody removed it"
     if state == "never ran":
         return f"container {name} was made and has never run: its start failed"
+    if state == "runs without Ray":
+        return f"Ray in container {name} has ended: somebody ran `ray stop` in it, or killed its raylet"
     if not has_ended(look):
         return ", ".join(filter(None, _away(cluster, node, state)))
     code = state.rpartition(" ")[2]
@@ -78,6 +81,9 @@ def ended(cluster: Cluster, node: Node, look: str) -> str:
         "143": "stopped by somebody (SIGTERM)",
         "0": "ended by itself or stopped by somebody",
     }.get(code, "its first process failed")
+    # Ray drains its node and leaves with 1.
+    if code == "1" and re.search(r"^log: .*\breceived SIGTERM\b", look, re.MULTILINE):
+        why = "stopped by somebody (SIGTERM)"
     why += "; the engine starts it again and again" if state.startswith("restarted") else ""
     return f"container {name} has ended with exit code {code}{when}: {why}"
 

@@ -32,6 +32,8 @@ from wizard_steps.node.remote import OF_CLUSTER, state_dir
 STARTED = "milepost.started"
 #: Sessions of Ray that stay on the node's disk: this one's and some of before. Ray rotates the logs in one.
 SESSIONS = 5
+#: What stands before the state of a container, for the recording, when it is removed.
+BEFORE_REMOVAL = "state before removal: "
 #: Lines of the log of a container that has ended, in the recording.
 LAST = 40
 #: What ``launch`` prints of a mounted folder that the container's user may not write.
@@ -253,7 +255,7 @@ def _keep_logs(cluster: Cluster, node: Node) -> str:
         f"mkdir -p {d}; for id in $ids; do {it} logs $id > {d}/container.log 2>&1\n"
         f"{it} container inspect $id > {d}/container.json 2>&1\n"
         f"{it} container inspect -f '{{{{json .State}}}}' $id 2>/dev/null | cut -c1-2000 | "
-        f"sed 's/^/state before removal: /'\n{copy}done\n"
+        f"sed 's/^/{BEFORE_REMOVAL}/'\n{copy}done\n"
     )
 
 

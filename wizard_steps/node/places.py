@@ -126,10 +126,14 @@ class InContainer(Place):
         return container.inside(self.cluster, node, cmd)
 
     def trial(self, node: Node, cmd: Cmd) -> Cmd:
-        """In a container of its own, which leaves with the command."""
+        """In a container of its own, which leaves with the command. `docker run` would pull a missing image
+        without a word."""
+        it, missing = docker.docker(self.cluster), f"{self.image} is not on this node yet"
+        there = f"{it} image inspect {shlex.quote(self.image)} >/dev/null 2>&1"
         line = docker.passing_line(self.cluster, node, self.image, self.given(node))
         shown = f"(in a container of {self.image}) {cmd.show}"
-        text = f"exec {line} {shlex.quote(cmd.text)}\n"
+        guard = f"{there} || {{ {it} ps -q >/dev/null || exit; echo {shlex.quote(missing)}; exit 1; }}\n"
+        text = f"{guard}exec {line} {shlex.quote(cmd.text)}\n"
         return replace(cmd, text=text, show=shown, timeout=cmd.timeout + START)
 
     def _line(self, service: Service, labels: Mapping[str, str] | None = None) -> str:

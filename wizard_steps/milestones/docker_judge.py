@@ -163,9 +163,7 @@ def _rdma(known: Known, engine: ContainerEngine, found: Inside, node: Node) -> l
         'who may open these files (`ls -l /dev/infiniband`). To go on with TCP: fabric.accept = ["socket"]'
     )
     if found.rdma_open:
-        hint = (
-            "the container needs the network of the host, and RDMA shared between namespaces (`rdma system`)"
-        )
+        hint = "it needs the network of the host, and RDMA shared between namespaces (`rdma system show`)"
     return [Check(name, accepted, said, wanted, node.name, hint, warning=accepted)]
 
 

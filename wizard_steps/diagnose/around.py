@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from wizard_steps.diagnose.lines import Stamp, stamp_of, strip_codes
-from wizard_steps.diagnose.prefixes import header
+from wizard_steps.diagnose.nodes import header
 from wizard_steps.diagnose.rules import Compiled
 
 #: How far back a time is looked for: a traceback belongs to the record above it.

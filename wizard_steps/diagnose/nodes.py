@@ -22,7 +22,8 @@ ADDRESS = r"(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-fA-F]*:[0-9a-fA-F:]{3,})"
 #: How a heading of a report begins: "### On the worker", "**Head", "Logs from the second machine".
 _TITLE = (
     r"(?i)^(?=\W{0,4}(?:on|from|logs?|the|head|master|main|worker|slave|second|first|remote|other|gpu|node|host"
-    r"|machine|server|box|rank|pod|output|error)\b|[#*])(?:[#*>-]{1,6} ?){0,2}(?:(?:logs?|output|errors?|console) )?"
+    r"|machine|server|box|rank|pod|output|error)\b|[#*])(?:[#*>-]{1,6} ?){0,2}"
+    r"(?:(?:logs?|output|errors?|console) )?"
     r"(?:(?:on|from|of|in) )?(?:(?:the|my) )?"
     r"(?:(?:failed|head|master|main|worker|slave|second|first|remote|other|gpu) ?-?){0,2}"
 )

@@ -22,7 +22,7 @@ from wizard_steps.diagnose.prefixes import peel
 from wizard_steps.diagnose.reading import texts
 from wizard_steps.diagnose.rules import STARTED, Compiled, RuleSet
 from wizard_steps.diagnose.shapes import shaped
-from wizard_steps.diagnose.whereabouts import Where, where
+from wizard_steps.diagnose.whereabouts import Where, by_itself, with_surroundings
 
 #: Characters that one block aims at, and how much of the text after it is kept at hand.
 BLOCK = 1 << 19
@@ -199,13 +199,16 @@ class Scanner:
     ) -> None:
         own = {name: value for name, value in match.groupdict().items() if value}
         gathered = around.values(rule)
-        place = where(rule.rule, text, line, own, gathered, around)
+        place = by_itself(rule.rule, text, line, own, gathered)
         groups = {**gathered, **own}
         if rule.rule.kind == "guess":
             groups.setdefault("said", words(line.message))
         if not place.node and self._bare.get(rule.rule.id, 0) >= 4 * KEEP:
             return
         self._bare[rule.rule.id] = self._bare.get(rule.rule.id, 0) + (not place.node)
+        if self._kept.get((rule.rule.id, place.node), 0) >= KEEP:
+            return
+        place = with_surroundings(place, rule.rule, line, own, around)
         key = (rule.rule.id, place.node or place.near or place.whose)
         count = self._kept.get(key, 0)
         if count >= KEEP:

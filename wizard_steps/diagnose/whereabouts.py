@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from wizard_steps.diagnose import nodes
 from wizard_steps.diagnose.around import Around
@@ -22,24 +23,37 @@ class Where(Struct, frozen=True):
     loose: bool = False
 
 
-def where(
-    rule: Rule, text: str, line: Line, own: dict[str, str], gathered: dict[str, str], around: Around
-) -> Where:
-    """Takes the group ``node`` out of ``own`` and ``gathered``: what the pattern, or one of the expressions
-    around it, matched."""
+def by_itself(rule: Rule, text: str, line: Line, own: dict[str, str], gathered: dict[str, str]) -> Where:
+    """What the line says without its surroundings. Takes the group ``node`` out of ``own`` and ``gathered``:
+    what the pattern, or one of the expressions around it, matched."""
     named = own.pop("node", "") or nodes.subject(line.message)
     gathered_node = gathered.pop("node", "")
-    if rule.at and (other := nodes.elsewhere(own.get(rule.at, "") or gathered.get(rule.at, ""))):
-        printer = line.node or around.said_node()
-        if printer and nodes.is_local(other):
-            return Where(printer, whose=other)
-        return Where(other, printer=printer if printer != other else "")
-    if rule.family == "ssh" and (called := nodes.said(line.message) or around.said_node()):
+    other = nodes.elsewhere(own.get(rule.at, "") or gathered.get(rule.at, "")) if rule.at else ""
+    if other and not (line.node and nodes.is_local(other)):
+        return Where(other, printer=line.node if line.node != other else "")
+    if rule.family == "ssh" and (called := nodes.said(line.message)):
         # The machine that was called, not the one that called it.
         return Where(near=called, printer=line.node if line.node != called else "")
-    node = named or line.node or gathered_node
-    if node:
+    if node := named or line.node or gathered_node:
         return Where(node, whose="" if named else nodes.named_id(line.message))
+    return Where(whose=nodes.whose(line.message), loose=line.message == text.lstrip())
+
+
+def with_surroundings(where: Where, rule: Rule, line: Line, own: dict[str, str], around: Around) -> Where:
+    """The same with what a heading, a prompt or a launcher's line around it says, where that is missing."""
+    if rule.family == "ssh" and not where.near:
+        called = around.said_node()
+        return (
+            replace(where, node="", near=called, printer=where.node if where.node != called else "")
+            if called
+            else where
+        )
+    if where.node:
+        if not rule.at or where.printer or line.node or where.node != nodes.elsewhere(own.get(rule.at, "")):
+            return where
+        printer = around.said_node()
+        if printer and nodes.is_local(where.node):
+            return Where(printer, whose=where.node)
+        return replace(where, printer=printer if printer != where.node else "")
     peer = nodes.elsewhere(own.get("peer", ""))
-    near = nodes.said(line.message) or around.said_node() or peer
-    return Where(near=near, whose=nodes.whose(line.message), loose=line.message == text.lstrip())
+    return replace(where, near=where.near or nodes.said(line.message) or around.said_node() or peer)

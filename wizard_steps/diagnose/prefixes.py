@@ -50,6 +50,8 @@ _PREFIXES = tuple(
         rf"(?P<node>(?!(?:DEBUG|INFO|WARN|WARNING|ERROR|FATAL)\b|20\d\d|std(?:out|err)\b){NAME})\s*\|\s",
         # ID[error]MESSAGE of hosted workers
         rf"(?P<node>{NAME})\[(?:error|info|warn|warning|debug)\]\s?",
+        # launchers that name the stream
+        rf"(?P<node>{NAME}) \[std(?:err|out)\] ",
         # srun --label
         r"(?P<task>\d{1,4}):\s" + _BODY,
         # pdsh, clush, parallel-ssh

@@ -56,4 +56,6 @@ def with_surroundings(where: Where, rule: Rule, line: Line, own: dict[str, str],
             return Where(printer, whose=where.node)
         return replace(where, printer=printer if printer != where.node else "")
     peer = nodes.elsewhere(own.get("peer", ""))
-    return replace(where, near=where.near or nodes.said(line.message) or around.said_node() or peer)
+    return replace(
+        where, near=where.near or nodes.said(line.message) or around.said_node(where.loose) or peer
+    )

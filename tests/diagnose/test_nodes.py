@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from wizard_steps.diagnose import Diagnosis, Source, as_text, diagnose
 from wizard_steps.diagnose.explain import in_cluster
-from wizard_steps.diagnose.nodes import FORMS, NodeForm, Roster, elsewhere, header, said, subject
+from wizard_steps.diagnose.nodes import FORMS, Naming, Roster, elsewhere, header, said, subject
 from wizard_steps.diagnose.rules import default_rules
 
 
@@ -17,7 +17,7 @@ def first(text: str, node: str = "") -> Diagnosis:
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.reads[0][:40])
-def test_a_form_reads_its_line(form: NodeForm) -> None:
+def test_a_form_reads_its_line(form: Naming) -> None:
     match = form.compiled().search(form.reads[0])
     assert match
     assert match["node"] == form.reads[1]

@@ -45,7 +45,7 @@ _ID = re.compile(r"\bnode[ _]id(?:: | = |=)([0-9a-f]{20,64})\b", re.IGNORECASE)
 _MOST = 20_000
 
 
-class NodeForm(Struct, frozen=True, forbid_unknown_fields=True):
+class Naming(Struct, frozen=True, forbid_unknown_fields=True):
     """One way to name a node: its expression, and a line with what must be read in it."""
 
     kind: Literal["subject", "named", "section", "alias", "rank", "id"]
@@ -60,7 +60,7 @@ class NodeForm(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _Forms(Struct, frozen=True):
-    form: tuple[NodeForm, ...]
+    form: tuple[Naming, ...]
 
 
 FORMS = msgspec.toml.decode(_FILE.read_bytes(), type=_Forms).form

@@ -55,6 +55,7 @@ def node_checks(known: Known, done: Results, node: Node, suffix: str, executor: 
     engine, found = engine_of(done, node), Inside(result.text)
     return [
         *_limits(known, found, node, executor),
+        *(_log(known, engine, node) if executor == "ray" else []),
         *_rdma(known, engine, found, node),
         _gpus(known, engine, found, node),
         *_network(engine, found, node),
@@ -142,6 +143,16 @@ def _limits(known: Known, found: Inside, node: Node, executor: str) -> list[Chec
         hint = "name an image that has it (docker.image), or set docker.ray to build or none"
         checks.insert(1, Check("Ray", found.has_ray, found.ray, "in the image", name, hint))
     return checks
+
+
+def _log(known: Known, engine: ContainerEngine, node: Node) -> list[Check]:
+    """Ray's start is read from the container's log while it is written."""
+    own = (*known.cluster.docker.extra_flags, *known.cluster.entry(node).docker_flags)
+    if engine.follows_logs or any(flag.startswith("--log-driver") for flag in own):
+        return []
+    found = f"log driver journald, events_logger {engine.events}: podman refuses to follow a log"
+    hint = 'add "--log-driver=k8s-file" to docker.extra_flags, or set events_logger = "journald" on the node'
+    return [Check("container log", False, found, "a log that can be followed", node.name, hint)]
 
 
 def _rdma(known: Known, engine: ContainerEngine, found: Inside, node: Node) -> list[Check]:

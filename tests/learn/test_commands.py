@@ -27,8 +27,8 @@ PROGRAMS = words_of("""
     kill kubectl last ldconfig less loginctl ls lsmod lsof lspci milepost mkdir modinfo modprobe mokutil mount nc
     nft nginx nohup nv-fabricmanager nvcc nvidia-ctk nvidia-imex-ctl nvidia-smi
     nvshmem-info openssl pgrep ping pip podman printf ps py-spy
-    python python3 python3-config ray readlink rm rsync runc sacct scontrol scp sed sh sha256sum show_gids sort srun ss
-    ssh ssh-add ssh-copy-id ssh-keygen ssh-keyscan sshd stat su sudo sync sysctl systemctl tail tee test
+    python python3 python3-config ray rdma readlink rm rsync runc sacct scontrol scp sed sh sha256sum show_gids sort srun
+    ss ssh ssh-add ssh-copy-id ssh-keygen ssh-keyscan sshd stat su sudo sync sysctl systemctl tail tee test
     timedatectl timeout touch tr true ucx_info ufw ulimit umount uname uniq unset update-initramfs uptime usermod uv
     vllm wc which wsl xargs zcat
 """)

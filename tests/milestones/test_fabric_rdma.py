@@ -48,11 +48,8 @@ def test_a_card_without_an_address_is_left_out_on_its_node_alone_and_why() -> No
     found = {"a": links(TWO), "b": whole}
     assert fabric_rdma.settings(known(), found, TORCH) == {"a": {"NCCL_IB_HCA": "=mlx5_0"}}
     words = said(known(), found)
-    assert (
-        words["NCCL settings@a"]
-        == "NCCL_IB_HCA==mlx5_0: mlx5_1 has no address, or is of another kind than the rest"
-    )
-    assert "mlx5_1 (eth2, 200 Gbit/s)" in words["RDMA ports@a"]
+    assert words["NCCL settings@a"] == "NCCL_IB_HCA==mlx5_0: mlx5_1: without a RoCE v2 GID"
+    assert "mlx5_0: eth1 10.0.0.1/24, 200 Gbit/s Ethernet, GID index 3; mlx5_1: eth2" in words["RDMA ports@a"]
     assert words["rails@"] == "a: 1 x 200 Gbit/s Ethernet; b: 2 x 200 Gbit/s Ethernet"
 
 
@@ -79,6 +76,26 @@ def test_an_old_nccl_is_told_the_gid_index_of_each_node() -> None:
         "b": {"NCCL_IB_GID_INDEX": "5"},
     }
     assert fabric_rdma.settings(known(), found, TORCH) == {}
+
+
+def test_unequal_gid_indexes_are_told() -> None:
+    some = port("mlx5_0", "eth1")
+    three, five = links(some + gid("mlx5_0", 3)), links(some + gid("mlx5_0", 5))
+    assert said(known(), {"a": three, "b": three})["RoCE GID index@"] == "3 on every node"
+    assert said(known(), {"a": three, "b": five})["RoCE GID index@"] == "it differs: a: 3; b: 5"
+    assert said(known(), {"a": three, "b": links(some)})["RoCE GID index@"] == "it differs: a: 3; b: none"
+
+
+def test_the_kind_of_card_that_all_nodes_have_is_chosen() -> None:
+    both = port("mlx5_0", "ib0", 400, "InfiniBand") + port("mlx5_1", "eth1") + gid("mlx5_1")
+    down = both.replace("ACTIVE", "DOWN", 1)
+    assert fabric_rdma.settings(known(), {"a": links(both), "b": links(both)}, TORCH) == {
+        name: {"NCCL_IB_HCA": "=mlx5_0"} for name in "ab"
+    }
+    one_down = {"a": links(both), "b": links(down)}
+    assert fabric_rdma.settings(known(), one_down, TORCH) == {"a": {"NCCL_IB_HCA": "=mlx5_1"}}
+    words = said(known(), one_down)["NCCL settings@a"]
+    assert words.endswith("mlx5_0: InfiniBand, which cannot talk to Ethernet")
 
 
 def spark(left: str, right: str) -> Links:

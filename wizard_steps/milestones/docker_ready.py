@@ -252,7 +252,7 @@ def _question(image: str) -> Question:
         options=_WITHOUT,
         default="build",
         field="docker.ray",
-        why="vLLM's images have had no Ray since v0.17.1; without it no container can join a Ray cluster.",
+        why="vLLM's images after v0.17.1 have no Ray; without it no container can join a Ray cluster.",
     )
 
 

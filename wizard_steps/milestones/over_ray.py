@@ -108,7 +108,8 @@ def judge(known: Known, done: Results) -> Verdict:
     if never := apart.over_ray(known, done):
         return Verdict(False, apart.SUMMARY, (*alive.dead(known, done), *never))
     named = hang.of_start(known, done)
-    why = [] if _stopped(done) and named else [_why(known, log)]
+    told = _stopped(done) and not all(check.ok for check in named)
+    why = [] if told else [_why(known, log)]
     checks = [*alive.dead(known, done), *named, *why, *_gone(done, head)]
     return Verdict(False, "vLLM did not become ready", tuple(checks))
 

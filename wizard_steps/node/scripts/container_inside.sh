@@ -34,6 +34,10 @@ echo "netns: $(readlink /proc/self/ns/net)"
 echo "memlock: $(ulimit -l)"
 echo "nofile: $(ulimit -Hn)"
 set -- /sys/class/infiniband/*; if [ -e "$1" ]; then echo "rdma: $#"; else echo "rdma: 0"; fi
+n=0; for f in /dev/infiniband/uverbs*; do if [ -r "$f" ] && [ -w "$f" ]; then n=$((n + 1)); fi; done
+echo "rdma-open: $n"
+# Without those that are empty: of another network namespace than the host's, they all are.
+echo "gids: $(cat /sys/class/infiniband/*/ports/*/gids/* 2>/dev/null | grep -c '[1-9a-f]')"
 if command -v nvidia-smi >/dev/null 2>&1; then
   nvidia-smi -L 2>&1 | sed 's/^/smi: /'; echo "gpus: $(nvidia-smi -L 2>/dev/null | grep -c '^GPU ')"
 else echo "smi: nvidia-smi is not in the container"; echo "gpus: 0"; fi

@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from wizard_steps.engine.step import Known
-from wizard_steps.facts.netstate import Rdma, parse_mtus, parse_rdma, parse_speeds
+from wizard_steps.facts.netstate import Rdma, parse_mtus, parse_rdma, parse_speeds, port_name
 from wizard_steps.facts.sections import FactSection
 from wizard_steps.model import Cmd, Result, Results
 from wizard_steps.node.collective import Told, told
@@ -115,9 +115,9 @@ def links(result: Result | None) -> Links | None:
         tuple(_bonded(parse_rdma(section), {m[1] for m in map(_BOND.fullmatch, lines) if m}, speeds)),
         speeds,
         parse_mtus(section),
-        tuple((m[1], int(m[3])) for m in gids if _IPV4.match(m[4])),
-        frozenset(m[1] for m in gids),
-        frozenset(m[1] for m in gids if not _IPV4.match(m[4]) and not _LOCAL.match(m[4])),
+        tuple((port_name(m[1], m[2]), int(m[3])) for m in gids if _IPV4.match(m[4])),
+        frozenset(port_name(m[1], m[2]) for m in gids),
+        frozenset(port_name(m[1], m[2]) for m in gids if not _IPV4.match(m[4]) and not _LOCAL.match(m[4])),
         int(verbs) if re.fullmatch(r"[0-9]{1,4}", verbs) else 0,
         "peermem: loaded" in result.text,
         _addresses(lines),

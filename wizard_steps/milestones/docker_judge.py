@@ -54,6 +54,7 @@ def node_checks(known: Known, done: Results, node: Node, suffix: str, executor: 
         return [Check("container", False, "was not run", node=node.name)]
     engine, found = engine_of(done, node), Inside(result.text)
     return [
+        *_tools(found, node),
         *_limits(known, found, node, executor),
         *(_log(known, engine, node) if executor == "ray" else []),
         *_rdma(known, engine, found, node),
@@ -104,6 +105,16 @@ def image_check(done: Results, nodes: Sequence[Node], suffix: str) -> Check:
         # An image that was loaded from an archive has no digest of a registry.
         digests = dict.fromkeys(digests, next((d for d in digests.values() if d), ""))
     return same_everywhere("image", digests, hint_)
+
+
+def _tools(found: Inside, node: Node) -> list[Check]:
+    if not found.lacks:
+        return []
+    hint = (
+        "with them milepost starts, finds and ends vLLM in the container: take an image with bash, GNU "
+        "coreutils, grep, sed, findutils and util-linux (vLLM's own have them), or add them to this one"
+    )
+    return [Check("tools", False, f"not in the image: {found.lacks}", "in the image", node.name, hint)]
 
 
 def _limits(known: Known, found: Inside, node: Node, executor: str) -> list[Check]:
@@ -174,9 +185,7 @@ def _rdma(known: Known, engine: ContainerEngine, found: Inside, node: Node) -> l
         'who may open these files (`ls -l /dev/infiniband`). To go on with TCP: fabric.accept = ["socket"]'
     )
     if found.rdma_open:
-        hint = (
-            "the container needs the network of the host, and RDMA shared between namespaces (`rdma system`)"
-        )
+        hint = "it needs the network of the host, and RDMA shared between namespaces (`rdma system show`)"
     return [Check(name, accepted, said, wanted, node.name, hint, warning=accepted)]
 
 

@@ -45,6 +45,8 @@ def transport(known: Known, done: Results, found: Mapping[str, Links]) -> Iterat
         yield Check("NVLink", True, found_, "P2P channels", known.head.name, hint, warning=True)
     if len(known.nodes) > 1 and first.network.startswith("IB"):
         yield from _direct(known, done, found)
+        lists = {name: told(result).devices for name, result in done.of("allreduce").items()}
+        yield from fabric_rdma.passed_over(known, found, lists)
     yield from _gid_index(known, found)
 
 

@@ -21,7 +21,7 @@ from wizard_steps.recording import events as ev
 from wizard_steps.recording.safe import safe
 
 #: Bytes that a file of a recording may have.
-MOST_META, MOST_EVENTS, MOST_NOTES, MOST_EVIDENCE = 1 << 20, 1 << 30, 16 << 20, 32 << 20
+MOST_META, MOST_EVENTS, MOST_NOTES, MOST_EVIDENCE = 1 << 20, 1 << 28, 16 << 20, 32 << 20
 #: Bytes of one event: a verdict with its comparisons is the largest.
 MOST_EVENT = 64 << 20
 #: Bytes that one ``output`` event may point at.
@@ -63,14 +63,11 @@ def read(path: Path, most: int) -> bytes:
     """A whole file. Raises FileNotFoundError, and WalkError for anything else."""
     try:
         with open_plain(path) as file:
-            data = file.read(most + 1)
+            return _whole(file, path, most)
     except FileNotFoundError:
         raise
     except OSError as error:
         raise WalkError(f"{path}: cannot be read: {why(error)}") from None
-    if len(data) > most:
-        raise WalkError(f"{path}: larger than {most >> 20} MiB, which no recording's is")
-    return data
 
 
 def read_in(folder: Path, name: str, most: int) -> bytes:
@@ -83,15 +80,20 @@ def read_in(folder: Path, name: str, most: int) -> bytes:
         raise WalkError(f"{folder}: cannot be read: {why(error)}") from None
     try:
         with open_plain(Path(name), place) as file:
-            data = file.read(most + 1)
+            return _whole(file, folder / name, most)
     except FileNotFoundError:
         raise
     except OSError as error:
         raise WalkError(f"{folder / name}: cannot be read: {why(error)}") from None
     finally:
         os.close(place)
-    if len(data) > most:
-        raise WalkError(f"{folder / name}: larger than {most >> 20} MiB, which no recording's is")
+
+
+def _whole(file: BinaryIO, path: Path, most: int) -> bytes:
+    """A file that is too large by its size is not read: a sparse one costs its maker nothing."""
+    data = b"" if (large := os.fstat(file.fileno()).st_size > most) else file.read(most + 1)
+    if large or len(data) > most:
+        raise WalkError(f"{path}: larger than {most >> 20} MiB, which no recording's is")
     return data
 
 

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from wizard_steps.errors import WalkError
+from wizard_steps.model import Verdict
 from wizard_steps.recording import events as ev
 from wizard_steps.recording.safe import safe
 
@@ -28,6 +29,8 @@ MOST_EVENT = 64 << 20
 MOST_PIECE = 64 << 20
 #: Seconds a walk can have lasted, and milestones it can have.
 MOST_SECONDS, MOST_STEPS = 1e9, 1000
+#: Checks of a verdict; checks and compared lines of all verdicts. 256 nodes make about 4,000 checks.
+MOST_CHECKS, MOST_JUDGED = 30_000, 500_000
 #: Lists and objects in one another; milepost's own have six.
 DEEPEST = 64
 
@@ -153,6 +156,7 @@ class Story:
         self._steps: set[str] | None = None
         self._spools: dict[int, str] = {}
         self._ends: dict[str, int] = {}
+        self._judged = 0
 
     def take(self, event: ev.AnyEvent) -> None:
         for number in _times(event):
@@ -170,6 +174,8 @@ class Story:
             case ev.StepStarted() | ev.Judged():
                 if not 1 <= event.attempt <= 10**6:
                     raise ValueError(f"{event.attempt} is not the number of an attempt")
+                if isinstance(event, ev.Judged):
+                    self._count(event.verdict)
             case ev.CommandStarted():
                 if event.run in self._spools or not 0 <= event.run < 1 << 31:
                     raise ValueError(f"the run {event.run} cannot start here")
@@ -189,6 +195,13 @@ class Story:
             raise ValueError("two steps have one id")
         if len(self._steps) > MOST_STEPS:
             raise ValueError(f"more than {MOST_STEPS} steps")
+
+    def _count(self, verdict: Verdict) -> None:
+        if len(verdict.checks) > MOST_CHECKS:
+            raise ValueError(f"{len(verdict.checks):,} checks, which no verdict has")
+        self._judged += len(verdict.checks) + sum(len(one.rows) for one in verdict.comparisons)
+        if self._judged > MOST_JUDGED:
+            raise ValueError(f"more than {MOST_JUDGED:,} checks and compared lines")
 
     def _spool(self, run: int) -> str:
         if run not in self._spools:

@@ -25,6 +25,7 @@ from tui.app.text import safe
 from tui.app.themes import BASIC, DARK, LIGHT
 from tui.screens.words import WordsScreen
 from wizard_steps.errors import MilepostError
+from wizard_steps.recording.redact import Redactor
 
 T = TypeVar("T")
 
@@ -101,7 +102,7 @@ class TerminalApp(App[T]):
 
     def crashed(self, error: Exception) -> str:
         """What to say of an error that is none of ours."""
-        return f"{type(error).__name__}: {error}"
+        return Redactor.from_environment().text(f"{type(error).__name__}: {error}")
 
     def title_terminal(self, words: str) -> None:
         """The title of the terminal's window, set when it changes (OSC 2)."""

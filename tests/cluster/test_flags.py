@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from wizard_steps.cluster import flags, versions
 from wizard_steps.cluster.file import parse as parse_file
-from wizard_steps.cluster.flags import Flag, parse, without
+from wizard_steps.cluster.flags import Flag, parse, value, without
 from wizard_steps.errors import UsageError
 
 CLUSTER = (
@@ -148,6 +148,12 @@ def test_any_words_are_parsed(words: list[str]) -> None:
     assert sum(1 for flag in flags if flag.place < len(words)) == len(flags)
     for flag in flags:
         assert flag.tree is not None or flag.value in ("null", "")
+
+
+def test_of_a_repeated_flag_the_last_counts_as_in_vllm() -> None:
+    words = ["--revision", "main", "--max_model_len=8k", "--revisio", "abc123"]
+    assert value(parse(words), "--revision") == "abc123"
+    assert value(parse(words), "--dtype") == ""
 
 
 def test_a_flag_is_taken_out_with_its_values_however_it_is_spelt() -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -131,6 +132,52 @@ def cut_fabric(bed: GpuHosts, folder: Path) -> None:
     when(asking, cut)
 
 
+def nccl_waits(bed: GpuHosts) -> list[int]:
+    """Outside pids of the worker's processes of NCCL, once its RAS answers there (port 28028 is 6D7C)."""
+    for pid, line in bed.processes("b").items():
+        table = Path(f"/proc/{pid}/net/tcp")
+        try:
+            listens = ":6D7C 00000000:0000 0A" in table.read_text()
+        except OSError:
+            return []
+        if not listens:
+            return []
+        if line.startswith(("VLLM::Worker", "ray::RayWorker")) or _is_rank(line):
+            return [pid]
+    return []
+
+
+def _is_rank(line: str) -> bool:
+    """A rank of milepost's own all_reduce; the process that starts it holds its text as well."""
+    return "One rank of an all_reduce" in line and "The ranks of one node" not in line
+
+
+def stop_worker(bed: GpuHosts, folder: Path) -> None:
+    """The worker's rank of vLLM is stopped while it loads the model: NCCL's RAS on the head has to name it."""
+
+    def loading() -> bool:
+        logs = [*folder.glob("out/*serve*.log"), *folder.glob("out/*rank*.log")]
+        return any(b"tarting to load model" in log.read_bytes() for log in logs) and bool(nccl_waits(bed))
+
+    when(loading, lambda: [(pid, os.kill(pid, signal.SIGSTOP)) for pid in nccl_waits(bed)])
+
+
+def stop_rank(bed: GpuHosts, folder: Path) -> None:
+    """The worker's rank of the all_reduce over both hosts is stopped in the middle of it."""
+
+    def reducing() -> bool:
+        return any(map(_is_rank, bed.processes("b").values())) and bool(nccl_waits(bed))
+
+    def stop() -> list[int]:
+        time.sleep(0.5)  # NCCL's RAS is there before its communicator is
+        found = nccl_waits(bed)
+        for pid in found:
+            os.kill(pid, signal.SIGSTOP)
+        return found
+
+    when(reducing, stop)
+
+
 def only_ping(bed: GpuHosts, folder: Path) -> None:
     """The management network answers ping and SSH's port; everything else is dropped."""
     for host in bed.names:
@@ -142,6 +189,10 @@ WALKS = {
     "h100x2-hosts-tp2": Walk(APART, tp=2, after=(("h100x2-fabric-cut", cut_fabric),)),
     "h100x2-hosts-pp2": Walk(APART, pp=2, load="h100x2-load"),
     "h100x2-hosts-mp": Walk(APART, tp=2, serve={"executor": "mp"}),
+    "h100x2-fabric-stopped": Walk(APART, tp=2, during=stop_rank),
+    "h100x2-mp-stopped": Walk(APART, tp=2, serve={"executor": "mp"}, during=stop_worker),
+    "h100x2-ray-stopped": Walk(APART, tp=2, during=stop_worker),
+    "h100x2-hosts-dp": Walk(APART, serve={"data_parallel": 2}),
     "h100x2-nvlink": Walk({"a": (0, 1)}, tp=2),
     "h100x2-gpu-full": Walk(APART, tp=2, during=fill_gpu),
     "h100x2-raylet-killed": Walk(APART, tp=2, during=kill_raylet),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,11 +49,8 @@ def test_a_card_without_an_address_is_left_out_on_its_node_alone_and_why() -> No
     found = {"a": links(TWO), "b": whole}
     assert fabric_rdma.settings(known(), found, TORCH) == {"a": {"NCCL_IB_HCA": "=mlx5_0"}}
     words = said(known(), found)
-    assert (
-        words["NCCL settings@a"]
-        == "NCCL_IB_HCA==mlx5_0: mlx5_1 has no address, or is of another kind than the rest"
-    )
-    assert "mlx5_1 (eth2, 200 Gbit/s)" in words["RDMA ports@a"]
+    assert words["NCCL settings@a"] == "NCCL_IB_HCA==mlx5_0: mlx5_1: without a RoCE v2 GID"
+    assert "mlx5_0: eth1 10.0.0.1/24, 200 Gbit/s Ethernet, GID index 3; mlx5_1: eth2" in words["RDMA ports@a"]
     assert words["rails@"] == "a: 1 x 200 Gbit/s Ethernet; b: 2 x 200 Gbit/s Ethernet"
 
 
@@ -79,6 +77,50 @@ def test_an_old_nccl_is_told_the_gid_index_of_each_node() -> None:
         "b": {"NCCL_IB_GID_INDEX": "5"},
     }
     assert fabric_rdma.settings(known(), found, TORCH) == {}
+
+
+def test_unequal_gid_indexes_are_told() -> None:
+    some = port("mlx5_0", "eth1")
+    three, five = links(some + gid("mlx5_0", 3)), links(some + gid("mlx5_0", 5))
+    assert said(known(), {"a": three, "b": three})["RoCE GID index@"] == "3 on every node"
+    assert said(known(), {"a": three, "b": five})["RoCE GID index@"] == "it differs: a: 3; b: 5"
+    assert said(known(), {"a": three, "b": links(some)})["RoCE GID index@"] == "it differs: a: 3; b: none"
+
+
+def test_the_kind_of_card_that_all_nodes_have_is_chosen() -> None:
+    both = port("mlx5_0", "ib0", 400, "InfiniBand") + port("mlx5_1", "eth1") + gid("mlx5_1")
+    down = both.replace("ACTIVE", "DOWN", 1)
+    assert fabric_rdma.settings(known(), {"a": links(both), "b": links(both)}, TORCH) == {
+        name: {"NCCL_IB_HCA": "=mlx5_0"} for name in "ab"
+    }
+    one_down = {"a": links(both), "b": links(down)}
+    assert fabric_rdma.settings(known(), one_down, TORCH) == {"a": {"NCCL_IB_HCA": "=mlx5_1"}}
+    words = said(known(), one_down)["NCCL settings@a"]
+    assert words.endswith("mlx5_0: InfiniBand, which cannot talk to Ethernet")
+
+
+@pytest.mark.parametrize(
+    ("said_by_nccl", "left"),
+    [
+        ("[0]mlx5_0:1/RoCE [1]mlx5_1:1/RoCE [RO]; OOB eth0:10.0.0.1<0>", ""),
+        ("[0]={[0] mlx5_0:1/RoCE, [1] mlx5_1:1/RoCE} [RO]; OOB eth0", ""),
+        ("[0]mlx5_0:1:3:1/RoCE [RO]; OOB eth0", "NCCL has 1 port, not mlx5_1"),
+        ("", ""),
+    ],
+)
+def test_ports_that_nccl_passes_over_are_told(said_by_nccl: str, left: str) -> None:
+    both = links(TWO + gid("mlx5_1") + "addr eth2 10.0.1.1/24\n")
+    lists = {"a": said_by_nccl}
+    checks = list(fabric_rdma.passed_over(known(), {"a": both, "b": both}, lists))
+    assert [check.found for check in checks] == ([left] if left else [])
+
+
+def test_rails_that_routers_join_are_paired_in_their_order() -> None:
+    rail = port("mlx5_0", "eth1") + gid("mlx5_0") + port("mlx5_1", "eth2") + gid("mlx5_1")
+    a = links(f"{rail}addr eth1 10.0.0.0/31\naddr eth2 10.1.0.0/31\n")
+    b = links(f"{rail}addr eth1 10.0.0.2/31\naddr eth2 10.1.0.2/31\n")
+    pairs = [(x.device, y.device) for x, y in fabric_facts.pairs_of(a, b)]
+    assert pairs == [("mlx5_0", "mlx5_0"), ("mlx5_1", "mlx5_1")]
 
 
 def spark(left: str, right: str) -> Links:

@@ -157,7 +157,7 @@ async def test_services_restarts_a_reboot_and_nothing_left(
     )
 
     seen = exposed(pair, file)
-    assert "POST /invocations" in seen, "the key guards /v1 alone"
+    assert "POST /invocations" in seen, "/invocations answers without the key"
     assert "port 29501 [node-a]" in seen
     down(file, pair.home)
     for name in pair.names:

@@ -23,7 +23,7 @@ FIELDS = (
     ("path", "Path", "how vLLM runs on the machines"),
     ("venv", "Environment", "folder of the Python environment, at the same path on every node"),
     ("docker.image", "Image", "empty: vLLM's official image for the version in the file"),
-    ("docker.ray", "Ray in it", "vLLM's official images have not contained Ray since v0.17.1"),
+    ("docker.ray", "Ray in it", "vLLM's official images after v0.17.1 contain no Ray"),
     ("docker.send_image", "Image from", "20 to 30 GB on every node"),
     ("docker.command", "Command", "docker, a full path, or sudo -n docker"),
     ("docker.gpu_flags", "GPU flags", "podman and CDI: --device nvidia.com/gpu=all"),

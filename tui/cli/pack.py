@@ -43,15 +43,14 @@ def add(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from wizard_steps.cluster.file import load
-    from wizard_steps.cluster.flags import parse
+    from wizard_steps.cluster.flags import parse, value
     from wizard_steps.pack.make import make
 
     cluster = load(args.cluster)
     for name, form in _FORMS.items():
-        if (value := getattr(args, name)) is not None and not re.fullmatch(form, value):
-            raise UsageError(f"--{name} {value!r}: not of the form {form}")
-    flags = parse(cluster.serve.extra_flags)
-    revision = next((flag.value for flag in flags if flag.name == "--revision"), "") or "main"
+        if (given := getattr(args, name)) is not None and not re.fullmatch(form, given):
+            raise UsageError(f"--{name} {given!r}: not of the form {form}")
+    revision = value(parse(cluster.serve.extra_flags), "--revision") or "main"
     try:
         kit = make(cluster, _target(cluster, args), args.output, args.model, revision)
     except OSError as error:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from wizard_steps.advisor.memory import UTILISATION
 from wizard_steps.advisor.overhead import Card
 from wizard_steps.advisor.verdict import Request
-from wizard_steps.cluster.flags import Flag, parse
+from wizard_steps.cluster.flags import Flag, parse, value
 
 #: Numbers as vLLM takes them: k is 1000, K is 1024 (``utils/argparse_utils.py`` human_readable_int).
 _NUMBER = re.compile(r"(\d{1,12})(?:(\.\d{1,6})?([kmgt])|([KMGT]))?", re.ASCII)
@@ -36,15 +36,13 @@ _KV_BYTES = {"": 0.0, "auto": 0.0, "float16": 2.0, "bfloat16": 2.0} | dict.fromk
 def wanted_by(words: Sequence[str]) -> Request:
     """The request that a server with these flags must hold. Never raises."""
     flags = parse(words)
-    length = _value(flags, "--max-model-len")
+    length = value(flags, "--max-model-len")
     return Request(
         max_len=number(length),
         longest=length.lower() in ("auto", "-1"),
-        utilisation=_share(_value(flags, "--gpu-memory-utilization")),
-        kv_dtype_bytes=_KV_BYTES.get(_value(flags, "--kv-cache-dtype"), 0.0),
-        card=_card(
-            number(_value(flags, "--max-num-batched-tokens")), number(_value(flags, "--max-num-seqs"))
-        ),
+        utilisation=_share(value(flags, "--gpu-memory-utilization")),
+        kv_dtype_bytes=_KV_BYTES.get(value(flags, "--kv-cache-dtype"), 0.0),
+        card=_card(number(value(flags, "--max-num-batched-tokens")), number(value(flags, "--max-num-seqs"))),
         not_counted=tuple(_not_counted(flags)),
     )
 
@@ -62,9 +60,9 @@ def number(text: str) -> int:
 
 def _not_counted(flags: Sequence[Flag]) -> list[str]:
     found = [flag.name for flag in flags if flag.name in _NOT_COUNTED and not flag.off]
-    if (dtype := _value(flags, "--dtype")) and dtype not in _HALVES:
+    if (dtype := value(flags, "--dtype")) and dtype not in _HALVES:
         found.append(f"--dtype {dtype[:20]}")
-    if (kept := _value(flags, "--kv-cache-dtype")) not in _KV_BYTES:
+    if (kept := value(flags, "--kv-cache-dtype")) not in _KV_BYTES:
         found.append(f"--kv-cache-dtype {kept[:20]}")
     return list(dict.fromkeys(found))
 
@@ -75,11 +73,6 @@ def _card(batched: int, sequences: int) -> Card | None:
     if not (batched or sequences):
         return None
     return Card(batched or plain.batched_tokens, sequences or plain.sequences)
-
-
-def _value(flags: Sequence[Flag], name: str) -> str:
-    """The value of the last flag of this name, as in vLLM; empty where there is none."""
-    return next((flag.value for flag in reversed(flags) if flag.name == name), "")
 
 
 def _share(text: str) -> float:

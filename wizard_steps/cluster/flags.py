@@ -177,6 +177,11 @@ def _following(words: Sequence[str], kind: Kind) -> tuple[str, ...]:
     return tuple(taken)
 
 
+def value(flags: Sequence[Flag], name: str) -> str:
+    """The value of the last flag of this name, as vLLM takes it; "" where there is none."""
+    return next((flag.value for flag in reversed(flags) if flag.name == name), "")
+
+
 def without(words: Sequence[str], name: str) -> list[str]:
     """The words less one flag and its values, however it is spelt."""
     flags = parse(words)

@@ -21,13 +21,27 @@ class Firewall(Struct, frozen=True):
 
 
 class Rdma(Struct, frozen=True):
-    """One port of an RDMA device. ``rate`` in Gbit/s; ``interfaces`` are its network devices."""
+    """One port of an RDMA device: ``device`` as of port_name. ``rate`` in Gbit/s; ``interfaces``: its
+    network devices, and those that have its addresses (a bond, a VLAN).
+
+    ``kind``: ``card``, ``vf`` (a virtual function of a card that is here too), ``software``, ``iwarp`` or
+    ``other`` (EFA); empty in answers of before it was asked. ``state``: ACTIVE, DOWN, INIT, ARMED.
+    """
 
     device: str
     active: bool
     rate: float
     layer: str
     interfaces: tuple[str, ...] = ()
+    kind: str = ""
+    driver: str = ""
+    state: str = ""
+
+    @property
+    def real(self) -> bool:
+        """A port of a card by itself: software is no faster than TCP, a virtual function has no port of its
+        own."""
+        return self.kind not in ("vf", "software")
 
 
 class Topology(Struct, frozen=True):
@@ -92,16 +106,26 @@ def parse_mtus(section: FactSection) -> dict[str, int]:
     return {name: one.mtu for name, one in parse_devices(section).items()}
 
 
+_PORT = re.compile(
+    r"(\S+) port (\d+) state (?:\d+: )?(\S+) rate ([\d.]{1,12})[^\n]{0,80}? layer (\S+) net(.*?)"
+    r"(?: is (\w+) by ?(\S*))?$"
+)
+
+
+def port_name(device: str, port: str) -> str:
+    """``mlx5_0`` for the first port, as most cards have only that; ``mlx4_0:2``. NCCL_IB_HCA takes both."""
+    return device if port == "1" else f"{device}:{port}"
+
+
 def parse_rdma(section: FactSection) -> list[Rdma]:
     """``/sys/class/infiniband``: a line a port, as the script prints it."""
     found = []
-    for line in section.lines:
-        row = re.match(
-            r"(\S+) port \d+ state (?:\d+: )?(\S+) rate ([\d.]+).*? layer (\S+) net(.*)$", line.strip()
-        )
-        if row:
-            names = tuple(word.rsplit("/", 1)[-1] for word in row[5].split() if not word.endswith("*"))
-            found.append(Rdma(row[1], row[2] == "ACTIVE", float(row[3]), row[4], names))
+    for row in filter(None, (_PORT.match(line.strip()) for line in section.lines)):
+        device, port, state, rate, layer, net, kind, driver = row.groups("")
+        names = (word.rsplit("/", 1)[-1] for word in net.split() if not word.endswith("*"))
+        gbit = float(rate) if rate.count(".") < 2 and rate != "." else 0.0
+        name, interfaces = port_name(device, port), tuple(dict.fromkeys(names))
+        found.append(Rdma(name, state == "ACTIVE", gbit, layer, interfaces, kind, driver, state))
     return found
 
 

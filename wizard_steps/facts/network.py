@@ -216,7 +216,7 @@ def _judge(interface: Interface, address: InterfaceAddress) -> tuple[Kind, str]:
     if ip.is_link_local:
         return (
             "link-local",
-            "link-local: right only on a direct cable between two machines; then set fabric_ip",
+            "link-local: works on one link only, such as a direct cable; then set fabric_ip",
         )
     if kind == "loopback":
         return kind, ON_LOOPBACK

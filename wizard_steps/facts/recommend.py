@@ -198,7 +198,7 @@ def _rate(
 
 
 def _has_rdma(net: NodeNet, one: Candidate) -> bool:
-    return any(port.active and one.interface in port.interfaces for port in net.rdma)
+    return any(p.active and p.kind != "software" and one.interface in p.interfaces for p in net.rdma)
 
 
 def _order(option: NetworkOption, fastest: float) -> tuple[float, ...]:

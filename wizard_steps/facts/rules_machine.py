@@ -77,7 +77,7 @@ def _memlock(node: str, facts: NodeFacts) -> Finding:
     if limit is None:
         return Finding("memlock", node, "unknown", "not read", "/proc/self/limits could not be read")
     found = "unlimited" if limit == UNLIMITED else f"{limit >> 10} KiB"
-    rdma = any(port.active for port in facts.rdma)
+    rdma = any(port.active and port.real for port in facts.rdma)
     if limit != UNLIMITED and rdma:
         message = "RDMA cannot pin its buffers: NCCL fails in ibv_reg_mr"
         hint = (

@@ -87,11 +87,14 @@ def _mtu(node: str, facts: NodeFacts, ips: Sequence[str]) -> Iterator[Finding]:
 
 
 def _rdma(node: str, facts: NodeFacts) -> Finding:
-    if not facts.rdma:
-        return ok("RDMA", node, "none: NCCL will use TCP sockets")
-    up = [port for port in facts.rdma if port.active]
+    ports = [port for port in facts.rdma if port.real]
+    if not ports:
+        soft = [port.device for port in facts.rdma if port.kind == "software"]
+        also = f" ({', '.join(soft[:4])}: in software, not faster than TCP)" if soft else ""
+        return ok("RDMA", node, f"none: NCCL will use TCP sockets{also}")
+    up = [port for port in ports if port.active]
     if not up:
-        found = f"{counted(len(facts.rdma), 'port')}, none active"
+        found = f"{counted(len(ports), 'port')}, none active"
         return Finding(
             "RDMA",
             node,

@@ -31,7 +31,11 @@ class NodeNet(Struct, frozen=True):
 
     def speed(self, interface: str) -> int:
         """Mbit/s of a network device, by its driver or its RDMA port; 0 when neither says."""
-        ports = [int(p.rate * 1000) for p in self.rdma if p.active and interface in p.interfaces]
+        ports = [
+            int(p.rate * 1000)
+            for p in self.rdma
+            if p.active and p.kind != "software" and interface in p.interfaces
+        ]
         return max([self.speeds.get(interface, 0), *ports])
 
 

@@ -1,14 +1,13 @@
-"""What the texts claim about vLLM and Ray, with version and source: ``snapshots/claims.toml``.
+"""What the texts claim about vLLM, Ray and others, with version and source: ``snapshots/claims.toml``.
 
 A claim names a file of the package and texts that it has or lacks, so that a test can ask the package itself;
-or it says how it was measured.
+or a document and its words; or how it was measured. It also names the sentences that teach it.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 from msgspec import Struct
@@ -21,24 +20,33 @@ FILE = SNAPSHOTS / "claims.toml"
 
 
 class Claim(Struct, frozen=True, forbid_unknown_fields=True):
-    """``version``: the release it was checked against. ``file``: inside the package's folder."""
+    """``version``: the release it was checked against. ``file``: inside the package's folder, or METADATA.
+
+    ``taught``: ``file: words`` of each text that says it. ``gone``: wrong words, which no text may have.
+    """
 
     says: str
-    package: Literal["vllm", "ray"]
+    package: str
     version: str
+    taught: tuple[str, ...]
     file: str = ""
     has: tuple[str, ...] = ()
     lacks: tuple[str, ...] = ()
+    document: str = ""
+    quote: str = ""
     measured: str = ""
+    gone: tuple[str, ...] = ()
 
     @property
     def source(self) -> str:
-        return f"{self.package}/{self.file}" if self.file else f"measured: {self.measured}"
+        if self.file:
+            return f"{self.package}/{self.file}"
+        return f'{self.document}: "{self.quote}"' if self.document else f"measured: {self.measured}"
 
     @property
     def dated(self) -> bool:
         """It was checked against another release than the one milepost installs."""
-        return self.version != {"vllm": versions.VLLM, "ray": versions.RAY}[self.package]
+        return self.version != {"vllm": versions.VLLM, "ray": versions.RAY}.get(self.package, self.version)
 
 
 class _File(Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,9 +61,11 @@ def load(path: Path = FILE) -> tuple[Claim, ...]:
     except (OSError, msgspec.DecodeError) as error:
         raise MilepostError(f"{path}: {error}") from None
     for claim in found:
-        if bool(claim.file and (claim.has or claim.lacks)) == bool(claim.measured):
+        sources = (claim.file and (claim.has or claim.lacks), claim.document and claim.quote, claim.measured)
+        if sum(map(bool, sources)) != 1:
             raise MilepostError(
-                f"{path}: a claim has a file with texts, or says how it was measured: {claim.says}"
+                f"{path}: a claim has one source: a file with texts, a document with its words, "
+                f"or how it was measured: {claim.says}"
             )
     return found
 
@@ -65,6 +75,8 @@ def problem(claim: Claim, package: Path) -> str:
     if not claim.file:
         return ""
     path = package / claim.file
+    if claim.file == "METADATA":
+        path = next(package.parent.glob(f"{package.name}-*.dist-info/METADATA"), path)
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
@@ -83,10 +95,11 @@ def listing() -> str:
     head = (
         f"{old} of {len(claims)} were checked against another release than the one milepost installs."
         if old
-        else f"All {len(claims)} were checked against the releases that milepost installs."
+        else f"All {len(claims)} were checked; vLLM's and Ray's against the releases that milepost installs."
     )
-    lines = ["# What the texts say of vLLM and Ray, and where it comes from", "", head, ""]
+    lines = ["# What the texts say, where it comes from, and which texts say it", "", head, ""]
     for claim in claims:
         mark = "OLDER RELEASE: " if claim.dated else ""
-        lines.append(f"- {mark}{claim.says} ({claim.package} {claim.version}; {claim.source})")
+        where = ", ".join(dict.fromkeys(one.partition(": ")[0] for one in claim.taught))
+        lines.append(f"- {mark}{claim.says} ({claim.package} {claim.version}; {claim.source}). In {where}")
     return "\n".join(lines)

@@ -188,8 +188,8 @@ def _left_open(result: Result | None, known: Known) -> Check:
     answered = [path for path in UNGUARDED if status.get(path, "").startswith("2")]
     if answered:
         hint = (
-            f"the key guards /v1 only: put a proxy in front that passes /v1 (`milepost help proxy`), and let "
-            f"nobody else reach port {known.cluster.serve.port}"
+            f"the key does not guard these: put a proxy in front that passes /v1 (`milepost help proxy`), "
+            f"and let nobody else reach port {known.cluster.serve.port}"
         )
         found = f"answered without a key: {', '.join(answered)}"
         return Check("other routes", True, found, wanted, node, hint, warning=True)

@@ -12,7 +12,7 @@ from wizard_steps.engine.step import Known
 from wizard_steps.milestones import docker_probe as probe
 from wizard_steps.milestones.common import failure, same_everywhere
 from wizard_steps.milestones.docker_probe import Image, Inside
-from wizard_steps.model import Check, Node, Result, Results
+from wizard_steps.model import Check, Node, Result, Results, counted
 from wizard_steps.node import engine as engines
 from wizard_steps.node.docker import image_of
 from wizard_steps.node.engine import ContainerEngine
@@ -54,7 +54,10 @@ def node_checks(known: Known, done: Results, node: Node, suffix: str, executor: 
         return [Check("container", False, "was not run", node=node.name)]
     engine, found = engine_of(done, node), Inside(result.text)
     return [
+        *_tools(found, node),
         *_limits(known, found, node, executor),
+        *(_log(known, engine, node) if executor == "ray" else []),
+        *_rdma(known, engine, found, node),
         _gpus(known, engine, found, node),
         *_network(engine, found, node),
         *_cpu(known, engine, Image(done.get(f"image{suffix}", node)), node),
@@ -104,6 +107,16 @@ def image_check(done: Results, nodes: Sequence[Node], suffix: str) -> Check:
     return same_everywhere("image", digests, hint_)
 
 
+def _tools(found: Inside, node: Node) -> list[Check]:
+    if not found.lacks:
+        return []
+    hint = (
+        "with them milepost starts, finds and ends vLLM in the container: take an image with bash, GNU "
+        "coreutils, grep, sed, findutils and util-linux (vLLM's own have them), or add them to this one"
+    )
+    return [Check("tools", False, f"not in the image: {found.lacks}", "in the image", node.name, hint)]
+
+
 def _limits(known: Known, found: Inside, node: Node, executor: str) -> list[Check]:
     wanted = probe.size(known.cluster.docker.shm_size)
     few = found.nofile.isdigit() and int(found.nofile) < MIN_FILES
@@ -141,6 +154,39 @@ def _limits(known: Known, found: Inside, node: Node, executor: str) -> list[Chec
         hint = "name an image that has it (docker.image), or set docker.ray to build or none"
         checks.insert(1, Check("Ray", found.has_ray, found.ray, "in the image", name, hint))
     return checks
+
+
+def _log(known: Known, engine: ContainerEngine, node: Node) -> list[Check]:
+    """Ray's start is read from the container's log while it is written."""
+    own = (*known.cluster.docker.extra_flags, *known.cluster.entry(node).docker_flags)
+    if engine.follows_logs or any(flag.startswith("--log-driver") for flag in own):
+        return []
+    found = f"log driver journald, events_logger {engine.events}: podman refuses to follow a log"
+    hint = 'add "--log-driver=k8s-file" to docker.extra_flags, or set events_logger = "journald" on the node'
+    return [Check("container log", False, found, "a log that can be followed", node.name, hint)]
+
+
+def _rdma(known: Known, engine: ContainerEngine, found: Inside, node: Node) -> list[Check]:
+    """Whether the container was given the RDMA devices that its node has; alone, a node needs none."""
+    if not engine.rdma or found.rdma_open is None or len(known.nodes) < 2:
+        return []
+    name, wanted = "RDMA", "every RDMA device of the node, with its GIDs"
+    if known.cluster.docker.rdma == "off":
+        has = counted(engine.rdma, "RDMA device")
+        said = f'docker.rdma = "off": NCCL will use TCP, though the node has {has}'
+        return [Check(name, True, said, node=node.name, warning=True)]
+    said = f"{found.rdma_open} of {counted(engine.rdma, 'RDMA device')} can be opened in the container"
+    said += f", {counted(found.gids, 'GID')} can be seen"
+    if found.rdma_open and found.gids:
+        return [Check(name, True, said, node=node.name)]
+    accepted = "socket" in known.cluster.fabric.accept
+    hint = (
+        "the container needs --device=/dev/infiniband and --cap-add=IPC_LOCK, and a rootless engine a user "
+        'who may open these files (`ls -l /dev/infiniband`). To go on with TCP: fabric.accept = ["socket"]'
+    )
+    if found.rdma_open:
+        hint = "it needs the network of the host, and RDMA shared between namespaces (`rdma system show`)"
+    return [Check(name, accepted, said, wanted, node.name, hint, warning=accepted)]
 
 
 def _room(done: Results, node: Node) -> list[Check]:

@@ -148,6 +148,11 @@ class Inside:
         self.shm = _number(found.get("shm", "")) << 10
         self.memlock, self.nofile = found.get("memlock", ""), found.get("nofile", "")
         self.rdma, self.gpus = _number(found.get("rdma", "")), _number(found.get("gpus", ""))
+        #: Tools that the image has not, and that milepost runs in it.
+        self.lacks = found.get("lacks", "")
+        #: RDMA devices that can be opened, and their GIDs; None where nobody asked.
+        self.rdma_open = _number(found["rdma-open"]) if "rdma-open" in found else None
+        self.gids = _number(found.get("gids", ""))
         self.smi, self.netns = found.get("smi", ""), found.get("netns", "")
         #: Mounted folders as the container sees them: writable, or what is wrong; left out: not looked at.
         self.folders = {name: found[name] for name in docker.KINDS if found.get(name)}

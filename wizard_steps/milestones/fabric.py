@@ -13,6 +13,7 @@ from wizard_steps.milestones import (
     fabric_pairs,
     fabric_rdma,
     fabric_tools,
+    fabric_transport,
     hang,
     raystart,
 )
@@ -252,7 +253,7 @@ def _proved(known: Known, done: Results) -> tuple[list[Check], dict[str, object]
         return _broken(known, done), {}
     first = fabric_facts.rank_0(known, done)
     found = fabric_facts.all_links(known, done)
-    checks = [*fabric_links.transport(known, done, found)]
+    checks = [*fabric_transport.transport(known, done, found)]
     if backend == "nccl":
         checks += fabric_rdma.checks(known, found, _settings(known, done))
         checks += fabric_inside.checks(known, done, found)

@@ -7,9 +7,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from wizard_steps.engine.step import Known
-from wizard_steps.facts.netstate import Rdma, parse_mtus, parse_rdma, parse_speeds
+from wizard_steps.facts.netstate import Rdma, parse_mtus, parse_rdma, parse_speeds, port_name
 from wizard_steps.facts.sections import FactSection
 from wizard_steps.model import Cmd, Result, Results
 from wizard_steps.node.collective import Told, told
@@ -18,13 +19,14 @@ from wizard_steps.node.program import program
 #: Where Ray will run (in the container, where there is one): links, RDMA ports, GIDs, what may be opened.
 LINKS = Cmd(
     "links",
-    program("links.sh"),
+    program("facts_rdma.sh") + program("links.sh"),
     timeout=30,
     quiet=True,
     show="cat /sys/class/net/*/speed /sys/class/infiniband/*/ports/*/rate; ls /dev/infiniband",
 )
 _GID = re.compile(r"(\S+) port (\d+) gid (\d+) ([0-9a-f:]{8,45}) (RoCE v2|IB/RoCE v1)")
-_IPV4 = re.compile(r"(?:0000:){5}ffff:")
+_IPV4, _LOCAL = re.compile(r"(?:0000:){5}ffff:"), re.compile(r"fe80:|(?:0000:){7}0000")
+_BOND = re.compile(r"bond (\S{1,64})")
 _ADDR = re.compile(r"addr (\S{1,64}) ([0-9.]{7,15}/\d{1,2})")
 _TOOL = re.compile(r"tool (\w{1,32}) (/\S{1,200})")
 _ECN = re.compile(r"ecn (\S{1,64}) ([01]{1,16})")
@@ -39,16 +41,19 @@ _MOST = 5000
 class Links(Struct, frozen=True):
     """``speeds``: Mbit/s by network device, ``mtus`` in bytes. ``verbs``: RDMA devices that may be opened.
 
-    ``gids``: (device, index) of the RoCE v2 entries with an IPv4 address. ``addresses``: IPv4 with prefix, by
-    network device; None where the node has no `ip`. ``pfc``: priorities with flow control by network device,
-    ``ecn``: priorities with ECN; only what could be read. ``nvlink``: GB/s in one direction of all NVLinks of
-    the GPU with the least, 0.0 without. ``tools``: paths.
+    ``gids``: (device, index) of the RoCE v2 entries with an IPv4 address, ``roce`` the devices with entries
+    of RoCE v2 at all, ``ipv6`` those of them with an IPv6 address that is not link-local. ``addresses``: IPv4
+    with prefix, by network device; None where the node has no `ip`. ``pfc``: priorities with flow control by
+    network device, ``ecn``: priorities with ECN; only what could be read. ``nvlink``: GB/s in one direction
+    of all NVLinks of the GPU with the least, 0.0 without. ``tools``: paths.
     """
 
     rdma: tuple[Rdma, ...] = ()
     speeds: Mapping[str, int] = {}
     mtus: Mapping[str, int] = {}
     gids: tuple[tuple[str, int], ...] = ()
+    roce: frozenset[str] = frozenset()
+    ipv6: frozenset[str] = frozenset()
     verbs: int = 0
     peermem: bool = False
     addresses: Mapping[str, tuple[str, ...]] | None = None
@@ -63,9 +68,24 @@ class Links(Struct, frozen=True):
 
     @property
     def usable(self) -> tuple[Rdma, ...]:
-        """Active ports over which NCCL can talk: RoCE needs a GID with an address."""
+        """Active ports over which NCCL can talk: RoCE needs a GID with an address. A virtual function counts
+        where an administrator gave it one."""
         named = {device for device, _ in self.gids}
-        return tuple(port for port in self.active if port.layer != "Ethernet" or port.device in named)
+        return tuple(
+            port
+            for port in self.active
+            if (port.layer == "InfiniBand" and port.real)
+            or (port.layer == "Ethernet" and port.device in named and port.kind != "software")
+        )
+
+    @property
+    def able(self) -> tuple[Rdma, ...]:
+        """Active ports that NCCL could use, were all well: not software, iWARP, or cards without RoCE v2."""
+        return tuple(
+            port
+            for port in self.active
+            if port.real and (port.layer != "Ethernet" or port.device in self.roce)
+        )
 
     def gid(self, device: str) -> int:
         """The index of its RoCE v2 GID with an IPv4 address; -1 without."""
@@ -88,13 +108,16 @@ def links(result: Result | None) -> Links | None:
         return None
     section = FactSection(result.text, result.code or 0)
     lines = [line.strip() for line in result.lines[:_MOST]]
-    gids = [_GID.match(line) for line in lines]
+    gids = [row for row in map(_GID.match, lines) if row and row[5] == "RoCE v2"]
     verbs = next((line.rpartition(":")[2].strip() for line in lines if line.startswith("verbs: ")), "0")
+    speeds = parse_speeds(section)
     return Links(
-        tuple(parse_rdma(section)),
-        parse_speeds(section),
+        tuple(_bonded(parse_rdma(section), {m[1] for m in map(_BOND.fullmatch, lines) if m}, speeds)),
+        speeds,
         parse_mtus(section),
-        tuple((m[1], int(m[3])) for m in gids if m and m[5] == "RoCE v2" and _IPV4.match(m[4])),
+        tuple((port_name(m[1], m[2]), int(m[3])) for m in gids if _IPV4.match(m[4])),
+        frozenset(port_name(m[1], m[2]) for m in gids),
+        frozenset(port_name(m[1], m[2]) for m in gids if not _IPV4.match(m[4]) and not _LOCAL.match(m[4])),
         int(verbs) if re.fullmatch(r"[0-9]{1,4}", verbs) else 0,
         "peermem: loaded" in result.text,
         _addresses(lines),
@@ -103,6 +126,19 @@ def links(result: Result | None) -> Links | None:
         _nvlink(lines),
         {m[1]: m[2] for m in map(_TOOL.fullmatch, lines) if m},
     )
+
+
+def _bonded(ports: Sequence[Rdma], bonds: set[str], speeds: Mapping[str, int]) -> Iterator[Rdma]:
+    """The RDMA device of a bond states the rate of one of its ports: the bond's own is shared by those on
+    it."""
+    for port in ports:
+        own = [name for name in port.interfaces if name in bonds]
+        shares = [
+            speeds.get(name, 0) / 1000 / sum(name in other.interfaces for other in ports if other.active)
+            for name in own
+            if port.active
+        ]
+        yield replace(port, rate=max([port.rate, *shares]))
 
 
 def _addresses(lines: Sequence[str]) -> dict[str, tuple[str, ...]] | None:
@@ -150,11 +186,13 @@ def all_links(known: Known, done: Results) -> dict[str, Links]:
 
 
 def pairs_of(a: Links, b: Links) -> Iterator[tuple[Rdma, Rdma]]:
-    """The ports of two nodes that belong together: in one network if that is known, else in their order."""
+    """The ports of two nodes that belong together: in one network if that is known, else in their order (as
+    where routers join the rails)."""
     left, right = list(a.usable), list(b.usable)
+    meet = any(_meet(a.of(port), b.of(other)) for port in left for other in right)
     for port in left:
         same = [other for other in right if _meet(a.of(port), b.of(other))]
-        known = bool(a.of(port)) and any(b.of(other) for other in right)
+        known = meet and bool(a.of(port)) and any(b.of(other) for other in right)
         other = same[0] if same else (right[0] if right and not known else None)
         if other is not None and other.layer == port.layer:
             right.remove(other)

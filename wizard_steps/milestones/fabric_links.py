@@ -5,14 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from wizard_steps.cluster import devices
 from wizard_steps.engine.step import Known
-from wizard_steps.milestones.common import placed
+from wizard_steps.milestones import fabric_rdma
 from wizard_steps.milestones.fabric_facts import Links, links, rank_0
 from wizard_steps.model import Check, Cmd, Node, Results
 from wizard_steps.node.collective import Told, told
 
-_DEVICE = re.compile(r"\[\d+\](\w+):\d+")
 #: Bytes of headers around the data of an IPv4 ping.
 _PING = 28
 
@@ -81,123 +79,6 @@ def _unequal(known: Known, done: Results) -> Iterator[Check]:
     yield Check("MTU", True, said, "the same on every node", hint=hint, warning=True)
 
 
-# ---- what NCCL took
-
-
-def transport(known: Known, done: Results, found: Mapping[str, Links]) -> Iterator[Check]:
-    """What NCCL chose between the nodes, judged by what the nodes have."""
-    first = rank_0(known, done)
-    if not (first.network or first.channels):
-        return
-    channels = first.channels or "not printed"
-    said = f"NCCL's channels: {channels}"
-    if len(known.nodes) > 1:
-        network = first.network or "an unnamed network"
-        said = f"NCCL chose {network} between nodes; channels of the head: {channels}"
-    if len(known.nodes) > 1 and first.network == "Socket" and _all_active(known, found):
-        yield _socket(known, found, said)
-        return
-    yield Check("transport", True, said)
-    if _no_peer_to_peer(known, first):
-        hint = "look for NCCL_P2P_DISABLE, IOMMU or ACS settings, and `nvidia-smi topo -p2p r`"
-        found_ = f"the GPUs have NVLink, and NCCL goes through main memory ({first.channels})"
-        yield Check("NVLink", True, found_, "P2P channels", known.head.name, hint, warning=True)
-    if len(known.nodes) > 1 and first.network.startswith("IB"):
-        yield from _direct(known, done, found)
-    yield from _gid_index(known, found)
-
-
-def _no_peer_to_peer(known: Known, first: Told) -> bool:
-    linked = bool(known.facts.get("machines", {}).get("nvlink"))
-    return linked and "SHM" in first.channels and "P2P" not in first.channels
-
-
-def _all_active(known: Known, found: Mapping[str, Links]) -> bool:
-    return bool(found) and all(found[node.name].active for node in known.nodes)
-
-
-def _socket(known: Known, found: Mapping[str, Links], said: str) -> Check:
-    ports = "; ".join(
-        f"{name}: {one.active[0].device} {one.active[0].rate:g} Gbit/s {one.active[0].layer}"
-        for name, one in list(found.items())[:4]
-    )
-    accepted = "socket" in known.cluster.fabric.accept
-    return Check(
-        "transport",
-        accepted,
-        f"{said}. Plain TCP, though every node has an active RDMA port ({ports})",
-        "NET/IB",
-        hint=_why_socket(known, found),
-        warning=accepted,
-    )
-
-
-def _why_socket(known: Known, found: Mapping[str, Links]) -> str:
-    for node in known.nodes:
-        settings = devices.environment(known.cluster, node)
-        for name in ("NCCL_IB_DISABLE", "NCCL_NET", "NCCL_IB_HCA"):
-            if settings.get(name, "0") not in ("0", ""):
-                return f"{name}={settings[name]} is set in the cluster file for {node.name}: remove it"
-    closed = [name for name, one in found.items() if not one.verbs]
-    if closed and placed(known).contained:
-        return (
-            f'no /dev/infiniband in the container on {", ".join(closed[:4])}: docker.rdma = "auto" gives it '
-            "where the host has it: `ls /dev/infiniband` there"
-        )
-    if closed:
-        names = ", ".join(closed[:4])
-        return f"this user may not open /dev/infiniband/uverbs* on {names} (`ls -l /dev/infiniband`)"
-    return (
-        "install libibverbs and the card's provider (`ibv_devinfo` must list the port), or name the cards in "
-        'NCCL_IB_HCA. To go on with TCP: fabric.accept = ["socket"]'
-    )
-
-
-def _direct(known: Known, done: Results, found: Mapping[str, Links]) -> Iterator[Check]:
-    """GPU Direct RDMA: the card reads GPU memory itself. Without it everything goes through main memory."""
-    for node in (known.head, *known.workers):
-        one = told(done.get("allreduce", node))
-        plain = re.search(r"NET/IB\b(?!/GDRDMA)", one.channels)
-        if not plain and one.direct != "Disabled":
-            if one.dmabuf:
-                yield Check("GPU Direct RDMA", True, "on, and the GPUs have DMA-BUF", node=node.name)
-            continue
-        links_here = found.get(node.name)
-        module = "" if links_here is None or links_here.peermem else "; nvidia_peermem is not loaded"
-        module += "" if one.dmabuf else "; NCCL spoke of no DMA-BUF"
-        yield Check(
-            "GPU Direct RDMA",
-            True,
-            f"off: NCCL copies through main memory ({one.channels or one.direct}){module}",
-            "NET/IB/GDRDMA",
-            node.name,
-            "load nvidia_peermem (`sudo modprobe nvidia_peermem`) or use a driver with DMA-BUF; some "
-            "machines (GB10) cannot",
-            warning=True,
-        )
-        return
-
-
-def _gid_index(known: Known, found: Mapping[str, Links]) -> Iterator[Check]:
-    """NCCL_IB_GID_INDEX for all nodes is right only where each has a RoCE v2 address at that index."""
-    for node in known.nodes:
-        here = found.get(node.name)
-        wanted = devices.environment(known.cluster, node).get("NCCL_IB_GID_INDEX", "")
-        if not re.fullmatch(r"[0-9]{1,3}", wanted):
-            continue
-        if here is None or not here.gids or any(index == int(wanted) for _, index in here.gids):
-            continue
-        right = ", ".join(f"{device} index {index}" for device, index in here.gids[:4])
-        yield Check(
-            "RoCE GID",
-            False,
-            f"NCCL_IB_GID_INDEX={wanted}, but here RoCE v2 with IPv4 is at {right}",
-            "the index of a RoCE v2 address",
-            node.name,
-            "remove NCCL_IB_GID_INDEX from env (NCCL 2.21 and newer finds it), or set it in this node's env",
-        )
-
-
 # ---- how fast
 
 
@@ -220,8 +101,8 @@ def _rate_of(known: Known, node: Node, said: Told, network: str, here: Links) ->
         return mbits / 8000, f"{_interface(known, node)} {mbits / 1000:g} Gbit/s / 8"
     if not network.startswith("IB"):
         return 0.0, ""
-    used = set(_DEVICE.findall(said.devices))
-    ports = [port for port in here.active if port.device in used] or list(here.active)
+    used = fabric_rdma.named(said.devices)
+    ports = [port for port in here.active if port.device in used] or list(here.usable)
     # One GPU drives one card: more cards than GPUs are not all filled.
     ports = sorted(ports, key=lambda port: -port.rate)[: max(node.gpus, 1)]
     total = sum(port.rate for port in ports)

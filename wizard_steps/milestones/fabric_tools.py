@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 
 from wizard_steps.engine.step import Known
@@ -91,6 +92,8 @@ def _between(known: Known, a: Node, b: Node, text: str, found: Found) -> Check:
         hint = (
             "run ib_write_bw by hand between these two: TCP works, their RDMA cards may not reach each other"
         )
+        if re.search(r"(?i)detect device|find the Infiniband", why):
+            hint = "perftest finds no device: is rdma-core there, with the card's provider (`ibv_devices`)?"
         said = f"ib_write_bw did not run: {why}"
         return Check(name, True, said, "a bandwidth", b.name, hint, warning=True)
     said = "; ".join(

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 from msgspec import Struct
 
 from wizard_steps.cluster.devices import environment
-from wizard_steps.cluster.flags import parse
+from wizard_steps.cluster.flags import parse, value
 from wizard_steps.engine.step import Known
 from wizard_steps.facts.host import NETWORK_DISKS
 from wizard_steps.facts.model_script import is_path
@@ -41,7 +41,7 @@ class Missing(Struct, frozen=True):
 
 def flag(known: Known, name: str) -> str:
     """The value of a flag of vllm serve in the cluster file; "" where it is not there."""
-    return next((f.value for f in parse(known.cluster.serve.extra_flags) if f.name == f"--{name}"), "")
+    return value(parse(known.cluster.serve.extra_flags), f"--{name}")
 
 
 def source(known: Known, done: Results) -> WeightsSource:

@@ -24,13 +24,14 @@ RAILS, LIMIT, SIZE = 8, 20, 1 << 20
 _EARLY = '*"Couldn\'t connect"*|*"Unable to open file descriptor"*|*"Connection refused"*'
 _UNITS = {"Gb/sec": 1.0, "MiB/sec": 8 * 1.048576e-3, "MB/sec": 8 * 1.048576e-3}
 _BAD = re.compile(
-    r"(?i)\b(?:couldn't|could not|unable|failed|did not detect|completion with error|timed out)\b"
+    r"(?i)\b(?:couldn't|could not|cannot|unable|failed|failure|invalid|did not detect|completion with error|"
+    r"timed out|error while loading)\b"
 )
 _ROW = re.compile(r"(\d{1,12})\s{1,20}(\d{1,12})((?:\s{1,30}[\d.]{1,20}){2,8})$")
 #: ``size count type redop root`` and the times and rates out of place and in place; newer ones add columns.
 _NCCL = re.compile(
     r"(\d{1,15})\s{1,20}\d{1,15}\s{1,20}\w{1,12}\s{1,20}\w{1,12}\s{1,20}-?\d{1,6}"
-    r"\s{1,20}([\d.]{1,12})\s{1,20}([\d.]{1,12})\s{1,20}([\d.]{1,12})\s"
+    r"\s{1,20}[\d.e+]{1,12}\s{1,20}[\d.e+]{1,12}\s{1,20}([\d.]{1,12})\s"
 )
 _WRONG = re.compile(r"# ?Out of bounds values\s{0,30}: (\d{1,15}) (\w{2,8})")
 
@@ -63,7 +64,9 @@ def command(key: str, ports: Sequence[PerftestPort], latency: bool, server: str 
     """One side of ib_write_bw over each port; with ``server``, an address, the side that connects."""
     lines = [_RUN]
     for place, port in enumerate(ports[:RAILS]):
-        to, card = (f" {server}" if server else ""), f"-d {shlex.quote(port.device)} -F"
+        device, _, number = port.device.partition(":")
+        to, card = (f" {server}" if server else ""), f"-d {shlex.quote(device)} -F"
+        card += f" -i {shlex.quote(number)}" if number else ""
         card += f" -x {port.gid}" if port.gid >= 0 else ""
         lines.append(f"echo {shlex.quote(f'rail {port.device}')}")
         lines.append(f"t ib_write_bw {card} -p {PORT + 2 * place} -s {SIZE} -n 2000 --report_gbits{to}")
@@ -121,16 +124,16 @@ def inside(path: str, gpus: int, env: Mapping[str, str]) -> Cmd:
 
 def read_inside(text: str) -> InsideReport:
     """What ``inside`` printed; any text ends in a value."""
-    best, wrong, problem = 0.0, 0, ""
+    best, wrong, problem, last = 0.0, 0, "", ""
     for raw in text.splitlines()[:4000]:
         line = plain(raw).strip()
         if row := _NCCL.match(line):
-            best = max(best, _float(row[4]))
+            best = max(best, _float(row[2]))
         elif said := _WRONG.match(line):
             wrong = max(wrong, int(said[1]))
-        elif not problem and (_BAD.search(line) or "Test NCCL failure" in line):
-            problem = line[:160]
-    return InsideReport(best, wrong, "" if best else problem or "no result")
+        elif line and not line.startswith("#"):
+            problem, last = problem or (line[:160] if _BAD.search(line) else ""), line[:160]
+    return InsideReport(best, wrong, "" if best else problem or last or "no result")
 
 
 def _float(text: str) -> float:

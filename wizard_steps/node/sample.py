@@ -64,7 +64,7 @@ class NodeSample(Struct, frozen=True):
 def once(url: str = "") -> str:
     """sh text that prints one sample. ``url``: vLLM's /metrics, on its own machine; "" elsewhere.
 
-    /metrics asks for no key (vLLM guards /v1 only).
+    /metrics asks for no key (vLLM does not guard it).
     """
     ask = "nvidia-smi --format=csv,noheader,nounits --query-gpu="
     tries = " || ".join(f"{ask}{_FIELDS},{name} 2>/dev/null" for name in _REASONS)

@@ -20,9 +20,10 @@ from typing import Any
 SPEC: dict[str, Any] = json.loads(sys.argv[1])
 FIRST = SPEC["first"]
 #: ``via NET/IB/0/GDRDMA``, ``via P2P/CUMEM``, ``via SHM/direct/direct``: how a channel goes.
-VIA = re.compile(r"\bvia (NET/[A-Za-z]+\S*|P2P\S*|SHM\S*)")
-NETWORK = re.compile(r"Using network (\S+)")
-DEVICES = re.compile(r"NET/(\w+) : Using (\[\d.{0,160})")
+#: The name of a plug-in may have a blank: ``via NET/AWS Libfabric/0/GDRDMA``.
+VIA = re.compile(r"\bvia (NET/[A-Za-z][\w .-]{0,40}/\d\S*|NET/[A-Za-z]+\S*|P2P\S*|SHM\S*)")
+NETWORK = re.compile(r"Using network (AWS Libfabric|\S+)")
+DEVICES = re.compile(r"NET/(\w+) : Using (\[\d.{0,1000})")
 #: NCCL's own words, and those of the network plugin of NVIDIA's HPC-X.
 DIRECT = re.compile(r"GPU Direct RDMA (?:\([\w-]{1,20}\) )?(en|dis)abled?\b", re.I)
 #: Seconds in a stage after which its ranks are asked. Torch may come from a slow disk.
@@ -105,7 +106,7 @@ def kind(via: str) -> str:
     parts = via.split("/")
     if parts[0] != "NET":
         return parts[0]
-    name = re.match(r"\w+", parts[1])
+    name = re.match(r"\w+(?: \w+)*", parts[1])
     return f"NET/{name[0] if name else parts[1]}" + ("/GDRDMA" if "GDRDMA" in via else "")
 
 

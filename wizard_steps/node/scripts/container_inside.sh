@@ -13,6 +13,14 @@ for name in ("vllm", "ray"):
         print(name + ": missing")
 END
 echo "ray-command: $(command -v ray || echo missing)"
+# What milepost runs in the container to start vLLM, to find it again and to end it.
+lacks=
+for t in cat chmod cp cut df find grep head id ln mkdir mktemp mv nohup readlink rm sed setsid sleep stat tail tr wc; do
+  command -v "$t" >/dev/null 2>&1 || lacks="$lacks $t"
+done
+printf 'a\0b' | grep -qzxF b 2>/dev/null || lacks="$lacks grep -z (GNU grep)"
+tail --version >/dev/null 2>&1 || lacks="$lacks tail --pid (GNU coreutils)"
+[ -z "$lacks" ] || echo "lacks:$lacks"
 set -- $(df -Pk /dev/shm | tail -n 1); echo "shm: ${2:-0} KiB"
 for d in /milepost/*; do
   [ -d "$d" ] || continue; n=${d##*/}
@@ -26,6 +34,10 @@ echo "netns: $(readlink /proc/self/ns/net)"
 echo "memlock: $(ulimit -l)"
 echo "nofile: $(ulimit -Hn)"
 set -- /sys/class/infiniband/*; if [ -e "$1" ]; then echo "rdma: $#"; else echo "rdma: 0"; fi
+n=0; for f in /dev/infiniband/uverbs*; do if [ -r "$f" ] && [ -w "$f" ]; then n=$((n + 1)); fi; done
+echo "rdma-open: $n"
+# Without those that are empty: of another network namespace than the host's, they all are.
+echo "gids: $(cat /sys/class/infiniband/*/ports/*/gids/* 2>/dev/null | grep -c '[1-9a-f]')"
 if command -v nvidia-smi >/dev/null 2>&1; then
   nvidia-smi -L 2>&1 | sed 's/^/smi: /'; echo "gpus: $(nvidia-smi -L 2>/dev/null | grep -c '^GPU ')"
 else echo "smi: nvidia-smi is not in the container"; echo "gpus: 0"; fi

@@ -1,15 +1,14 @@
 #!/bin/sh
-# Links, RDMA ports, GIDs, addresses, PFC and ECN, NVLink rates, what this user may open of them, and which tools
-# that measure them are here: one line each. Reads only.
+# Links, bonds, GIDs, addresses, PFC and ECN, NVLink rates, what this user may open of them, and which tools that
+# measure them are here: one line each. Reads only. facts_rdma.sh has told the RDMA ports.
 for i in /sys/class/net/*; do
   n=${i##*/}
   echo "$n speed $(cat "$i/speed" 2>/dev/null || echo '?') mtu $(cat "$i/mtu" 2>/dev/null || echo '?')"
+  [ ! -e "$i/bonding" ] || echo "bond $n"
 done
 for p in /sys/class/infiniband/*/ports/*; do
   [ -e "$p" ] || continue
   d=${p%/ports/*}; n="${d##*/} port ${p##*/}"
-  echo "$n state $(cat "$p/state") rate $(cat "$p/rate")" \
-    "layer $(cat "$p/link_layer") net $(echo "$d"/device/net/*)"
   for g in "$p"/gid_attrs/types/*; do
     t=$(cat "$g" 2>/dev/null) || continue
     echo "$n gid ${g##*/} $(cat "$p/gids/${g##*/}") $t"
@@ -24,7 +23,10 @@ done
 ip -o -4 addr show 2>/dev/null | sed -n 's/^[0-9]*: *\([^ ]*\) *inet \([0-9./]*\).*/addr \1 \2/p'
 v=0; for f in /dev/infiniband/uverbs*; do [ -r "$f" ] && [ -w "$f" ] && v=$((v+1)); done
 echo "verbs: $v"
-[ -d /sys/module/nvidia_peermem ] && echo "peermem: loaded" || echo "peermem: not loaded"
+m='not loaded'
+# The second was its name before the driver had it.
+for f in /sys/module/nvidia_peermem /sys/kernel/mm/memory_peers/nv_mem*; do [ ! -d "$f" ] || m=loaded; done
+echo "peermem: $m"
 for t in ib_write_bw ib_send_lat all_reduce_perf; do
   f=$(command -v "$t")
   for g in "$HOME/nccl-tests/build/$t" "/opt/nccl-tests/build/$t"; do [ -n "$f" ] || [ ! -x "$g" ] || f=$g; done

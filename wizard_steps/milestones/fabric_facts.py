@@ -186,11 +186,13 @@ def all_links(known: Known, done: Results) -> dict[str, Links]:
 
 
 def pairs_of(a: Links, b: Links) -> Iterator[tuple[Rdma, Rdma]]:
-    """The ports of two nodes that belong together: in one network if that is known, else in their order."""
+    """The ports of two nodes that belong together: in one network if that is known, else in their order (as
+    where routers join the rails)."""
     left, right = list(a.usable), list(b.usable)
+    meet = any(_meet(a.of(port), b.of(other)) for port in left for other in right)
     for port in left:
         same = [other for other in right if _meet(a.of(port), b.of(other))]
-        known = bool(a.of(port)) and any(b.of(other) for other in right)
+        known = meet and bool(a.of(port)) and any(b.of(other) for other in right)
         other = same[0] if same else (right[0] if right and not known else None)
         if other is not None and other.layer == port.layer:
             right.remove(other)

@@ -131,7 +131,10 @@ async def fitting(client, args: argparse.Namespace) -> int:
     few = min(12, args.input_tokens)
     try:
         reply = await client.chat.completions.create(
-            model=args.model, messages=[{"role": "user", "content": " ".join(WORDS[:few])}], max_tokens=1
+            model=args.model,
+            messages=[{"role": "user", "content": " ".join(WORDS[:few])}],
+            max_tokens=1,
+            timeout=GIVE_UP,
         )
     except OpenAIError:
         return args.input_tokens  # the requests themselves will say what is wrong

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.waiting import wait_for
 from tests.real.hosts import Hosts
 from tests.real.walks import HeadlessWalk, down, environment, milepost
 from wizard_steps.recording.journal import load
@@ -106,6 +107,7 @@ def test_the_rank_that_stops_in_a_soak_is_named_while_the_others_wait(
     try:
         with LoadWalk(file, tmp_path / "three", hosts.home) as walk:
             walk.until_command("load", "soak", 300)
+            wait_for(lambda: "last token" in walk.output, "the first line of the soak", 120)
             stopped += hosts.kill("b", "VLLM::Worker", signal.SIGSTOP)
             code = walk.wait(500)
     finally:

@@ -20,10 +20,11 @@ import asyncssh  # noqa: E402
 from msgspec.structs import replace  # noqa: E402
 
 from tui.cli.plain import PlainReport  # noqa: E402
-from wizard_steps.engine.decide import FileDecider  # noqa: E402
+from wizard_steps.engine.decide import FileDecider, GivenAnswer  # noqa: E402
 from wizard_steps.lab import Lab, faults  # noqa: E402
-from wizard_steps.lab.layout import Executor  # noqa: E402
-from wizard_steps.plan import optional, plan_for  # noqa: E402
+from wizard_steps.lab.layout import OLDER, Executor  # noqa: E402
+from wizard_steps.milestones import upgrade  # noqa: E402
+from wizard_steps.plan import optional, plan_for, preparing  # noqa: E402
 from wizard_steps.recording import events as ev  # noqa: E402
 from wizard_steps.recording import notes  # noqa: E402
 from wizard_steps.recording.journal import Walk, load  # noqa: E402
@@ -38,13 +39,16 @@ TARGET = ROOT / "snapshots" / "walks"
 
 @dataclass(frozen=True)
 class Lesson:
-    """``name`` is the fault of the lab, but for a healthy walk."""
+    """``name`` is the fault of the lab, but for a healthy walk. ``more``: optional milestones after the others.
+    ``upgrade``: instead, the part of `milepost upgrade` that comes before anything is interrupted."""
 
     name: str
     title: str
     about: str
     executor: Executor = "ray"
     replicas: int = 1
+    more: tuple[str, ...] = ()
+    upgrade: bool = False
 
     @property
     def fault(self) -> str:
@@ -167,6 +171,20 @@ LESSONS = (
         "The server answers, and one machine does nothing",
         "Chats are answered; under load only one machine's GPUs work.",
     ),
+    Lesson(
+        "healthy-exposed",
+        "What answers from outside, past SSH and without a key",
+        "After the last gate every port of both machines is tried from the wizard's machine.",
+        executor="mp",
+        more=("exposed",),
+    ),
+    Lesson(
+        "healthy-upgrade",
+        "An upgrade before anything is interrupted",
+        "The new release is judged and installed beside the old one, which stays for the way back.",
+        executor="mp",
+        upgrade=True,
+    ),
 )
 
 
@@ -174,11 +192,15 @@ async def record(lesson: Lesson, folder: Path) -> None:
     async with Lab.start(
         real_vllm=False, fault=lesson.fault, executor=lesson.executor, replicas=lesson.replicas
     ) as lab:
-        also = optional(lesson.fails)
-        walk = LiveWalk(lab.cluster, folder, steps=[*plan_for(lab.cluster), *also] if also else ())
+        also = optional(lesson.fails, *lesson.more)
+        steps, decider = [*plan_for(lab.cluster), *also] if also else [], FileDecider()
+        if lesson.upgrade:
+            decider = GivenAnswer(upgrade.FROM, f"{OLDER} {lab.layout.older}")
+            steps = preparing(lab.cluster)
+        walk = LiveWalk(lab.cluster, folder, steps=steps)
         report = PlainReport(walk.journal.spool, verbose=False)
         try:
-            await walk.engine(FileDecider(), NoAsker(), report).walk()
+            await walk.engine(decider, NoAsker(), report).walk()
         finally:
             await walk.close()
 

@@ -77,7 +77,10 @@ def preparing(cluster: Cluster) -> list[Step]:
 
 
 def plan_like(cluster: Cluster, named: Collection[str]) -> list[Step]:
-    """Today's plan for a recording that names these milestones; optional ones may be all of them."""
+    """Today's plan for a recording that names these milestones: optional ones may be all of them, or what an
+    upgrade walks before it interrupts anything."""
+    if "upgrade" in named and set(named) <= {name for name, *_ in _PREPARING}:
+        return preparing(cluster)
     extra = optional(*named)
     alone = bool(extra) and {step.id for step in extra} >= set(named)
     return extra if alone else [*plan_for(cluster), *extra]

@@ -15,6 +15,8 @@ import time
 
 #: Seconds without any token from any request that count as a stall.
 STALL = 10.0
+#: Seconds without any token after which a load for a time ends: who hangs can be seen only while it does.
+GIVE_UP = 60.0
 #: Seconds between two lines of progress.
 TELL = 5.0
 
@@ -110,9 +112,13 @@ async def run(args: argparse.Namespace) -> Tally:
 
     tally.words = await fitting(client, args)
     began, tally.last, tally.cpu = time.monotonic(), time.monotonic(), time.process_time()
-    teller = asyncio.create_task(tell(tally, began))
+    workers = [asyncio.create_task(worker()) for _ in range(args.concurrency)]
+    teller = asyncio.create_task(tell(tally, began, workers if args.seconds else []))
     try:
-        await asyncio.gather(*(worker() for _ in range(args.concurrency)))
+        await asyncio.wait(workers)
+        for ended in workers:
+            if not ended.cancelled():
+                ended.result()
     finally:
         teller.cancel()
         await client.close()
@@ -133,7 +139,8 @@ async def fitting(client, args: argparse.Namespace) -> int:
     return max(1, int(args.input_tokens * few / counted)) if counted > few else args.input_tokens
 
 
-async def tell(tally: Tally, began: float) -> None:
+async def tell(tally: Tally, began: float, workers: list) -> None:
+    """Prints how it goes; ends ``workers`` when nothing comes any more."""
     last = 0
     while True:
         await asyncio.sleep(TELL)
@@ -145,6 +152,11 @@ async def tell(tally: Tally, began: float) -> None:
             f"{rate:.1f} tokens/s, last token {silent:.1f} s ago",
             flush=True,
         )
+        if silent > GIVE_UP and workers:
+            print(f"gave up: no token for {silent:.0f} s", flush=True)
+            for one in workers:
+                one.cancel()
+            return
 
 
 def report(tally: Tally, took: float) -> None:

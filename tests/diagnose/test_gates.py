@@ -18,7 +18,7 @@ WALKS = Path(__file__).parents[2] / "snapshots" / "walks"
     ("walk", "says"),
     [
         ("wrong-ip", "no interface has this fabric_ip"),
-        ("fewer-gpus-than-promised", "the cluster file promises 16"),
+        ("fewer-gpus-than-promised", "the cluster file says 16"),
         ("idle-worker", "this node did nothing"),
     ],
 )

@@ -163,9 +163,11 @@ ENDED = (
 )
 
 
-def test_what_a_walk_says_of_a_node_is_read_from_its_events(tmp_path: Path) -> None:
+@pytest.mark.parametrize("colon", [b":", b" : "], ids=["as recorded", "written anew"])
+def test_what_a_walk_says_of_a_node_is_read_from_its_events(tmp_path: Path, colon: bytes) -> None:
     said = b"connect to host gpu-b port 22: Connection refused"
-    (tmp_path / "events.jsonl").write_bytes(ENDED.replace(b"DETAIL", b"ssh: " + said))
+    events = ENDED.replace(b'":', b'"' + colon).replace(b"DETAIL", b"ssh: " + said)
+    (tmp_path / "events.jsonl").write_bytes(events)
     found = diagnose_streams(streams([str(tmp_path)]))
     assert [(f.family, f.node, f.evidence[0].line) for f in found] == [("ssh", "gpu-b", 3)]
 

@@ -13,7 +13,7 @@ from typing import Any
 EVIL = (
     "\x1b]52;c;cm0gLXJmIH4=\x07\x1b]0;owned\x07\x1b[31m\x9b31m\x9d52;c;eA==\x9c\x00\x07\x08\x7f"
     "\u202egpj\u061c\u2066\u200b\u2060\u2064\u00ad\u3164\ufe0f\U000e0041\u2028\u2029\ufeff\ufffe"
-    "\n::stop-commands::x\n::add-mask::a\n##[error]pwn\nPASSED serve (0.0 s): all is well\r\n"
+    "\n::stop-commands::x\n::add-mask::a\n##[error]pwn ##vso[task.complete]\nPASSED serve (0.0 s): all is well\r\n"
     "<script>alert(1)</script><img src=x onerror=alert(1)> ]]> -->\n# head\n`x` | a | [l](javascript:alert(1)) "
     "![i](http://evil/x.png) https://evil.example &lt; $x$"
 )
@@ -71,6 +71,15 @@ def field(event: str, name: str, value: Any) -> Edit:
         return events
 
     return lambda folder: _events(folder, change)
+
+
+def many_checks(folder: Path) -> None:
+    def change(events: list[Any]) -> list[Any]:
+        verdict = next(event["verdict"] for event in events if event["event"] == "judged")
+        verdict["checks"] *= 30_001
+        return events
+
+    _events(folder, change)
 
 
 def drop(event: str) -> Edit:
@@ -164,6 +173,7 @@ NAMED: dict[str, Edit] = {
     "schema far": raw("meta.json", b'{"schema": 1e30}'),
     "schema negative": raw("meta.json", b'{"schema": -1}'),
     "empty": raw("events.jsonl", b""),
+    "checks many": many_checks,
     "sparse": lambda folder: os.truncate(folder / "events.jsonl", 1 << 42),
     **{
         f"{name} {how}": replaced(name, how)

@@ -35,21 +35,22 @@ class Tree:
         node: str = "1: CA",
         gids: Sequence[tuple[str, str, str]] = (),
         more: str = "",
+        port: int = 1,
     ) -> None:
         """``gids``: address, type, network device. ``more``: another thing that is there."""
         at = f"class/infiniband/{name}"
-        port = f"{at}/ports/1"
+        ports = f"{at}/ports/{port}"
         for key, text in (("state", "4: ACTIVE"), ("rate", "100 Gb/sec (4X EDR)"), ("link_layer", layer)):
-            self.write(f"{port}/{key}", text)
+            self.write(f"{ports}/{key}", text)
         self.write(f"{at}/node_type", node)
         if more != "parent":
             self.write(f"{at}/device/net/{net}/mtu" if net else f"{at}/device/vendor", "1")
         if more:
             self.write(f"{at}/{more}", net)
         for index, (address, kind, owner) in enumerate(gids):
-            self.write(f"{port}/gids/{index}", address)
-            self.write(f"{port}/gid_attrs/types/{index}", kind)
-            self.write(f"{port}/gid_attrs/ndevs/{index}", owner)
+            self.write(f"{ports}/gids/{index}", address)
+            self.write(f"{ports}/gid_attrs/types/{index}", kind)
+            self.write(f"{ports}/gid_attrs/ndevs/{index}", owner)
 
 
 def roce(owner: str, address: str = FOUR) -> list[tuple[str, str, str]]:

@@ -27,8 +27,8 @@ PROGRAMS = words_of("""
     kill kubectl last ldconfig less loginctl ls lsmod lsof lspci milepost mkdir modinfo modprobe mokutil mount nc
     nft nginx nohup nv-fabricmanager nvcc nvidia-ctk nvidia-imex-ctl nvidia-smi
     nvshmem-info openssl pgrep ping pip podman printf ps py-spy
-    python python3 python3-config ray readlink rm rsync runc sacct scontrol scp sed sh sha256sum show_gids sort srun ss
-    ssh ssh-add ssh-copy-id ssh-keygen ssh-keyscan sshd stat su sudo sync sysctl systemctl tail tee test
+    python python3 python3-config ray rdma readlink rm rsync runc sacct scontrol scp sed sh sha256sum show_gids sort srun
+    ss ssh ssh-add ssh-copy-id ssh-keygen ssh-keyscan sshd stat su sudo sync sysctl systemctl tail tee test
     timedatectl timeout touch tr true ucx_info ufw ulimit umount uname uniq unset update-initramfs uptime usermod uv
     vllm wc which wsl xargs zcat
 """)
@@ -40,8 +40,8 @@ PHRASES = re.compile(
 )
 RAY = words_of("start stop status list summary memory health-check logs get get-auth-token symmetric-run")
 DOCKER = words_of("""
-    build builder compose container cp events exec image images info inspect kill load login logs manifest network
-    ps pull push restart rm run save start stats stop system tag top update version volume
+    build builder commit compose container cp events exec image images info inspect kill load login logs manifest network
+    pause ps pull push rename restart rm run save start stats stop system tag top unpause update version volume
 """)
 #: Words that milepost itself fills in where it knows the cluster (see diagnose/blanks.py).
 OPEN = re.compile(r"(?<![\w$.{-])(?:HEAD_IP|HEAD|WORKER_IP|PORT|VENV|MODEL|USER|IMAGE)(?![\w=}])")

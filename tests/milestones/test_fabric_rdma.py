@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.helpers.network_help import cluster
 from wizard_steps.cluster.file import parse
 from wizard_steps.engine.step import Known
-from wizard_steps.milestones import fabric_facts, fabric_rdma, fabric_tools, raystart
+from wizard_steps.milestones import fabric_facts, fabric_rdma, fabric_tools, fabric_transport, raystart
 from wizard_steps.milestones.fabric_facts import Links
 from wizard_steps.model import Result, Results
 
@@ -96,6 +97,40 @@ def test_the_kind_of_card_that_all_nodes_have_is_chosen() -> None:
     assert fabric_rdma.settings(known(), one_down, TORCH) == {"a": {"NCCL_IB_HCA": "=mlx5_1"}}
     words = said(known(), one_down)["NCCL settings@a"]
     assert words.endswith("mlx5_0: InfiniBand, which cannot talk to Ethernet")
+
+
+@pytest.mark.parametrize(
+    ("said_by_nccl", "left"),
+    [
+        ("[0]mlx5_0:1/RoCE [1]mlx5_1:1/RoCE [RO]; OOB eth0:10.0.0.1<0>", ""),
+        ("[0]={[0] mlx5_0:1/RoCE, [1] mlx5_1:1/RoCE} [RO]; OOB eth0", ""),
+        ("[0]mlx5_0:1:3:1/RoCE [RO]; OOB eth0", "NCCL has 1 port, not mlx5_1"),
+        ("", ""),
+    ],
+)
+def test_ports_that_nccl_passes_over_are_told(said_by_nccl: str, left: str) -> None:
+    both = links(TWO + gid("mlx5_1") + "addr eth2 10.0.1.1/24\n")
+    lists = {"a": said_by_nccl}
+    checks = list(fabric_rdma.passed_over(known(), {"a": both, "b": both}, lists))
+    assert [check.found for check in checks] == ([left] if left else [])
+
+
+def test_nodes_of_unlike_cards_are_told_and_no_library_is_asked_for() -> None:
+    text = port("mlx5_0", "ib0", 400, "InfiniBand")
+    roce = port("mlx5_0", "eth1") + gid("mlx5_0") + "addr eth1 10.0.0.2/24\n"
+    of, found = known(), {"a": links(text), "b": links(roce)}
+    done = Results([Result(of.head, "allreduce", "NCCL network: Socket\nNCCL channels: 4 x NET/Socket\n", 0)])
+    (check, *_) = fabric_transport.transport(of, done, found)
+    assert check.state == "warning"
+    assert "a has InfiniBand, b has Ethernet: none in common" in check.found
+
+
+def test_rails_that_routers_join_are_paired_in_their_order() -> None:
+    rail = port("mlx5_0", "eth1") + gid("mlx5_0") + port("mlx5_1", "eth2") + gid("mlx5_1")
+    a = links(f"{rail}addr eth1 10.0.0.0/31\naddr eth2 10.1.0.0/31\n")
+    b = links(f"{rail}addr eth1 10.0.0.2/31\naddr eth2 10.1.0.2/31\n")
+    pairs = [(x.device, y.device) for x, y in fabric_facts.pairs_of(a, b)]
+    assert pairs == [("mlx5_0", "mlx5_0"), ("mlx5_1", "mlx5_1")]
 
 
 def spark(left: str, right: str) -> Links:

@@ -13,7 +13,8 @@ from wizard_steps.cluster.file import Cluster, parse
 from wizard_steps.facts import rules_cards, rules_software
 from wizard_steps.facts.gpu import parse_nvidia_smi
 from wizard_steps.facts.node import NodeFacts
-from wizard_steps.facts.software import Listener
+from wizard_steps.facts.sections import FactSection
+from wizard_steps.facts.software import Listener, Ours, parse_listeners
 from wizard_steps.milestones.common import check_of
 from wizard_steps.milestones.ray_status import _hidden_by
 from wizard_steps.milestones.remedies import Remedy, remedies
@@ -73,6 +74,22 @@ def test_taken_ports_are_replaced_by_free_numbers() -> None:
         cluster, Check("port", False, "port 8000 is taken by a process milepost did not start (nginx)")
     )
     assert (found.text, found.edits) == ("use port 8001 and retry", (("serve.port", "8001"),))
+
+
+def test_a_listener_is_ours_by_its_pid_and_another_clusters_only_by_its_own() -> None:
+    cluster = parse(CLUSTER)
+    ss = 'LISTEN 0 5 0.0.0.0:8000 0.0.0.0:* users:(("python",pid=41,fd=3))'
+    facts = NodeFacts(
+        listeners_known=True, listeners=tuple(parse_listeners(FactSection("", 0), FactSection(ss, 0)))
+    )
+    for ours, state, words in (
+        (Ours(frozenset({41}), clusters={7: "dev"}), "ok", "free, or ours"),
+        (Ours(clusters={7: "dev"}), "fail", "ss -ltnp"),
+        (Ours(clusters={41: "dev"}), "fail", "milepost runs 'dev' here"),
+    ):
+        found = rules_software._ports(cluster.head, replace(facts, ours=ours), cluster)
+        assert found.verdict == state
+        assert words in f"{found.found} {found.message} {found.hint}"
 
 
 @pytest.mark.parametrize(

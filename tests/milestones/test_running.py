@@ -120,6 +120,28 @@ async def test_a_person_keeps_it_and_the_gate_says_what_it_vouches_for() -> None
     assert "--max-model-len: 512 -> 256" in check.found
 
 
+@pytest.mark.parametrize(
+    ("then", "now", "service", "words"),
+    [
+        (512, 512, "service: it.service\n", []),
+        (512, 512, "", ["does not run now"]),
+        (512, 256, "service: it.service\n", ["does not run now", "--max-model-len: 512 -> 256"]),
+    ],
+)
+async def test_a_service_that_no_longer_runs_what_runs_is_told(
+    then: int, now: int, service: str, words: list[str]
+) -> None:
+    cluster, results = vllm_with(now), serving(vllm_with(then))
+    line = place_of(cluster).spec(vllm.service(Known(vllm_with(then)), cluster.head)).line()
+    results[0]["text"] += f"{service}written: {line}\n"
+    (verdict,), _ = await walk([ServeStep()], results, Person("restart"), cluster)
+    told = [check.found for check in verdict.warnings if check.name == running.WRITTEN]
+    assert verdict.passed
+    assert len(told) == bool(words)
+    assert all(word in told[0] for word in words)
+    assert (running.KEPT_BY in verdict.facts) == (not words)
+
+
 WRITABLE = (
     'model = "other/model"\n',
     "port = 8001\n",

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from tests.node.test_docker import cluster
 from wizard_steps.model import Result
-from wizard_steps.node import container, docker, remote
-from wizard_steps.node.place import RAY, SERVE, Service
+from wizard_steps.node import container, container_state, docker, remote
+from wizard_steps.node.place import ALIVE, RAY, SERVE, Service
 from wizard_steps.node.places import InContainer
 from wizard_steps.node.remote import Look
 
@@ -26,13 +26,16 @@ IMAGE = "sha256:" + "ab" * 32
 FAKE = r"""#!/bin/sh
 case "$*" in
   "ps -q") echo 1 2 3 ;;
-  *NetworkMode*) printf 'host x1 /milepost-prod-gpu-a prod\nbridge x2 /web\nhost x3 /ray-of-bob\nhost x4 two <no value>\n'
-    printf "host ${HOLDS:-x5} /milepost-dev-gpu-a dev\n" ;;
+  *NetworkMode*) printf 'host x1 , /milepost-prod-gpu-a prod\nbridge x2 ,80,443, /web\nhost x3 , /ray-of-bob\n'
+    printf "host x4 , two <no value>\nhost ${HOLDS:-x5} , /milepost-dev-gpu-a dev\n" ;;
   *StartedAt}}*gpu-a*)
     case "$*" in *Id*) printf '%s@' "$ID";; esac; echo "2026-11-25 21:26:36.5 +0000 UTC" ;;
   *FinishedAt*) echo "2026-11-25T22:00:00.1Z" ;;
   *milepost.started*) cat "$HOME/started" 2>/dev/null ;;
+  "ps --filter"*) echo "$RENAMED" ;;
   *milepost.cluster*) [ -n "$STATE" ] && echo "$STATE" ;;
+  logs*gpu-a) echo "LOGS $*"; [ -z "$LOG" ] || echo "$LOG" ;;
+  exec*raylet*) echo "${RAYLET:-}" ;;
   logs*) echo "LOGS $*" ;;
 esac
 """
@@ -45,9 +48,9 @@ def engine(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(engine: Path, text: str, state: str = "") -> str:
+def run(engine: Path, text: str, state: str = "", renamed: str = "") -> str:
     path = f"{engine}:{os.environ['PATH']}"
-    env = {"PATH": path, "HOME": str(engine), "STATE": state, "ID": ID}
+    env = {"PATH": path, "HOME": str(engine), "STATE": state, "ID": ID, "RENAMED": renamed}
     return subprocess.run(["sh", "-c", text], env=env, capture_output=True, text=True, check=True).stdout
 
 
@@ -67,7 +70,7 @@ def seen(engine: Path, state: str, today: Service, image_id: str = "") -> Look:
 
 def test_a_running_container_tells_its_start_and_its_image(engine: Path) -> None:
     (engine / "started").write_text(place().spec(service()).line() + "\n")
-    look = seen(engine, f"prod 0123 true {ID} 0 false {IMAGE}", service())
+    look = seen(engine, f"prod 0123 running {ID} 0 false {IMAGE}", service())
     assert look.leader == ID
     assert look.instance == f"{ID}@2026-11-25_21:26:36.5_+0000_UTC"
     assert look.spec is not None
@@ -78,7 +81,7 @@ def test_the_image_that_runs_counts_and_not_what_its_tag_is_now(engine: Path) ->
     from wizard_steps.node import spec
 
     (engine / "started").write_text(place("ab" * 32).spec(service()).line() + "\n")
-    look = seen(engine, f"prod 0123 true {ID} 0 false {IMAGE}", service())
+    look = seen(engine, f"prod 0123 running {ID} 0 false {IMAGE}", service())
     assert look.spec is not None
     assert spec.differences(look.spec, place("ab" * 32).spec(service())) == []
     (moved,) = spec.differences(look.spec, place("cd" * 32).spec(service()))
@@ -88,38 +91,102 @@ def test_the_image_that_runs_counts_and_not_what_its_tag_is_now(engine: Path) ->
 
 
 def test_a_container_without_the_label_falls_back_on_its_digest(engine: Path) -> None:
-    text = run(engine, place().look(service()).text, f"prod 0123456789abcdef true {ID} 0 false {IMAGE}")
+    text = run(engine, place().look(service()).text, f"prod 0123456789abcdef running {ID} 0 false {IMAGE}")
     assert "container: other settings" in text
-    assert container.obstacle(IT, IT.head, text) is not None
+    assert container_state.obstacle(IT, IT.head, text) is not None
 
 
 @pytest.mark.parametrize(
     ("state", "words"),
     [
-        (f"prod 0 false {ID} 137 true {IMAGE}", "killed by the kernel for memory (OOMKilled"),
-        (f"prod 0 false {ID} 137 false {IMAGE}", "SIGKILL"),
-        (f"prod 0 false {ID} 143 false {IMAGE}", "stopped by somebody"),
-        (f"prod 0 false {ID} 1 false {IMAGE}", "its first process failed"),
+        (f"prod 0 exited {ID} 137 true {IMAGE}", "killed by the kernel for memory (OOMKilled"),
+        (f"prod 0 exited {ID} 137 false {IMAGE}", "SIGKILL"),
+        (f"prod 0 exited {ID} 143 false {IMAGE}", "stopped by somebody"),
+        (f"prod 0 exited {ID} 1 false {IMAGE}", "its first process failed"),
+        (f"prod 0 restarting {ID} 1 false {IMAGE}", "the engine starts it again and again"),
+        (f"prod 0 created {ID} 0 false {IMAGE}", "has never run"),
         ("", "is gone: somebody removed it"),
     ],
 )
 def test_what_became_of_it_is_told(engine: Path, state: str, words: str) -> None:
     text = run(engine, place().look(service()).text, state)
-    assert words in container.ended(IT, IT.head, text)
-    assert container.has_ended(text) is bool(state)
+    assert words in container_state.ended(IT, IT.head, text)
+    assert container_state.has_ended(text) is bool(state)
     if state:
         assert "log: LOGS logs --tail 40" in text
-        assert "2026-11-25T22:00:00" in container.ended(IT, IT.head, text)
+        told = container_state.ended(IT, IT.head, text)
+        assert ("2026-11-25T22:00:00" in told) is ("exit code" in told)
+
+
+@pytest.mark.parametrize(
+    ("state", "renamed", "found", "hint"),
+    [
+        (f"prod 0 paused {ID} 0 false {IMAGE}", "", "is paused", "`docker unpause milepost-prod-gpu-a`"),
+        ("", "old one", "was renamed to 'old one'", "`docker rename 'old one' milepost-prod-gpu-a`"),
+    ],
+)
+def test_what_is_alive_in_another_way_is_left_alone(
+    engine: Path, state: str, renamed: str, found: str, hint: str
+) -> None:
+    text = run(engine, place().look(service()).text, state, renamed)
+    check = container_state.obstacle(IT, IT.head, text)
+    assert check is not None
+    assert found in check.found
+    assert hint in check.hint
+    assert found in place().gone(IT.head, text)
+    assert not Look(text).leader
+
+
+def test_a_container_that_outlives_its_ray_is_started_anew(engine: Path) -> None:
+    (engine / "started").write_text(place().spec(service()).line() + "\n")
+    text = place().look(service()).text
+    alive = f"prod 0 running {ID} 0 false {IMAGE}"
+    lost = run(engine, f"export LOG='Ray runtime started.' RAYLET='raylet: none'; {text}", alive)
+    assert Look(lost).there
+    assert not Look(lost).leader
+    assert "Ray in container milepost-prod-gpu-a has ended" in place().before(IT.head, lost)
+    for more in ("LOG='Ray runtime started.'", "RAYLET='raylet: none'"):
+        assert Look(run(engine, f"export {more}; {text}", alive)).leader, "it starts, or it runs"
+
+
+def test_another_start_than_the_one_of_this_walk_is_told(engine: Path) -> None:
+    (engine / "started").write_text(place().spec(service()).line() + "\n")
+    alive = f"prod 0 running {ID} 0 false {IMAGE}"
+    now = f"{ID}@2026-11-25_21:26:36.5_+0000_UTC"
+    for then, told in ((now, False), (f"{ID}@2026-11-25_20:00:00.5_+0000_UTC", True)):
+        where = InContainer(IT, {"starts": {"gpu-a": then}})
+        said = run(engine, where.look(service(), ALIVE).text, alive)
+        assert ("container milepost-prod-gpu-a was started again" in said) is told
+        assert "started again" not in run(engine, where.look(service()).text, alive)
+
+
+def test_a_stop_is_told_from_a_failure(engine: Path) -> None:
+    text = place().look(service()).text
+    ended = f"prod 0 exited {ID} 1 false {IMAGE}"
+    said = run(
+        engine, f"export LOG='INFO node.py:698 -- Node 5f36 received SIGTERM. Draining'; {text}", ended
+    )
+    assert "exit code 1 at 2026-11-25T22:00:00: stopped by somebody" in place().before(IT.head, said)
+
+
+def test_a_container_with_the_port_published_is_named(engine: Path) -> None:
+    text = run(engine, place().look(Service(IT.head, SERVE, 443)).text)
+    assert container_state.listener(text) == "web"
+    assert place().ends(text) == "`docker stop web` ends that container"
 
 
 def test_a_stranger_on_the_port_may_be_another_container(engine: Path) -> None:
     text = run(engine, place().look(service()).text)
-    assert container.neighbours(text) == ["ray-of-bob", "two", "milepost-dev-gpu-a, milepost's cluster dev"]
+    assert container_state.neighbours(text) == [
+        "ray-of-bob",
+        "two",
+        "milepost-dev-gpu-a, milepost's cluster dev",
+    ]
     assert "ray-of-bob" in place().who(Look(text), text)
     assert remote.other_clusters(text) == ["dev"]
     on_vllm = run(engine, place().look(Service(IT.head, SERVE, 8000)).text)
-    assert container.neighbours(on_vllm) == container.neighbours(text)
-    assert container.listener(text) == ""
+    assert container_state.neighbours(on_vllm) == container_state.neighbours(text)
+    assert container_state.listener(text) == ""
     assert place().ends(text) == ""
 
 
@@ -136,7 +203,7 @@ def test_a_stranger_that_holds_the_port_is_named(engine: Path) -> None:
     assert look.listening
     assert look.holder.startswith(f"{os.getpid()} ")
     assert f"process {os.getpid()} " in place().who(look, text)
-    assert container.listener(text) == "milepost-dev-gpu-a"
+    assert container_state.listener(text) == "milepost-dev-gpu-a"
     assert place().ends(text) == "`docker stop milepost-dev-gpu-a` ends that container"
     assert remote.other_clusters(text) == ["dev"]
 
@@ -159,6 +226,6 @@ def test_the_label_is_in_what_runs_and_not_in_what_is_shown() -> None:
 @given(st.text())
 def test_any_text_of_an_engine_is_read(text: str) -> None:
     for prefix in ("", "container: ", "container: ended with exit code ", "image-id: "):
-        container.ended(IT, IT.head, prefix + text)
-        container.obstacle(IT, IT.head, prefix + text)
+        container_state.ended(IT, IT.head, prefix + text)
+        container_state.obstacle(IT, IT.head, prefix + text)
         place().seen(service(), Result(IT.head, "look", prefix + text, 0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -272,7 +273,7 @@ def test_a_look_mounts_no_model_and_makes_no_folder() -> None:
     it = replace(it, serve=replace(it.serve, model="/models/llama"))
     text = docker_probe.inside_command(it, it.head, "image", "inside", Given()).text
     assert "/models/llama" not in text
-    assert "mkdir" not in text
+    assert "mkdir -" not in text
     assert "--shm-size 10.24g --gpus all --ulimit memlock=-1" in text
 
 
@@ -306,6 +307,43 @@ def test_what_the_look_prints_of_folders_is_read(tmp_path: Path) -> None:
     refused = script.replace("mktemp", "false")
     said = subprocess.run(["bash", "-c", refused], capture_output=True, text=True, check=True).stdout
     assert docker_probe.Inside(said).folders["logs"].startswith("read-only for ")
+
+
+def test_tools_that_an_image_lacks_are_named(tmp_path: Path) -> None:
+    for tool in [
+        "chmod",
+        "cp",
+        "cut",
+        "df",
+        "find",
+        "grep",
+        "head",
+        "id",
+        "ln",
+        "mkdir",
+        "mktemp",
+        "mv",
+        "nohup",
+        "readlink",
+        "rm",
+        "sed",
+        "sleep",
+        "stat",
+        "tr",
+        "wc",
+    ]:
+        (tmp_path / tool).symlink_to(str(shutil.which(tool)))
+    # As busybox has it.
+    (tmp_path / "tail").write_text("#!/bin/sh\ncase $1 in --*) exit 1;; esac\n")
+    (tmp_path / "tail").chmod(0o755)
+    bash = str(shutil.which("bash"))
+    script = program("container_inside.sh")
+    run = subprocess.run(
+        [bash, "-c", script], env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=True
+    )
+    assert docker_probe.Inside(run.stdout).lacks == "cat setsid tail --pid (GNU coreutils)"
+    run = subprocess.run([bash, "-c", script], capture_output=True, text=True, check=True)
+    assert docker_probe.Inside(run.stdout).lacks == ""
 
 
 def test_ipc_restart_log_size_and_a_nodes_own_flags() -> None:

@@ -34,6 +34,7 @@ esac
 case "$*" in
   *Host.Security.Rootless*) echo ROOTLESS ;;
   *Host.LogDriver*) echo journald ;;
+  *Host.EventLogger*) echo file ;;
   *GraphRoot*) echo /var/lib/containers/storage ;;
   --version) echo "podman version 4.3.1" ;;
   *) echo "Error: can't evaluate field" >&2; exit 125 ;;
@@ -86,6 +87,8 @@ def test_podman_tells_the_same_in_its_own_words(tmp_path: Path) -> None:
     assert (found.kind, found.version, found.rootless) == ("podman", "4.3.1", True)
     assert (found.root, found.given.rotates) == ("/var/lib/containers/storage", False)
     assert found.name == "podman 4.3.1, rootless"
+    assert not found.follows_logs
+    assert parse("kind: podman\nlog-driver: k8s-file\nevents: file").follows_logs
 
 
 @pytest.mark.parametrize(

@@ -81,10 +81,11 @@ def test_the_bus_bandwidth_of_nccl_tests_is_read_and_wrong_values_are_counted() 
 
 
 def test_each_side_names_its_own_card_and_gid() -> None:
-    ports = [PerftestPort("mlx5_0", 3), PerftestPort("mlx5_1")]
+    ports = [PerftestPort("mlx5_0", 3), PerftestPort("mlx5_1"), PerftestPort("mlx4_0:2")]
     server = perftest.command("perf-0-1", ports, True)
     client = perftest.command("perf-0-1", ports, True, "10.0.0.1")
     assert "t ib_write_bw -d mlx5_0 -F -x 3 -p 29600 -s 1048576 -n 2000 --report_gbits\n" in server.text
+    assert "t ib_write_bw -d mlx4_0 -F -i 2 -p 29604 " in client.text
     assert "t ib_send_lat -d mlx5_1 -F -p 29603 -s 2 -n 1000 10.0.0.1\n" in client.text
 
 

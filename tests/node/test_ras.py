@@ -174,13 +174,11 @@ def test_of_several_answers_the_last_counts() -> None:
 def test_nobody_is_suspected_where_all_is_well() -> None:
     report = ras.report(asked(TABLE.format("OK")))
     assert (report.answered, report.said, report.suspects) == (True, "RUNNING OK", ())
-    assert ras.check("a", asked(TABLE.format("OK"))).state == "ok"
 
 
-def test_where_ras_is_not_there_nothing_is_proved() -> None:
-    check = ras.check("a", asked("no answer: [Errno 111] Connection refused"))
-    assert check.state == "warning"
-    assert "Connection refused" in check.found
+def test_where_ras_is_not_there_it_has_not_answered() -> None:
+    report = ras.report(asked("no answer: [Errno 111] Connection refused"))
+    assert (report.answered, "Connection refused" in report.said) == (False, True)
 
 
 def test_what_a_node_says_of_its_ranks_is_read() -> None:
@@ -201,7 +199,6 @@ def test_any_answer_ends_in_a_report(lines: list[str]) -> None:
     text = asked("\n".join(lines))
     report = ras.report(text)
     assert all(one.words("b").isprintable() for one in report.suspects)
-    assert ras.check("a", text).found
 
 
 @given(st.text(max_size=300), st.lists(st.sampled_from(["rank 1: at x for 9 s", "process rank 2: 7 runs"])))

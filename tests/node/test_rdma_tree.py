@@ -64,6 +64,19 @@ def test_virtual_functions_of_a_card_are_no_rails(tmp_path: Path) -> None:
     assert "warning" not in words
 
 
+def test_ports_of_one_card_are_told_apart(tmp_path: Path) -> None:
+    tree = Tree(tmp_path)
+    for number in (1, 2, 3):
+        tree.device("mlx4_0", "ens1", gids=roce("ens1") if number < 3 else (), port=number)
+    here = links(tree, "ens1 10.0.0.1/24")
+    assert [(port.device, port.kind) for port in here.rdma] == [
+        ("mlx4_0", "card"),
+        ("mlx4_0:2", "card"),
+        ("mlx4_0:3", "vf"),
+    ]
+    assert [here.gid(port.device) for port in here.usable] == [2, 2]
+
+
 def test_software_is_no_fast_port(tmp_path: Path) -> None:
     tree = Tree(tmp_path)
     tree.device("rxe0", "eth0", gids=roce("eth0"), more="parent")

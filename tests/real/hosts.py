@@ -188,7 +188,8 @@ class Hosts(WizardSide):
         self, name: str, command: str, timeout: float = 60.0, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
         """Run a shell command inside the host, without ssh."""
-        enter = ["nsenter", "-t", str(self.first_pid(name)), "-m", "-u", "-i", "-n", "-p", "--wd=/root", "--"]
+        enter = ["nsenter", "-t", str(self.first_pid(name)), "-m", "-u", "-i", "-n", "-p", "--wd=/root"]
+        enter += ["--cgroup", "--"] if self.systemd else ["--"]
         done = subprocess.run(
             [
                 *enter,

@@ -21,11 +21,14 @@ if len(words) == 3 and "libcuda" in words[2]:
     print("torch: 2.14.0+cu130", "cuda: 1", sep="\\n")
 elif len(words) == 4 and '"backend"' in words[3]:
     spec = json.loads(words[3])
-    print("NCCL: NET/IB uses [0]mlx5_0:1/RoCE [RO]; OOB eth1")
+    socket = os.path.exists("/opt/simulated/socket")
+    print("NCCL: NET/Socket uses [0]eth1" if socket else "NCCL: NET/IB uses [0]mlx5_0:1/RoCE [RO]; OOB eth1")
     print(f"rank {spec['first']} of {spec['world']}: the sum is right")
     if spec["first"] == 0:
-        print("all_reduce: nccl, 2 ranks, 512 MiB in 9.9 ms, bus bandwidth 11.60 GB/s (SIMULATED)")
-    print("NCCL network: IB", "NCCL channels: 4 x NET/IB/GDRDMA", sep="\\n")
+        rate = "1.14" if socket else "11.60"
+        print(f"all_reduce: nccl, 2 ranks, 512 MiB in 9.9 ms, bus bandwidth {rate} GB/s (SIMULATED)")
+    print("NCCL network:", "Socket" if socket else "IB")
+    print("NCCL channels: 4 x", "NET/Socket" if socket else "NET/IB/GDRDMA")
 else:
     os.execv("/usr/bin/python3", ["/usr/bin/python3", *words])
 """

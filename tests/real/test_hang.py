@@ -99,6 +99,8 @@ def test_ranks_over_ray_that_never_meet_are_told_with_the_address(pair: Hosts, t
         pair.run("a", f"echo 61000 61999 > {PORT_RANGE}")
         new = "tcp dport 61000-61999 tcp flags & (syn | ack) == syn"
         pair.network.drop("a", f"ip saddr {pair.network.fabric_ip('b')} {new}")
+        # From here on they wait: what is measured begins.
+        logged(pair, walk, "a", "distributed_init_method=")
 
     before = pair.run("a", f"cat {PORT_RANGE}").stdout.strip()
     try:
@@ -108,3 +110,5 @@ def test_ranks_over_ray_that_never_meet_are_told_with_the_address(pair: Hosts, t
         pair.run("a", f"echo {before} > {PORT_RANGE}")
     assert (outcome.gate, outcome.code) == ("serve", 1)
     assert "as every rank does" in outcome.words
+    assert "node-b rank: its worker" in outcome.words
+    assert ", rank 1) waits for the others at tcp://" in outcome.words

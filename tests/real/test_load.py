@@ -6,6 +6,8 @@ There are no GPUs here: their part must say "not proved".
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +21,14 @@ from wizard_steps.recording.state import fold
 
 pytestmark = [pytest.mark.real_vllm, pytest.mark.long, pytest.mark.timeout(900)]
 SPLIT = {"tensor_parallel": 1, "pipeline_parallel": 2, "executor": "mp"}
+
+
+class LoadWalk(HeadlessWalk):
+    """One ``milepost load CLUSTER --walk FOLDER``."""
+
+    def __init__(self, cluster_file: Path, folder: Path, home: Path) -> None:
+        super().__init__(cluster_file, folder, home)
+        self._argv = milepost("load", str(cluster_file), "--walk", str(folder))
 
 
 @pytest.fixture(scope="module")
@@ -83,3 +93,29 @@ def test_own_client_soak_and_a_limit_that_is_missed(served: tuple[Hosts, Path], 
     assert "FAIL tokens per second" in said
     assert "stalls" in said
     assert "ok   soak [node-a]" in said
+
+
+def test_the_rank_that_stops_in_a_soak_is_named_while_the_others_wait(
+    served: tuple[Hosts, Path], tmp_path: Path
+) -> None:
+    hosts, file = served
+    stopped: list[int] = []
+
+    text = file.read_text()
+    file.write_text(text + '\n[load]\ntool = "own"\nconcurrency = [2]\nsoak = 600\n')
+    try:
+        with LoadWalk(file, tmp_path / "three", hosts.home) as walk:
+            walk.until_command("load", "soak", 300)
+            stopped += hosts.kill("b", "VLLM::Worker", signal.SIGSTOP)
+            code = walk.wait(500)
+    finally:
+        file.write_text(text)
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+    print(walk.output[-5000:])
+    assert code == 1
+    assert stopped
+    assert "gave up: no token for" in walk.output
+    (named,) = [line for line in walk.output.splitlines() if "FAIL" in line and "is stopped" in line]
+    assert "[node-b]" in named
+    assert "the load waits for it" in named

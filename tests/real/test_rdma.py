@@ -8,12 +8,14 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.real.hosts import Hosts
 from tests.real.rdma import VENV, card
 from tests.real.test_gates import Walked, walk
 from wizard_steps.cluster.file import Cluster, load
+from wizard_steps.cluster.values import Fabric
 
 pytestmark = [pytest.mark.real_hosts, pytest.mark.long, pytest.mark.timeout(300)]
 
@@ -82,3 +84,19 @@ def test_what_perftest_measures_is_set_beside_the_port(bed: Hosts, monkeypatch: 
         "ok RDMA node-a - node-b@node-b: mlx5_0: ib_write_bw 97.9 of 100 Gbit/s (0.98), ib_send_lat 1.83 us"
         in words
     )
+
+
+def test_sockets_beside_rdma_shut_the_gate_unless_they_are_accepted(
+    bed: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in bed.names:
+        bed.run(name, f"touch {VENV}/socket")
+    shut = walk(bed, monkeypatch, cluster(bed), "ip", "fabric")
+    words = told(shut)
+    print(words)
+    assert "transport@" in shut.failing("fabric")
+    assert "Plain TCP, though every node has an active RDMA port (node-a: mlx5_0 100 Gbit/s Ethernet" in words
+    agreed = msgspec.structs.replace(cluster(bed), fabric=Fabric(accept=("socket",)))
+    verdict = walk(bed, monkeypatch, agreed, "ip", "fabric").verdicts["fabric"]
+    assert verdict.passed
+    assert "transport" in {check.name for check in verdict.warnings}

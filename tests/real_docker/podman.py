@@ -94,7 +94,8 @@ class Podman:
 
     def _settle(self, name: str) -> None:
         # `ip netns exec`, which the bed uses, shows a fresh /sys without the cgroup tree.
-        self.bed.run(name, _cgroup_mounts(Path("/proc/self/mounts").read_text()))
+        mounts = Path("/proc/self/mounts").read_text()
+        self.bed.run(name, _more_cgroups(mounts) if self.bed.systemd else _cgroup_mounts(mounts))
         graph = self.folder / f"graph-{name}"
         for file, text in settings("/run/podman", str(graph)).items():
             script = f"mkdir -p {SETTINGS} && printf %s {shlex.quote(text)} > {SETTINGS}/{file}"
@@ -153,6 +154,23 @@ class Podman:
         lines = ["", "[docker]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]
         path.write_text('path = "docker"\n' + text + "\n".join(lines) + "\n")
         return path
+
+
+def _more_cgroups(mounts: str) -> str:
+    """sh text for a host that systemd runs: the version 1 controllers that its systemd has left out. What
+    systemd itself has mounted must stay in sight: it starts no unit otherwise (219/CGROUP)."""
+    kinds = [
+        line.split()[1].rpartition("/")[2] for line in mounts.splitlines() if line.split()[2] == "cgroup"
+    ]
+    wanted = " ".join(shlex.quote(kind) for kind in kinds if kind != "systemd")
+    return (
+        "set -e\nmount -o remount,rw /sys/fs/cgroup\n"
+        f"for c in {wanted}; do d=/sys/fs/cgroup/$c; mkdir -p $d\n"
+        "mountpoint -q $d || mount -t cgroup -o $c cgroup $d; done\n"
+        "mount -o remount,ro /sys/fs/cgroup\n"
+        if wanted
+        else ":\n"
+    )
 
 
 def _cgroup_mounts(mounts: str) -> str:

@@ -44,8 +44,10 @@ def said(podman: Podman, *words: str, limit: float = 3000) -> tuple[int, str]:
 
 
 def services(podman: Podman, name: str) -> str:
+    """Units and their files; without the name of a removed unit, which systemd may remember for a while."""
     listed = (
-        "systemctl list-units --all --plain --no-legend 'milepost-*'; ls /etc/systemd/system | grep milepost"
+        "systemctl list-units --all --plain --no-legend 'milepost-*' | grep -v ' not-found '; "
+        "ls /etc/systemd/system | grep milepost"
     )
     return podman.bed.run(name, listed, check=False).stdout
 

@@ -41,6 +41,16 @@ def encoded(secret: str) -> dict[str, str]:
         "base64 url": base64.urlsafe_b64encode(b"ab" + data).decode(),
         "hex": data.hex(),
         "HEX": data.hex().upper(),
+        "hex with colons": data.hex(":"),
+        "base64 of UTF-16": base64.b64encode(secret.encode("utf-16-le")).decode(),
+        "every character in JSON": "".join(f"\\u{ord(c):04X}" for c in secret),
+        "one character in JSON": f"\\u{ord(secret[0]):04x}{secret[1:]}",
+        "every character in Python": "".join(f"\\x{c:02x}" for c in data),
+        "url of url": urllib.parse.quote(urllib.parse.quote(secret, safe=""), safe=""),
+        "every character in a url": "".join(f"%{c:02x}" for c in data),
+        "every character in html": "".join(f"&#{c};" for c in data),
+        "wrapped": f"{secret[:9]}\n    {secret[9:]}",
+        "wrapped in a frame": f"{secret[:9]}\r\n│ {secret[9:]}",
     }
 
 
@@ -53,7 +63,8 @@ def left(text: str) -> bool:
 @pytest.mark.parametrize("form", encoded(PLAIN))
 def test_every_form_is_taken_out_wherever_the_output_is_cut(secret: str, form: str) -> None:
     said = f"before {encoded(secret)[form]} after\nnext line\n"
-    whole = Redactor([secret]).text(said)
+    redactor = Redactor([secret])
+    whole = redactor.text(said)
     assert MARK in whole
     assert whole.endswith(" after\nnext line\n") or "base64" in form or form == "basic"
     # Up to two characters at each end of a base64 text belong to its neighbours as well.
@@ -61,7 +72,7 @@ def test_every_form_is_taken_out_wherever_the_output_is_cut(secret: str, form: s
     assert not left(rest), whole
     assert len(rest) <= len("before  after\nnext line\n") + 20
     for at in range(len(said)):
-        stream = Redactor([secret]).stream()
+        stream = redactor.stream()
         parted = stream.feed(said[:at]) + stream.feed(said[at:]) + stream.end()
         assert parted == whole, at
 
@@ -198,6 +209,10 @@ WORST = [
     "sk-",
     "key=",
     "@",
+    "\\",
+    "%25",
+    "&#0",
+    "\n  | ",
 ]
 
 

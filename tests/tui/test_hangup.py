@@ -1,4 +1,5 @@
-"""The terminal is closed, or the session is told to end, while the screen is up: it leaves, whatever it shows."""
+"""The terminal is closed, the session is told to end, or an error nobody catches comes while the screen is up:
+it leaves, whatever it shows."""
 
 from __future__ import annotations
 
@@ -20,6 +21,8 @@ from threading import Thread
 import pytest
 
 from tui.app.driver import TerminalOutput
+from tui.app.terminal import TerminalApp
+from wizard_steps.errors import UsageError
 from wizard_steps.recording.events import WalkEnded
 from wizard_steps.recording.journal import load
 
@@ -123,3 +126,37 @@ def test_a_terminal_closed_in_mid_walk_leaves_a_whole_recording(tmp_path: Path) 
     last = load(tmp_path / "w").events[-1]
     assert isinstance(last, WalkEnded)
     assert last.outcome == "interrupted"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        (UsageError("the walk\x1b]2;x\x07 is damaged"), 2, "milepost: the walk"),
+        (
+            RuntimeError("no such widget"),
+            1,
+            "Something went wrong in milepost itself: RuntimeError: no such widget",
+        ),
+    ],
+    ids=["expected", "unexpected"],
+)
+def test_an_error_of_the_screen_is_a_sentence(
+    error: Exception, code: int, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not a traceback: Textual's own has the local variables, and so perhaps a key."""
+
+    class Failing(TerminalApp[int]):
+        def on_mount(self) -> None:
+            self.call_later(self.fail)
+
+        def fail(self) -> None:
+            key = "hunter2hunter2"
+            assert key
+            raise error
+
+    app = Failing()
+    assert app.run(headless=True) == app.return_code == code
+    said = capsys.readouterr().err
+    assert says in " ".join(said.split())
+    for word in ("Traceback", "hunter2", "\x1b]", "\x07"):
+        assert word not in said

@@ -19,7 +19,8 @@ from textual.widgets import Input, Markdown, OptionList, Static
 
 import tui
 from tui.app.glossary import linked, of_link, used_in, words
-from tui.app.learn_app import LearnApp
+from tui.app.learn_app import LearnApp, Wish
+from tui.cli.learn import run_course
 from tui.cli.main import main
 from tui.screens.course import CourseScreen
 from tui.screens.lesson import LessonScreen
@@ -108,6 +109,17 @@ async def test_a_wish_leaves_the_app(progress: Progress, key: str, kind: str, va
     wish = app.return_value
     assert wish is not None
     assert (wish.kind, wish.value, wish.lesson) == (kind, value, LESSONS[2])
+
+
+@pytest.mark.parametrize("seen", [False, True])
+def test_a_walk_counts_as_watched_when_its_end_was_seen(
+    progress: Progress, monkeypatch: pytest.MonkeyPatch, seen: bool
+) -> None:
+    wishes = iter([Wish("watch", "ssh-refused", LESSONS[2]), None])
+    monkeypatch.setattr(LearnApp, "run", lambda self: next(wishes))
+    monkeypatch.setattr("tui.app.watch_app.run_lesson", lambda folder: seen)
+    assert run_course(LESSONS, progress, None) == 0
+    assert progress.mark(LESSONS[2]).watched == (["ssh-refused"] if seen else [])
 
 
 async def test_the_list_opens_the_first_lesson_that_is_not_done(progress: Progress) -> None:

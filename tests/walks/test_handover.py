@@ -39,6 +39,7 @@ def test_what_is_simulated_says_so_and_is_not_to_be_stopped() -> None:
     text, _ = made("healthy-bare-metal")
     assert text.startswith("SIMULATED: ")
     assert "milepost down" not in text
+    assert "milepost --lab --load --services" in text
 
 
 def test_commands_are_quoted_and_carry_the_key_by_name() -> None:

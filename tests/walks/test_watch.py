@@ -131,6 +131,7 @@ async def test_the_engine_tells_all_events_and_their_fold(made: Path) -> None:
     assert not task.done()
     assert tuple(told) == walk.events
     assert states[-1] == fold(walk.events)
+    assert playback.watched
     # Back to the second milestone, from the beginning.
     rewound: list[bool] = []
     playback.rewound = lambda: rewound.append(True)
@@ -145,6 +146,7 @@ async def test_the_engine_tells_all_events_and_their_fold(made: Path) -> None:
     playback.move(-1)
     await asyncio.sleep(0.05)
     assert states[-1] == fold(walk.events[: playback.milestones[1] + 1])
+    assert playback.watched, "going back makes nothing unseen"
     task.cancel()
 
 
@@ -160,6 +162,7 @@ async def test_a_shut_gate_is_judged_only_after_the_question(made: Path) -> None
     await asyncio.sleep(0.3)
     assert playback.player.question == "Count the rows. What would you try?"
     assert len(told) == at
+    assert not playback.watched
     playback.player.toggle()
     await asyncio.sleep(0.3)
     assert told[at] == walk.events[at]

@@ -88,6 +88,9 @@ class MilepostApp(TerminalApp[int]):
         self.remembers = True
         return self.run()
 
+    def crashed(self, error: Exception) -> str:
+        return self._life.crashed(error)
+
     def on_mount(self) -> None:
         self.choose_theme()
         self.heed_signals()

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from tui.app.fixes import FIRST_KEY, KEYS, FixOffer, likely
 from tui.app.text import cut, safe, wrapped
-from wizard_steps.diagnose.model import Diagnosis
+from wizard_steps.diagnose import Diagnosis, whole_name
 from wizard_steps.model import Check, Verdict
 
 Look = Callable[[str], Style]
@@ -189,7 +189,7 @@ def _finding(page: _Page, finding: Diagnosis) -> None:
     page.add(f"◆ {sureness(finding)}  ", "warning")
     if finding.node:
         page.add("on ", "quiet")
-        page.add(f"{safe(finding.node)}  ")
+        page.add(f"{safe(whole_name(finding))}  ")
     page.add(f"({safe(finding.family)})\n", "quiet")
     page.labelled("cause", finding.cause, "quiet", "strong")
     for item in finding.evidence[:_LINES]:

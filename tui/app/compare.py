@@ -114,11 +114,12 @@ def _live(engine: Engine, state: State, step_id: str, node_name: str, spool: Spo
 
 
 def _keys(expected: Expected, node: Node, ran: Iterable[str]) -> list[str]:
-    """What is compared on a node, in the order of the file: of a family (``pair-*``) those that have run."""
+    """What is compared on a node, in the order of the file: of a family (``pair-*``), and of what not every
+    walk does, that which has run."""
     found: list[str] = []
     for block in expected.blocks:
         if expected.block(block.key, node):
-            found += [key for key in ran if block.fits(key, node)] or [block.key]
+            found += [key for key in ran if block.fits(key, node)] or [block.key] * block.required
     return list(dict.fromkeys(found))
 
 

@@ -125,7 +125,7 @@ class Life:
             await self._tell("The walk cannot go on", str(error))
         except Exception as error:
             self.code = 1
-            await self._tell("Something went wrong in milepost itself", self._crashed(error))
+            await self._tell("Something went wrong in milepost itself", self.crashed(error))
 
     async def _once(self, source: WalkSource, file: Path | None) -> WalkSource | None:
         """One walk; the next one, where the person takes the cluster from another wizard or tries again."""
@@ -207,9 +207,9 @@ class Life:
         if self._source is not None:
             await self._source.close()
 
-    def _crashed(self, error: Exception) -> str:
+    def crashed(self, error: Exception) -> str:
         """Keeps the traceback in the recording; what to tell the person."""
-        trace = traceback.format_exc()
+        trace = "".join(traceback.format_exception(error))
         self._app.log.error(trace)
         message = f"{type(error).__name__}: {error}"
         if self._app.session is None:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any, ClassVar, TypeVar
 
+from rich.text import Text
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.driver import Driver
@@ -23,6 +24,8 @@ from tui.app.glossary import of_link
 from tui.app.text import safe
 from tui.app.themes import BASIC, DARK, LIGHT
 from tui.screens.words import WordsScreen
+from wizard_steps.errors import MilepostError
+from wizard_steps.recording.redact import Redactor
 
 T = TypeVar("T")
 
@@ -81,6 +84,25 @@ class TerminalApp(App[T]):
 
     def leave(self) -> None:
         raise NotImplementedError
+
+    def _fatal_error(self) -> None:
+        """An error that no handler caught ends the app with a sentence and the exit status of its kind.
+
+        Textual's own answer is a traceback with the local variables, which may hold a secret.
+        """
+        error = self._exception or Exception()
+        if isinstance(error, MilepostError):
+            code, words = error.code, str(error)
+        else:
+            code, words = 1, f"Something went wrong in milepost itself: {self.crashed(error)}"
+        self._return_code = code
+        self._return_value = code  # type: ignore[assignment]  # what ``exit`` gives these apps
+        self._exit_renderables[:] = [Text(safe(f"milepost: {words}"))]
+        self._close_messages_no_wait()
+
+    def crashed(self, error: Exception) -> str:
+        """What to say of an error that is none of ours."""
+        return Redactor.from_environment().text(f"{type(error).__name__}: {error}")
 
     def title_terminal(self, words: str) -> None:
         """The title of the terminal's window, set when it changes (OSC 2)."""

@@ -81,7 +81,14 @@ class WatchApp(MilepostApp):
         self.notify("This is a recording: nothing is started.", markup=False)
 
 
-def run_watch(folder: Path, lesson: bool = False) -> int:
+def run_watch(folder: Path) -> int:
     """Play a walk on the terminal. Exit status 0 when the person leaves. Raises WalkError, DriftError."""
-    code = WatchApp(Playback(load(find(folder))), lesson, card=not lesson).start()
+    code = WatchApp(Playback(load(find(folder))), card=True).start()
     return 0 if code == 130 else code
+
+
+def run_lesson(folder: Path) -> bool:
+    """Play a walk of a lesson; whether its last verdict was shown. Raises WalkError, DriftError."""
+    playback = Playback(load(find(folder)))
+    WatchApp(playback, lesson=True).start()
+    return playback.watched

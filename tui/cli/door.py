@@ -12,9 +12,9 @@ from typing import Any, TextIO, cast
 from tui.app.signs import plain_signs
 from wizard_steps.recording.safe import safe
 
-#: How GitHub's runner knows a command of its own in a log: `::name::` at the beginning of a line (also after
-#: blanks) and `##[name]` anywhere.
-_COMMAND = re.compile(r"(?m)^([ \t]*:)(?=:)|(##)(?=\[)")
+#: How a CI's runner knows a command of its own in a log: GitHub's `::name::` at the beginning of a line (also
+#: after blanks) and `##[name]` anywhere, Azure's `##vso[name]`, TeamCity's `##teamcity[name]`.
+_COMMAND = re.compile(r"(?m)^([ \t]*:)(?=:)|(##)(?=[a-z]{0,9}\[)")
 
 
 class Door:
@@ -26,7 +26,7 @@ class Door:
 
     def write(self, text: str) -> int:
         text = safe(text)
-        if "::" in text or "##[" in text:
+        if "::" in text or "##" in text:
             text = _COMMAND.sub(lambda found: f"{found[0]} ", text)
         self._stream.write(text)
         return len(text)

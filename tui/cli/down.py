@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from wizard_steps.cluster.file import Cluster, load
 from wizard_steps.engine.transport import Transport
 from wizard_steps.model import Cmd, Exit, Node, Work
+from wizard_steps.node.container import BEFORE_REMOVAL
 from wizard_steps.transport.over_ssh import cleaned
 
 
@@ -115,7 +116,9 @@ async def one(transport: Transport, node: Node, cmd: Cmd, ended: Ended | None = 
                     if not text.strip() and item.detail:
                         ended.refuse(node.name, item.detail)
                     else:
-                        say(text.strip() or f"exit {item.code}")
+                        # The state of a container is for recordings.
+                        lines = [x for x in text.splitlines() if not x.startswith(BEFORE_REMOVAL)]
+                        say("\n".join(lines).strip() or f"exit {item.code}")
                     return item.code == 0
                 text += item.data.decode("utf-8", "replace")
     except TimeoutError:

@@ -20,8 +20,8 @@ def add(subparsers: Any) -> None:
         description="Walks all milestones, writes systemd units for Ray and vLLM on every node, starts them "
         "in place of what runs, restarts each of them, and walks the gates again. --dry-run shows the units "
         "and changes nothing. HF_TOKEN and VLLM_API_KEY of the environment go into a file that only your "
-        "user on the nodes can read. On the Docker path each service starts its container (not seen yet by "
-        "milepost's own tests under real systemd).",
+        "user on the nodes can read. On the Docker path each service starts its container (with Ray in it "
+        "not seen yet by milepost's own tests under real systemd).",
     )
     enable.add_argument("cluster", nargs="?", type=Path, help="cluster file (default: ./milepost.toml)")
     enable.add_argument(

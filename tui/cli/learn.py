@@ -104,18 +104,18 @@ def run_course(lessons: tuple[Lesson, ...], progress: Progress, opened: Lesson |
             return 0
         theme, opened = app.theme, wish.lesson
         if wish.kind == "watch":
-            _watch(wish.value)
-            progress.watched(wish.lesson, wish.value)
+            if _watch(wish.value):
+                progress.watched(wish.lesson, wish.value)
         else:
             _lab(wish.value)
 
 
-def _watch(name: str) -> None:
+def _watch(name: str) -> bool:
     from pathlib import Path
 
-    from tui.app.watch_app import run_watch
+    from tui.app.watch_app import run_lesson
 
-    run_watch(Path(name), lesson=True)
+    return run_lesson(Path(name))
 
 
 def _lab(fault: str) -> None:

@@ -121,6 +121,7 @@ def finish(file: Path, new: Cluster, what: str) -> int:
     write(file, new)
     alone = "--headless --on-difference=restart without a screen"
     print(f"\n{file} is changed. Next: milepost {file}   ({what}; {alone})")
+    print(f"Where systemd services run the cluster, after that: milepost enable {file}")
     return 0
 
 

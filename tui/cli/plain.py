@@ -8,7 +8,7 @@ from typing import TextIO
 
 from msgspec.structs import replace
 
-from wizard_steps.diagnose import Diagnosis
+from wizard_steps.diagnose import Diagnosis, whole_name
 from wizard_steps.diagnose.explain import findings_of
 from wizard_steps.model import Verdict, with_warnings
 from wizard_steps.recording import events as ev
@@ -128,7 +128,7 @@ class PlainReport:
         for finding in found[:2]:
             if finding.confidence < 0.8 * found[0].confidence:
                 break
-            where = f" on {finding.node}" if finding.node else ""
+            where = f" on {whole_name(finding)}" if finding.node else ""
             self._say(f"   WHY {finding.family}{where}: {finding.cause}")
             new = [e for e in finding.evidence if e.text.strip() not in self._told]
             for evidence in new[:2]:

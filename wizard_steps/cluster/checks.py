@@ -18,8 +18,13 @@ from wizard_steps.cluster.replicas import deal
 from wizard_steps.cluster.values import Cluster, NodeEntry
 from wizard_steps.model import counted
 
-#: The name of a container image: registry, path, tag or digest.
-IMAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,254}")
+#: The name of a container image: registry, path in lower case, tag, digest.
+_PART = r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*"
+IMAGE_NAME = re.compile(
+    rf"(?=.{{1,255}}$)(?:[A-Za-z0-9][A-Za-z0-9.-]*(?::\d{{1,5}})?/)?{_PART}(?:/{_PART})*"
+    r"(?::\w[\w.-]{0,127})?(?:@[a-z0-9]+:[0-9a-f]{32,128})?",
+    re.ASCII,
+)
 
 
 #: Of `docker run`: with another one milepost would not find its container, or what runs in it.
@@ -166,7 +171,8 @@ def _install_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
 def _docker_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
     docker = cluster.docker
     if docker.image and not IMAGE_NAME.fullmatch(docker.image):
-        yield "docker.image", f"{docker.image!r} is not the name of an image"
+        like = "like vllm/vllm-openai:v0.33.0, in lower case"
+        yield "docker.image", f"{docker.image!r} is not the name of an image: {like}"
     yield from _docker_folders(cluster)
     try:
         if not shlex.split(docker.command):

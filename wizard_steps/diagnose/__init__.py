@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from wizard_steps.diagnose import unequal
 from wizard_steps.diagnose.model import FAMILIES, Action, Diagnosis, Evidence, Fix, Source
 from wizard_steps.diagnose.rank import Scanned, findings
-from wizard_steps.diagnose.render import as_json, as_text
+from wizard_steps.diagnose.render import as_json, as_text, whole_name
 from wizard_steps.diagnose.rules import RuleSet, default_rules
 from wizard_steps.diagnose.scan import BLOCK, Scanner, scan_bytes, scan_text
 
@@ -34,6 +34,7 @@ __all__ = [
     "diagnose_streams",
     "examine",
     "examine_streams",
+    "whole_name",
 ]
 
 
@@ -85,7 +86,7 @@ def _examined(scanned: Sequence[tuple[Scanned, bool]]) -> Examined:
 
 
 def _scanned(source: Source, scanner: Scanner) -> tuple[Scanned, bool]:
-    hits = Scanned(Source(source.name, "", source.node), tuple(scanner.hits), scanner.values)
+    hits = Scanned(Source(source.name, "", source.node), tuple(scanner.hits), scanner.values, scanner.roster)
     return hits, scanner.any_text
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from wizard_steps.diagnose.lines import Stamp, stamp_of, strip_codes
-from wizard_steps.diagnose.prefixes import header
+from wizard_steps.diagnose.nodes import header, said
 from wizard_steps.diagnose.rules import Compiled
 
 #: How far back a time is looked for: a traceback belongs to the record above it.
@@ -73,9 +73,15 @@ class Around:
         found = [match.groupdict() for one in rule.gather if (match := one.search(text))]
         return {name: value for groups in found for name, value in groups.items() if value}
 
-    def said_node(self) -> str:
-        """The node that the nearest header, prompt or message of a launcher names."""
-        return header([*reversed(self.before(_BACK)), *self.after(12)])
+    def said_node(self, loose: bool = False) -> str:
+        """The node that the nearest header, prompt or message of a launcher names; for a loose line else the
+        only one that the lines around speak of."""
+        if node := header([*reversed(self.before(_BACK)), *self.after(12)]):
+            return node
+        if not loose:
+            return ""
+        named = {node for line in [*self.before(8), *self.after(8)] if (node := said(line))}
+        return named.pop() if len(named) == 1 else ""
 
     def shown(self, count: int = 2) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """A few lines before and after, for a person."""

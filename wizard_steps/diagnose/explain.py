@@ -41,6 +41,7 @@ def in_cluster(finding: Diagnosis, cluster: Mapping[str, Any]) -> Diagnosis:
     nodes = [node for node in _listed(cluster, "nodes") if isinstance(node, Mapping)]
     heads = [node for node in nodes if node.get("role") == "head"] or nodes
     names = [(node.get("name") or node.get("host"), node) for node in nodes]
+    finding = _by_name(finding, names)
     node = next((node for name, node in names if name == finding.node), {})
     serve, docker, ray = (_table(cluster, name) for name in ("serve", "docker", "ray"))
     head = heads[0] if heads else {}
@@ -69,6 +70,20 @@ def in_cluster(finding: Diagnosis, cluster: Mapping[str, Any]) -> Diagnosis:
         actions = [Action(a.text, bare.by_path(a.command, venv)) for a in actions]
     actions = [bare.in_file(action) for action in actions]
     return blanks.closed(replace(finding, try_=tuple(actions)))
+
+
+def _by_name(finding: Diagnosis, names: Sequence[tuple[Any, Mapping[str, Any]]]) -> Diagnosis:
+    """The finding with its node as the cluster file calls it, where the text gave its host or an address."""
+    known = {
+        str(node[key]): str(name)
+        for name, node in reversed(names)
+        for key in ("host", "fabric_ip", "name")
+        if node.get(key)
+    }
+    called = known.get(finding.node) or known.get(finding.alias) or finding.node
+    seen_from = known.get(finding.seen_from, finding.seen_from)
+    alias = finding.node if called != finding.node else finding.alias
+    return replace(finding, node=called, alias=alias, seen_from=seen_from if seen_from != called else "")
 
 
 def _table(cluster: Mapping[str, Any], name: str) -> Mapping[str, Any]:

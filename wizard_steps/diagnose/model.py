@@ -118,3 +118,7 @@ class Diagnosis(Struct, frozen=True):
     pattern: str = ""
     #: Other rules that matched that line, and why they were not taken.
     rivals: tuple[str, ...] = ()
+    #: Another name or address of the node, where the text gives both.
+    alias: str = ""
+    #: Who printed the line, where that is not the node in which the cause is to be looked for.
+    seen_from: str = ""

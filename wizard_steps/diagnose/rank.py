@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from wizard_steps.diagnose import blanks, contained
 from wizard_steps.diagnose.lines import Stamp, unix
 from wizard_steps.diagnose.model import KINDS, Action, Diagnosis, Evidence, Source
+from wizard_steps.diagnose.nodes import Roster, merged
 from wizard_steps.diagnose.scan import KEEP, Hit
 from wizard_steps.diagnose.values import flag_history, plain
 from wizard_steps.recording.redact import Redactor
@@ -24,6 +25,8 @@ CONTESTED = 0.84
 #: of what stands in the line it has used only that it is one of them.
 BROAD = 0.88
 _MANY = 5
+#: Lines between two that tell of one failure.
+NEAR = 40
 #: A line of source code in a traceback shows only what the program could say.
 WEAK = 0.5
 _YEAR = 2000
@@ -38,6 +41,7 @@ class RankedFinding(Struct, frozen=True):
     hit: Hit
     file: str
     node: str
+    alias: str
     time: float | None
     order: tuple[int, int]
 
@@ -48,16 +52,14 @@ class Scanned(Struct, frozen=True):
     source: Source
     hits: tuple[Hit, ...]
     values: dict[str, str] = field(default_factory=dict)
+    roster: Roster = field(default_factory=Roster)
 
 
 def findings(scanned: Sequence[Scanned]) -> list[Diagnosis]:
     """All findings, best first. Each kind appears when there is none of a better kind."""
     everything = _place(scanned)
     placed = _one_per_line(everything)
-    groups: dict[tuple[str, str], list[RankedFinding]] = {}
-    for item in placed:
-        groups.setdefault((item.hit.rule.rule.id, item.node), []).append(item)
-    ordered = sorted(groups.values(), key=lambda group: _key(group[0]))
+    ordered = sorted(_groups(placed), key=lambda group: _key(group[0]))
     redactor = Redactor.from_environment()
     if not ordered:
         return []
@@ -71,6 +73,28 @@ def findings(scanned: Sequence[Scanned]) -> list[Diagnosis]:
     return _with_confidence(_with_reasons(real, found))
 
 
+def _groups(placed: Iterable[RankedFinding]) -> list[list[RankedFinding]]:
+    """The lines of one rule on one node. A loose line without a node (prose, a part of a message) tells of
+    the same failure as a line near it, of the same rule, that has one."""
+    groups: dict[tuple[str, str], list[RankedFinding]] = {}
+    for item in (items := list(placed)):
+        if not item.node and item.hit.where.loose and (twin := _twin(item, items)):
+            item = replace(item, node=twin.node, alias=twin.alias)
+        groups.setdefault((item.hit.rule.rule.id, item.node), []).append(item)
+    return list(groups.values())
+
+
+def _twin(item: RankedFinding, items: Iterable[RankedFinding]) -> RankedFinding | None:
+    """The nearest line of the same rule and text that has a node."""
+
+    def away(other: RankedFinding) -> int:
+        return abs(other.hit.number - item.hit.number)
+
+    same = (o for o in items if o.node and o.hit.rule is item.hit.rule and o.order[0] == item.order[0])
+    nearest = min(same, key=away, default=None)
+    return nearest if nearest and away(nearest) <= NEAR else None
+
+
 def _worth(hit: Hit) -> int:
     """How much a hit says: its place in _STAGES, or behind all of them for a wrapper. An exception that no
     rule knows says more than a remark: it did end something."""
@@ -81,11 +105,13 @@ def _worth(hit: Hit) -> int:
 def _place(scanned: Sequence[Scanned]) -> list[RankedFinding]:
     years = [hit.stamp.year for one in scanned for hit in one.hits if hit.stamp and hit.stamp.year]
     year = max(years, default=_YEAR)
+    roster = merged([one.roster for one in scanned])
     placed = [
         RankedFinding(
             hit,
             one.source.name,
-            hit.node or one.source.node or hit.groups.get("self", "") or hit.near,
+            node := _node(hit, one.source, roster),
+            roster.names.get(node, ""),
             unix(stamp, year) if (stamp := hit.stamp or _first_stamp(one)) else None,
             (number, hit.order),
         )
@@ -93,6 +119,15 @@ def _place(scanned: Sequence[Scanned]) -> list[RankedFinding]:
         for hit in one.hits
     ]
     return sorted(placed, key=_key)
+
+
+def _node(hit: Hit, source: Source, roster: Roster) -> str:
+    """The node of a hit: what the line says, what the source is, and then what stands around it."""
+    where, place = hit.where, roster.place(hit.where.whose)
+    said = where.node
+    if place and not where.whose.startswith("rank "):
+        said = place
+    return said or source.node or place or hit.groups.get("self", "") or where.near
 
 
 def _first_stamp(one: Scanned) -> Stamp | None:
@@ -141,12 +176,14 @@ def _strength(hit: Hit) -> tuple[int, float]:
 def _finding(group: list[RankedFinding], scanned: Sequence[Scanned], redactor: Redactor) -> Diagnosis:
     first, rule = group[0], group[0].hit.rule.rule
     given = {name: value for one in reversed(scanned) for name, value in one.values.items()}
-    named = {**first.hit.groups, **({"node": first.node} if first.node else {})}
+    # What the first line does not say, a later one of the same failure may.
+    told = {name: value for item in reversed(group[:KEEP]) for name, value in item.hit.groups.items()}
+    named = {**told, **({"node": first.node} if first.node else {})}
     values = {**given, **scanned[first.order[0]].values, **named}
     if "option" in named:
         values["option_history"] = flag_history(named["option"])
-    if rule.family == "ssh" and first.hit.near:
-        values.setdefault("host", first.hit.near)
+    if rule.family == "ssh" and first.hit.where.near:
+        values.setdefault("host", first.hit.where.near)
     safe = plain(values)
     words = blanks.known(safe, first.node)
     # What a text of a container advises is looked at in it.
@@ -172,7 +209,15 @@ def _finding(group: list[RankedFinding], scanned: Sequence[Scanned], redactor: R
         values=named,
         time=first.time,
         pattern=first.hit.pattern,
+        alias=first.alias,
+        seen_from=_printer(first, scanned),
     )
+
+
+def _printer(item: RankedFinding, scanned: Sequence[Scanned]) -> str:
+    """Who printed the line, where that is another node than the one that is named."""
+    printer = item.hit.where.printer or scanned[item.order[0]].source.node
+    return printer if printer not in (item.node, item.alias) else ""
 
 
 def _earned(hit: Hit) -> float:

@@ -44,8 +44,14 @@ def how_sure(finding: Diagnosis) -> str:
     return _KINDS.get(finding.kind) or ("cause" if finding.confidence >= SURE else "likely")
 
 
+def whole_name(finding: Diagnosis) -> str:
+    """The node with its other name, and who printed the line where that is another node."""
+    name = f"{finding.node} ({finding.alias})" if finding.alias else finding.node
+    return f"{name}, seen from {finding.seen_from}" if finding.seen_from else name
+
+
 def _one(number: int, finding: Diagnosis, explain: bool) -> list[str]:
-    node = f" on {finding.node}" if finding.node else ""
+    node = f" on {whole_name(finding)}" if finding.node else ""
     sure = how_sure(finding)
     if finding.kind != "gate":
         sure += f", {round(finding.confidence * 100)} %"

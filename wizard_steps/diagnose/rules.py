@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct, field
 
-from wizard_steps.diagnose import values
+from wizard_steps.diagnose import nodes, values
 from wizard_steps.diagnose.literals import any_of, required
 from wizard_steps.diagnose.model import Action, Family, Fix, Kind
 from wizard_steps.errors import MilepostError
@@ -41,6 +41,7 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True):
     within: int = 12
     gather: tuple[str, ...] = ()
     raised: str = ""
+    at: str = ""
     tail: int = 0
     info: bool = False
     warning: bool = True
@@ -115,7 +116,7 @@ class RuleSet:
 
     @cached_property
     def digit_words(self) -> tuple[str, ...]:
-        return tuple(sorted(frozenset().union(*(rule.digit_words for rule in self.whole))))
+        return tuple(sorted(frozenset(nodes.COUNTED).union(*(rule.digit_words for rule in self.whole))))
 
     @cached_property
     def veto_words(self) -> tuple[str, ...]:
@@ -125,7 +126,7 @@ class RuleSet:
     @cached_property
     def scanner(self) -> re.Pattern[str]:
         words = [word for rule in self.whole for word in rule.words]
-        return any_of([*words, *self.veto_words, *values.WORDS])
+        return any_of([*words, *self.veto_words, *values.WORDS, *nodes.WORDS])
 
 
 def _compile(rule: Rule) -> Compiled:

@@ -17,10 +17,12 @@ from msgspec.structs import replace
 from wizard_steps.diagnose import values
 from wizard_steps.diagnose.around import Around
 from wizard_steps.diagnose.lines import Line, Stamp, parse, strip_codes, unwrapped, words
-from wizard_steps.diagnose.prefixes import peel, said
+from wizard_steps.diagnose.nodes import Roster
+from wizard_steps.diagnose.prefixes import peel
 from wizard_steps.diagnose.reading import texts
 from wizard_steps.diagnose.rules import STARTED, Compiled, RuleSet
 from wizard_steps.diagnose.shapes import shaped
+from wizard_steps.diagnose.whereabouts import Where, by_itself, with_surroundings
 
 #: Characters that one block aims at, and how much of the text after it is kept at hand.
 BLOCK = 1 << 19
@@ -40,20 +42,18 @@ _ADDRESS = re.compile(r"\bip=([\w.:-]+)")
 
 
 class Hit(Struct, frozen=True):
-    """A rule matched a line. ``number`` counts from 1; ``node`` is what the text says, if it does."""
+    """A rule matched a line. ``number`` counts from 1; ``where`` is what the text says of its node."""
 
     rule: Compiled
     number: int
     text: str
-    node: str
+    where: Where
     stamp: Stamp | None
     groups: dict[str, str]
     order: int
     kind: str
     #: The expression that matched.
     pattern: str = ""
-    #: A node that the message or its surroundings name, where no prefix does.
-    near: str = ""
     before: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
 
@@ -77,6 +77,8 @@ class Scanner:
         self.any_text = False
         #: What the text gives away in passing; see values.py.
         self.values: dict[str, str] = {}
+        #: Which rank and which address is which node.
+        self.roster = Roster()
 
     def feed(self, text: str) -> None:
         self._raw = self._raw + text if self._raw else text
@@ -158,6 +160,7 @@ class Scanner:
     ) -> None:
         low = text.lower()
         self.values = {**values.found(text, low), **self.values}
+        self.roster.note(text, low)
         self._take_back(text, low)
         line: Line | None = None
         raised: tuple[int, Compiled, re.Match[str]] | None = None
@@ -196,18 +199,17 @@ class Scanner:
     ) -> None:
         own = {name: value for name, value in match.groupdict().items() if value}
         gathered = around.values(rule)
-        node = own.pop("node", "") or line.node or gathered.pop("node", "")
+        place = by_itself(rule.rule, text, line, own, gathered)
         groups = {**gathered, **own}
         if rule.rule.kind == "guess":
             groups.setdefault("said", words(line.message))
-        if not node and self._bare.get(rule.rule.id, 0) >= 4 * KEEP:
+        if not place.node and self._bare.get(rule.rule.id, 0) >= 4 * KEEP:
             return
-        self._bare[rule.rule.id] = self._bare.get(rule.rule.id, 0) + (not node)
-        near = said(line.message) or around.said_node() if not node or rule.rule.family == "ssh" else ""
-        if rule.rule.family == "ssh" and near:
-            # The machine that was called, not the one that called it.
-            node = ""
-        key = (rule.rule.id, node or near)
+        self._bare[rule.rule.id] = self._bare.get(rule.rule.id, 0) + (not place.node)
+        if self._kept.get((rule.rule.id, place.node), 0) >= KEEP:
+            return
+        place = with_surroundings(place, rule.rule, line, own, around)
+        key = (rule.rule.id, place.node or place.near or place.whose)
         count = self._kept.get(key, 0)
         if count >= KEEP:
             return
@@ -221,13 +223,12 @@ class Scanner:
             rule,
             number,
             text.strip()[:WINDOW],
-            node,
+            place,
             self._stamp,
             groups,
             len(self.hits),
             kind,
             match.re.pattern,
-            near,
             before,
             after,
         )

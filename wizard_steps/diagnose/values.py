@@ -9,7 +9,7 @@ from wizard_steps.diagnose.literals import required
 
 _IP = r"\d{1,3}(?:\.\d{1,3}){3}"
 _PATTERNS = (
-    rf"gcs at address (?P<head_ip>{_IP}):(?P<head_port>\d+)",
+    rf"gcs at (?:address )?(?P<head_ip>{_IP}):(?P<head_port>\d+)",
     rf"existing ray cluster at address: (?P<head_ip>{_IP}):(?P<head_port>\d+)",
     rf"ray start .{{0,200}}--address[= ]['\"]?(?P<head_ip>{_IP}):(?P<head_port>\d+)",
     rf"--master-addr[= ](?P<head_ip>{_IP})",

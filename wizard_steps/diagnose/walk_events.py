@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from wizard_steps.diagnose.shapes import CUT
+from wizard_steps.recording.intake import MOST_EVENTS
 
-_BEGINS = b'{"event":"walk-started"'
+#: A walk that another program wrote anew may have blanks.
+_BEGINS = re.compile(rb'\s{0,8}\{\s{0,8}"event"\s{0,8}:\s{0,8}"walk-started"')
 #: Bytes of a line that are looked at, and of all details together.
 _LINE = _MOST = 1 << 24
 
@@ -22,18 +25,20 @@ def opened(file: Callable[[], BinaryIO]) -> Callable[[], BinaryIO]:
 
     def either() -> BinaryIO:
         with file() as events:
-            if events.read(len(_BEGINS)) != _BEGINS:
+            first = events.readline(_LINE)
+            if not _BEGINS.match(first):
                 return file()
-            return io.BytesIO(b"".join(_details(events)))
+            return io.BytesIO(b"".join([_detail(first).encode("utf-8", "replace"), *_details(events)]))
 
     return either
 
 
 def _details(events: BinaryIO) -> Iterator[bytes]:
-    left = _MOST
-    while left > 0 and (line := events.readline(_LINE)):
+    left, unread = _MOST, MOST_EVENTS
+    while left > 0 and unread > 0 and (line := events.readline(_LINE)):
         text = _detail(line).encode("utf-8", "replace")
         left -= len(text)
+        unread -= len(line)
         yield text
 
 

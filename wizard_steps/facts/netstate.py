@@ -21,8 +21,8 @@ class Firewall(Struct, frozen=True):
 
 
 class Rdma(Struct, frozen=True):
-    """One port of an RDMA device. ``rate`` in Gbit/s; ``interfaces`` are its network devices, and those that
-    have its addresses (a bond, a VLAN).
+    """One port of an RDMA device: ``device`` as of port_name. ``rate`` in Gbit/s; ``interfaces``: its
+    network devices, and those that have its addresses (a bond, a VLAN).
 
     ``kind``: ``card``, ``vf`` (a virtual function of a card that is here too), ``software``, ``iwarp`` or
     ``other`` (EFA); empty in answers of before it was asked. ``state``: ACTIVE, DOWN, INIT, ARMED.
@@ -107,20 +107,25 @@ def parse_mtus(section: FactSection) -> dict[str, int]:
 
 
 _PORT = re.compile(
-    r"(\S+) port \d+ state (?:\d+: )?(\S+) rate ([\d.]{1,12})[^\n]{0,80}? layer (\S+) net(.*?)"
+    r"(\S+) port (\d+) state (?:\d+: )?(\S+) rate ([\d.]{1,12})[^\n]{0,80}? layer (\S+) net(.*?)"
     r"(?: is (\w+) by ?(\S*))?$"
 )
+
+
+def port_name(device: str, port: str) -> str:
+    """``mlx5_0`` for the first port, as most cards have only that; ``mlx4_0:2``. NCCL_IB_HCA takes both."""
+    return device if port == "1" else f"{device}:{port}"
 
 
 def parse_rdma(section: FactSection) -> list[Rdma]:
     """``/sys/class/infiniband``: a line a port, as the script prints it."""
     found = []
     for row in filter(None, (_PORT.match(line.strip()) for line in section.lines)):
-        names = (word.rsplit("/", 1)[-1] for word in row[5].split() if not word.endswith("*"))
-        state, interfaces = row[2], tuple(dict.fromkeys(names))
-        rate = float(row[3]) if row[3].count(".") < 2 and row[3] != "." else 0.0
-        kind, driver = row[6] or "", row[7] or ""
-        found.append(Rdma(row[1], state == "ACTIVE", rate, row[4], interfaces, kind, driver, state))
+        device, port, state, rate, layer, net, kind, driver = row.groups("")
+        names = (word.rsplit("/", 1)[-1] for word in net.split() if not word.endswith("*"))
+        gbit = float(rate) if rate.count(".") < 2 and rate != "." else 0.0
+        name, interfaces = port_name(device, port), tuple(dict.fromkeys(names))
+        found.append(Rdma(name, state == "ACTIVE", gbit, layer, interfaces, kind, driver, state))
     return found
 
 

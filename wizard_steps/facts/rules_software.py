@@ -154,7 +154,11 @@ def _ports(node: Node, facts: NodeFacts, cluster: Cluster) -> Finding:
     if cluster.serve.data_parallel > 1:
         mine[cluster.serve.data_parallel_port] = "vLLM's replicas"
     held = bool(facts.docker and facts.docker.ours and not facts.ours.sockets)
-    others = [one for one in facts.listeners if one.inode not in facts.ours.sockets and not held]
+    # A server of ours that ends during the look has its pid still, and its socket no more.
+    own = facts.ours
+    others = [
+        one for one in facts.listeners if not ({one.inode} & own.sockets or {one.pid} & own.pids or held)
+    ]
     taken = [one for one in others if node.role == "head" and one.port in mine]
     if taken:
         found = ", ".join(
@@ -162,7 +166,10 @@ def _ports(node: Node, facts: NodeFacts, cluster: Cluster) -> Finding:
             for port, program in sorted({(one.port, one.program) for one in taken})
         )
         hint = "end what listens there (`sudo ss -ltnp` names it), or choose other ports in the cluster file"
-        if names := ", ".join(sorted({repr(name) for name in facts.ours.clusters.values()})):
+        # Where the listeners' pids are known, only they count.
+        pids = {one.pid for one in taken}
+        rivals = {name for pid, name in own.clusters.items() if 0 in pids or pid in pids}
+        if names := ", ".join(sorted(map(repr, rivals))):
             hint = f"milepost runs {names} here; {_DOWN}, or choose other ports in the cluster file"
         return Finding("ports", node.name, "fail", found, "already taken", hint)
     inside = sorted({one.port for one in others if one.port in WORKER_PORTS})

@@ -43,12 +43,14 @@ class ServerProcess(Struct, frozen=True):
 
 
 class Listener(Struct, frozen=True):
-    """A listening TCP port; ``program`` is empty unless ``ss`` told it, ``inode`` 0 unless /proc did."""
+    """A listening TCP port; ``program`` is empty and ``pid`` 0 unless ``ss`` told them, ``inode`` is 0 unless
+    /proc did."""
 
     ip: str
     port: int
     program: str = ""
     inode: int = 0
+    pid: int = 0
 
 
 class Ours(Struct, frozen=True):
@@ -154,22 +156,22 @@ _SOCKET = re.compile(
 
 def parse_listeners(proc: FactSection, sockets: FactSection) -> list[Listener]:
     """Rows of ``/proc/net/tcp{,6}`` in state 0A; the program's name from ``ss -Hltnp`` when it is there."""
-    programs = {
-        int(row[1]): row[2]
-        for row in (re.search(r":(\d+)\s+\S+\s+.*users:\(\(\"([^\"]+)\"", line) for line in sockets.lines)
-        if row
-    }
+    by = r":(\d+)\s+\S+\s+.*users:\(\(\"([^\"]+)\"(?:,pid=(\d{1,10}))?"
+    rows = [row for line in sockets.lines if (row := re.search(by, line))]
+    programs = {int(row[1]): (row[2], int(row[3] or 0)) for row in rows}
     found: dict[tuple[str, int], Listener] = {}
     for line in proc.lines:
         row = _SOCKET.match(line)
         if row:
             ip, port = _hex_ip(row[1]), int(row[2], 16)
-            found[ip, port] = Listener(ip, port, programs.get(port, ""), int(row[3] or 0))
+            program, pid = programs.get(port, ("", 0))
+            found[ip, port] = Listener(ip, port, program, int(row[3] or 0), pid)
     for line in sockets.lines if not proc.lines else []:
         row = re.match(r"LISTEN\s+\d+\s+\d+\s+(\S+):(\d+)\s", line)
         if row:
             ip, port = row[1].strip("[]").partition("%")[0], int(row[2])
-            found[ip, port] = Listener(ip, port, programs.get(port, ""))
+            program, pid = programs.get(port, ("", 0))
+            found[ip, port] = Listener(ip, port, program, pid=pid)
     return sorted(found.values(), key=lambda one: (one.port, one.ip))
 
 

@@ -23,6 +23,7 @@ TOOLS = ("podman", "runc")
 _BIN, _SITE = "/opt/lab/bin", "/opt/lab/site"
 _FOLDERS = ("usr", "etc", "tmp", "proc", "sys", "dev", "root", "run", "var/tmp", "home", "opt/lab")
 _CONTAINERS = """[containers]
+log_driver = "k8s-file"
 default_ulimits = ["nofile={files}:{files}", "nproc={processes}:{processes}"]
 [engine]
 cgroup_manager = "cgroupfs"

@@ -31,6 +31,8 @@ PORTS = range(20000, 32768)
 OBJECT_STORE = 78643200
 #: What the lab's hub has, and the bytes per second that one of its answers gives: a fetch can be watched.
 MODEL, HUB_RATE = "meta-llama/Llama-3.2-1B-Instruct", 2_000_000
+#: Another release of vLLM that the nodes have: an upgrade of the lab is from or to this one.
+OLDER = "0.32.0"
 #: Unix sockets have at most 107 characters, and Ray needs about 80 of them below its folder.
 LONGEST = 30
 
@@ -76,6 +78,11 @@ class LabLayout(Struct, frozen=True):
     @property
     def venv(self) -> Path:
         return self.path / "venv"
+
+    @property
+    def older(self) -> Path:
+        """The environment of an older release, named as `milepost upgrade` names it: SIMULATED as well."""
+        return self.path / f"venv-{OLDER}"
 
     @property
     def model(self) -> Path:
@@ -233,7 +240,8 @@ def build(layout: LabLayout) -> None:
     (path / "lab-id").write_text(layout.id)
     (path / "t").mkdir()
     layout.ssh_config.write_text("# The lab's own, so that yours is not used.\n")
-    _venv(layout)
+    for folder in (layout.venv, layout.older):
+        _venv(layout, folder)
     tiny.write(layout.model)
     token = secrets.token_hex(32)
     for node in layout.nodes:
@@ -258,8 +266,8 @@ def build(layout: LabLayout) -> None:
             _command(home.parent / "bin" / "df", [sys.executable, "-I", str(source)])
 
 
-def _venv(layout: LabLayout) -> None:
-    bin_ = layout.venv / "bin"
+def _venv(layout: LabLayout, folder: Path) -> None:
+    bin_ = folder / "bin"
     bin_.mkdir(parents=True)
     for name in ("python", "python3"):
         _command(bin_ / name, [sys.executable])
@@ -269,7 +277,8 @@ def _venv(layout: LabLayout) -> None:
         _command(bin_ / "vllm", [str(Path(sys.prefix, "bin", "vllm"))])
     else:
         words = [sys.executable, "-P", "-m", "wizard_steps.lab.standins.vllm"]
-        _command(bin_ / "vllm", words, {"PYTHONPATH": str(ROOT)})
+        says = {"LAB_VLLM": OLDER} if folder == layout.older else {}
+        _command(bin_ / "vllm", words, {"PYTHONPATH": str(ROOT), **says})
 
 
 def _command(path: Path, words: list[str], env: dict[str, str] | None = None) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from wizard_steps.engine.step import Known
 from wizard_steps.milestones.common import placed
-from wizard_steps.model import Check, Results, Work
+from wizard_steps.model import Check, Node, Results, Work
 from wizard_steps.node.place import ALIVE, RAY, Service
+from wizard_steps.node.remote import instance
 
 
 def looks(known: Known) -> tuple[Work, ...]:
@@ -17,11 +18,23 @@ def looks(known: Known) -> tuple[Work, ...]:
 
 
 def dead(known: Known, done: Results) -> list[Check]:
-    """The nodes where it has ended, and how."""
+    """The nodes where it has ended, and how; also where somebody started it again since."""
     place = placed(known)
     found = [
-        (node, place.gone(node, r.text)) for node in known.nodes if (r := done.get(ALIVE, node)) and r.ok
+        (node, place.gone(node, r.text) or _again(known, node, r.text))
+        for node in known.nodes
+        if (r := done.get(ALIVE, node)) and r.ok
     ]
     name, wanted = ("container", "running") if place.contained else ("Ray", "running")
     hint = "go back to the step that starts it and retry: milepost starts it again, and vLLM after it"
     return [Check(name, False, text, wanted, node.name, hint) for node, text in found if text]
+
+
+def _again(known: Known, node: Node, look: str) -> str:
+    """What runs is another start than that of the gate before: what had run in it has ended with it."""
+    then, now = str(known.facts.get("starts", {}).get(node.name, "")), instance(look)
+    if not (then and now) or then == now:
+        return ""
+    at = now.partition("@")[2].replace("_", " ")[:19]
+    what = placed(known).holder(node) or "Ray"
+    return f"{what} was started again{f' at {at}' if at else ''}: what ran in it then has ended"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from wizard_steps.engine.step import Known
-from wizard_steps.milestones import vllm
+from wizard_steps.milestones import hang, vllm
 from wizard_steps.model import Check, Node, Result, Results
 from wizard_steps.node import meeting, stalls
 from wizard_steps.node.lines import plain
@@ -58,13 +58,16 @@ def over_ray(known: Known, done: Results) -> list[Check]:
     each = [one for found in workers.values() for one in found]
     if len(each) < 2 or not all(_AT_THE_MEETING.search(one.frame) for one in each):
         return []
-    return list(_by_node(known, workers, meeting.where(log.text)))
+    return list(_by_node(known, workers, meeting.where(log.text), hang.ranks(known, done)))
 
 
-def _by_node(known: Known, workers: dict[str, list[stalls.Stall]], at: str) -> Iterator[Check]:
+def _by_node(
+    known: Known, workers: dict[str, list[stalls.Stall]], at: str, ranks: Mapping[tuple[str, int], str]
+) -> Iterator[Check]:
     for node in known.nodes:
         if found := workers.get(node.name):
-            pids = ", ".join(str(one.pid) for one in found)
+            of = {one.pid: ranks.get((node.name, one.pid), "") for one in found}
+            pids = ", ".join(f"{pid}, {rank}" if rank else f"{pid}" for pid, rank in of.items())
             what = f"its worker (process {pids})" if len(found) == 1 else f"its workers (processes {pids})"
             yield _check(known, node, what, at)
 

@@ -50,7 +50,9 @@ def _good(result: Result | None) -> bool:
 
 
 #: What engines and tools print after what is wrong, in their older and newer ways.
-_USAGE = re.compile(r"(?:See|Run) '[\w ./-]+ --help'|Usage:\s+\S")
+_USAGE = re.compile(
+    r"(?:See|Run) '[\w ./-]+ --help'|Usage:\s+\S|time=\S+ level=error msg=\"error waiting for container"
+)
 
 
 def failure(result: Result | None, node: Node, hint: str = "") -> Check:

@@ -54,7 +54,9 @@ def node_checks(known: Known, done: Results, node: Node, suffix: str, executor: 
         return [Check("container", False, "was not run", node=node.name)]
     engine, found = engine_of(done, node), Inside(result.text)
     return [
+        *_tools(found, node),
         *_limits(known, found, node, executor),
+        *(_log(known, engine, node) if executor == "ray" else []),
         *_rdma(known, engine, found, node),
         _gpus(known, engine, found, node),
         *_network(engine, found, node),
@@ -105,10 +107,22 @@ def image_check(done: Results, nodes: Sequence[Node], suffix: str) -> Check:
     return same_everywhere("image", digests, hint_)
 
 
+def _tools(found: Inside, node: Node) -> list[Check]:
+    if not found.lacks:
+        return []
+    hint = (
+        "with them milepost starts, finds and ends vLLM in the container: take an image with bash, GNU "
+        "coreutils, grep, sed, findutils and util-linux (vLLM's own have them), or add them to this one"
+    )
+    return [Check("tools", False, f"not in the image: {found.lacks}", "in the image", node.name, hint)]
+
+
 def _limits(known: Known, found: Inside, node: Node, executor: str) -> list[Check]:
     wanted = probe.size(known.cluster.docker.shm_size)
     few = found.nofile.isdigit() and int(found.nofile) < MIN_FILES
-    locked = found.memlock == "unlimited" or not found.rdma
+    # What a container cannot open needs no memory; where nobody asked for that, what it sees counts.
+    cards = found.rdma if found.rdma_open is None else found.rdma_open
+    locked = found.memlock == "unlimited" or not cards
     said = f"{found.memlock} KiB" if found.memlock.isdigit() else found.memlock
     name = node.name
     checks = [
@@ -124,7 +138,7 @@ def _limits(known: Known, found: Inside, node: Node, executor: str) -> list[Chec
         Check(
             "memlock",
             locked,
-            said + ("" if found.rdma else ", no RDMA device needs more"),
+            said + ("" if cards else ", no RDMA device needs more"),
             "unlimited, for RDMA",
             name,
             'add "memlock=-1" to docker.ulimits; RDMA cannot pin memory otherwise',
@@ -142,6 +156,16 @@ def _limits(known: Known, found: Inside, node: Node, executor: str) -> list[Chec
         hint = "name an image that has it (docker.image), or set docker.ray to build or none"
         checks.insert(1, Check("Ray", found.has_ray, found.ray, "in the image", name, hint))
     return checks
+
+
+def _log(known: Known, engine: ContainerEngine, node: Node) -> list[Check]:
+    """Ray's start is read from the container's log while it is written."""
+    own = (*known.cluster.docker.extra_flags, *known.cluster.entry(node).docker_flags)
+    if engine.follows_logs or any(flag.startswith("--log-driver") for flag in own):
+        return []
+    found = f"log driver journald, events_logger {engine.events}: podman refuses to follow a log"
+    hint = 'add "--log-driver=k8s-file" to docker.extra_flags, or set events_logger = "journald" on the node'
+    return [Check("container log", False, found, "a log that can be followed", node.name, hint)]
 
 
 def _rdma(known: Known, engine: ContainerEngine, found: Inside, node: Node) -> list[Check]:
@@ -163,9 +187,7 @@ def _rdma(known: Known, engine: ContainerEngine, found: Inside, node: Node) -> l
         'who may open these files (`ls -l /dev/infiniband`). To go on with TCP: fabric.accept = ["socket"]'
     )
     if found.rdma_open:
-        hint = (
-            "the container needs the network of the host, and RDMA shared between namespaces (`rdma system`)"
-        )
+        hint = "it needs the network of the host, and RDMA shared between namespaces (`rdma system show`)"
     return [Check(name, accepted, said, wanted, node.name, hint, warning=accepted)]
 
 

@@ -148,6 +148,8 @@ class Inside:
         self.shm = _number(found.get("shm", "")) << 10
         self.memlock, self.nofile = found.get("memlock", ""), found.get("nofile", "")
         self.rdma, self.gpus = _number(found.get("rdma", "")), _number(found.get("gpus", ""))
+        #: Tools that the image has not, and that milepost runs in it.
+        self.lacks = found.get("lacks", "")
         #: RDMA devices that can be opened, and their GIDs; None where nobody asked.
         self.rdma_open = _number(found["rdma-open"]) if "rdma-open" in found else None
         self.gids = _number(found.get("gids", ""))

@@ -17,7 +17,7 @@ from wizard_steps.milestones import docker_judge as judged
 from wizard_steps.milestones import docker_probe as probe
 from wizard_steps.milestones.common import everywhere
 from wizard_steps.milestones.docker_probe import Image, Inside
-from wizard_steps.model import Check, Cmd, Node, Option, Question, Results, Round, Verdict
+from wizard_steps.model import Check, Cmd, Node, Option, Question, Results, Round, Verdict, counted
 from wizard_steps.node import docker
 from wizard_steps.node import image as images
 
@@ -101,7 +101,8 @@ class DockerReady(Step):
         checks += [*judged.version_checks(known, done, f"inside{suffix}"), *probe.older(known.cluster)]
         ok = all(check.ok for check in checks)
         image = _image(known, done)
-        summary = f"{image} runs on {len(known.nodes)} nodes" + ("" if way == "ray" else ", without Ray")
+        summary = f"{image} runs on {counted(len(known.nodes), 'node')}"
+        summary += "" if way == "ray" else ", without Ray"
         ids = {node.name: Image(done.get(f"image{suffix}", node)).id for node in looked}
         ids = {name: text.removeprefix("sha256:") for name, text in ids.items()}
         engines = {node.name: judged.engine_of(done, node).given for node in known.nodes}

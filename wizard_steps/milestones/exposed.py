@@ -175,7 +175,7 @@ def _ports(known: Known, done: Results, text: str) -> Iterator[Check]:
 
 def _danger(known: Known, node: Node, port: ExposedPort, at: list[str]) -> Check:
     """On the open internet it is an emergency; in a private network everybody there can do it."""
-    public = [address for address in at if ipaddress.ip_address(address).is_global]
+    public = [address for address in at if _public(address)]
     ray = port.number != known.cluster.master_port
     token = known.cluster.ray.auth == "token" and ray
     has = " and has Ray's token" if token else ""

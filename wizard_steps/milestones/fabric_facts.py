@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from wizard_steps.engine.step import Known
-from wizard_steps.facts.netstate import Rdma, parse_mtus, parse_rdma, parse_speeds
+from wizard_steps.facts.netstate import Rdma, parse_mtus, parse_rdma, parse_speeds, port_name
 from wizard_steps.facts.sections import FactSection
 from wizard_steps.model import Cmd, Result, Results
 from wizard_steps.node.collective import Told, told
@@ -115,9 +115,9 @@ def links(result: Result | None) -> Links | None:
         tuple(_bonded(parse_rdma(section), {m[1] for m in map(_BOND.fullmatch, lines) if m}, speeds)),
         speeds,
         parse_mtus(section),
-        tuple((m[1], int(m[3])) for m in gids if _IPV4.match(m[4])),
-        frozenset(m[1] for m in gids),
-        frozenset(m[1] for m in gids if not _IPV4.match(m[4]) and not _LOCAL.match(m[4])),
+        tuple((port_name(m[1], m[2]), int(m[3])) for m in gids if _IPV4.match(m[4])),
+        frozenset(port_name(m[1], m[2]) for m in gids),
+        frozenset(port_name(m[1], m[2]) for m in gids if not _IPV4.match(m[4]) and not _LOCAL.match(m[4])),
         int(verbs) if re.fullmatch(r"[0-9]{1,4}", verbs) else 0,
         "peermem: loaded" in result.text,
         _addresses(lines),
@@ -186,11 +186,13 @@ def all_links(known: Known, done: Results) -> dict[str, Links]:
 
 
 def pairs_of(a: Links, b: Links) -> Iterator[tuple[Rdma, Rdma]]:
-    """The ports of two nodes that belong together: in one network if that is known, else in their order."""
+    """The ports of two nodes that belong together: in one network if that is known, else in their order (as
+    where routers join the rails)."""
     left, right = list(a.usable), list(b.usable)
+    meet = any(_meet(a.of(port), b.of(other)) for port in left for other in right)
     for port in left:
         same = [other for other in right if _meet(a.of(port), b.of(other))]
-        known = bool(a.of(port)) and any(b.of(other) for other in right)
+        known = meet and bool(a.of(port)) and any(b.of(other) for other in right)
         other = same[0] if same else (right[0] if right and not known else None)
         if other is not None and other.layer == port.layer:
             right.remove(other)

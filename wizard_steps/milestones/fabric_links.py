@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterator, Mapping
 
 from wizard_steps.engine.step import Known
+from wizard_steps.milestones import fabric_rdma
 from wizard_steps.milestones.fabric_facts import Links, links, rank_0
 from wizard_steps.model import Check, Cmd, Node, Results
 from wizard_steps.node.collective import Told, told
 
-_DEVICE = re.compile(r"\[\d+\](\w+):\d+")
 #: Bytes of headers around the data of an IPv4 ping.
 _PING = 28
 
@@ -101,7 +101,7 @@ def _rate_of(known: Known, node: Node, said: Told, network: str, here: Links) ->
         return mbits / 8000, f"{_interface(known, node)} {mbits / 1000:g} Gbit/s / 8"
     if not network.startswith("IB"):
         return 0.0, ""
-    used = set(_DEVICE.findall(said.devices))
+    used = fabric_rdma.named(said.devices)
     ports = [port for port in here.active if port.device in used] or list(here.usable)
     # One GPU drives one card: more cards than GPUs are not all filled.
     ports = sorted(ports, key=lambda port: -port.rate)[: max(node.gpus, 1)]

@@ -11,14 +11,16 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from wizard_steps.cluster import devices
 from wizard_steps.engine.step import Known
-from wizard_steps.facts.netstate import Rdma
+from wizard_steps.facts.netstate import Rdma, port_name
 from wizard_steps.milestones.fabric_facts import SPARK, Links, net
-from wizard_steps.model import Check, Node
+from wizard_steps.model import Check, Node, counted
 
 #: Before this torch, NCCL was older than 2.21 and took GID index 0 unless it was told another one.
 _FINDS_GID = (2, 5)
 #: NCCL that knows a ring of machines in which each pair has a network of its own.
 _RING = "NCCL 2.30.7"
+#: A card in NCCL's list; NCCL 2.21 to 2.25 lists some as one: ``[0]={[0] mlx5_0:1/RoCE, [1] mlx5_1:1/RoCE}``.
+_CARD = re.compile(r"\[\d{1,4}\] ?([\w.-]{1,64}):(\d{1,3})")
 #: Ports that are named.
 _MOST = 8
 
@@ -81,6 +83,30 @@ def _indexes(here: Links, layer: str) -> list[int]:
     return [here.gid(port.device) for port in _chosen(here, layer) if port.layer == "Ethernet"]
 
 
+def named(said: str) -> set[str]:
+    """The ports in NCCL's own list of its cards."""
+    return {port_name(*found) for found in _CARD.findall(said)}
+
+
+def passed_over(known: Known, found: Mapping[str, Links], lists: Mapping[str, str]) -> Iterator[Check]:
+    """Usable ports that NCCL does not have in its list. ``lists``: by node."""
+    layer = _layer(found)
+    for node in known.nodes:
+        taken = named(lists.get(node.name, ""))
+        chosen = _chosen(found[node.name], layer) if node.name in found else []
+        left = [port.device for port in chosen if port.device not in taken]
+        if not taken or not left:
+            continue
+        few = ", ".join(left[:_MOST]) + (f" and {len(left) - _MOST} more" if len(left) > _MOST else "")
+        own = devices.environment(known.cluster, node).get("NCCL_IB_HCA", "")
+        hint = f"NCCL_IB_HCA={own} of the cluster file leaves them out" if own else _SEEN
+        text = f"NCCL has {counted(len(taken), 'port')}, not {few}"
+        yield Check("ports of NCCL", True, text, "every fast port", node.name, hint, warning=True)
+
+
+_SEEN = "does `ibv_devices` list them there, and is an NCCL_IB_HCA set for this user (/etc/nccl.conf)?"
+
+
 def _networks(here: Links) -> set[str]:
     return {net(address) for port in here.usable for address in here.of(port)}
 
@@ -123,7 +149,10 @@ def _ports(node: Node, here: Links) -> Iterator[Check]:
         return
     hints = list(dict.fromkeys(_hint(here, port) for port in idle))
     if any(SPARK.fullmatch(port.device) for port in idle):
-        hints.append("a port of a DGX Spark shows as two devices, and only both together carry 200 Gbit/s")
+        hints.append(
+            "a port of a DGX Spark shows as two devices, and only both together carry 200 Gbit/s: "
+            "`milepost help spark`"
+        )
     names = ", ".join(port.device for port in idle[:_MOST])
     found = f"active, but RoCE cannot use it: {names}. {said}"
     wanted = "a RoCE v2 GID with IPv4 on each fast port"

@@ -21,8 +21,15 @@ _MOST = 4
 _WANTED = "every rank takes part"
 #: What is waited for when vLLM does not become ready.
 START = "the start of vLLM"
-#: What a worker says once all have met, and the names before it: ``(RayWorkerProc pid=7, ip=10.0.0.2)``.
-_RANK = re.compile(r"^([^\n]{0,300})\brank (\d{1,7}) in world size \d", re.M)
+#: What a worker says before it meets the others and once all have met, and the names before it:
+#: ``(RayWorkerProc pid=7, ip=10.0.0.2)``.
+_RANK = re.compile(
+    r"^([^\n]{0,300})\b(?:rank (?P<met>\d{1,7}) in world size (?P<of>\d{1,7})"
+    r"|world_size=(?P<size>\d{1,7}) rank=(?P<comes>\d{1,7}) local_rank=)",
+    re.M,
+)
+#: What a worker is called under Ray and without it, and the most ranks of which one is told by what is left.
+_WORKER, _RANKS = re.compile(r"ray::RayWorker|VLLM::Worker"), 4096
 _WRITER = re.compile(r"\(\w{1,40} pid=(\d{1,10})(?:, ip=([\w.:]{1,64}))?\)")
 #: What scripts/rank.py says as rank 0.
 _ABSENT = re.compile(r"^rank 0: failed at .{1,40}: no sign of ranks? ([\d, ]{1,80})", re.M)
@@ -92,11 +99,28 @@ def of_start(known: Known, done: Results) -> list[Check]:
     """Who hangs in a start of vLLM that came to no end, by what the nodes said when they were asked."""
     said = {name: result.text for name, result in done.of("stall").items()}
     said = said or {one.node.name: one.text for one in done.items if ras.STALLED in one.text}
-    return checks(known, said, START, dict(_ranks(known, done)))
+    return checks(known, said, START, ranks(known, done))
 
 
-def _ranks(known: Known, done: Results) -> Iterator[tuple[tuple[str, int], str]]:
-    """(node, pid) of each worker of vLLM, and its rank, by the logs. Over Ray one log has all of them."""
+def ranks(known: Known, done: Results) -> dict[tuple[str, int], str]:
+    """The rank of each worker of vLLM by (node, pid), by the logs. Over Ray one log has all of them, but for
+    lines that Ray leaves out as repeated: the one worker without a rank then has the one that is left."""
+    said = list(_ranks(known, done))
+    found = {worker: rank for worker, rank, _ in said}
+    world = max((size for *_, size in said), default=0)
+    workers = {
+        (name, one.pid)
+        for name, result in done.of("stall").items()
+        for one in stalls.read(result.text)
+        if _WORKER.match(one.name)
+    }
+    silent, left = workers - set(found), set(range(min(world, _RANKS))) - set(found.values())
+    if len(workers) == world and len(silent) == len(left) == 1:
+        found[silent.pop()] = left.pop()
+    return {worker: f"rank {rank}" for worker, rank in found.items()}
+
+
+def _ranks(known: Known, done: Results) -> Iterator[tuple[tuple[str, int], int, int]]:
     nodes = {known.ip(node): node.name for node in known.nodes}
     for key in vllm.LOGS:
         for name, result in done.of(key).items():
@@ -104,7 +128,8 @@ def _ranks(known: Known, done: Results) -> Iterator[tuple[tuple[str, int], str]]
                 writers = _WRITER.findall(said[1])
                 at = next((ip for _, ip in writers if ip), "")
                 if writers:
-                    yield (nodes.get(at, "") if at else name, number(writers[-1][0])), f"rank {said[2]}"
+                    worker = (nodes.get(at, "") if at else name, number(writers[-1][0]))
+                    yield worker, number(said["met"] or said["comes"]), number(said["of"] or said["size"])
 
 
 def _suspects(known: Known, reports: Mapping[str, RasReport], what: str, sure: bool) -> Iterator[Check]:

@@ -12,11 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from wizard_steps.cluster.api import base_url, own_host, through_tunnel, tls
 from wizard_steps.engine.expected import SNAPSHOTS
 from wizard_steps.engine.step import Known, Step
-from wizard_steps.milestones import load_use
+from wizard_steps.milestones import hang, load_use
 from wizard_steps.milestones.common import failure, placed
 from wizard_steps.milestones.load_numbers import LOAD, Numbers, concurrency_of, numbers
 from wizard_steps.model import WIZARD, Check, Cmd, Forward, Node, Result, Results, Round, Verdict
-from wizard_steps.node import api_key, ras, remote, sample
+from wizard_steps.node import api_key, remote, sample
 
 CLIENT = "load_vllm_cluster.py"
 #: The role of the sampler on a node, see ``remote``.
@@ -128,7 +128,7 @@ class LoadStep(Step):
     id = "load"
     title = "Load: numbers, and all GPUs at work"
     short = "load"
-    keys = ("warm-up", "bench-*", "client-*", "soak", "ras")
+    keys = ("warm-up", "bench-*", "client-*", "soak", "stall")
     owns = (r"load\..*",)
     effects: Mapping[str, str] = {
         "watch": "samples nvidia-smi into the node's state folder while the load runs",
@@ -150,11 +150,10 @@ class LoadStep(Step):
         if known.cluster.load.soak and not done.has("soak"):
             most = max(known.cluster.load.concurrency)
             return Round(work=((WIZARD, client(known, "soak", most, seconds=known.cluster.load.soak)),))
+        if _stalled(done) and not done.has("stall"):
+            return hang.ask(known)
         if not done.has("watched"):
             return Round(work=tuple((node, watched(known, node)) for node in known.nodes))
-        soak = numbers_of(done.get("soak", WIZARD))
-        if soak is not None and soak.stalls and not done.has("ras"):
-            return Round(work=tuple((node, _ras(known, node)) for node in known.nodes if node.gpus))
         return None
 
     def undo(self, known: Known) -> Sequence[tuple[Node, Cmd]]:
@@ -206,8 +205,11 @@ def _own(known: Known, done: Results) -> bool:
     return known.cluster.load.tool == "own" or (found is not None and not found.ok)
 
 
-def _ras(known: Known, node: Node) -> Cmd:
-    return placed(known).run(node, ras.status(placed(known).python))
+def _stalled(done: Results) -> bool:
+    """Whether the soak came to a stop, for a while or for good: who it was is asked at once."""
+    soak = done.get("soak", WIZARD)
+    run = numbers_of(soak)
+    return soak is not None and soak.reason != "dry" and (run is None or bool(run.stalls or run.failed))
 
 
 def numbers_of(result: Result | None) -> Numbers | None:
@@ -295,6 +297,7 @@ def _soak(known: Known, done: Results, samples: Mapping[str, Sequence[sample.Nod
     run = numbers_of(result)
     if run is None:
         yield Check("soak", False, failure(result, WIZARD).found, "tokens all the time", WIZARD.name)
+        yield from _who(known, done)
         return
     stalls = f", {run.stalls} stalls" if run.stalls != 1 else ", 1 stall"
     silence = run.longest_silence_seconds or 0.0
@@ -303,7 +306,14 @@ def _soak(known: Known, done: Results, samples: Mapping[str, Sequence[sample.Nod
     good = not run.failed and not run.stalls
     hint = "" if good else "the server's log from that time on says what happened"
     yield Check("soak", good, said + error, "no error and no stall", known.server.name, hint)
-    names = {known.ip(node): node.name for node in known.nodes}
-    for node, answer in done.of("ras").items():
-        yield ras.check(node, answer.text, names)
+    yield from _who(known, done)
     yield from load_use.growth(samples)
+
+
+def _who(known: Known, done: Results) -> list[Check]:
+    """The rank that the others waited for, as far as the nodes could still say."""
+    said = {name: result.text for name, result in done.of("stall").items()}
+    unknown = "not proved: no node could name its ranks, and NCCL RAS did not answer"
+    return hang.checks(known, said, "the load") or [
+        Check("who stalled", True, unknown, "the rank is named", warning=True) for _ in [*said][:1]
+    ]

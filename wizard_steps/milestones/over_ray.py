@@ -13,7 +13,7 @@ from wizard_steps.milestones.common import failure, placed, port_taken
 from wizard_steps.milestones.vllm import NO_PLACE, READY
 from wizard_steps.model import Check, Node, Result, Results, Round, Together, Verdict
 from wizard_steps.node import ras
-from wizard_steps.node.place import SERVE, Service
+from wizard_steps.node.place import ALIVE, SERVE, Service
 from wizard_steps.node.remote import Look
 
 
@@ -41,7 +41,7 @@ def rounds(known: Known, done: Results) -> Round | None:
         return Round(work=((head, place.launch(service)),))
     started = done.get("launch", head)
     if started is not None and not started.ok and started.reason != "dry":
-        return None
+        return Round(work=alive.looks(known)) if place.contained and not done.has(ALIVE) else None
     log = done.get("log", head)
     if log is None or (apart.waits(log) and _goes_on(known, done)):
         return _until_ready(known, done)
@@ -94,7 +94,8 @@ def judge(known: Known, done: Results) -> Verdict:
         return Verdict(False, "the vLLM that runs could not be ended", (failure(clear, head),))
     launch, log = done.get("launch", head), done.get("log", head)
     if launch is not None and not launch.ok:
-        return Verdict(False, "vllm serve could not be started", (failure(launch, head),))
+        ends = (*alive.dead(known, done), failure(launch, head))
+        return Verdict(False, "vllm serve could not be started", ends)
     if vllm.ready(log):
         url = f"{base_url(known.cluster, known.ip(known.server))}/v1"
         again = "restarted" if done.get("clear", head) else "started"

@@ -27,7 +27,7 @@ _CHOICES = (
     Option("stop", "Stop here", "nothing is changed"),
 )
 _WRITE = "Keep it, and write its values into the cluster file"
-#: The check of what a service was written with.
+#: The check of a service that was written and does not run, or not this.
 WRITTEN = "service"
 #: The fact that holds the systemd services, by node, which run the server.
 KEPT_BY = "kept_by"
@@ -122,15 +122,28 @@ def check(known: Known, done: Results, service: Service, name: str) -> Check | N
 
 
 def written(known: Known, done: Results, services: Sequence[Service]) -> list[Check]:
-    """A warning for each systemd service that starts other values at the next boot than the file has."""
+    """A warning for each systemd service that starts other values at the next boot than the file has, or that
+    does not run what runs now: a walk that starts it anew ends the service, which stays enabled."""
     checks = []
     for service in services:
-        then = look_of(done, service.node).written
-        found = spec.differences(then, placed(known).spec(service)) if then is not None else []
-        if found:
-            said = f"at the next boot the systemd service starts other values: {_short(found)}"
-            hint = "`milepost enable` writes the services again, `milepost disable` removes them"
-            checks.append(Check(WRITTEN, True, said, _WANTED, service.node.name, hint, warning=True))
+        look, launch = look_of(done, service.node), done.get("launch", service.node)
+        if look.written is None:
+            continue
+        found = spec.differences(look.written, placed(known).spec(service))
+        said = [f"at the next boot the systemd service starts other values: {_short(found)}"] if found else []
+        if launch.ok if launch is not None else look.leader and not look.service:
+            said.append(
+                "started by a walk: the systemd service does not run now, and nothing starts this again "
+                "when it ends"
+            )
+        if said:
+            hint = (
+                "`milepost enable` writes the services again and starts them; `milepost disable` removes them"
+            )
+            wanted = "the service runs, with the values of the cluster file"
+            checks.append(
+                Check(WRITTEN, True, "; ".join(said), wanted, service.node.name, hint, warning=True)
+            )
     return checks
 
 

@@ -12,7 +12,8 @@ import shlex
 from msgspec.structs import replace
 
 from wizard_steps.cluster.file import Cluster
-from wizard_steps.model import Check, Cmd, Node, Result
+from wizard_steps.model import Cmd, Node, Result
+from wizard_steps.node.container_state import LISTENS
 from wizard_steps.node.docker import (
     LABEL,
     RAY_IN_CONTAINER,
@@ -23,22 +24,21 @@ from wizard_steps.node.docker import (
     own_folders,
     spec_of,
 )
-from wizard_steps.node.lines import fields
 from wizard_steps.node.place import ALIVE
 from wizard_steps.node.program import program
 from wizard_steps.node.remote import OF_CLUSTER, state_dir
-from wizard_steps.node.spec import Spec
 
 #: Label with the spec (see spec.py) that a container was started with.
 STARTED = "milepost.started"
 #: Sessions of Ray that stay on the node's disk: this one's and some of before. Ray rotates the logs in one.
 SESSIONS = 5
+#: What stands before the state of a container, for the recording, when it is removed.
+BEFORE_REMOVAL = "state before removal: "
 #: Lines of the log of a container that has ended, in the recording.
 LAST = 40
 #: What ``launch`` prints of a mounted folder that the container's user may not write.
 READ_ONLY = "not writable in the container: "
-#: What ``beside`` prints of a container that holds the port.
-LISTENS = ", which listens on port "
+_NO_RAYLET = "grep -qsE '(^|/)[r]aylet/raylet' /proc/[0-9]*/cmdline || echo 'raylet: none'"
 _UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 #: Bytes after which a log of ours begins anew where the cluster file sets no size.
 _LOG_SIZE = 1 << 40
@@ -53,6 +53,24 @@ def _inspect(cluster: Cluster, node: Node, form: str) -> str:
 def _instance(cluster: Cluster, node: Node) -> str:
     """sh text: the id of this start of the container: one that was started again is another."""
     return _inspect(cluster, node, "{{.Id}}@{{.State.StartedAt}}")
+
+
+def _ours(cluster: Cluster, node: Node) -> str:
+    """Words of `docker ps` for this node's containers of ours, whatever they are called now."""
+    marks = (f"{LABEL}={cluster.name}", f"milepost.node={container(cluster, node)}")
+    return " ".join(f"--filter {shlex.quote('label=' + mark)}" for mark in marks)
+
+
+def _since(cluster: Cluster, node: Node) -> str:
+    """sh text: $since, a flag of `docker logs` for what was said since this start of the container: what an
+    earlier life of it had printed proves nothing of this one."""
+    it, name = docker(cluster), shlex.quote(container(cluster, node))
+    at = shlex.quote("{{.State.StartedAt}}")
+    return (
+        f"s=$({it} container inspect -f {at} {name} 2>/dev/null | sed 's/ [A-Z][A-Za-z]*$//')\n"
+        # podman notes its start when it has returned: on a busy machine the first lines are older than that.
+        's=$(date -d "$s" +%s 2>/dev/null) && since="--since $((s - 2))" || since=\n'
+    )
 
 
 def launch(cluster: Cluster, node: Node, line: str, show: str) -> Cmd:
@@ -107,34 +125,51 @@ def also_in_docker_logs(cluster: Cluster, role: str) -> str:
     )
 
 
-def look(cluster: Cluster, node: Node, line: str, port: int, key: str = "look") -> Cmd:
+def look(cluster: Cluster, node: Node, line: str, port: int, key: str = "look", then: str = "") -> Cmd:
     """What is there already, in the words of remote.look: our container, and who listens on ``port``.
 
     ``line``: the `docker run` of today; empty where any container of ours will do. ``ALIVE`` as key: it was
-    started in this walk, so that none is one too few.
+    started in this walk, so that none is one too few. ``then``: the start that the walk has seen.
     """
     missing = "gone" if key == ALIVE else "none"
     name, it = shlex.quote(container(cluster, node)), docker(cluster)
     form = shlex.quote(
         '{{index .Config.Labels "milepost.cluster"}} {{index .Config.Labels "milepost.spec"}} '
-        "{{.State.Running}} {{.Id}} {{.State.ExitCode}} {{.State.OOMKilled}} {{.Image}}"
+        "{{.State.Status}} {{.Id}} {{.State.ExitCode}} {{.State.OOMKilled}} {{.Image}}"
     )
     started = shlex.quote(f'{{{{index .Config.Labels "{STARTED}"}}}}')
     wanted, spec = shlex.quote(cluster.name), spec_of(line)
+    kept = f"{_ours(cluster, node)} --filter label=milepost.spec"
+    renamed = f"$({it} ps {kept} --format '{{{{.Names}}}}' | head -n 1)"
+    told = f"echo container {name} was started again"
+    again = f'[ -z "$i" ] || [ "$i" = {shlex.quote(then)} ] || {told}\n' if then else ""
     text = (
         f"{it} ps -q >/dev/null || exit 1\n"
-        f"set -- $({it} container inspect -f {form} {name} 2>/dev/null)\n"
-        f"if [ $# -eq 0 ]; then echo 'container: {missing}'; echo container {name}\n"
-        f'elif [ $# -ne 7 ] || [ "$1" != {wanted} ]; then echo "container: not ours"\n'
-        f'elif [ "$3" != true ]; then echo "container: ended with exit code $5"; echo "oom-killed: $6"\n'
+        f"left_by_ray() {{\n{_since(cluster, node)}"
+        f"{it} logs $since {name} 2>/dev/null | grep -q 'Ray runtime started' && "
+        f"{it} exec {name} /bin/sh -c {shlex.quote(_NO_RAYLET)} 2>/dev/null | grep -q 'raylet: none'\n}}\n"
+        f"i=; set -- $({it} container inspect -f {form} {name} 2>/dev/null)\n"
+        f"if [ $# -eq 0 ]; then r={renamed}\n"
+        f'  if [ -n "$r" ]; then echo "container: renamed to $r"; else echo "container: {missing}"; fi\n'
         f"  echo container {name}\n"
+        f'elif [ $# -ne 7 ] || [ "$1" != {wanted} ]; then echo "container: not ours"\n'
+        'elif [ "$3" = paused ]; then echo "ours: $4"; echo "container: paused"\n'
+        'elif [ "$3" != running ]; then case $3 in\n'
+        "  created | configured | initialized) echo 'container: never ran' ;;\n"
+        '  restarting) echo "ours: $4"; echo "container: restarted after exit code $5" ;;\n'
+        '  *) echo "container: ended with exit code $5" ;; esac\n'
+        f'  echo "oom-killed: $6"; echo container {name}\n'
         f'  echo "ended: {_inspect(cluster, node, "{{.State.FinishedAt}}")}"\n'
         f"  {it} logs --tail {LAST} {name} 2>&1 | LC_ALL=C tr -c '\\n -~' '?' | sed 's/^/log: /'\n"
+        # `ray start --block` stays when somebody runs `ray stop`: the container runs on without it.
+        "elif left_by_ray; then\n"
+        '  echo "ours: $4"; echo "container: runs without Ray"\n'
         f"else s=$({it} container inspect -f {started} {name}); case $s in '{{'*) ;; *) s=;; esac\n"
         f'  if [ -z "$s" ] && [ -n "{spec}" ] && [ "$2" != "{spec}" ]; then '
         'echo "ours: $4"; echo "container: other settings"\n'
         '  else echo "ours: $4"; echo "leader: $4"; echo "container: running"; echo "image-id: $7"\n'
-        f'  echo "instance: {_instance(cluster, node)}"; printf "spec: %s\\n" "$s"; fi; fi\n'
+        f'  i={_instance(cluster, node)}; echo "instance: $i"; printf "spec: %s\\n" "$s"; fi; fi\n'
+        f"{again}"
         f"hex=$(printf '%04X' {int(port)})\n"
         'if cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -q ":$hex [0-9A-F]*:0000 0A "; '
         f"then echo 'port {int(port)}: listening'; else echo 'port {int(port)}: free'; fi\n"
@@ -144,38 +179,33 @@ def look(cluster: Cluster, node: Node, line: str, port: int, key: str = "look") 
 
 
 def beside(cluster: Cluster, node: Node, port: int) -> str:
-    """sh text: who listens on ``port``; the other containers on the host's network, and the cluster that
-    milepost started one for. One of them may be the stranger on the port. podman has no filter for them."""
+    """sh text: who listens on ``port``; the other containers on the host's network or with that port
+    published, and the cluster that milepost started one for. One of them may be the stranger on the port.
+    podman has no filter for them."""
     it, name = docker(cluster), shlex.quote(container(cluster, node))
     form = shlex.quote(
-        "{{.HostConfig.NetworkMode}} {{.Id}} {{.Name}} "
+        "{{.HostConfig.NetworkMode}} {{.Id}} "
+        ",{{range .NetworkSettings.Ports}}{{range .}}{{.HostPort}},{{end}}{{end}} {{.Name}} "
         f'{{{{with .Config.Labels}}}}{{{{index . "{LABEL}"}}}}{{{{end}}}}'
     )
     return (
         f"port={int(port)}\n{program('holder.sh')}"
         f"ids=$({it} ps -q 2>/dev/null)\n"
         f'[ -z "$ids" ] || {it} container inspect -f {form} $ids 2>/dev/null | '
-        "while read -r net id c of; do\n"
-        f'[ "$net" = host ] && [ "${{c#/}}" != {name} ] || continue\n'
+        "while read -r net id ports c of; do published=\n"
+        f"case $ports in *,{int(port)},*) published=yes;; esac\n"
+        f'case $net$published in host* | *yes) ;; *) continue;; esac; [ "${{c#/}}" != {name} ] || continue\n'
         f"case $of in '' | '<no value>') of= ;; *) of=\"{OF_CLUSTER}$of\";; esac\n"
-        f'[ -z "$holder" ] || ! grep -qs "$id" "/proc/$holder/cgroup" || c="$c{LISTENS}{int(port)}"\n'
+        f'[ -z "$published" ] && {{ [ -z "$holder" ] || ! grep -qs "$id" "/proc/$holder/cgroup"; }} || '
+        f'c="$c{LISTENS}{int(port)}"\n'
         "printf 'beside: %s%s\\n' \"${c#/}\" \"$of\"; done | LC_ALL=C tr -c '\\n -~' '?' | cut -c1-300\n"
     )
 
 
 def logs(cluster: Cluster, node: Node, key: str, timeout: float, stop: object) -> Cmd:
-    """The container's log since this start of it, until ``stop`` says so or the container has ended.
-
-    What an earlier life of it had printed proves nothing of this one.
-    """
+    """The container's log since this start of it, until ``stop`` says so or the container has ended."""
     it, name = docker(cluster), shlex.quote(container(cluster, node))
-    at = shlex.quote("{{.State.StartedAt}}")
-    text = (
-        f"s=$({it} container inspect -f {at} {name} 2>/dev/null | sed 's/ [A-Z][A-Za-z]*$//')\n"
-        # podman notes its start when it has returned: on a busy machine the first lines are older than that.
-        's=$(date -d "$s" +%s 2>/dev/null) && s=$((s - 2))\n'
-        f'exec {it} logs ${{s:+--since "$s"}} -f {name}\n'
-    )
+    text = f"{_since(cluster, node)}exec {it} logs $since -f {name}\n"
     show = f"{it} logs -f {name}"
     return Cmd(key, text, timeout=timeout, stop=stop, show=show)  # type: ignore[arg-type]
 
@@ -189,65 +219,6 @@ def up(cluster: Cluster, node: Node) -> Cmd:
         return result.ok and "running: true" in result.text
 
     return Cmd("up", f"exec {line}\n", timeout=20, every=1.0, settle=2.0, until=running, show=line)
-
-
-def obstacle(cluster: Cluster, node: Node, look: str) -> Check | None:
-    """Why no container may be started, by what ``look`` printed."""
-    name = container(cluster, node)
-    if "container: not ours" in look.splitlines():
-        hint = f"milepost did not start it: rename or remove it, or choose another `name` than {name!r} gives"
-        return Check("container", False, f"{name} exists", "a free name", node.name, hint)
-    if "container: other settings" in look.splitlines():
-        found = f"{name} runs with other settings (image, environment or flags)"
-        hint = "`milepost down` ends it; or put the settings back"
-        return Check("container", False, found, "the settings of the cluster file", node.name, hint)
-    return None
-
-
-def is_gone(look: str) -> bool:
-    """Whether there is no container of ours any more."""
-    return fields(look).get("container", "") in ("gone", "none")
-
-
-def has_ended(look: str) -> bool:
-    """Whether a container of ours is there and does not run."""
-    return fields(look).get("container", "").startswith("ended")
-
-
-def ended(cluster: Cluster, node: Node, look: str) -> str:
-    """What became of a container of ours that does not run, by what ``look`` printed; "" where it runs."""
-    found, name = fields(look), container(cluster, node)
-    state = found.get("container", "")
-    if is_gone(look):
-        return f"container {name} is gone: somebody removed it"
-    if not state.startswith("ended"):
-        return ""
-    code = state.rpartition(" ")[2]
-    when = f" at {found['ended'].replace('_', ' ')[:19]}" if found.get("ended") else ""
-    if found.get("oom-killed") == "true":
-        return f"container {name} was killed by the kernel for memory (OOMKilled, exit code {code}){when}"
-    why = {
-        "137": "killed (SIGKILL): by the kernel for memory, by `docker kill` or by a stop that took too long",
-        "143": "stopped by somebody (SIGTERM)",
-        "0": "ended by itself or stopped by somebody",
-    }.get(code, "its first process failed")
-    return f"container {name} has ended with exit code {code}{when}: {why}"
-
-
-def with_image(spec: Spec | None, look: str) -> Spec | None:
-    """The spec of a running container with the image that it really runs, whatever its tag is now."""
-    image = fields(look).get("image-id", "").removeprefix("sha256:")
-    return replace(spec, image=image) if spec is not None else None
-
-
-def neighbours(look: str) -> list[str]:
-    """Other containers on the host's network."""
-    return [line.removeprefix("beside: ") for line in look.splitlines() if line.startswith("beside: ")]
-
-
-def listener(look: str) -> str:
-    """The container that holds the port; "" where none does, or where that could not be seen."""
-    return next((name.partition(LISTENS)[0] for name in neighbours(look) if LISTENS in name), "")
 
 
 def inside(cluster: Cluster, node: Node, cmd: Cmd) -> Cmd:
@@ -292,15 +263,14 @@ def _keep_logs(cluster: Cluster, node: Node) -> str:
         f"mkdir -p {d}; for id in $ids; do {it} logs $id > {d}/container.log 2>&1\n"
         f"{it} container inspect $id > {d}/container.json 2>&1\n"
         f"{it} container inspect -f '{{{{json .State}}}}' $id 2>/dev/null | cut -c1-2000 | "
-        f"sed 's/^/state before removal: /'\n{copy}done\n"
+        f"sed 's/^/{BEFORE_REMOVAL}/'\n{copy}done\n"
     )
 
 
 def remove(cluster: Cluster, node: Node, key: str = "stop") -> Cmd:
     """Stop and remove this node's containers of ours, found by label alone."""
     it = docker(cluster)
-    marks = (f"{LABEL}={cluster.name}", f"milepost.node={container(cluster, node)}")
-    filters = " ".join(f"--filter {shlex.quote('label=' + mark)}" for mark in marks)
+    filters = _ours(cluster, node)
     text = (
         f"ids=$({it} ps -aq {filters}) || exit 1\n"
         'if [ -z "$ids" ]; then echo "nothing of ours runs"; exit 0; fi\n'

@@ -48,6 +48,7 @@ class ContainerEngine(Struct, frozen=True):
     cdi: str = ""
     cdi_dirs: str = ""
     log_driver: str = ""
+    events: str = ""
     root: str = ""
     arch: str = ""
     netns: str = ""
@@ -63,6 +64,11 @@ class ContainerEngine(Struct, frozen=True):
     def given(self) -> Given:
         """What the flags of a container depend on."""
         return Given(self.rdma > 0, self.log_driver in _ROTATING)
+
+    @property
+    def follows_logs(self) -> bool:
+        """podman refuses `logs --follow` of a log in the journal where its events are not there as well."""
+        return self.kind != "podman" or self.log_driver != "journald" or self.events in ("", "journald")
 
 
 class GpuWay(Struct, frozen=True):
@@ -92,6 +98,7 @@ def parse(text: str) -> ContainerEngine:
         found.get("cdi", ""),
         found.get("cdi-dirs", ""),
         found.get("log-driver", ""),
+        found.get("events", ""),
         found.get("root", ""),
         _MACHINES.get(found.get("cpu", ""), found.get("cpu", "")),
         found.get("netns", ""),

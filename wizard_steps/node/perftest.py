@@ -64,7 +64,9 @@ def command(key: str, ports: Sequence[PerftestPort], latency: bool, server: str 
     """One side of ib_write_bw over each port; with ``server``, an address, the side that connects."""
     lines = [_RUN]
     for place, port in enumerate(ports[:RAILS]):
-        to, card = (f" {server}" if server else ""), f"-d {shlex.quote(port.device)} -F"
+        device, _, number = port.device.partition(":")
+        to, card = (f" {server}" if server else ""), f"-d {shlex.quote(device)} -F"
+        card += f" -i {shlex.quote(number)}" if number else ""
         card += f" -x {port.gid}" if port.gid >= 0 else ""
         lines.append(f"echo {shlex.quote(f'rail {port.device}')}")
         lines.append(f"t ib_write_bw {card} -p {PORT + 2 * place} -s {SIZE} -n 2000 --report_gbits{to}")

@@ -10,9 +10,9 @@ from msgspec.structs import replace
 
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.model import Check, Cmd, Node, Result
-from wizard_steps.node import container, docker, ray_token, remote
+from wizard_steps.node import container, container_state, docker, ray_token, remote
 from wizard_steps.node.docker import Given
-from wizard_steps.node.place import RAY, SERVE, Attended, Place, Service, Stop
+from wizard_steps.node.place import ALIVE, RAY, SERVE, Attended, Place, Service, Stop
 from wizard_steps.node.remote import Look
 from wizard_steps.node.spec import Spec
 
@@ -126,10 +126,14 @@ class InContainer(Place):
         return container.inside(self.cluster, node, cmd)
 
     def trial(self, node: Node, cmd: Cmd) -> Cmd:
-        """In a container of its own, which leaves with the command."""
+        """In a container of its own, which leaves with the command. `docker run` would pull a missing image
+        without a word."""
+        it, missing = docker.docker(self.cluster), f"{self.image} is not on this node yet"
+        there = f"{it} image inspect {shlex.quote(self.image)} >/dev/null 2>&1"
         line = docker.passing_line(self.cluster, node, self.image, self.given(node))
         shown = f"(in a container of {self.image}) {cmd.show}"
-        text = f"exec {line} {shlex.quote(cmd.text)}\n"
+        guard = f"{there} || {{ {it} ps -q >/dev/null || exit; echo {shlex.quote(missing)}; exit 1; }}\n"
+        text = f"{guard}exec {line} {shlex.quote(cmd.text)}\n"
         return replace(cmd, text=text, show=shown, timeout=cmd.timeout + START)
 
     def _line(self, service: Service, labels: Mapping[str, str] | None = None) -> str:
@@ -155,29 +159,30 @@ class InContainer(Place):
     def seen(self, service: Service, look: Result | None) -> Look:
         found = super().seen(service, look)
         if service.role == RAY and look is not None:
-            found.spec = container.with_image(found.spec, look.text)
+            found.spec = container_state.with_image(found.spec, look.text)
         return found
 
     def gone(self, node: Node, look: str) -> str:
-        return container.ended(self.cluster, node, look)
+        return container_state.ended(self.cluster, node, look)
 
     def before(self, node: Node, look: str) -> str:
-        return self.gone(node, look) if container.has_ended(look) else ""
+        return self.gone(node, look) if container_state.has_ended(look) else ""
 
     def who(self, look: Look, text: str) -> str:
-        names = container.neighbours(text)
-        beside = f"; other containers on the host's network: {', '.join(names)}" if names else ""
+        names = container_state.neighbours(text)
+        beside = f"; other containers that use the host's ports: {', '.join(names)}" if names else ""
         return super().who(look, text) + beside
 
     def ends(self, text: str) -> str:
-        name = container.listener(text)
+        name = container_state.listener(text)
         return f"`{docker.docker(self.cluster)} stop {name}` ends that container" if name else ""
 
     def look(self, service: Service, key: str = "look") -> Cmd:
         # systemd, where it starts the container, is outside.
         around = remote.look_at_service(self.cluster, service.node, service.role)
         if service.role == RAY:
-            found = container.look(self.cluster, service.node, self._line(service), service.port, key)
+            then = str(self.facts.get("starts", {}).get(service.node.name, "")) if key == ALIVE else ""
+            found = container.look(self.cluster, service.node, self._line(service), service.port, key, then)
             return replace(found, text=around + found.text)
         # A container that is not there has nothing inside; a dry run goes on and lists the start.
         look = remote.look(self.cluster, service.node, service.role, service.port, key)
@@ -244,7 +249,7 @@ class InContainer(Place):
 
     def last_log(self, node: Node, look: str) -> str:
         kept = docker.ray_sessions(self.cluster, node)
-        return kept if container.is_gone(look) and kept else self.log_of(node, RAY)
+        return kept if container_state.is_gone(look) and kept else self.log_of(node, RAY)
 
     def typed(self, node: Node, command: str) -> str:
         return f"`{docker.docker(self.cluster)} exec {docker.container(self.cluster, node)} {command}`"
@@ -253,7 +258,9 @@ class InContainer(Place):
         return nodes
 
     def obstacle(self, service: Service, look: Result) -> Check | None:
-        return container.obstacle(self.cluster, service.node, look.text) if service.role == RAY else None
+        return (
+            container_state.obstacle(self.cluster, service.node, look.text) if service.role == RAY else None
+        )
 
     def by_hand(self, node: Node, env: Mapping[str, str], head_ip: str) -> str:
         if self.without_ray:

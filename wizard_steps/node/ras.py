@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from wizard_steps.model import Check, Cmd
+from wizard_steps.model import Cmd
 from wizard_steps.node.lines import number, plain
 from wizard_steps.node.program import program
 
@@ -70,15 +70,6 @@ class RasReport(Struct, frozen=True):
     answered: bool
     said: str
     suspects: tuple[Suspect, ...] = ()
-
-
-def status(python: str, processes: Mapping[str, int] | None = None, key: str = "ras") -> Cmd:
-    """Asks a node; ``python`` is an sh word, ``processes`` are looked at as well."""
-    words = shlex.join(
-        [program("stall.py"), str(PORT), *(f"{n}={pid}" for n, pid in (processes or {}).items())]
-    )
-    show = f"(ask NCCL RAS on localhost:{PORT}: verbose status)"
-    return Cmd(key, f"exec {python} -I -c {words} 2>&1\n", timeout=45, show=show)
 
 
 def _named(mine: str) -> str:
@@ -247,21 +238,3 @@ def _slowest(rows: Sequence[tuple[re.Match[str] | None, str]], operation: str) -
         if operation == "status":
             why = f"is in the status {status[1] if status else 'unknown'}, the others are further"
         yield _rank(row, why, sure=False)
-
-
-def check(node: str, text: str, names: Mapping[str, str] | None = None) -> Check:
-    """What it says of a stall. It is asked after the stall, and may have nothing to say any more.
-
-    ``names``: of nodes by address.
-    """
-    nodes = names or {}
-    name, wanted, found = "NCCL RAS", "all ranks answer", report(text)
-    if not found.answered:
-        return Check(name, True, f"not proved: {found.said}", "names the rank", node, warning=True)
-    if found.suspects:
-        said = "; ".join(
-            one.words(nodes.get(one.address) or one.address or "an unknown node")
-            for one in found.suspects[:3]
-        )
-        return Check(name, False, said, wanted, node)
-    return Check(name, True, "all ranks answer now", wanted, node)

@@ -93,9 +93,13 @@ def write(cluster: Cluster, units: Sequence[Unit]) -> Cmd:
 
 
 def act(cluster: Cluster, node: Node, verb: str, roles: Sequence[str], key: str) -> Cmd:
-    """`systemctl VERB` of a node's units (start, stop, restart)."""
+    """`systemctl VERB` of a node's units (start, stop, restart). Somebody asked for it, so it counts as no
+    repetition of a start that failed: nothing waits longer for it."""
     files = " ".join(shlex.quote(service_name(cluster, node, role)) for role in roles)
-    text = f"{_HERE}systemctl $m reset-failed {files} 2>/dev/null; systemctl $m {verb} {files} 2>&1\n"
+    text = (
+        f"{_HERE}rm -f {state_dir(cluster, node)}/*.tries\n"
+        f"systemctl $m reset-failed {files} 2>/dev/null; systemctl $m {verb} {files} 2>&1\n"
+    )
     shown = f"systemctl {verb} {files}"
     return Cmd(key, text, mutates=True, timeout=UNIT_STOPS + 60.0, show=shown)
 

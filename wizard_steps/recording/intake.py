@@ -17,17 +17,20 @@ from typing import Any, BinaryIO
 import msgspec
 
 from wizard_steps.errors import WalkError
+from wizard_steps.model import Verdict
 from wizard_steps.recording import events as ev
 from wizard_steps.recording.safe import safe
 
 #: Bytes that a file of a recording may have.
-MOST_META, MOST_EVENTS, MOST_NOTES, MOST_EVIDENCE = 1 << 20, 1 << 30, 16 << 20, 32 << 20
+MOST_META, MOST_EVENTS, MOST_NOTES, MOST_EVIDENCE = 1 << 20, 1 << 28, 16 << 20, 32 << 20
 #: Bytes of one event: a verdict with its comparisons is the largest.
 MOST_EVENT = 64 << 20
 #: Bytes that one ``output`` event may point at.
 MOST_PIECE = 64 << 20
 #: Seconds a walk can have lasted, and milestones it can have.
 MOST_SECONDS, MOST_STEPS = 1e9, 1000
+#: Checks of a verdict; checks and compared lines of all verdicts. 256 nodes make about 4,000 checks.
+MOST_CHECKS, MOST_JUDGED = 30_000, 500_000
 #: Lists and objects in one another; milepost's own have six.
 DEEPEST = 64
 
@@ -63,14 +66,11 @@ def read(path: Path, most: int) -> bytes:
     """A whole file. Raises FileNotFoundError, and WalkError for anything else."""
     try:
         with open_plain(path) as file:
-            data = file.read(most + 1)
+            return _whole(file, path, most)
     except FileNotFoundError:
         raise
     except OSError as error:
         raise WalkError(f"{path}: cannot be read: {why(error)}") from None
-    if len(data) > most:
-        raise WalkError(f"{path}: larger than {most >> 20} MiB, which no recording's is")
-    return data
 
 
 def read_in(folder: Path, name: str, most: int) -> bytes:
@@ -83,15 +83,20 @@ def read_in(folder: Path, name: str, most: int) -> bytes:
         raise WalkError(f"{folder}: cannot be read: {why(error)}") from None
     try:
         with open_plain(Path(name), place) as file:
-            data = file.read(most + 1)
+            return _whole(file, folder / name, most)
     except FileNotFoundError:
         raise
     except OSError as error:
         raise WalkError(f"{folder / name}: cannot be read: {why(error)}") from None
     finally:
         os.close(place)
-    if len(data) > most:
-        raise WalkError(f"{folder / name}: larger than {most >> 20} MiB, which no recording's is")
+
+
+def _whole(file: BinaryIO, path: Path, most: int) -> bytes:
+    """A file that is too large by its size is not read: a sparse one costs its maker nothing."""
+    data = b"" if (large := os.fstat(file.fileno()).st_size > most) else file.read(most + 1)
+    if large or len(data) > most:
+        raise WalkError(f"{path}: larger than {most >> 20} MiB, which no recording's is")
     return data
 
 
@@ -151,6 +156,7 @@ class Story:
         self._steps: set[str] | None = None
         self._spools: dict[int, str] = {}
         self._ends: dict[str, int] = {}
+        self._judged = 0
 
     def take(self, event: ev.AnyEvent) -> None:
         for number in _times(event):
@@ -168,6 +174,8 @@ class Story:
             case ev.StepStarted() | ev.Judged():
                 if not 1 <= event.attempt <= 10**6:
                     raise ValueError(f"{event.attempt} is not the number of an attempt")
+                if isinstance(event, ev.Judged):
+                    self._count(event.verdict)
             case ev.CommandStarted():
                 if event.run in self._spools or not 0 <= event.run < 1 << 31:
                     raise ValueError(f"the run {event.run} cannot start here")
@@ -187,6 +195,13 @@ class Story:
             raise ValueError("two steps have one id")
         if len(self._steps) > MOST_STEPS:
             raise ValueError(f"more than {MOST_STEPS} steps")
+
+    def _count(self, verdict: Verdict) -> None:
+        if len(verdict.checks) > MOST_CHECKS:
+            raise ValueError(f"{len(verdict.checks):,} checks, which no verdict has")
+        self._judged += len(verdict.checks) + sum(len(one.rows) for one in verdict.comparisons)
+        if self._judged > MOST_JUDGED:
+            raise ValueError(f"more than {MOST_JUDGED:,} checks and compared lines")
 
     def _spool(self, run: int) -> str:
         if run not in self._spools:

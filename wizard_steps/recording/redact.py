@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from wizard_steps.recording.secret_shapes import LEAST, SHAPES, forms
+from wizard_steps.recording.secret_shapes import LEAST, SHAPES, WRAP, forms, unescaped, unwrapped
+from wizard_steps.recording.secret_shapes import pattern as pattern_of
 
 #: What stands where a secret was.
 MARK = "[REDACTED]"
@@ -61,10 +62,16 @@ class Redactor:
             return
         self._secrets.add(secret)
         self._forms |= forms(secret)
-        ordered = sorted(self._forms, key=len, reverse=True)
-        self._known = re.compile("|".join("\n?".join(map(re.escape, form)) for form in ordered))
-        self._longest = len(ordered[0])
-        self._begins = {form[:n] for form in ordered for n in range(1, len(form) + 1)}
+        self._known = pattern_of(self._secrets, self._forms)
+        self._longest = max(map(len, self._forms))
+        self._begins = {form[:n] for form in self._forms for n in range(1, len(form) + 1)}
+
+    def _holds(self, text: str) -> bool:
+        flat = unwrapped(text)
+        if any(form in flat for form in self._forms):
+            return True
+        plain = unescaped(flat)
+        return plain is not flat and any(secret in plain for secret in self._secrets)
 
     def tree(self, value: Any) -> Any:
         """The same for every text in plain values: lists, and mappings with their keys."""
@@ -75,10 +82,8 @@ class Redactor:
         return [self.tree(item) for item in value] if isinstance(value, list | tuple) else value
 
     def text(self, text: str) -> str:
-        if self._known is not None:
-            flat = text.replace("\n", "")
-            if any(form in flat for form in self._forms):
-                text = self._known.sub(MARK, text)
+        if self._known is not None and self._holds(text):
+            text = self._known.sub(MARK, text)
         if "-----BEGIN" in text:
             text = _KEY.sub(MARK, text)
         for words, pattern in SHAPES:
@@ -95,8 +100,7 @@ class Redactor:
         cut = len(text) - max(min(line, _HOLD), self._partial(text))
         if self._known is not None and self._longest:
             begin = max(0, cut - 2 * self._longest)
-            flat = text[begin : cut + 2 * self._longest].replace("\n", "")
-            if any(form in flat for form in self._forms):
+            if self._holds(text[begin : cut + 2 * self._longest]):
                 cut = _before(self._known, text, begin, cut)
         if cut > 0 and text[cut - 1] != "\n":
             # In the midst of a long line: what began before may go on behind.
@@ -113,23 +117,19 @@ class Redactor:
         if not self._longest:
             return 0
         tail = text[-2 * self._longest :]
-        flat = tail.replace("\n", "")[-self._longest :]
-        return next((_with_ends(tail, n) for n in range(len(flat), 0, -1) if flat[-n:] in self._begins), 0)
+        places = [0, *(place for wrap in WRAP.finditer(tail) for place in wrap.span()), len(tail)]
+        kept = [
+            place for begin, end in zip(places[::2], places[1::2], strict=True) for place in range(begin, end)
+        ]
+        flat = "".join(tail[place] for place in kept)
+        for n in range(min(len(flat), self._longest), 0, -1):
+            if flat[-n:] in self._begins:
+                return len(tail) - kept[-n]
+        return 0
 
 
 def _marked(found: re.Match[str]) -> str:
     return found[1] + MARK
-
-
-def _with_ends(tail: str, n: int) -> int:
-    """How many characters at the end of ``tail`` hold ``n`` that are no line end."""
-    held = 0
-    for character in reversed(tail):
-        if n == 0:
-            break
-        held += 1
-        n -= character != "\n"
-    return held
 
 
 def _before(pattern: re.Pattern[str], text: str, begin: int, cut: int) -> int:

@@ -16,6 +16,8 @@ HIDDEN = (
     "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
 _HIDDEN = re.compile(f"[{HIDDEN}]")
+#: An escape of JSON; halves of a surrogate pair may be a character that is shown, and stay.
+_ESCAPE = re.compile(r"\\(?:u(?![dD][89a-fA-F])([0-9A-Fa-f]{4})|.)")
 #: What of it ASCII text can hold: that most output is ASCII makes the door quick.
 _ASCII = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
 
@@ -25,6 +27,15 @@ def safe(text: str) -> str:
     if text.isascii():
         return _ASCII.sub("", text) if _ASCII.search(text) else text
     return _HIDDEN.sub("", text)
+
+
+def safe_json(text: str) -> str:
+    """The same for the text of a JSON file, whose strings may hold such characters as ``\\uXXXX``."""
+    return safe(
+        _ESCAPE.sub(
+            lambda found: "" if found[1] and _HIDDEN.match(chr(int(found[1], 16))) else found[0], text
+        )
+    )
 
 
 def safe_line(text: str) -> str:

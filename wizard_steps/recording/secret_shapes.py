@@ -11,7 +11,7 @@ import json
 import re
 import shlex
 from base64 import b64encode, urlsafe_b64encode
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from urllib.parse import quote, quote_plus
 
 #: A shorter form would blank out ordinary words.
@@ -19,10 +19,59 @@ LEAST = 6
 _LEAST_PIECE = 8
 
 
+#: Where a line was wrapped: its end, and the indentation or frame of the next one.
+WRAP = re.compile(r"\r?\n[ \t│|>]{0,40}")
+#: A character of ASCII as JSON, Python, C, URLs (encoded several times, too) and HTML may write it.
+_ESCAPED = re.compile(
+    r"\\\\{0,7}(?:(?:u00|x)([0-9A-Fa-f]{2})|([01][0-7]{2})|([^\w\s\\]))"
+    r"|%(?:25){0,4}([0-7][0-9A-Fa-f])|&#(?:[xX]0{0,4}([0-9A-Fa-f]{2})|0{0,4}([0-9]{2,3}));"
+)
+#: How the groups of the above write it: the base of the number, or the character itself.
+_BASES = (0, 16, 8, 1, 16, 16, 10)
+
+
+def unwrapped(text: str) -> str:
+    """``text`` without its line ends, and the indentation or frame behind them."""
+    if "\n " in text or "\r" in text or "\n│" in text or "\n|" in text or "\n>" in text or "\n\t" in text:
+        return WRAP.sub("", text)
+    return text.replace("\n", "")
+
+
+def unescaped(text: str) -> str:
+    """``text`` with every escaped character of ASCII as itself."""
+    return _ESCAPED.sub(_character, text) if "\\" in text or "%" in text or "&#" in text else text
+
+
+def _character(found: re.Match[str]) -> str:
+    group = found.lastindex or 0
+    return found[group] if _BASES[group] == 1 else chr(int(found[group], _BASES[group]))
+
+
+def pattern(secrets: Iterable[str], known: Iterable[str]) -> re.Pattern[str]:
+    """Finds ``secrets`` with any of their characters escaped, and ``known``, both across wrapped lines."""
+    wrap = f"(?:{WRAP.pattern})?"
+    alternatives = [wrap.join(map(_escapes, secret)) for secret in secrets]
+    alternatives += [wrap.join(map(re.escape, form)) for form in sorted(known, key=len, reverse=True)]
+    return re.compile("|".join(alternatives))
+
+
+def _escapes(character: str) -> str:
+    code = ord(character)
+    if code > 127:
+        return re.escape(character)
+    digits = "".join(f"[{d}{d.upper()}]" if d.isalpha() else d for d in f"{code:02x}")
+    plain = re.escape(character) if character.isalnum() else rf"\\{{0,8}}{re.escape(character)}"
+    return (
+        rf"(?:{plain}|\\{{1,8}}(?:(?:u00|x){digits}|{code:03o})|%(?:25){{0,4}}{digits}"
+        rf"|&#(?:0{{0,4}}{code}|[xX]0{{0,4}}{digits});)"
+    )
+
+
 def forms(secret: str) -> set[str]:
-    """``secret`` as programs print it: plain, in JSON, Python, shell, URL, HTML, hexadecimal, base64
-    (wherever it begins inside what was encoded). Line ends are left out: they are looked past."""
+    """``secret`` as programs print it: plain, in JSON, Python, shell, URL, HTML; in hexadecimal, base64, and
+    those of UTF-16 (wherever it begins in what was encoded). Line ends are left out: they are looked past."""
     found = {secret, *_quoted(secret), *_encoded(secret.encode("utf-8", "surrogateescape"))}
+    found |= set(_encoded(secret.encode("utf-16-le", "surrogatepass")))
     return {flat for form in found if len(flat := form.replace("\n", "")) >= LEAST}
 
 
@@ -45,7 +94,9 @@ def _quoted(secret: str) -> Iterator[str]:
 
 
 def _encoded(data: bytes) -> Iterator[str]:
-    yield from (data.hex(), data.hex().upper())
+    for separator in ("", ":", " "):
+        digits = data.hex(separator) if separator else data.hex()
+        yield from (digits, digits.upper())
     for encode in (b64encode, urlsafe_b64encode):
         for before in range(3):
             whole = encode(bytes(before) + data).decode()

@@ -23,7 +23,7 @@ from wizard_steps.plan import milestone
 from wizard_steps.recording import intake
 from wizard_steps.recording.journal import Walk
 from wizard_steps.recording.redact import MARK, Redactor
-from wizard_steps.recording.safe import safe
+from wizard_steps.recording.safe import safe, safe_json
 from wizard_steps.recording.spool import DiskSpool
 from wizard_steps.recording.state import Run, State, fold
 from wizard_steps.walks.texts import evidence
@@ -36,6 +36,10 @@ _OWN = (
     ("meta.json", intake.MOST_META),
     ("notes.jsonl", intake.MOST_NOTES),
 )
+
+
+#: Bytes of all outputs in a bundle.
+_MOST_OUTPUT = 256 << 20
 
 
 class Piece(Struct, frozen=True):
@@ -156,21 +160,31 @@ def _outputs(walk: Walk, state: State) -> Iterator[Piece]:
 
 
 def _walk_files(walk: Walk) -> Iterator[tuple[str, str]]:
-    """The recording itself: the files of the format and no others, plain. (A bundle is packed as a whole.)"""
-    spool = DiskSpool(walk.folder / "out")
+    """The recording itself: what the events point at and no more, plain. (A bundle is packed as a whole.)"""
     for name, most in _OWN:
         with contextlib.suppress(FileNotFoundError):
-            yield name, _text_of(intake.read(walk.folder / name, most))
-    for name in sorted({name.removesuffix(".gz") for name in intake.names(spool.folder)}):
-        if name.endswith(".log"):
-            yield f"out/{name}", _text_of(spool.read(name))
+            yield name, safe_json(_decoded(intake.read(walk.folder / name, most)))
+    ends: dict[str, int] = {}
+    for run in fold(walk.events).runs.values():
+        ends[run.spool] = max(ends.get(run.spool, 0), run.end or 0)
+    left = _MOST_OUTPUT
+    for name, end in sorted(ends.items()):
+        left -= end
+        if left < 0:
+            left += end
+            yield (
+                f"out/{name}.txt",
+                f"Left out: {end:,} bytes. A bundle takes {_MOST_OUTPUT >> 20} MiB of output.\n",
+            )
+        elif end:
+            yield f"out/{name}", safe(_decoded(walk.read(name, 0, end)))
     for name, text in evidence(walk.folder).items():
         if name.endswith(".txt"):
             yield f"evidence/{name}", text
 
 
-def _text_of(data: bytes) -> str:
-    return safe(data.decode("utf-8", "replace"))
+def _decoded(data: bytes) -> str:
+    return data.decode("utf-8", "replace")
 
 
 def _tar(target: Path, files: Mapping[str, str]) -> None:

@@ -283,6 +283,8 @@ def _following(state: State, file: str, folder: str) -> Iterator[NextCommand]:
             yield NextCommand("no services", f"milepost disable {name}", "")
         else:
             yield NextCommand("keep it", f"milepost enable {name}", "")
+    elif not state.facts.get(LOAD) or not state.facts.get(SERVED_BY):
+        yield NextCommand("try more", "milepost --lab --load --services", "")
     if folder:
         yield NextCommand("export", f"milepost export {shlex.quote(folder)} --to html -o walk.html", "")
         yield NextCommand("bundle", f"milepost bundle {shlex.quote(folder)}", "")

@@ -156,7 +156,8 @@ def _annotation(level: str, verdict: WalkVerdict, line: int, title: str, text: s
 
 
 def _data(text: str) -> str:
-    return safe(text).replace("##[", "## [").replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    text = re.sub(r"##(?=[a-z]{0,9}\[)", "## ", safe(text))  # other CI's commands
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _property(text: str) -> str:

@@ -80,8 +80,8 @@ class Playback:
         self.rewound: Callable[[], None] = lambda: None
         #: Pause after every milestone that has a note; after every one.
         self.pausing = self.stepping = False
-        #: How many events were told.
-        self.told = 0
+        #: How many events were told; the most of it since the start, when a person went back.
+        self.told = self.furthest = 0
         #: How many changes of the cluster file in it are not those of today's fields: they are passed over.
         self.unread = sum(_edited(e) is None for e in walk.events if isinstance(e, ev.ClusterEdited))
         self._shut = {
@@ -115,6 +115,16 @@ class Playback:
         started = [e for e in self.walk.events if isinstance(e, ev.StepStarted)]
         again = [f" (attempt {e.attempt})" if e.attempt > 1 else "" for e in started]
         return [names.get(e.step, e.step) + more for e, more in zip(started, again, strict=True)]
+
+    def tells(self, count: int) -> None:
+        """So many events were told by now."""
+        self.told, self.furthest = count, max(count, self.furthest)
+
+    @property
+    def watched(self) -> bool:
+        """Whether the last verdict of the recording was shown."""
+        judged = [n for n, e in enumerate(self.walk.events) if isinstance(e, ev.Judged)]
+        return self.furthest > (judged[-1] if judged else 0)
 
     def jump(self, number: int) -> None:
         """To the start of an attempt at a milestone, by its place in ``milestones``."""
@@ -175,7 +185,7 @@ class PlaybackEngine(Engine):
                         continue
                 self._play(event)
                 at += 1
-                self._playback.told = at
+                self._playback.tells(at)
                 if isinstance(event, ev.Judged) and self._playback.pauses(event):
                     player.toggle()
 
@@ -189,7 +199,7 @@ class PlaybackEngine(Engine):
             self._playback.rewound()
         for event in events[at:target]:
             self._play(event)
-        self._playback.told = target
+        self._playback.tells(target)
         player.arrived(player.timeline.played[target - 1] if target else 0.0)
         return target
 

@@ -22,7 +22,8 @@ from wizard_steps.lab.standins.ranks import Ranks
 
 Look = Callable[[], bool]
 
-SIMULATED = f"SIMULATED vLLM stand-in for {versions.VLLM} (milepost lab)"
+VERSION = os.environ.get("LAB_VLLM") or versions.VLLM
+SIMULATED = f"SIMULATED vLLM stand-in for {VERSION} (milepost lab)"
 #: Seconds each simulated stage of loading takes, long enough to be seen on a screen.
 STAGE = 0.3
 #: Seconds between looks at the placement group: a server whose node is gone must not look healthy.

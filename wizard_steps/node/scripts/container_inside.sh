@@ -13,6 +13,14 @@ for name in ("vllm", "ray"):
         print(name + ": missing")
 END
 echo "ray-command: $(command -v ray || echo missing)"
+# What milepost runs in the container to start vLLM, to find it again and to end it.
+lacks=
+for t in cat chmod cp cut df find grep head id ln mkdir mktemp mv nohup readlink rm sed setsid sleep stat tail tr wc; do
+  command -v "$t" >/dev/null 2>&1 || lacks="$lacks $t"
+done
+printf 'a\0b' | grep -qzxF b 2>/dev/null || lacks="$lacks grep -z (GNU grep)"
+tail --version >/dev/null 2>&1 || lacks="$lacks tail --pid (GNU coreutils)"
+[ -z "$lacks" ] || echo "lacks:$lacks"
 set -- $(df -Pk /dev/shm | tail -n 1); echo "shm: ${2:-0} KiB"
 for d in /milepost/*; do
   [ -d "$d" ] || continue; n=${d##*/}

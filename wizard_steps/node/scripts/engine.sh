@@ -23,6 +23,7 @@ elif s=$(engine info --format '{{.Host.Security.Rootless}}' 2>/dev/null); then
   echo 'kind: podman'
   case $s in *true*) echo 'rootless: yes';; *) echo 'rootless: no';; esac
   tell log-driver "$(engine info --format '{{.Host.LogDriver}}' 2>/dev/null | one_line)"
+  tell events "$(engine info --format '{{.Host.EventLogger}}' 2>/dev/null | one_line)"
   root=$(engine info --format '{{.Store.GraphRoot}}' 2>/dev/null | one_line)
 fi
 tell root "${root:-}"

@@ -7,6 +7,9 @@ for p in /sys/class/infiniband/*/ports/*; do
   d=${p%/ports/*} k=card
   case $(cat "$d/node_type" 2>/dev/null) in *RNIC*) k=iwarp;; *CA*|'') ;; *) k=other;; esac
   [ ! -e "$d/device/physfn" ] || k=vf
+  # A subfunction; further ports of a card in switchdev mode stand for its virtual functions, and have no GIDs.
+  case $(readlink "$d/device") in *.sf.*) k=vf;; esac
+  [ "${p##*/}" = 1 ] || [ -n "$(cat "$p"/gid_attrs/types/* 2>/dev/null)" ] || k=vf
   if [ -e "$d/parent" ] || [ ! -e "$d/device" ]; then k=software; fi
   v=$(readlink "$d/device/driver")
   echo "${d##*/} port ${p##*/} state $(cat "$p/state") rate $(cat "$p/rate")" \

@@ -12,8 +12,10 @@ child=$!
   seconds=0
   while sleep 10 >/dev/null 2>&1 && kill -0 "$child" 2>/dev/null; do
     seconds=$((seconds + 10)); now=$(used)
-    [ -z "$before" ] || [ -z "$now" ] ||
-      echo "after $seconds s: $(((now - before) / 1024)) MiB more in use on the disk of $root"
+    [ -n "$before" ] && [ -n "$now" ] || continue
+    # Others may have freed more than has come.
+    if [ "$now" -ge "$before" ]; then more=$(((now - before) / 1024)); else more=0; fi
+    echo "after $seconds s: $more MiB more in use on the disk of $root"
   done
 ) &
 ticker=$!

@@ -6,7 +6,7 @@ umask 077
 # Secrets come on standard input.
 while IFS= read -r line; do case $line in *=*) export "${line%%=*}=${line#*=}";; esac; done
 mkdir -p "$d" && cd "$d" || exit 1
-[ -s life ] || echo "MILEPOST_LIFE=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')" > life
+[ -s life ] || echo "MILEPOST_LIFE=$(cat /proc/sys/kernel/random/uuid)" > life
 if [ -s "$role.log" ]; then mv -f "$role.log" "$role.log.1"; fi
 # A process whose pid or log cannot be written could never be found or read again.
 echo writable 2>/dev/null > "$role.pid"

@@ -1,0 +1,94 @@
+"""Which node a failure belongs to: the forms of nodes.toml, who is who in a text, and what a rule says of it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wizard_steps.diagnose import Diagnosis, Source, as_text, diagnose
+from wizard_steps.diagnose.explain import in_cluster
+from wizard_steps.diagnose.nodes import FORMS, Naming, Roster, elsewhere, header, said, subject
+from wizard_steps.diagnose.rules import default_rules
+
+
+def first(text: str, node: str = "") -> Diagnosis:
+    return diagnose([Source("x", text, node)])[0]
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.reads[0][:40])
+def test_a_form_reads_its_line(form: Naming) -> None:
+    match = form.compiled().search(form.reads[0])
+    assert match
+    assert match["node"] == form.reads[1]
+
+
+@given(st.text(max_size=300))
+def test_any_text_is_read_without_an_error(text: str) -> None:
+    roster = Roster()
+    roster.note(text, text.lower())
+    assert roster.place("rank 0") == ""
+    assert isinstance(subject(text) + said(text) + header([text]) + elsewhere(text), str)
+
+
+def test_a_rule_that_points_elsewhere_names_a_group_of_its_patterns() -> None:
+    for rule in default_rules().rules:
+        assert not rule.at or any(f"(?P<{rule.at}>" in text for text in (*rule.patterns, *rule.gather)), (
+            rule.id
+        )
+
+
+def test_a_rank_is_looked_up_where_nccl_said_where_it_runs() -> None:
+    lines = (
+        "gpu06:4111:4111 [0] NCCL INFO comm 0x55d rank 0 nranks 4 cudaDev 0 busId 1b000 - Init COMPLETE\n"
+        "gpu07:5111:5111 [0] NCCL INFO comm 0x55d rank 2 nranks 4 cudaDev 0 busId 1b000 - Init COMPLETE\n"
+        "gpu07:5112:5112 [1] NCCL INFO comm 0x55e rank 3 nranks 4 cudaDev 1 busId 3b000 - Init COMPLETE\n"
+    )
+    failure = "[rank3]: torch.OutOfMemoryError: CUDA out of memory.\n"
+    assert first(lines + "x\n" * 100 + failure).node == "gpu07"
+    # Two groups of one size that number their ranks differently say nothing.
+    twice = lines + "gpu06:4111:4111 [0] NCCL INFO comm 0x66 rank 3 nranks 4 cudaDev 0 busId 1b000\n"
+    assert first(twice + "x\n" * 100 + failure).node == ""
+
+
+def test_a_node_of_ray_is_looked_up_by_its_id() -> None:
+    ident = "3c1ea0b5e2a44d9b8f0c7d4a1e5b9c6d"
+    text = (
+        f"gcs_node_manager.cc:100: Adding node, node_id = {ident}, node name = gpu-c, address = 10.0.4.12\n"
+        f"(raylet) A worker died or was killed while executing a task by an unexpected system error. Worker ID: 5e "
+        f"Node ID: {ident} Worker exit type: SYSTEM_ERROR Worker exit detail: End of file.\n"
+    )
+    found = first(text)
+    assert (found.node, found.alias) == ("10.0.4.12", "gpu-c")
+    assert "10.0.4.12 (gpu-c)" in as_text([found])[0]
+
+
+def test_the_machine_that_was_called_is_named_and_who_called_it() -> None:
+    refused = "gpu-a:7:7 [0] misc/socket.cc:483 NCCL WARN socketStartConnect: Connect to 10.0.0.2<45763> failed : Connection refused\n"
+    found = first(refused)
+    assert (found.node, found.seen_from) == ("10.0.0.2", "gpu-a")
+    assert "on 10.0.0.2, seen from gpu-a (" in as_text([found])[0]
+    assert first(refused.replace("10.0.0.2", "172.17.0.2")).node == "gpu-a"
+
+
+def test_lines_of_this_machine_take_no_node_from_those_of_another() -> None:
+    text = "(W pid=1) torch.OutOfMemoryError: CUDA out of memory.\n(W pid=2, ip=10.0.0.9) torch.OutOfMemoryError: CUDA out of memory.\n"
+    assert [f.node for f in diagnose([Source("x", text)])] == ["", "10.0.0.9"]
+
+
+def test_words_of_a_report_take_the_node_of_the_log_below_them() -> None:
+    said_twice = "It says that CUDA out of memory.\n```\n(W pid=2, ip=10.0.0.9) torch.OutOfMemoryError: CUDA out of memory.\n"
+    found = diagnose([Source("x", said_twice)])
+    assert [f.node for f in found] == ["10.0.0.9"]
+
+
+def test_an_address_is_called_as_the_cluster_file_calls_it() -> None:
+    cluster = {
+        "nodes": [
+            {"name": "head", "host": "h1", "fabric_ip": "10.0.0.1", "role": "head"},
+            {"name": "w", "host": "h2"},
+        ]
+    }
+    text = "Failed to connect to GCS at address 10.0.0.1:6379 within 5 seconds.\n"
+    found = in_cluster(first(text, "w"), cluster)
+    assert (found.node, found.alias, found.seen_from) == ("head", "10.0.0.1", "w")

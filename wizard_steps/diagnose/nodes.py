@@ -1,0 +1,194 @@
+"""Which node a failure belongs to: how texts name nodes (nodes.toml), and who is who in one text.
+
+Nearest to the failure counts: what the message itself says of a node (subject), then who prints the line
+(prefixes.py), then what the message names, then the heading or prompt above it. A rule may say that its cause
+sits with the machine that was called (``at``): then that one is named, and who printed the line beside it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+from msgspec import Struct, field
+
+from wizard_steps.diagnose.literals import required
+
+NAME = r"[A-Za-z0-9][\w.-]{0,80}"
+ADDRESS = r"(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-fA-F]*:[0-9a-fA-F:]{3,})"
+#: How a heading of a report begins: "### On the worker", "**Head", "Logs from the second machine".
+_TITLE = (
+    r"(?i)^(?=\W{0,4}(?:on|from|logs?|the|head|master|main|worker|slave|second|first|remote|other|gpu|node|host"
+    r"|machine|server|box|rank|pod|output|error)\b|[#*])(?:[#*>-]{1,6} ?){0,2}"
+    r"(?:(?:logs?|output|errors?|console) )?"
+    r"(?:(?:on|from|of|in) )?(?:(?:the|my) )?"
+    r"(?:(?:failed|head|master|main|worker|slave|second|first|remote|other|gpu) ?-?){0,2}"
+)
+_FILE = Path(__file__).with_name("nodes.toml")
+#: Wrong as the name of a node: levels, programs, file names.
+_NO_NODE = re.compile(
+    r"(?:stdout|stderr|localhost|info|error|warn|warning|debug|fatal|\d+|none|null|self|the|this|a|0\.0\.0\.0"
+    r"|.*\.(?:py|cc|cpp|cu|h|hpp|c|go|rs|sh|so|json|log|txt|yaml))",
+    re.IGNORECASE,
+)
+#: Of a machine that only calls itself so nobody else can know which it is.
+_HERE = re.compile(r"127\.\d+\.\d+\.\d+|::1|localhost(?:\.localdomain)?|ip6-localhost")
+#: Addresses that mean something else on each machine: link-local ones, and those behind Docker's own bridge.
+_LOCAL = re.compile(r"(?:169\.254|172\.17)\.\d+\.\d+|fe80:.*", re.IGNORECASE)
+#: How a line says which rank prints it, and how it names a node of Ray by its id.
+_RANK = re.compile(r"\[rank ?(\d+)\]|\bWorker_TP(\d+)\b", re.IGNORECASE)
+_ID = re.compile(r"\bnode[ _]id(?:: | = |=)([0-9a-f]{20,64})\b", re.IGNORECASE)
+#: Lines of one text that are read for who is who.
+_MOST = 20_000
+
+
+class Naming(Struct, frozen=True, forbid_unknown_fields=True):
+    """One way to name a node: its expression, and a line with what must be read in it."""
+
+    kind: Literal["subject", "named", "section", "alias", "rank", "id"]
+    pattern: str
+    reads: tuple[str, str]
+
+    def compiled(self) -> re.Pattern[str]:
+        text = self.pattern.replace("ADDRESS", ADDRESS).replace("NAME", NAME)
+        if "TITLE" in text:
+            return re.compile(text.replace("^TITLE", "TITLE").replace("TITLE", _TITLE))
+        return re.compile(text, 0 if self.kind == "section" else re.IGNORECASE)
+
+
+class _Forms(Struct, frozen=True):
+    form: tuple[Naming, ...]
+
+
+FORMS = msgspec.toml.decode(_FILE.read_bytes(), type=_Forms).form
+
+
+def _of(*kinds: str) -> tuple[re.Pattern[str], ...]:
+    return tuple(form.compiled() for form in FORMS if form.kind in kinds)
+
+
+_SUBJECT, _NAMED, _SECTION = _of("subject"), _of("named"), _of("section")
+_FACTS = tuple(
+    (form.kind, pattern, required(pattern.pattern))
+    for form in FORMS
+    if form.kind in ("alias", "rank", "id")
+    for pattern in [form.compiled()]
+)
+#: Words that lines must hold to be read for who is who; of those with the second ones every number counts.
+WORDS = tuple(sorted(frozenset().union(*(words for _, _, words in _FACTS))))
+COUNTED = ("nranks ", "in world size ", "node id: ", "node_id = ")
+
+
+def worthy(name: str | None) -> str:
+    """The name, where it can be that of a node."""
+    name = (name or "").rstrip(".:")
+    return name if name and not _NO_NODE.fullmatch(name) else ""
+
+
+def elsewhere(name: str) -> str:
+    """A machine as others call it, without a port; nothing for an address that only means the caller."""
+    bare = (
+        re.sub(r"^\[?(?:::ffff:)?([^\[\]]+?)\]?(?::\d{1,5})?$", r"\1", name) if name.count(":") != 2 else name
+    )
+    return worthy(bare) if not _HERE.fullmatch(bare) else ""
+
+
+def is_local(name: str) -> bool:
+    """Whether the name is an address that tells nobody else which machine is meant."""
+    return bool(_LOCAL.fullmatch(name))
+
+
+def subject(line: str) -> str:
+    """The node that a message is about, or nothing."""
+    return _first(_SUBJECT, line)
+
+
+def said(line: str) -> str:
+    """The node that a message names by itself, or nothing."""
+    return subject(line) or _first(_NAMED, line)
+
+
+def _first(patterns: Iterable[re.Pattern[str]], line: str) -> str:
+    for pattern in patterns:
+        if (match := pattern.search(line)) and (node := worthy(match["node"])):
+            return node
+    return ""
+
+
+def header(lines: Iterable[str]) -> str:
+    """The node of the first line that says where its neighbours come from."""
+    rule = False
+    for line in lines:
+        bare = line.strip()
+        # dshbak and clush -b write the name between two lines of dashes.
+        if rule and re.fullmatch(NAME, bare) and not bare.isdigit():
+            return bare
+        rule = len(bare) >= 8 and not bare.strip("-")
+        if node := _first(_SECTION, line[:400]):
+            return node
+    return ""
+
+
+class Roster(Struct):
+    """Who is who in a text: names of one machine, and where a rank or a node of Ray is."""
+
+    #: Other names by name: a host name by its address and the other way round.
+    names: dict[str, str] = field(default_factory=dict)
+    #: Nodes by "rank 3" or by the id of a node of Ray.
+    places: dict[str, str] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+    left: int = _MOST
+
+    def note(self, text: str, low: str) -> None:
+        """Take what one line gives away; ``low`` is the line in lower case."""
+        for kind, pattern, words in _FACTS:
+            if self.left <= 0 or not any(word in low for word in words):
+                continue
+            if (match := pattern.search(text)) is None:
+                continue
+            self.left -= 1
+            found = match.groupdict()
+            node = worthy(found.get("node") or found.get("address"))
+            if kind == "alias" and node:
+                self.names.setdefault(found["address"], node)
+                self.names.setdefault(node, found["address"])
+            elif kind == "id":
+                self.places.setdefault(found["id"].lower(), node)
+            elif node:
+                self._rank(f"rank {int(found['rank'])}", node, int(found["size"]))
+
+    def _rank(self, rank: str, node: str, size: int) -> None:
+        """Ranks of the largest group are those of the whole server."""
+        known = self.sizes.get(rank, 0)
+        if size > known:
+            self.places[rank], self.sizes[rank] = node, size
+        elif size == known and self.places[rank] != node and self.names.get(node) != self.places[rank]:
+            self.places[rank] = ""
+
+    def place(self, whose: str) -> str:
+        """The node of "rank 3", of an id of Ray or of an address, as far as the text says it."""
+        return self.places.get(whose) or self.names.get(whose, "")
+
+
+def named_id(line: str) -> str:
+    """The id of a node of Ray that a line names, or nothing."""
+    match = _ID.search(line[:4096])
+    return match[1].lower() if match else ""
+
+
+def whose(line: str) -> str:
+    """Of whom a line speaks that a roster may know: a node of Ray by its id, or the rank that prints it."""
+    match = _RANK.search(line[:4096])
+    return named_id(line) or (f"rank {int(match[1] or match[2])}" if match else "")
+
+
+def merged(rosters: Sequence[Roster]) -> Roster:
+    """One roster over several texts of one cluster; of two that differ the first."""
+    whole = Roster()
+    for one in reversed(rosters):
+        whole.names.update(one.names)
+        whole.places.update(one.places)
+    return whole

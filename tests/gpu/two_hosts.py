@@ -137,7 +137,9 @@ def nccl_waits(bed: GpuHosts) -> list[int]:
     """Outside pids of the worker's ranks, once NCCL's RAS listens there: on port 28028 (6D7C) of ::1 or 127.0.0.1."""
     found = bed.processes("b")
     try:
-        tables = [Path(f"/proc/{pid}/net/{name}").read_text() for pid in list(found)[:1] for name in ("tcp", "tcp6")]
+        tables = [
+            Path(f"/proc/{pid}/net/{name}").read_text() for pid in list(found)[:1] for name in ("tcp", "tcp6")
+        ]
     except OSError:
         return []
     if not any(re.search(r":6D7C 0+:0000 0A", table) for table in tables):

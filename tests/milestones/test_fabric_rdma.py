@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.helpers.network_help import cluster
 from wizard_steps.cluster.file import parse
 from wizard_steps.engine.step import Known
-from wizard_steps.milestones import fabric_facts, fabric_rdma, fabric_tools, raystart
+from wizard_steps.milestones import fabric_facts, fabric_rdma, fabric_tools, fabric_transport, raystart
 from wizard_steps.milestones.fabric_facts import Links
 from wizard_steps.model import Result, Results
 
@@ -113,6 +113,16 @@ def test_ports_that_nccl_passes_over_are_told(said_by_nccl: str, left: str) -> N
     lists = {"a": said_by_nccl}
     checks = list(fabric_rdma.passed_over(known(), {"a": both, "b": both}, lists))
     assert [check.found for check in checks] == ([left] if left else [])
+
+
+def test_nodes_of_unlike_cards_are_told_and_no_library_is_asked_for() -> None:
+    text = port("mlx5_0", "ib0", 400, "InfiniBand")
+    roce = port("mlx5_0", "eth1") + gid("mlx5_0") + "addr eth1 10.0.0.2/24\n"
+    of, found = known(), {"a": links(text), "b": links(roce)}
+    done = Results([Result(of.head, "allreduce", "NCCL network: Socket\nNCCL channels: 4 x NET/Socket\n", 0)])
+    (check, *_) = fabric_transport.transport(of, done, found)
+    assert check.state == "warning"
+    assert "a has InfiniBand, b has Ethernet: none in common" in check.found
 
 
 def test_rails_that_routers_join_are_paired_in_their_order() -> None:

@@ -120,7 +120,9 @@ def _tools(found: Inside, node: Node) -> list[Check]:
 def _limits(known: Known, found: Inside, node: Node, executor: str) -> list[Check]:
     wanted = probe.size(known.cluster.docker.shm_size)
     few = found.nofile.isdigit() and int(found.nofile) < MIN_FILES
-    locked = found.memlock == "unlimited" or not found.rdma
+    # What a container cannot open needs no memory; where nobody asked for that, what it sees counts.
+    cards = found.rdma if found.rdma_open is None else found.rdma_open
+    locked = found.memlock == "unlimited" or not cards
     said = f"{found.memlock} KiB" if found.memlock.isdigit() else found.memlock
     name = node.name
     checks = [
@@ -136,7 +138,7 @@ def _limits(known: Known, found: Inside, node: Node, executor: str) -> list[Chec
         Check(
             "memlock",
             locked,
-            said + ("" if found.rdma else ", no RDMA device needs more"),
+            said + ("" if cards else ", no RDMA device needs more"),
             "unlimited, for RDMA",
             name,
             'add "memlock=-1" to docker.ulimits; RDMA cannot pin memory otherwise',

@@ -27,11 +27,7 @@ def transport(known: Known, done: Results, found: Mapping[str, Links]) -> Iterat
     if len(known.nodes) > 1:
         network = first.network or "an unnamed network"
         said = f"NCCL chose {network} between nodes; channels of the head: {channels}"
-    if (
-        len(known.nodes) > 1
-        and first.network == "Socket"
-        and all(one.able for one in found.values() or [Links()])
-    ):
+    if len(known.nodes) > 1 and first.network == "Socket" and _in_common(found):
         yield _socket(known, found, said)
         return
     idle = _idle(found) if len(known.nodes) > 1 and first.network == "Socket" else ""
@@ -55,6 +51,12 @@ def _no_peer_to_peer(known: Known, first: Told) -> bool:
     return linked and "SHM" in first.channels and "P2P" not in first.channels
 
 
+def _in_common(found: Mapping[str, Links]) -> set[str]:
+    """The kinds of link of which every node has a port that NCCL could use."""
+    kinds = [{port.layer for port in one.able} for one in found.values()]
+    return set.intersection(*kinds) if kinds else set()
+
+
 _IDLE = (
     "DOWN: the cable or the switch port; INIT: no subnet manager of InfiniBand answers (opensm, or the "
     "switch's own); then the addresses of the RoCE ports"
@@ -62,10 +64,13 @@ _IDLE = (
 
 
 def _idle(found: Mapping[str, Links]) -> str:
-    """Where every node has RDMA cards, those that NCCL cannot use."""
+    """Where every node has RDMA cards: why NCCL cannot use them."""
     cards = {name: [port for port in one.rdma if port.real] for name, one in found.items()}
     if not cards or not all(cards.values()):
         return ""
+    if all(one.able for one in found.values()):
+        kinds = {name: "/".join(sorted({port.layer for port in one.able})) for name, one in found.items()}
+        return ", ".join(f"{name} has {kind}" for name, kind in list(kinds.items())[:4]) + ": none in common"
     rows = {name: ports[0] for name, ports in cards.items() if not found[name].able}
     return "; ".join(
         f"{port.device} on {name} is "

@@ -21,15 +21,15 @@ def words_of(text: str) -> frozenset[str]:
 
 #: Programs that a text may name: of the system, the driver, RDMA, containers, Python, Ray, vLLM and the hub.
 PROGRAMS = words_of("""
-    [ apt apt-get ausearch awk bash cat cd chmod chown command cp curl cut date df dirname dkms dmesg dnf
-    docker du echo env ethtool exec exit export find findmnt for free gcc getenforce getent grep hash head hf
+    [ apt apt-cache apt-get ausearch awk bash cat cd chmod chown command cp crictl curl cut date df dirname dkms dmesg dnf dpkg
+    docker du echo env enroot ethtool exec exit export find findmnt for free fuser gcc getenforce getent grep hash head hf
     hostname ib_write_bw ibdev2netdev ibstat ibv_devices ibv_devinfo id if ip iperf3 iptables journalctl
-    kill kubectl last ldconfig less loginctl ls lsmod lsof lspci milepost mkdir modinfo modprobe mokutil mount nc
+    kill kubectl last ldconfig less loginctl ls lsmod lsof lspci milepost mkdir modinfo modprobe mokutil mount munge nc
     nft nginx nohup nv-fabricmanager nvcc nvidia-ctk nvidia-imex-ctl nvidia-smi
     nvshmem-info openssl pgrep ping pip podman printf ps py-spy
     python python3 python3-config ray rdma readlink rm rsync runc sacct scontrol scp sed sh sha256sum show_gids sort srun
     ss ssh ssh-add ssh-copy-id ssh-keygen ssh-keyscan sshd stat su sudo sync sysctl systemctl tail tee test
-    timedatectl timeout touch tr true ucx_info ufw ulimit umount uname uniq unset update-initramfs uptime usermod uv
+    timedatectl timeout touch tr true ucx_info ufw ulimit umount uname uniq unmunge unset update-initramfs uptime usermod uv
     vllm wc which wsl xargs zcat
 """)
 #: Between backquotes, and no command though it looks like one.
@@ -40,7 +40,7 @@ PHRASES = re.compile(
 )
 RAY = words_of("start stop status list summary memory health-check logs get get-auth-token symmetric-run")
 DOCKER = words_of("""
-    build builder commit compose container cp events exec image images info inspect kill load login logs manifest network
+    build builder commit compose container cp events exec export image images info inspect kill load login logs manifest network
     pause ps pull push rename restart rm run save start stats stop system tag top unpause update version volume
 """)
 #: Words that milepost itself fills in where it knows the cluster (see diagnose/blanks.py).

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.node.test_docker import cluster
 from wizard_steps.model import Result
 from wizard_steps.node import container, container_state, docker, remote
-from wizard_steps.node.place import RAY, SERVE, Service
+from wizard_steps.node.place import ALIVE, RAY, SERVE, Service
 from wizard_steps.node.places import InContainer
 from wizard_steps.node.remote import Look
 
@@ -147,6 +147,17 @@ def test_a_container_that_outlives_its_ray_is_started_anew(engine: Path) -> None
     assert "Ray in container milepost-prod-gpu-a has ended" in place().before(IT.head, lost)
     for more in ("LOG='Ray runtime started.'", "RAYLET='raylet: none'"):
         assert Look(run(engine, f"export {more}; {text}", alive)).leader, "it starts, or it runs"
+
+
+def test_another_start_than_the_one_of_this_walk_is_told(engine: Path) -> None:
+    (engine / "started").write_text(place().spec(service()).line() + "\n")
+    alive = f"prod 0 running {ID} 0 false {IMAGE}"
+    now = f"{ID}@2026-11-25_21:26:36.5_+0000_UTC"
+    for then, told in ((now, False), (f"{ID}@2026-11-25_20:00:00.5_+0000_UTC", True)):
+        where = InContainer(IT, {"starts": {"gpu-a": then}})
+        said = run(engine, where.look(service(), ALIVE).text, alive)
+        assert ("container milepost-prod-gpu-a was started again" in said) is told
+        assert "started again" not in run(engine, where.look(service()).text, alive)
 
 
 def test_a_stop_is_told_from_a_failure(engine: Path) -> None:

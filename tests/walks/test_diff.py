@@ -14,6 +14,7 @@ from wizard_steps.recording import events as ev
 from wizard_steps.recording.journal import Walk, load
 from wizard_steps.walks.diff import WalkChange, diff, near
 from wizard_steps.walks.diff_lines import as_lines
+from wizard_steps.walks.profile import profile
 from wizard_steps.walks.shipped import FOLDER
 
 __all__ = ["settled_plan"]
@@ -184,3 +185,8 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert main(["diff", a, b, "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["changes"][0]["nodes"] == ["b"]
     assert main(["diff", a, str(tmp_path / "none")]) == 2
+
+
+def test_what_a_load_measured_is_no_cause() -> None:
+    kinds = {kind for kind, what, _ in profile(load(FOLDER / "h100x2-load")).facts if what.endswith("_ms")}
+    assert "fact" not in kinds

@@ -116,6 +116,8 @@ def _is_log(name: str) -> bool:
         and base not in _OWN
         and (base == _EVENTS or not base.endswith(_SKIPPED))
         and ".facts." not in base
+        # What was there before a step began its work.
+        and ".look." not in base
     )
 
 

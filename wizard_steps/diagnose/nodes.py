@@ -36,6 +36,7 @@ _NO_NODE = re.compile(
 )
 #: Of a machine that only calls itself so nobody else can know which it is.
 _HERE = re.compile(r"127\.\d+\.\d+\.\d+|::1|localhost(?:\.localdomain)?|ip6-localhost")
+_ASKED = re.compile(r"(?:^|[$#>%] ?)(?:hostname(?: -[sf])?|uname -n)$")
 #: Addresses that mean something else on each machine: link-local ones, and those behind Docker's own bridge.
 _LOCAL = re.compile(r"(?:169\.254|172\.17)\.\d+\.\d+|fe80:.*", re.IGNORECASE)
 #: How a line says which rank prints it, and how it names a node of Ray by its id.
@@ -120,9 +121,13 @@ def _first(patterns: Iterable[re.Pattern[str]], line: str) -> str:
 
 def header(lines: Iterable[str]) -> str:
     """The node of the first line that says where its neighbours come from."""
-    rule = False
+    rule, last = False, ""
     for line in lines:
         bare = line.strip()
+        # What a shell answered to `hostname`; the lines above come from the nearest to the furthest.
+        if _ASKED.search(bare) and re.fullmatch(NAME, last) and worthy(last):
+            return last
+        last = bare
         # dshbak and clush -b write the name between two lines of dashes.
         if rule and re.fullmatch(NAME, bare) and not bare.isdigit():
             return bare

@@ -36,6 +36,11 @@ _PREFIXES = tuple(
         # syslog, journalctl and scripts that write like them
         rf"(?:<\d{{1,3}}>)?(?:[A-Z][a-z]{{2}}\s[ \d]\d\s)?(?:{_ISO}|[0-2]\d:[0-5]\d:[0-6]\d(?:\.\d+)?)\s"
         rf"(?P<node>{NAME})\s[\w./@-]{{1,80}}(?:\[\d+\])?:\s",
+        # dmesg -T of several machines; an address behind a time
+        rf"\[[A-Z][a-z]{{2}} [A-Z][a-z]{{2}} [ \d]\d [\d:]{{8}} 20\d\d\] (?P<node>{NAME}) kernel: ",
+        rf"\[?{_ISO}\]? (?P<node>{ADDRESS}) (?=(?:DEBUG|INFO|WARN|WARNING|ERROR|FATAL)\b)",
+        # [host]:rank  [host:rank]
+        r"\[(?P<node>(?!rank|default|std|pod/|tp|pp|dp)(?=[\w.-]*[\d-])[a-z][\w.-]{0,80})(?:\]:\d+|:\d+\]):?\s",
         # docker logs --timestamps, kubectl logs --timestamps
         r"20\d\d-[01]\d-[0-3]\dT[0-2]\d:[0-5]\d:[0-6]\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)\s+(?=\S)",
         # syslog as RFC 5424 has it
@@ -55,7 +60,7 @@ _PREFIXES = tuple(
         # srun --label
         r"(?P<task>\d{1,4}):\s" + _BODY,
         # pdsh, clush, parallel-ssh
-        rf"(?P<node>{ADDRESS}|(?!nvidia|docker|podman|python|pip|lib|apt|ssh|systemd|kube|containerd|x86|error|g\+\+)"
+        rf"(?P<node>{ADDRESS}|(?!nvidia|docker|podman|slurm|pdsh|rsync|python|pip|lib|apt|ssh|systemd|kube|containerd|x86|error|g\+\+)"
         # A name without a digit or a hyphen could be any program.
         r"(?=[a-z0-9.]*[0-9-])"
         r"[a-z][a-z0-9-]{0,60}(?:\.[a-z0-9-]+){0,6}):\s" + _BODY,

@@ -140,8 +140,7 @@ def _visible(line: str, hidden: str) -> tuple[str, str]:
 def _records(lines: Iterator[str]) -> Iterator[str]:
     held = ""
     for line in lines:
-        end = "\n" if line.endswith("\n") else ""
-        text = readable(line.rstrip("\n"))
+        end, text = "\n" if line.endswith("\n") else "", readable(line.rstrip("\n"))
         if _EVENT.match(line) and len(held) < 1 << 16:
             # A terminal recording cuts lines anywhere: what is unfinished waits for the rest.
             *whole, held = (held + text).replace("\r\n", "\n").split("\n")
@@ -195,9 +194,11 @@ def _bytes(value: list[Any]) -> str | None:
 def _record(record: dict[str, Any], depth: int) -> str:
     if "version" in record and ("width" in record or "term" in record):
         return ""
+    if isinstance(record.get("stream"), dict) and isinstance(record.get("values"), list):
+        return _stream(record)
     inner = record.get("data", record)
     if isinstance(inner, dict) and isinstance(inner.get("result"), list):
-        return "\n".join(filter(None, (_stream(item) for item in inner["result"])))
+        return "\n".join(filter(None, map(_stream, inner["result"])))
     message = next((_said(record[key], depth + 1) for key in _TEXTS if record.get(key)), "")
     nested = [
         _said(value, depth + 1)

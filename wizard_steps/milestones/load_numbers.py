@@ -106,6 +106,11 @@ def concurrency_of(key: str) -> int | None:
     return int(found[1]) if found else None
 
 
+def measures(key: str) -> bool:
+    """Whether the command of that key measures the server: what it prints is no fact of the cluster."""
+    return key in ("warm-up", "soak") or concurrency_of(key) is not None
+
+
 def _number(text: str) -> float | None:
     if not re.fullmatch(r"[0-9]{1,15}(\.[0-9]{1,15})?", text.strip(), re.ASCII):
         return None

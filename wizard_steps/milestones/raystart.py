@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from wizard_steps.cluster import devices
+from wizard_steps.diagnose.explain import advised
 from wizard_steps.engine.step import Bundled, Known
 from wizard_steps.facts.recommend import sockets
 from wizard_steps.milestones import adopt, running
@@ -243,7 +244,7 @@ def _one(known: Known, done: Results, service: Service) -> Check:
     if not has_token(known, done, node):
         return failure(done.get("token", node), node)
     if launch is not None and not launch.ok:
-        return place.named(failure(launch, node))
+        return place.named(failure(launch, node, advised(launch.text)))
     check = _up(known, done, node) if place.without_ray else _started(known, done, node)
     same = running.check(known, done, service, check.name) if check.ok else None
     return same or check

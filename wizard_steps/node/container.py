@@ -61,6 +61,18 @@ def _ours(cluster: Cluster, node: Node) -> str:
     return " ".join(f"--filter {shlex.quote('label=' + mark)}" for mark in marks)
 
 
+def _since(cluster: Cluster, node: Node) -> str:
+    """sh text: $since, a flag of `docker logs` for what was said since this start of the container: what an
+    earlier life of it had printed proves nothing of this one."""
+    it, name = docker(cluster), shlex.quote(container(cluster, node))
+    at = shlex.quote("{{.State.StartedAt}}")
+    return (
+        f"s=$({it} container inspect -f {at} {name} 2>/dev/null | sed 's/ [A-Z][A-Za-z]*$//')\n"
+        # podman notes its start when it has returned: on a busy machine the first lines are older than that.
+        's=$(date -d "$s" +%s 2>/dev/null) && since="--since $((s - 2))" || since=\n'
+    )
+
+
 def launch(cluster: Cluster, node: Node, line: str, show: str) -> Cmd:
     """Start the container of ``line`` (see docker.run_line); one of ours that has ended is removed first."""
     name, it = shlex.quote(container(cluster, node)), docker(cluster)
@@ -113,11 +125,11 @@ def also_in_docker_logs(cluster: Cluster, role: str) -> str:
     )
 
 
-def look(cluster: Cluster, node: Node, line: str, port: int, key: str = "look") -> Cmd:
+def look(cluster: Cluster, node: Node, line: str, port: int, key: str = "look", then: str = "") -> Cmd:
     """What is there already, in the words of remote.look: our container, and who listens on ``port``.
 
     ``line``: the `docker run` of today; empty where any container of ours will do. ``ALIVE`` as key: it was
-    started in this walk, so that none is one too few.
+    started in this walk, so that none is one too few. ``then``: the start that the walk has seen.
     """
     missing = "gone" if key == ALIVE else "none"
     name, it = shlex.quote(container(cluster, node)), docker(cluster)
@@ -129,9 +141,14 @@ def look(cluster: Cluster, node: Node, line: str, port: int, key: str = "look") 
     wanted, spec = shlex.quote(cluster.name), spec_of(line)
     kept = f"{_ours(cluster, node)} --filter label=milepost.spec"
     renamed = f"$({it} ps {kept} --format '{{{{.Names}}}}' | head -n 1)"
+    told = f"echo container {name} was started again"
+    again = f'[ -z "$i" ] || [ "$i" = {shlex.quote(then)} ] || {told}\n' if then else ""
     text = (
         f"{it} ps -q >/dev/null || exit 1\n"
-        f"set -- $({it} container inspect -f {form} {name} 2>/dev/null)\n"
+        f"left_by_ray() {{\n{_since(cluster, node)}"
+        f"{it} logs $since {name} 2>/dev/null | grep -q 'Ray runtime started' && "
+        f"{it} exec {name} /bin/sh -c {shlex.quote(_NO_RAYLET)} 2>/dev/null | grep -q 'raylet: none'\n}}\n"
+        f"i=; set -- $({it} container inspect -f {form} {name} 2>/dev/null)\n"
         f"if [ $# -eq 0 ]; then r={renamed}\n"
         f'  if [ -n "$r" ]; then echo "container: renamed to $r"; else echo "container: {missing}"; fi\n'
         f"  echo container {name}\n"
@@ -145,14 +162,14 @@ def look(cluster: Cluster, node: Node, line: str, port: int, key: str = "look") 
         f'  echo "ended: {_inspect(cluster, node, "{{.State.FinishedAt}}")}"\n'
         f"  {it} logs --tail {LAST} {name} 2>&1 | LC_ALL=C tr -c '\\n -~' '?' | sed 's/^/log: /'\n"
         # `ray start --block` stays when somebody runs `ray stop`: the container runs on without it.
-        f"elif {it} logs {name} 2>/dev/null | grep -q 'Ray runtime started' && "
-        f"{it} exec {name} /bin/sh -c {shlex.quote(_NO_RAYLET)} 2>/dev/null | grep -q 'raylet: none'; then\n"
+        "elif left_by_ray; then\n"
         '  echo "ours: $4"; echo "container: runs without Ray"\n'
         f"else s=$({it} container inspect -f {started} {name}); case $s in '{{'*) ;; *) s=;; esac\n"
         f'  if [ -z "$s" ] && [ -n "{spec}" ] && [ "$2" != "{spec}" ]; then '
         'echo "ours: $4"; echo "container: other settings"\n'
         '  else echo "ours: $4"; echo "leader: $4"; echo "container: running"; echo "image-id: $7"\n'
-        f'  echo "instance: {_instance(cluster, node)}"; printf "spec: %s\\n" "$s"; fi; fi\n'
+        f'  i={_instance(cluster, node)}; echo "instance: $i"; printf "spec: %s\\n" "$s"; fi; fi\n'
+        f"{again}"
         f"hex=$(printf '%04X' {int(port)})\n"
         'if cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -q ":$hex [0-9A-F]*:0000 0A "; '
         f"then echo 'port {int(port)}: listening'; else echo 'port {int(port)}: free'; fi\n"
@@ -186,18 +203,9 @@ def beside(cluster: Cluster, node: Node, port: int) -> str:
 
 
 def logs(cluster: Cluster, node: Node, key: str, timeout: float, stop: object) -> Cmd:
-    """The container's log since this start of it, until ``stop`` says so or the container has ended.
-
-    What an earlier life of it had printed proves nothing of this one.
-    """
+    """The container's log since this start of it, until ``stop`` says so or the container has ended."""
     it, name = docker(cluster), shlex.quote(container(cluster, node))
-    at = shlex.quote("{{.State.StartedAt}}")
-    text = (
-        f"s=$({it} container inspect -f {at} {name} 2>/dev/null | sed 's/ [A-Z][A-Za-z]*$//')\n"
-        # podman notes its start when it has returned: on a busy machine the first lines are older than that.
-        's=$(date -d "$s" +%s 2>/dev/null) && s=$((s - 2))\n'
-        f'exec {it} logs ${{s:+--since "$s"}} -f {name}\n'
-    )
+    text = f"{_since(cluster, node)}exec {it} logs $since -f {name}\n"
     show = f"{it} logs -f {name}"
     return Cmd(key, text, timeout=timeout, stop=stop, show=show)  # type: ignore[arg-type]
 

@@ -12,7 +12,7 @@ from wizard_steps.cluster.file import Cluster
 from wizard_steps.model import Check, Cmd, Node, Result
 from wizard_steps.node import container, container_state, docker, ray_token, remote
 from wizard_steps.node.docker import Given
-from wizard_steps.node.place import RAY, SERVE, Attended, Place, Service, Stop
+from wizard_steps.node.place import ALIVE, RAY, SERVE, Attended, Place, Service, Stop
 from wizard_steps.node.remote import Look
 from wizard_steps.node.spec import Spec
 
@@ -181,7 +181,8 @@ class InContainer(Place):
         # systemd, where it starts the container, is outside.
         around = remote.look_at_service(self.cluster, service.node, service.role)
         if service.role == RAY:
-            found = container.look(self.cluster, service.node, self._line(service), service.port, key)
+            then = str(self.facts.get("starts", {}).get(service.node.name, "")) if key == ALIVE else ""
+            found = container.look(self.cluster, service.node, self._line(service), service.port, key, then)
             return replace(found, text=around + found.text)
         # A container that is not there has nothing inside; a dry run goes on and lists the start.
         look = remote.look(self.cluster, service.node, service.role, service.port, key)

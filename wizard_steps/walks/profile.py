@@ -11,7 +11,7 @@ from msgspec import Struct, field
 
 from wizard_steps.cluster.values import Cluster, NodeEntry
 from wizard_steps.facts.gpu import parse_nvidia_smi
-from wizard_steps.milestones.load_numbers import LOAD, concurrency_of, numbers
+from wizard_steps.milestones.load_numbers import LOAD, concurrency_of, measures, numbers
 from wizard_steps.model import Verdict
 from wizard_steps.node.lines import fields
 from wizard_steps.node.spec import flags
@@ -162,8 +162,8 @@ def _text(value: Any) -> str:
 def _printed(walk: Walk) -> Iterator[Found]:
     for started, data in outputs(walk):
         text = data.decode("utf-8", "replace")
-        if concurrency_of(started.key) is not None:
-            continue  # measured, not a fact
+        if measures(started.key):
+            continue
         for name, pattern in _IN_LOGS:
             if hit := pattern.search(text):
                 yield ("version", name, started.node), hit[1], started.step

@@ -23,6 +23,30 @@ def test_a_form_reads_its_line(form: Naming) -> None:
     assert match["node"] == form.reads[1]
 
 
+def test_no_form_is_slow_on_lines_of_one_thing() -> None:
+    """Not a timing: an expression that tries every way to share out a line would run into the test's limit."""
+    units = [
+        *"#*=->.:/_~@$|`'\"[( a1",
+        "# ",
+        "* ",
+        "#*",
+        "-- ",
+        "a ",
+        "1 ",
+        "a.",
+        "1.",
+        "a1 ",
+        "ssh ",
+        "-a ",
+        "(a) ",
+        "a@",
+    ]
+    for form in FORMS:
+        for unit in units:
+            for end in ("", "!", ":"):
+                form.compiled().search((unit * 400)[:400] + end)
+
+
 @given(st.text(max_size=300))
 def test_any_text_is_read_without_an_error(text: str) -> None:
     roster = Roster()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -133,18 +134,21 @@ def cut_fabric(bed: GpuHosts, folder: Path) -> None:
 
 
 def nccl_waits(bed: GpuHosts) -> list[int]:
-    """Outside pids of the worker's processes of NCCL, once its RAS answers there (port 28028 is 6D7C)."""
-    for pid, line in bed.processes("b").items():
-        table = Path(f"/proc/{pid}/net/tcp")
-        try:
-            listens = ":6D7C 00000000:0000 0A" in table.read_text()
-        except OSError:
-            return []
-        if not listens:
-            return []
-        if line.startswith(("VLLM::Worker", "ray::RayWorker")) or _is_rank(line):
-            return [pid]
-    return []
+    """Outside pids of the worker's ranks, once NCCL's RAS listens there: on port 28028 (6D7C) of ::1 or 127.0.0.1."""
+    found = bed.processes("b")
+    try:
+        tables = [
+            Path(f"/proc/{pid}/net/{name}").read_text() for pid in list(found)[:1] for name in ("tcp", "tcp6")
+        ]
+    except OSError:
+        return []
+    if not any(re.search(r":6D7C 0+:0000 0A", table) for table in tables):
+        return []
+    return [
+        pid
+        for pid, line in found.items()
+        if line.startswith(("VLLM::Worker", "ray::RayWorker")) or _is_rank(line)
+    ]
 
 
 def _is_rank(line: str) -> bool:
@@ -153,11 +157,14 @@ def _is_rank(line: str) -> bool:
 
 
 def stop_worker(bed: GpuHosts, folder: Path) -> None:
-    """The worker's rank of vLLM is stopped while it loads the model: NCCL's RAS on the head has to name it."""
+    """The worker's rank of vLLM is stopped once it has the model: NCCL's RAS on the head has to name it."""
 
     def loading() -> bool:
-        logs = [*folder.glob("out/*serve*.log"), *folder.glob("out/*rank*.log")]
-        return any(b"tarting to load model" in log.read_bytes() for log in logs) and bool(nccl_waits(bed))
+        try:
+            logs = [log.read_bytes() for log in folder.glob("out/*serve*.log")]
+        except FileNotFoundError:  # packed meanwhile
+            return False
+        return any(b"Loading weights took" in log for log in logs) and bool(nccl_waits(bed))
 
     when(loading, lambda: [(pid, os.kill(pid, signal.SIGSTOP)) for pid in nccl_waits(bed)])
 

@@ -40,7 +40,7 @@ PHRASES = re.compile(
 )
 RAY = words_of("start stop status list summary memory health-check logs get get-auth-token symmetric-run")
 DOCKER = words_of("""
-    build builder commit compose container cp events exec image images info inspect kill load login logs manifest network
+    build builder commit compose container cp events exec export image images info inspect kill load login logs manifest network
     pause ps pull push rename restart rm run save start stats stop system tag top unpause update version volume
 """)
 #: Words that milepost itself fills in where it knows the cluster (see diagnose/blanks.py).

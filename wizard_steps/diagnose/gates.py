@@ -10,6 +10,7 @@ from pathlib import Path
 from wizard_steps.diagnose.model import Action, Diagnosis
 from wizard_steps.errors import MilepostError
 from wizard_steps.recording import journal
+from wizard_steps.recording.safe import safe_line
 from wizard_steps.recording.state import State, StepState, fold
 
 #: Failing checks, and things to try, that one gate lists.
@@ -40,7 +41,7 @@ def _finding(step: StepState) -> Diagnosis:
         rule=f"gate {step.id}",
         family="gate",
         kind="gate",
-        cause=" · ".join([f"{step.title}: {step.verdict.summary}", *told, *more]),
+        cause=safe_line(" · ".join([f"{step.title}: {step.verdict.summary}", *dict.fromkeys(told), *more])),
         node=nodes.pop() if len(nodes) == 1 else "",
         evidence=(),
         try_=tuple(Action(hint) for hint in list(hints)[:_MOST]),

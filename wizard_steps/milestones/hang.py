@@ -51,10 +51,10 @@ def checks(
     if not any(ranks.values()) and not any(one.answered for one in reports.values()):
         return []
     for found in (
-        _suspects(known, reports, what, sure=True),
+        _suspects(known, reports, ranks, what, sure=True),
         _stopped(ranks, what),
         _silent(ranks, what),
-        _suspects(known, reports, what, sure=False),
+        _suspects(known, reports, ranks, what, sure=False),
         _earlier(ranks, what),
     ):
         if most := list(found)[:_MOST]:
@@ -132,29 +132,42 @@ def _ranks(known: Known, done: Results) -> Iterator[tuple[tuple[str, int], int, 
                     yield worker, number(said["met"] or said["comes"]), number(said["of"] or said["size"])
 
 
-def _suspects(known: Known, reports: Mapping[str, RasReport], what: str, sure: bool) -> Iterator[Check]:
+def _suspects(
+    known: Known, reports: Mapping[str, RasReport], ranks: Mapping[str, list[Stall]], what: str, sure: bool
+) -> Iterator[Check]:
     nodes = {known.ip(node): node.name for node in known.nodes}
     found = dict.fromkeys(one for report in reports.values() for one in report.suspects if one.sure is sure)
-    ranks = {one.rank for one in found if one.rank >= 0}
+    numbered = any(one.rank >= 0 for one in found)
     told: set[tuple[int, int, str]] = set()
     for one in found:
         # Ranks of several communicators: the same process once.
         key = (one.pid, -1, one.address) if one.pid else (0, one.rank, one.address)
-        if key in told or (one.rank < 0 and not one.pid and ranks):
+        if key in told or (one.rank < 0 and not one.pid and numbered):
             continue
         told.add(key)
-        yield _named(one, nodes.get(one.address, ""), what)
+        node = nodes.get(one.address, "")
+        own = (stall for stall in ranks.get(node, ()) if stall.pid == one.pid and stall.gone)
+        yield _named(one, node, next(own, None), what)
 
 
-def _named(one: Suspect, node: str, what: str) -> Check:
-    found = f"{one.words(node or one.address or 'an unknown node')}; {what} waits for it"
-    hint = (
-        "look at this process on its node: is it stopped (`grep State /proc/PID/status`), or is the "
-        "network of its node gone?"
-        if one.sure
-        else "what does this process do instead? `py-spy dump --pid PID` on its node shows the line"
-    )
+def _named(one: Suspect, node: str, own: Stall | None, what: str) -> Check:
+    """``own``: what the node itself says of this process, where that is that it does not go on."""
+    state = f" and {own.state}" if own else ""
+    found = f"{one.words(node or one.address or 'an unknown node')}{state}; {what} waits for it"
+    hint = "what does this process do instead? `py-spy dump --pid PID` on its node shows the line"
+    if own:
+        hint = _resume(own)
+    elif one.sure:
+        hint = (
+            "is its node still there, and its network? `grep State /proc/PID/status` on it shows the process"
+        )
     return Check(one.name, False, found, _WANTED, node, hint.replace("PID", str(one.pid or "PID")))
+
+
+def _resume(one: Stall) -> str:
+    if "stopped" in one.state:
+        return f"who stopped it? `kill -CONT {one.pid}` resumes it"
+    return "its own last lines say why; `sudo dmesg` shows whether the kernel killed it"
 
 
 def _stopped(ranks: Mapping[str, list[Stall]], what: str) -> Iterator[Check]:
@@ -162,10 +175,7 @@ def _stopped(ranks: Mapping[str, list[Stall]], what: str) -> Iterator[Check]:
         for one in found:
             if one.gone:
                 text = f"{one.name} on {node}: process {one.pid} {one.state}; {what} waits for it"
-                hint = "its own last lines say why; `sudo dmesg` shows whether the kernel killed it"
-                if "stopped" in one.state:
-                    hint = f"who stopped it? `kill -CONT {one.pid}` resumes it"
-                yield Check(one.name, False, text, _WANTED, node, hint)
+                yield Check(one.name, False, text, _WANTED, node, _resume(one))
 
 
 def _silent(ranks: Mapping[str, list[Stall]], what: str) -> Iterator[Check]:

@@ -185,16 +185,17 @@ def judge(known: Known, done: Results) -> Verdict:
         return Verdict(True, f"vLLM serves {it.name} at {url}, without Ray", tuple(checks), facts)
     if not done.has("mp-log") and (never := apart.without_ray(known, done)):
         return Verdict(False, apart.SUMMARY, tuple(never))
-    first = _first(known, done)
+    hung = hang.of_start(known, done)
+    culprit = next((check.node for check in hung if not check.ok and check.node), "")
+    first = next((node for node in known.nodes if node.name == culprit), None) or _first(known, done)
     ordered = sorted(known.nodes, key=lambda node: node != first)
     checks = [
         *alive.dead(known, done),
-        *hang.of_start(known, done),
-        *(_rank_check(known, done, node, first) for node in ordered),
+        *hung,
+        *(_rank_check(known, done, node, first) for node in ordered if node.name != culprit),
     ]
-    summary = (
-        f"vLLM did not become ready: {first.name} failed first" if first else "vLLM did not become ready"
-    )
+    how = "holds up the start" if culprit else "failed first"
+    summary = f"vLLM did not become ready: {first.name} {how}" if first else "vLLM did not become ready"
     return Verdict(False, summary, tuple(checks))
 
 
@@ -243,7 +244,8 @@ def _rank_check(known: Known, done: Results, node: Node, first: Node | None = No
     result = _last(done, node)
     if result is None:
         return failure(result, node)
-    if node != first and _has_joined(done, node) and not _failed(known, node, result):
+    waits = STALLED in result.text or not _failed(known, node, result)
+    if node != first and _has_joined(done, node) and waits:
         also = " and waits; it was ended with the others" if first is not None else ""
         return Check(
             "rank", True, f"{what} {'has started' if inside else 'has joined'}{also}", wanted, node.name

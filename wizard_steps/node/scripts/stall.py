@@ -72,7 +72,8 @@ def ras(port: int) -> list[str]:
     """What NCCL says to ``verbose status``; one line with the reason where nobody answers."""
     data, end = b"", time.monotonic() + RAS_LIMIT
     try:
-        with socket.create_connection(("127.0.0.1", port), 5) as sock:
+        # RAS takes the first address of this name: ::1 on many machines.
+        with socket.create_connection(("localhost", port), 5) as sock:
             sock.sendall(b"verbose status\n")
             while len(data) < MOST and (left := end - time.monotonic()) > 0:
                 sock.settimeout(left)

@@ -47,7 +47,8 @@ _PREFIXES = tuple(
         rf"<\d{{1,3}}>1 {_ISO} (?P<node>{NAME}) \S{{1,48}} \S{{1,128}} \S{{1,32}} "
         r"(?:-|\[[^\]]{0,400}\])\s",
         # mpirun, torchrun
-        r"(?:[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d [\d:]{8} 20\d\d|[\dT:. -]{8,30}:? )?\[\d+,\d+\]<std(?:out|err)>:\s?"
+        r"(?:[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d [\d:]{8} 20\d\d|[\dT:. -]{8,30}:? )?"
+        r"\[\d+,\d+\]<std(?:out|err)>:\s?"
         r"|\[default\d+\]:\s?",
         # docker service logs
         rf"\S{{1,100}}@(?P<node>{NAME})\s{{1,40}}\|\s",

@@ -21,7 +21,7 @@ def words_of(text: str) -> frozenset[str]:
 
 #: Programs that a text may name: of the system, the driver, RDMA, containers, Python, Ray, vLLM and the hub.
 PROGRAMS = words_of("""
-    [ apt apt-cache apt-get ausearch awk bash cat cd chmod chown command cp crictl curl cut date df dirname dkms dmesg dnf dpkg
+    [ apt apt-cache containerd sinfo slurmd apt-get ausearch awk bash cat cd chmod chown command cp crictl curl cut date df dirname dkms dmesg dnf dpkg
     docker du echo env enroot ethtool exec exit export find findmnt for free fuser gcc getenforce getent grep hash head hf
     hostname ib_write_bw ibdev2netdev ibstat ibv_devices ibv_devinfo id if ip iperf3 iptables journalctl
     kill kubectl last ldconfig less loginctl ls lsmod lsof lspci milepost mkdir modinfo modprobe mokutil mount munge nc

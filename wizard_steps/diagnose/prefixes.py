@@ -11,7 +11,7 @@ _ISO = r"20\d\d-[01]\d-[0-3]\d[T ][0-2]\d:[0-5]\d:[0-6]\d\S{0,20}"
 _BODY = (
     r"(?=\s*(?:\(\w|\[|\{|\"|<|Traceback|(?:DEBUG|INFO|WARNING|WARN|ERROR|FATAL|CRITICAL)\b|20\d\d-"
     r"|[IWEF]\d{4} |\w[\w.]*(?:Error|Exception)\b|NVRM|NCCL|ssh:|docker:|Error|error:|CUDA|ray\b|vllm\b|bash:"
-    r"|File \"|raise "
+    r"|File \"|raise |-?(?:ba|da|z)?sh: |/\S{1,100}/python[\d.]{0,5}: "
     r"|\S+:\d+:\d+ \[\d+\] ))"
 )
 
@@ -47,7 +47,8 @@ _PREFIXES = tuple(
         rf"<\d{{1,3}}>1 {_ISO} (?P<node>{NAME}) \S{{1,48}} \S{{1,128}} \S{{1,32}} "
         r"(?:-|\[[^\]]{0,400}\])\s",
         # mpirun, torchrun
-        r"(?:[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d [\d:]{8} 20\d\d)?\[\d+,\d+\]<std(?:out|err)>:\s?"
+        r"(?:[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d [\d:]{8} 20\d\d|[\dT:. -]{8,30}:? )?"
+        r"\[\d+,\d+\]<std(?:out|err)>:\s?"
         r"|\[default\d+\]:\s?",
         # docker service logs
         rf"\S{{1,100}}@(?P<node>{NAME})\s{{1,40}}\|\s",
@@ -60,7 +61,7 @@ _PREFIXES = tuple(
         # srun --label
         r"(?P<task>\d{1,4}):\s" + _BODY,
         # pdsh, clush, parallel-ssh
-        rf"(?P<node>{ADDRESS}|(?!nvidia|docker|podman|slurm|pdsh|rsync|python|pip|lib|apt|ssh|systemd|kube|containerd|x86|error|g\+\+)"
+        rf"(?P<node>{ADDRESS}|(?!nvidia|docker|podman|slurm|spank|pdsh|rsync|python|pip|lib|apt|ssh|systemd|kube|containerd|x86|error|g\+\+)"
         # A name without a digit or a hyphen could be any program.
         r"(?=[a-z0-9.]*[0-9-])"
         r"[a-z][a-z0-9-]{0,60}(?:\.[a-z0-9-]+){0,6}):\s" + _BODY,

@@ -193,7 +193,7 @@ def beside(cluster: Cluster, node: Node, port: int) -> str:
         f"ids=$({it} ps -q 2>/dev/null)\n"
         f'[ -z "$ids" ] || {it} container inspect -f {form} $ids 2>/dev/null | '
         "while read -r net id ports c of; do published=\n"
-        f"case $ports in *'\"HostPort\":\"{int(port)}\"'*) published=yes;; esac\n"
+        f'case $ports in *\'"HostPort":"{int(port)}"\'*) published=yes;; esac\n'
         f'case $net$published in host* | *yes) ;; *) continue;; esac; [ "${{c#/}}" != {name} ] || continue\n'
         f"case $of in '' | '<no value>') of= ;; *) of=\"{OF_CLUSTER}$of\";; esac\n"
         f'[ -z "$published" ] && {{ [ -z "$holder" ] || ! grep -qs "$id" "/proc/$holder/cgroup"; }} || '

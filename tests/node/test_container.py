@@ -26,8 +26,9 @@ IMAGE = "sha256:" + "ab" * 32
 FAKE = r"""#!/bin/sh
 case "$*" in
   "ps -q") echo 1 2 3 ;;
-  *NetworkMode*) printf 'host x1 , /milepost-prod-gpu-a prod\nbridge x2 ,80,443, /web\nhost x3 , /ray-of-bob\n'
-    printf "host x4 , two <no value>\nhost ${HOLDS:-x5} , /milepost-dev-gpu-a dev\n" ;;
+  *NetworkMode*) printf '%s\n' 'host x1 {} /milepost-prod-gpu-a prod' \
+    'bridge x2 {"80/tcp":null,"443/tcp":[{"HostIp":"","HostPort":"443"}]} /web' 'host x3 null /ray-of-bob'
+    printf "host x4 {} two <no value>\nhost ${HOLDS:-x5} {} /milepost-dev-gpu-a dev\n" ;;
   *StartedAt}}*gpu-a*)
     case "$*" in *Id*) printf '%s@' "$ID";; esac; echo "2026-11-25 21:26:36.5 +0000 UTC" ;;
   *FinishedAt*) echo "2026-11-25T22:00:00.1Z" ;;

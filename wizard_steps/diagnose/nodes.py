@@ -91,6 +91,7 @@ def worthy(name: str | None) -> str:
 
 def elsewhere(name: str) -> str:
     """A machine as others call it, without a port; nothing for an address that only means the caller."""
+    name = name.rstrip(".,;:")
     bare = (
         re.sub(r"^\[?(?:::ffff:)?([^\[\]]+?)\]?(?::\d{1,5})?$", r"\1", name) if name.count(":") != 2 else name
     )

@@ -26,6 +26,9 @@ from wizard_steps.diagnose.lines import parse, stamp_of, strip_codes, unix
         ("INFO:     Application startup complete.", "info", "", None),
         ("gpu-a:1:1 [0] NCCL INFO Bootstrap : Using eth0", "info", "gpu-a", None),
         ("gpu-a:1:1 [0] NCCL WARN Bootstrap : no socket interface found", "", "gpu-a", None),
+        ("11月 15 14:15:47 gpu-3 systemd[1]: Stopped.", "", "gpu-3", "Stopped."),
+        ("févr. 03 10:00:00 gpu2 kernel: NVRM: x", "", "gpu2", "NVRM: x"),
+        ("[  14.699972] cloud-init[36]: Jun 11 08:11:04 ip-10-0-0-4 systemd[1]: x", "", "ip-10-0-0-4", "x"),
         ("qwen  | ERROR 11-24 08:00:00 [x.py:1] y", "error", "qwen", "ERROR 11-24 08:00:00 [x.py:1] y"),
     ],
 )

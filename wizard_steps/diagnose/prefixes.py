@@ -33,8 +33,11 @@ _PREFIXES = tuple(
         rf"{_ISO}\s(?:stdout|stderr)\s[FP]\s",
         # logcli: time, then the labels of the stream
         rf"{_ISO}\s?\{{[^{{}}]{{0,400}}?(?:host|node|hostname|instance|pod)=\"(?P<node>[^\"]{{1,80}})\"[^{{}}]{{0,400}}\}}\s?",
-        # syslog, journalctl and scripts that write like them
-        rf"(?:<\d{{1,3}}>)?(?:[A-Z][a-z]{{2}}\s[ \d]\d\s)?(?:{_ISO}|[0-2]\d:[0-5]\d:[0-6]\d(?:\.\d+)?)\s"
+        # cloud-init repeats the journal in the kernel's own log
+        r"\[ {0,6}\d{1,9}\.\d{6}\] cloud-init\[\d{1,9}\]: ",
+        # syslog, journalctl and scripts that write like them; months as other languages call them
+        rf"(?:<\d{{1,3}}>)?(?:(?:[^\W\d_]{{2,9}}\.?|\d{{1,2}}月)\s[ \d]\d\s)?"
+        rf"(?:{_ISO}|[0-2]\d:[0-5]\d:[0-6]\d(?:\.\d+)?)\s"
         rf"(?P<node>{NAME})\s[\w./@-]{{1,80}}(?:\[\d+\])?:\s",
         # dmesg -T of several machines; an address behind a time
         rf"\[[A-Z][a-z]{{2}} [A-Z][a-z]{{2}} [ \d]\d [\d:]{{8}} 20\d\d\] (?P<node>{NAME}) kernel: ",

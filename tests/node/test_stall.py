@@ -78,6 +78,19 @@ async def test_a_stopped_process_is_told_and_without_ras_that_is_said(stopped: i
     assert not ras.report(text).answered
 
 
+async def test_ras_of_a_stopped_process_is_not_waited_for(stopped: int) -> None:
+    """NCCL's thread is stopped with it: a connection is taken, and never answered."""
+    simulated = SimulatedRas(NEWER)
+    server = await asyncio.start_server(simulated.serve, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        text = await run(port, f"VLLM::Worker_TP1={stopped}")
+        assert simulated.asked == b""
+        assert "ras| no answer: its process is stopped" in text
+        await run(port, f"VLLM::Worker_TP1={stopped}", f"VLLM::Worker_TP0={os.getpid()}")
+        assert simulated.asked == b"verbose status\n"
+
+
 @pytest.fixture
 def worker() -> Iterator[int]:
     """A process that calls itself what vLLM calls its workers, stopped."""

@@ -21,6 +21,8 @@ LIMIT = 20
 MOST, LINES = 65536, 200
 #: Processes that are looked at, and lines of a stack.
 PROCESSES, FRAMES = 16, 6
+#: What processes with a rank of NCCL are called.
+RANKS = ("rank ", "VLLM::Worker", "ray::RayWorker")
 STATES = {
     "R": "runs",
     "S": "waits",
@@ -98,8 +100,13 @@ def main() -> None:
     states = {pid: state(pid) for _, _, pid in named}
     for name, _, pid in named:
         say(f"process {name}: {pid} {states[pid]}")
-    for line in ras(int(sys.argv[1])):
-        say(f"ras| {line}")
+    ranks = [states[pid] for name, _, pid in named if name.startswith(RANKS)]
+    if ranks and set(ranks) <= {STATES["T"], STATES["t"]}:
+        # Its threads are stopped too: it would be waited for in vain.
+        say("ras| no answer: its process is stopped")
+    else:
+        for line in ras(int(sys.argv[1])):
+            say(f"ras| {line}")
     tool = spy()
     for name, _, pid in named:
         # A stopped process has no stack to read.

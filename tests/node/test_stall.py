@@ -147,7 +147,7 @@ def test_a_rank_is_known_by_the_process_that_wrote_of_it() -> None:
         "INFO rank 3 in world size 4\n"
     )
     of = Known(cluster("ab"), {"fabric_ips": {"a": "10.0.0.1", "b": "10.0.0.2"}})
-    found = hang.ranks(of, Results([Result(of.head, "log", log, 0, "stopped")]))
+    found = hang.worker_ranks(of, Results([Result(of.head, "log", log, 0, "stopped")]))
     assert found == {("b", 885): "rank 1", ("a", 77): "rank 0"}
 
 

@@ -58,7 +58,7 @@ def over_ray(known: Known, done: Results) -> list[Check]:
     each = [one for found in workers.values() for one in found]
     if len(each) < 2 or not all(_AT_THE_MEETING.search(one.frame) for one in each):
         return []
-    return list(_by_node(known, workers, meeting.where(log.text), hang.ranks(known, done)))
+    return list(_by_node(known, workers, meeting.where(log.text), hang.worker_ranks(known, done)))
 
 
 def _by_node(

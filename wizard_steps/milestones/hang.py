@@ -99,10 +99,10 @@ def of_start(known: Known, done: Results) -> list[Check]:
     """Who hangs in a start of vLLM that came to no end, by what the nodes said when they were asked."""
     said = {name: result.text for name, result in done.of("stall").items()}
     said = said or {one.node.name: one.text for one in done.items if ras.STALLED in one.text}
-    return checks(known, said, START, ranks(known, done))
+    return checks(known, said, START, worker_ranks(known, done))
 
 
-def ranks(known: Known, done: Results) -> dict[tuple[str, int], str]:
+def worker_ranks(known: Known, done: Results) -> dict[tuple[str, int], str]:
     """The rank of each worker of vLLM by (node, pid), by the logs. Over Ray one log has all of them, but for
     lines that Ray leaves out as repeated: the one worker without a rank then has the one that is left."""
     said = list(_ranks(known, done))

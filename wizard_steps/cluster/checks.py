@@ -33,6 +33,9 @@ _OWN_FLAGS = ("--name", "--rm", "--entrypoint", "--cidfile")
 
 def problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
     """What the types cannot say, as (field, message)."""
+    # Secrets first: other messages repeat the value.
+    yield from secret_values.problems(cluster)
+    yield from secret_values.flags(cluster)
     heads = [i for i, entry in enumerate(cluster.nodes) if entry.role == "head"]
     if not heads:
         yield "nodes[0].role", 'no node has role = "head"; exactly one must'
@@ -44,7 +47,6 @@ def problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
     yield from _docker_problems(cluster)
     yield from _install_problems(cluster)
     yield from _weights_problems(cluster)
-    yield from secret_values.problems(cluster)
     yield from _gpu_problems(cluster)
     yield from _unseen("", msgspec.to_builtins(cluster))
 
@@ -131,8 +133,6 @@ def _serve_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
         yield "serve.data_parallel" if serve.data_parallel > 1 else "serve.tensor_parallel", problem
     if not cluster.venv.startswith("/"):
         yield "venv", "must be an absolute path: the same on every node"
-    # Secrets first: other messages repeat the flag.
-    yield from secret_values.flags(cluster)
     yield from flag_problems(cluster)
     ray = cluster.ray
     if 10002 <= ray.port <= 19999 or 10002 <= ray.dashboard_port <= 19999:

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from wizard_steps.cluster.checks import problems
+from wizard_steps.cluster.secret_values import covered
 from wizard_steps.cluster.toml_text import line_of, merge_nodes, merge_table, set_item
 from wizard_steps.cluster.values import Cluster, Docker, NodeEntry, Ray, Serve, Ssh, Weights
 from wizard_steps.cluster.words import own_words
@@ -55,7 +56,7 @@ def parse(text: str, source: str = "milepost.toml") -> Cluster:
         cluster = msgspec.convert(data, Cluster, strict=True)
     except msgspec.ValidationError as error:
         message, where = _split(str(error))
-        raise UsageError(_locate(text, source, where, message)) from None
+        raise UsageError(covered(_locate(text, source, where, message))) from None
     for where, message in problems(cluster):
         raise UsageError(f"{_place(text, source, where)}: {where or 'file'}: {message}")
     return cluster
@@ -71,7 +72,7 @@ def _toml(text: str, source: str) -> dict[str, Any]:
         line, column = getattr(error, "line", None), getattr(error, "col", None)
         place = f"{source}:{line}" if line else source
         where = f" at column {column}" if column else ""
-        what = str(error).partition(" at line ")[0]
+        what = covered(str(error).partition(" at line ")[0])
         raise UsageError(
             f"{place}: not valid TOML{where}: {what}. Lines of it are `[serve]` and `port = 8000`; "
             "texts are in quotes"

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from wizard_steps.recording.secret_shapes import LEAST, SHAPES, WRAP, forms, unescaped, unwrapped
-from wizard_steps.recording.secret_shapes import pattern as pattern_of
+from wizard_steps.secret_shapes import LEAST, SECRET_VARIABLES, SHAPES, WRAP, forms, unescaped, unwrapped
+from wizard_steps.secret_shapes import pattern as pattern_of
 
 #: What stands where a secret was.
 MARK = "[REDACTED]"
@@ -18,19 +18,6 @@ _HOLD = 512
 _BEFORE = 80
 #: A piece longer than this is no secret; it goes on rather than fill the memory.
 _MAX_HELD = 65536
-#: Environment variables whose values are secrets, whatever they look like.
-SECRET_VARIABLES = (
-    "HF_TOKEN",
-    "HUGGING_FACE_HUB_TOKEN",
-    "MODELSCOPE_API_TOKEN",
-    "VLLM_API_KEY",
-    "OPENAI_API_KEY",
-    "RAY_AUTH_TOKEN",
-    "AWS_SECRET_ACCESS_KEY",
-    "WANDB_API_KEY",
-    "NGC_API_KEY",
-)
-
 _KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?-----END [A-Z ]*PRIVATE KEY-----")
 _KEY_BEGIN = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")
 _KEY_END = re.compile(r"-----END [A-Z ]*PRIVATE KEY-----")

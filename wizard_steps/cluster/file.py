@@ -17,6 +17,7 @@ from wizard_steps.cluster.toml_text import line_of, merge_nodes, merge_table, se
 from wizard_steps.cluster.values import Cluster, Docker, NodeEntry, Ray, Serve, Ssh, Weights
 from wizard_steps.cluster.words import own_words
 from wizard_steps.errors import UsageError
+from wizard_steps.files import read_plain
 
 __all__ = [
     "Cluster",
@@ -33,10 +34,14 @@ __all__ = [
 ]
 
 
+#: Bytes of a cluster file: 10,000 nodes have 1 MB.
+MOST = 4 << 20
+
+
 def load(path: Path) -> Cluster:
     """Read and check a cluster file. Raises UsageError with file, line and field."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_plain(path, MOST).decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
     except FileNotFoundError:
         raise UsageError(
             f"{path}: no such cluster file. Run `milepost` in a terminal to write one, "
@@ -44,8 +49,12 @@ def load(path: Path) -> Cluster:
         ) from None
     except IsADirectoryError:
         raise UsageError(f"{path}: is a folder, not a cluster file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read: {error}") from None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: cannot be read: {error}; a cluster file is UTF-8") from None
+    if text.startswith("\ufeff"):
+        raise UsageError(f"{path}: begins with a byte order mark: save it as UTF-8 without one")
     return parse(text, str(path))
 
 

@@ -10,7 +10,7 @@ import html
 import json
 import re
 import shlex
-from base64 import b64decode, b64encode, urlsafe_b64encode
+from base64 import b32encode, b64decode, b64encode, urlsafe_b64encode
 from collections.abc import Iterable, Iterator
 from urllib.parse import quote, quote_plus
 
@@ -31,20 +31,25 @@ LEAST = 6
 _LEAST_PIECE = 8
 
 
-#: Where a line was wrapped: its end, and the indentation or frame of the next one.
-WRAP = re.compile(r"\r?\n[ \t│|>]{0,40}")
+#: Where a line was wrapped: its end, with a frame or a backslash before it, and the indentation or frame of
+#: the next one.
+WRAP = re.compile(r"(?:\\|[ \t]{0,200}[│|])?\r?\n[ \t│|>]{0,40}")
+#: The end of a text that may become one.
+WRAP_BEGINS = re.compile(r"(?:\\|[ \t]{0,200}[│|]?)\r?\Z")
+#: Where no line has any of these, taking the line ends out is enough.
+_FRAMED = ("\n ", "\r", "\n│", "\n|", "\n>", "\n\t", "│\n", "|\n", "\\\n")
 #: A character of ASCII as JSON, Python, C, URLs (encoded several times, too) and HTML may write it.
 _ESCAPED = re.compile(
-    r"\\\\{0,7}(?:(?:u00|x)([0-9A-Fa-f]{2})|([01][0-7]{2})|([^\w\s\\]))"
-    r"|%(?:25){0,4}([0-7][0-9A-Fa-f])|&#(?:[xX]0{0,4}([0-9A-Fa-f]{2})|0{0,4}([0-9]{2,3}));"
+    r"\\\\{0,7}(?:(?:u00|x|U000000)([0-9A-Fa-f]{2})|u\{0{0,4}([0-9A-Fa-f]{2})\}|([01][0-7]{2})|([^\w\s\\]))"
+    r"|%(?:25){0,4}(?:u00)?([0-7][0-9A-Fa-f])|&#(?:[xX]0{0,4}([0-9A-Fa-f]{2})|0{0,4}([0-9]{2,3}));"
 )
 #: How the groups of the above write it: the base of the number, or the character itself.
-_BASES = (0, 16, 8, 1, 16, 16, 10)
+_BASES = (0, 16, 16, 8, 1, 16, 16, 10)
 
 
 def unwrapped(text: str) -> str:
     """``text`` without its line ends, and the indentation or frame behind them."""
-    if "\n " in text or "\r" in text or "\n│" in text or "\n|" in text or "\n>" in text or "\n\t" in text:
+    if any(mark in text for mark in _FRAMED):
         return WRAP.sub("", text)
     return text.replace("\n", "")
 
@@ -74,7 +79,7 @@ def _escapes(character: str) -> str:
     digits = "".join(f"[{d}{d.upper()}]" if d.isalpha() else d for d in f"{code:02x}")
     plain = re.escape(character) if character.isalnum() else rf"\\{{0,8}}{re.escape(character)}"
     return (
-        rf"(?:{plain}|\\{{1,8}}(?:(?:u00|x){digits}|{code:03o})|%(?:25){{0,4}}{digits}"
+        rf"(?:{plain}|\\{{1,8}}(?:(?:u00|x|U000000){digits}|u\{{0{{0,4}}{digits}\}}|{code:03o})|%(?:25){{0,4}}(?:u00)?{digits}"
         rf"|&#(?:0{{0,4}}{code}|[xX]0{{0,4}}{digits});)"
     )
 
@@ -109,6 +114,12 @@ def _encoded(data: bytes) -> Iterator[str]:
     for separator in ("", ":", " "):
         digits = data.hex(separator) if separator else data.hex()
         yield from (digits, digits.upper())
+    pairs = ((data.hex(" ", -2), ""), (data[:1].hex(), data[1:].hex(" ", -2)))  # as xxd prints them
+    yield from (" ".join(filter(None, pair)) for pair in pairs)
+    for separator in (", ", ",", " "):  # the bytes as C, Python, JSON and Go list them
+        yield separator.join(map(str, data))
+        yield separator.join(f"0x{byte:02x}" for byte in data)
+    yield b32encode(data).decode()[: len(data) * 8 // 5]
     for encode in (b64encode, urlsafe_b64encode):
         for before in range(3):
             whole = encode(bytes(before) + data).decode()

@@ -7,7 +7,16 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from wizard_steps.secret_shapes import LEAST, SECRET_VARIABLES, SHAPES, WRAP, forms, unescaped, unwrapped
+from wizard_steps.secret_shapes import (
+    LEAST,
+    SECRET_VARIABLES,
+    SHAPES,
+    WRAP,
+    WRAP_BEGINS,
+    forms,
+    unescaped,
+    unwrapped,
+)
 from wizard_steps.secret_shapes import pattern as pattern_of
 
 #: What stands where a secret was.
@@ -104,7 +113,9 @@ class Redactor:
         if not self._longest:
             return 0
         tail = text[-2 * self._longest :]
-        places = [0, *(place for wrap in WRAP.finditer(tail) for place in wrap.span()), len(tail)]
+        end = WRAP_BEGINS.search(tail)
+        wraps = [place for wrap in WRAP.finditer(tail) for place in wrap.span()]
+        places = [0, *wraps, max([end.start() if end else len(tail), *wraps])]
         kept = [
             place for begin, end in zip(places[::2], places[1::2], strict=True) for place in range(begin, end)
         ]

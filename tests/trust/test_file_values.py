@@ -239,3 +239,26 @@ def test_no_other_error_repeats_a_token(text: str) -> None:
 def test_values_of_every_day_are_no_secrets(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     assert clusters.parse(f"{NODE}[env]\nX = {json.dumps(value)}\n").env == {"X": value}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[serve]\nmodel = "--trust-remote-code"\n',
+        '[serve]\nmodel = "-x"\n',
+        '[serve]\nserved_model_name = "--root-path=/x"\n',
+        '[serve]\nhost = "--uds=/tmp/x"\n',
+        '[install]\nindex_url = "--extra-index-url=http://x"\n',
+        '[install]\nfind_links = ["--no-index"]\n',
+        '[docker]\ncommand = "--privileged"\n',
+        '[ssh]\nidentity = ["-oProxyCommand=x"]\n',
+    ],
+)
+def test_no_value_becomes_an_option(text: str) -> None:
+    with pytest.raises(UsageError, match=r"begins with -|not a|must"):
+        clusters.parse(NODE + text)
+
+
+def test_flags_are_options() -> None:
+    text = '[serve]\nextra_flags = ["--seed=1"]\n[docker]\nulimits = ["memlock=-1"]\n[env]\nX = "-1"\n'
+    assert clusters.parse(NODE + text).env == {"X": "-1"}

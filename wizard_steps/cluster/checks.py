@@ -27,6 +27,7 @@ IMAGE_NAME = re.compile(
 )
 
 
+_MAY_BEGIN_WITH_A_DASH = re.compile(r"(?:^|[._])(?:flags\[|env\.)")
 #: Of `docker run`: with another one milepost would not find its container, or what runs in it.
 _OWN_FLAGS = ("--name", "--rm", "--entrypoint", "--cidfile")
 
@@ -48,19 +49,22 @@ def problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
     yield from _install_problems(cluster)
     yield from _weights_problems(cluster)
     yield from _gpu_problems(cluster)
-    yield from _unseen("", msgspec.to_builtins(cluster))
+    yield from _texts("", msgspec.to_builtins(cluster))
 
 
-def _unseen(where: str, value: Any) -> Iterator[tuple[str, str]]:
-    """Line ends, NUL and marks that nobody sees have no place in a value of any field."""
+def _texts(where: str, value: Any) -> Iterator[tuple[str, str]]:
+    """Line ends, NUL and marks that nobody sees have no place in a value of any field; and only flags begin
+    with a dash."""
     if isinstance(value, str) and not value.isprintable():
         yield where, f"{value!r} contains an invisible character"
+    if isinstance(value, str) and value.startswith("-") and not _MAY_BEGIN_WITH_A_DASH.search(where):
+        yield where, f"{value!r} begins with -: a program would take it for an option"
     if isinstance(value, dict):
         for key, inner in value.items():
-            yield from _unseen(f"{where}.{key}".lstrip("."), inner)
+            yield from _texts(f"{where}.{key}".lstrip("."), inner)
     if isinstance(value, list | tuple):
         for n, inner in enumerate(value):
-            yield from _unseen(f"{where}[{n}]", inner)
+            yield from _texts(f"{where}[{n}]", inner)
 
 
 def _duplicates(cluster: Cluster) -> Iterator[tuple[str, str]]:

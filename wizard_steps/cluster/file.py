@@ -89,7 +89,9 @@ def _toml(text: str, source: str) -> dict[str, Any]:
 
 
 def _split(message: str) -> tuple[str, str]:
-    """msgspec says ``... - at `$.nodes[0].gpus` ``."""
+    """msgspec says ``... - at `$.nodes[0].gpus` ``, and of a name ``... - at `key` in `$.env` ``."""
+    if " - at `key` in `$" in message:
+        return message, message.partition(" in `$")[2].rstrip("`").lstrip(".")
     text, _, path = message.partition(" - at `$")
     return text, path.rstrip("`").lstrip(".")
 

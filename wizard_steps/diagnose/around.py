@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from wizard_steps.diagnose.lines import Stamp, stamp_of, strip_codes
-from wizard_steps.diagnose.nodes import header, said
+from wizard_steps.diagnose.nodes import called, header, said
 from wizard_steps.diagnose.rules import Compiled
 
 #: How far back a time is looked for: a traceback belongs to the record above it.
@@ -81,6 +81,12 @@ class Around:
         text = self.text(rule.rule.within)
         found = [match.groupdict() for one in rule.gather if (match := one.search(text))]
         return {name: value for groups in found for name, value in groups.items() if value}
+
+    def called_node(self) -> str:
+        """The machine to which the ssh or scp goes that stands nearest before the line, or just behind it."""
+        return next(
+            (node for line in [*reversed(self.before(8)), *self.after(2)] if (node := called(line))), ""
+        )
 
     def said_node(self, loose: bool = False) -> str:
         """The node that the nearest header, prompt or message of a launcher names; for a loose line else the

@@ -100,6 +100,8 @@ class Scanner:
         self._raw = self._raw[cut:]
         if not block:
             return
+        if not self.any_text:
+            self.roster.note_tasks(block)
         self.any_text = self.any_text or bool(block.strip())
         lines = block.split("\n")
         self._labelled = self._labelled or is_labelled(lines)

@@ -55,7 +55,7 @@ _TITLE = (
 _FILE = Path(__file__).with_name("nodes.toml")
 #: Wrong as the name of a node: levels, programs, file names.
 _NO_NODE = re.compile(
-    r"(?:stdout|stderr|localhost|info|error|warn|warning|debug|fatal|\d+|none|null|self|the|this|a|0\.0\.0\.0"
+    r"(?:stdout|stderr|localhost|info|error|warn|warning|debug|fatal|\d+|none|null|self|the|this|a|0\.0\.0\.0|127\.\d+\.\d+\.\d+|::1"
     r"|.*\.(?:py|cc|cpp|cu|h|hpp|c|go|rs|sh|so|json|log|txt|err|out|ya?ml|toml)"
     # An address that somebody made unreadable.
     r"|(?=.*[x*])[x*\d]{1,3}(?:\.[x*\d]{1,3}){3})",

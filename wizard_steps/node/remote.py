@@ -218,6 +218,8 @@ class Look:
         leader = _first(lines, "leader:")
         #: Never a pid that is not among ours.
         self.leader = leader if leader in self.ours else ""
+        #: `ray start` runs on after its raylet has ended.
+        self.left = bool(_first(lines, "left:"))
         self.listening = any(re.fullmatch(r"port \d+: listening", x) for x in lines)
         self.others = [x.removeprefix("other: ") for x in lines if x.startswith("other: ")]
         #: Who listens on the port, where the user may see it.

@@ -9,7 +9,7 @@ from wizard_steps.engine.step import Known
 from wizard_steps.milestones import alive, fabric_mesh, vllm
 from wizard_steps.milestones.common import placed
 from wizard_steps.milestones.replies import Reply
-from wizard_steps.model import Check, Result, Results, Round, Work
+from wizard_steps.model import Check, Node, Result, Results, Round, Work
 from wizard_steps.node import mesh, remote
 from wizard_steps.node.place import SERVE
 
@@ -20,12 +20,20 @@ _LINES = 400
 _PORTS = (fabric_mesh.PORTS[-1],)
 
 
+#: curl's exit codes for a server that is gone or goes away: refused, silent, closed, reset.
+_GONE = (7, 28, 52, 56)
+_HINT = (
+    "go back to serve and retry: milepost starts it again. A process that is killed (`kill -9`, or by the "
+    "kernel for memory: `sudo dmesg`) writes no last line"
+)
+
+
 def engine_failed(chat: Result | None) -> bool:
-    """Whether vLLM itself could not answer: an error of its own, or silence until the limit."""
+    """Whether vLLM itself could not answer: an error of its own, nobody there, or silence until the limit."""
     if chat is None:
         return False
     if not chat.ok:
-        return "timed out" in chat.text or chat.reason == "timeout" or "Empty reply" in chat.text
+        return chat.reason == "timeout" or (chat.reason == "exit" and chat.code in _GONE)
     reply = Reply(chat.text)
     return reply.status == 500 and not reply.html and not reply.proxy
 
@@ -49,7 +57,18 @@ def checks(known: Known, done: Results) -> list[Check]:
     if any(mesh.ways(result) for result in done.of("mesh").values()):
         found += [check for check in fabric_mesh.checks(known, done) if not check.ok]
     for node in known.nodes:
-        log = done.get(LOG, node)
-        if log is not None and (first := vllm.first_error(log)):
-            found.append(Check("vLLM", False, f"first error: {first}", "no error", node.name))
+        found += _of_log(done.get(LOG, node), node)
     return found
+
+
+def _of_log(log: Result | None, node: Node) -> list[Check]:
+    """Whether vLLM's process is gone, and the first error it wrote."""
+    if log is None or not log.ok:
+        return []  # no log on this node, or no container to read it in
+    first = vllm.first_error(log)
+    said = f"first error: {first}" if first else ""
+    if remote.ENDED in log.lines[:1]:
+        last = next((line.strip() for line in reversed(log.lines[1:]) if line.strip()), "no output")
+        said = f"vllm serve has ended; {said or f'its last line: {last[:300]}'}"
+        return [Check("vLLM", False, said, "running", node.name, _HINT)]
+    return [Check("vLLM", False, said, "no error", node.name)] if said else []

@@ -193,6 +193,10 @@ class Place(ABC):
         """What became of an earlier start that is replaced now; "" where there is nothing to tell."""
         return LEFT if Look(look).left else ""
 
+    def oom_kills(self, node: Node, look: str) -> Check | None:
+        """What the kernel killed for memory where Ray runs, by what a look at it printed."""
+        return None
+
     def who(self, look: Look, text: str) -> str:
         """Who may hold a port that is not ours; ``text`` is what the look printed."""
         if look.holder:

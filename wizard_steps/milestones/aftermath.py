@@ -5,8 +5,11 @@ The answer of vLLM has neither the cause nor the node: "EngineCore encountered a
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+
 from wizard_steps.engine.step import Known
-from wizard_steps.milestones import alive, fabric_mesh, vllm
+from wizard_steps.milestones import alive, fabric_mesh, hang, vllm
 from wizard_steps.milestones.common import placed
 from wizard_steps.milestones.replies import Reply
 from wizard_steps.model import Check, Node, Result, Results, Round, Work
@@ -20,6 +23,8 @@ _LINES = 400
 _PORTS = (fabric_mesh.PORTS[-1],)
 
 
+#: vLLM over Ray, of workers that are gone (v1/executor/ray_executor_v2.py).
+_DIED = re.compile(r"RayWorkerProc rank=\[([\d, ]{1,400})\] died unexpectedly")
 #: curl's exit codes for a server that is gone or goes away: refused, silent, closed, reset.
 _GONE = (7, 28, 52, 56)
 _HINT = (
@@ -58,7 +63,17 @@ def checks(known: Known, done: Results) -> list[Check]:
         found += [check for check in fabric_mesh.checks(known, done) if not check.ok]
     for node in known.nodes:
         found += _of_log(done.get(LOG, node), node)
-    return found
+    log = done.get(LOG, known.server)
+    return [*found, *(_ranks_that_died(known, log) if log is not None and log.ok else ())]
+
+
+def _ranks_that_died(known: Known, log: Result) -> Iterator[Check]:
+    """The executor names ranks whose process ended without an error; where each ran, its own lines tell."""
+    at = {rank: node for (node, _), rank, _ in hang.ranks_in(known, known.server.name, log.text)}
+    for rank in dict.fromkeys(map(int, re.findall(r"\d{1,7}", " ".join(_DIED.findall(log.text))))):
+        found = "its process ended without an error: it was killed, or crashed in compiled code"
+        hint = "was it the kernel, for memory? `sudo dmesg -T | grep -i 'killed process'` there"
+        yield Check(f"rank {rank}", False, found, "running", at.get(rank, ""), hint)
 
 
 def _of_log(log: Result | None, node: Node) -> list[Check]:

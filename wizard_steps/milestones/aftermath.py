@@ -58,20 +58,22 @@ def checks(known: Known, done: Results) -> list[Check]:
     """Empty where nobody looked, and where nothing was found."""
     if not done.of(LOG):
         return []
-    found = alive.dead(known, done)
+    cut = []
     if any(mesh.ways(result) for result in done.of("mesh").values()):
-        found += [check for check in fabric_mesh.checks(known, done) if not check.ok]
+        cut = [check for check in fabric_mesh.checks(known, done) if not check.ok]
+    found = [*alive.dead(known, done), *cut]
     for node in known.nodes:
         found += _of_log(done.get(LOG, node), node)
     log = done.get(LOG, known.server)
-    return [*found, *(_ranks_that_died(known, log) if log is not None and log.ok else ())]
+    # Ray takes a node that it cannot reach for one whose workers have died.
+    return found if cut or log is None or not log.ok else [*found, *_ranks_that_died(known, log)]
 
 
 def _ranks_that_died(known: Known, log: Result) -> Iterator[Check]:
     """The executor names ranks whose process ended without an error; where each ran, its own lines tell."""
     at = {rank: node for (node, _), rank, _ in hang.ranks_in(known, known.server.name, log.text)}
     for rank in dict.fromkeys(map(int, re.findall(r"\d{1,7}", " ".join(_DIED.findall(log.text))))):
-        found = "its process ended without an error: it was killed, or crashed in compiled code"
+        found = "its process is gone, without an error of its own: it was killed, or crashed in compiled code"
         hint = "was it the kernel, for memory? `sudo dmesg -T | grep -i 'killed process'` there"
         yield Check(f"rank {rank}", False, found, "running", at.get(rank, ""), hint)
 

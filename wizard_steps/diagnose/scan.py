@@ -225,7 +225,7 @@ class Scanner:
         gathered = around.values(rule)
         place = by_itself(rule.rule, text, line, own, gathered)
         groups = {**gathered, **own}
-        if rule.rule.kind == "guess":
+        if "{said" in rule.rule.cause:
             groups.setdefault("said", words(line.message))
         if self._is_full(rule, place.node):
             return

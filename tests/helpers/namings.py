@@ -122,7 +122,7 @@ PREFIXED = (
     Named("clush-exit", f"<N>: {NVML}\nclush: <N>: exited with exit code 18\n"),
     Named(
         "dsh-many",
-        f"<O>: ok\n<N>: ImportError: libcudart.so.12: cannot open shared object file: No such file or directory\n",
+        "<O>: ok\n<N>: ImportError: libcudart.so.12: cannot open shared object file: No such file or directory\n",
     ),
     Named(
         "parallel-ssh",
@@ -143,7 +143,7 @@ PREFIXED = (
     Named("fabric", f"[<O>] out: ok\n[<N>] out: {NVML}\n"),
     Named(
         "mpirun-tag",
-        f"[1,0]<stdout>:ready\n[1,1]<stderr>:<N>:77:77 [0] misc/socket.cc:1 NCCL WARN Call to connect returned Connection timed out\n",
+        "[1,0]<stdout>:ready\n[1,1]<stderr>:<N>:77:77 [0] misc/socket.cc:1 NCCL WARN Call to connect returned Connection timed out\n",
     ),
     Named(
         "mpirun-abort",
@@ -155,11 +155,11 @@ PREFIXED = (
     ),
     Named(
         "ompi-tagged",
-        f"[<N>:00077] *** Process received signal ***\n[<N>:00077] Signal: Bus error (7)\n[<N>:00077] Signal code: Non-existant physical address (2)\n",
+        "[<N>:00077] *** Process received signal ***\n[<N>:00077] Signal: Bus error (7)\n[<N>:00077] Signal code: Non-existant physical address (2)\n",
     ),
     Named(
         "mpich",
-        f"[proxy:0@<O>] ok\n[proxy:1@<N>] HYDU_create_process: execvp error on file vllm (No such file or directory)\n",
+        "[proxy:0@<O>] ok\n[proxy:1@<N>] HYDU_create_process: execvp error on file vllm (No such file or directory)\n",
     ),
     Named(
         "deepspeed",
@@ -298,7 +298,7 @@ AROUND = (
     Named("yaml-hosts", f'results:\n  <O>: ok\n  <N>: "{NVML}"\n'),
     Named("equals-host", f'node=<O> msg=ok\nnode=<N> level=error msg="{OOM}"\n'),
     Named("host-tail", f"{OOM} (host=<N>, rank=3)\n"),
-    Named("host-tail-on", f"RuntimeError: CUDA out of memory on <N>\n"),
+    Named("host-tail-on", "RuntimeError: CUDA out of memory on <N>\n"),
     Named("exporter", f'ts=2026-11-24T10:00:03Z instance=<N>:9100 level=error msg="{XID}"\n'),
 )
 

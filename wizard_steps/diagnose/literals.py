@@ -126,7 +126,7 @@ def _trie(words: list[str]) -> str:
 
 
 class WordIndex:
-    """Which of many sets of words a text touches, found by the first letters of words instead of word by word."""
+    """Which of many sets of words a text touches: found by the first letters of the words."""
 
     def __init__(self, sets: Sequence[Iterable[str]]) -> None:
         self._by_start: dict[str, list[tuple[str, int]]] = {}

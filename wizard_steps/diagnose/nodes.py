@@ -39,7 +39,7 @@ _THING = (
 )
 #: Not for what such words and a number name.
 NO_THING = rf"(?!(?:{_THING})(?![\w-]|\.\w))"
-#: What a machine is called where the words around do not settle that it is one: an address, or a name with a digit.
+#: A machine where the words around do not settle that it is one: an address, or a name with a digit.
 MACHINE = (
     r"(?:(?!(?:0|127|255|169\.254)\.)\d{1,3}(?:\.\d{1,3}){3}"
     rf"|{NO_THING}(?=[A-Za-z0-9.-]*\d)[A-Za-z][A-Za-z0-9]*(?:[.-][A-Za-z0-9-]+)*)"
@@ -55,7 +55,7 @@ _TITLE = (
 _FILE = Path(__file__).with_name("nodes.toml")
 #: Wrong as the name of a node: levels, programs, file names.
 _NO_NODE = re.compile(
-    r"(?:stdout|stderr|localhost|info|error|warn|warning|debug|fatal|\d+|none|null|self|the|this|a|0\.0\.0\.0|127\.\d+\.\d+\.\d+|::1"
+    r"(?:stdout|stderr|localhost|info|error|warn|warning|debug|fatal|\d+|none|null|self|the|this|a|0\.0\.0\.0"
     r"|.*\.(?:py|cc|cpp|cu|h|hpp|c|go|rs|sh|so|json|log|txt|err|out|ya?ml|toml)"
     # An address that somebody made unreadable.
     r"|(?=.*[x*])[x*\d]{1,3}(?:\.[x*\d]{1,3}){3})",

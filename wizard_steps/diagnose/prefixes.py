@@ -10,7 +10,8 @@ _ISO = r"20\d\d-[01]\d-[0-3]\d[T ][0-2]\d:[0-5]\d:[0-6]\d\S{0,20}"
 #: How a message itself begins, behind what a collector put before it.
 _BODY = (
     r"(?=\s*(?:\(\w|\[|\{|\"|<|Traceback|(?:DEBUG|INFO|WARNING|WARN|ERROR|FATAL|CRITICAL)\b|20\d\d-"
-    r"|[IWEF]\d{4} |\w[\w.]*(?:Error|Exception)\b|NVRM|NCCL|ssh:|docker:|Error|error:|CUDA|[Ff]ailed|Permission denied|Test CUDA|No |Cannot|Could not|Unable|ray\b|vllm\b|bash:"
+    r"|[IWEF]\d{4} |\w[\w.]*(?:Error|Exception)\b|NVRM|NCCL|ssh:|docker:|Error|error:|CUDA|ray\b|vllm\b|bash:"
+    r"|[Ff]ailed|Permission denied|Test CUDA|No |Cannot|Could not|Unable"
     r"|File \"|raise |-?(?:ba|da|z)?sh: |/\S{1,100}/python[\d.]{0,5}: "
     r"|\S+:\d+:\d+ \[\d+\] ))"
 )
@@ -44,7 +45,8 @@ _PREFIXES = tuple(
         rf"\[[A-Z][a-z]{{2}} [A-Z][a-z]{{2}} [ \d]\d [\d:]{{8}} 20\d\d\] (?P<node>{NAME}) kernel: ",
         rf"\[?{_ISO}\]? (?P<node>{ADDRESS}) (?=(?:DEBUG|INFO|WARN|WARNING|ERROR|FATAL)\b)",
         # Python's logging with the host in it
-        rf"\[?{_ISO}\]? (?:- )?\[?(?P<node>{MACHINE})\]? (?:- )?(?=\[?(?:DEBUG|INFO|WARN|WARNING|ERROR|FATAL|CRITICAL)\b)",
+        rf"\[?{_ISO}\]? (?:- )?\[?(?P<node>{MACHINE})\]? (?:- )?"
+        r"(?=\[?(?:DEBUG|INFO|WARN|WARNING|ERROR|FATAL|CRITICAL)\b)",
         # fabric; Hydra
         rf"\[(?P<node>{NAME})\] (?:out|err): ",
         rf"\[(?:proxy|mpiexec)(?::\d+){{0,2}}@(?P<node>{NAME})\]\s",
@@ -81,7 +83,7 @@ _PREFIXES = tuple(
         r"[a-z][a-z0-9-]{0,60}(?:\.[a-z0-9-]+){0,6}):\s" + _BODY,
     )
 )
-#: A name and a colon, where nothing else says who speaks: with a hyphen, a dot or more digits it is no program.
+#: A name and a colon where nothing else says who speaks: with a hyphen, a dot, more digits it is no program.
 _COLON = re.compile(
     r"(?:[-*•] )?[*`]{0,2}(?!slurm)(?P<node>"
     r"(?=[A-Za-z]*[\d.-]*[.-]|[A-Za-z]+\d\d|(?:node|host|worker|head|server|machine|master|spark|dgx|cn|vm|box)\d)"

@@ -201,7 +201,7 @@ class Scanner:
         gathered = around.values(rule)
         place = by_itself(rule.rule, text, line, own, gathered)
         groups = {**gathered, **own}
-        if rule.rule.kind == "guess":
+        if "{said" in rule.rule.cause:
             groups.setdefault("said", words(line.message))
         if not place.node and self._bare.get(rule.rule.id, 0) >= 4 * KEEP:
             return

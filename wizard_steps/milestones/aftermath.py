@@ -27,6 +27,12 @@ _PORTS = (fabric_mesh.PORTS[-1],)
 _DIED = re.compile(r"RayWorkerProc rank=\[([\d, ]{1,400})\] died unexpectedly")
 #: curl's exit codes for a server that is gone or goes away: refused, silent, closed, reset.
 _GONE = (7, 28, 52, 56)
+#: What the engine's own process says before it ends by an error.
+_CORE_SAID = re.compile(r"^\(EngineCore[^)\n]{0,60}\) ERROR ", re.MULTILINE)
+_WITHOUT_WORDS = (
+    "its process is gone, without an error of its own: it was killed, or crashed in compiled code"
+)
+_KERNEL = "was it the kernel, for memory? `sudo dmesg -T | grep -i 'killed process'` there"
 _HINT = (
     "go back to serve and retry: milepost starts it again. A process that is killed (`kill -9`, or by the "
     "kernel for memory: `sudo dmesg`) writes no last line"
@@ -73,9 +79,7 @@ def _ranks_that_died(known: Known, log: Result) -> Iterator[Check]:
     """The executor names ranks whose process ended without an error; where each ran, its own lines tell."""
     at = {rank: node for (node, _), rank, _ in hang.ranks_in(known, known.server.name, log.text)}
     for rank in dict.fromkeys(map(int, re.findall(r"\d{1,7}", " ".join(_DIED.findall(log.text))))):
-        found = "its process is gone, without an error of its own: it was killed, or crashed in compiled code"
-        hint = "was it the kernel, for memory? `sudo dmesg -T | grep -i 'killed process'` there"
-        yield Check(f"rank {rank}", False, found, "running", at.get(rank, ""), hint)
+        yield Check(f"rank {rank}", False, _WITHOUT_WORDS, "running", at.get(rank, ""), _KERNEL)
 
 
 def _of_log(log: Result | None, node: Node) -> list[Check]:
@@ -83,9 +87,11 @@ def _of_log(log: Result | None, node: Node) -> list[Check]:
     if log is None or not log.ok:
         return []  # no log on this node, or no container to read it in
     first = vllm.first_error(log)
-    said = f"first error: {first}" if first else ""
+    said, hint = f"first error: {first}" if first else "", ""
+    if "EngineDeadError" in first and not _CORE_SAID.search(log.text):
+        said, hint = f"EngineCore: {_WITHOUT_WORDS}", _KERNEL
     if remote.ENDED in log.lines[:1]:
         last = next((line.strip() for line in reversed(log.lines[1:]) if line.strip()), "no output")
         said = f"vllm serve has ended; {said or f'its last line: {last[:300]}'}"
         return [Check("vLLM", False, said, "running", node.name, _HINT)]
-    return [Check("vLLM", False, said, "no error", node.name)] if said else []
+    return [Check("vLLM", False, said, "no error", node.name, hint)] if said else []

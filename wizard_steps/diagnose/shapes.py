@@ -242,8 +242,8 @@ def _first(record: dict[str, Any], keys: tuple[str, ...]) -> str:
             return str(record[key])
     for inner, key in _INNER if keys is _HOSTS else ():
         fields = record.get(inner)
-        if isinstance(fields, dict) and isinstance(fields.get(key), str):
-            return str(fields[key])
+        if isinstance(fields, dict) and isinstance(value := fields.get(key), str):
+            return value
     return ""
 
 
@@ -279,7 +279,9 @@ def _width(lines: list[str]) -> int:
     plain = [line.rstrip("\r") for line in lines]
     pairs = [(one, two) for one, two in itertools.pairwise(plain) if len(one) == longest]
     cut = sum(not _STARTS.match(two) for _, two in pairs)
-    return longest if cut >= 2 and cut > 0.6 * len(pairs) else 0
+    # One line that follows unlike ones is no rest of them.
+    alike = len({two for _, two in pairs}) == 1 < len({one for one, _ in pairs})
+    return longest if cut >= 2 and cut > 0.6 * len(pairs) and not alike else 0
 
 
 def _mail(lines: Iterator[str]) -> Iterator[str]:

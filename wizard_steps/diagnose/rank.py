@@ -85,7 +85,7 @@ def _groups(placed: Iterable[RankedFinding]) -> list[list[RankedFinding]]:
 
 
 def _twin(item: RankedFinding, items: Iterable[RankedFinding]) -> RankedFinding | None:
-    """The nearest line of the same rule and text that has a node; else a line near by, if all of them have one."""
+    """The nearest line of the same rule and text that has a node; else any line near by, if they agree."""
 
     def away(other: RankedFinding) -> int:
         return abs(other.hit.number - item.hit.number)

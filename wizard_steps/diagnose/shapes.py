@@ -276,10 +276,9 @@ def _width(lines: list[str]) -> int:
     longest = max(lengths, default=0)
     if not _SHORT <= longest <= _WIDE or lengths[longest] < 2:
         return 0
-    plain = [line.rstrip("\r") for line in lines]
-    pairs = [(one, two) for one, two in itertools.pairwise(plain) if len(one) == longest]
+    plain = itertools.pairwise(line.rstrip("\r") for line in lines)
+    pairs = [(one, two) for one, two in plain if len(one) == longest]
     cut = sum(not _STARTS.match(two) for _, two in pairs)
-    # One line that follows unlike ones is no rest of them.
     alike = len({two for _, two in pairs}) == 1 < len({one for one, _ in pairs})
     return longest if cut >= 2 and cut > 0.6 * len(pairs) and not alike else 0
 

@@ -77,7 +77,8 @@ _PREFIXES = tuple(
         # srun --label
         r"(?P<task>\d{1,4}):\s" + _BODY,
         # pdsh, clush, parallel-ssh
-        rf"(?P<node>(?!127\.|0\.){ADDRESS}|{NO_THING}(?!nvidia|docker|podman|slurm|spank|pdsh|rsync|python|pip|lib|apt|ssh|systemd|kube|containerd|x86|error|g\+\+)"
+        rf"(?P<node>(?!127\.|0\.){ADDRESS}|{NO_THING}(?!nvidia|docker|podman|slurm|spank|pdsh|rsync|python|pip|lib|apt|ssh|systemd|kube|containerd|x86|error|g\+\+"
+        r"|enroot|fuse-|aardvark|git-|cri-|nv-|update-|huggingface|apptainer)"
         # A name without a digit or a hyphen could be any program.
         r"(?=[a-z0-9.]*[0-9-])"
         r"[a-z][a-z0-9-]{0,60}(?:\.[a-z0-9-]+){0,6}):\s" + _BODY,

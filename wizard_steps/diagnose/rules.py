@@ -65,8 +65,9 @@ class Benign(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Passed(Struct, frozen=True, forbid_unknown_fields=True):
-    """A line that shows that failures of some families, or rules, have passed: a retry that succeeded. They are
-    those found on the same node up to ``within`` lines before it.
+    """A line that shows that failures of some families, or rules, have passed: a retry that succeeded.
+
+    It speaks of those found on the same node up to ``within`` lines before it.
     """
 
     id: str

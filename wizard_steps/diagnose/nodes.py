@@ -248,7 +248,7 @@ _GCS = re.compile(r"^\((?:pid=)?gcs_server\b(?!.{0,40}\bip=)")
 
 
 def whose(line: str) -> str:
-    """Of whom a line speaks that a roster may know: a node of Ray by its id, or the rank or GCS that prints."""
+    """Of whom a line speaks that a roster may know: a node of Ray by its id, the rank or GCS that prints."""
     if _GCS.match(line):
         return HEAD
     match = _RANK.search(line[:4096])

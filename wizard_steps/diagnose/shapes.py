@@ -207,8 +207,7 @@ def _record(record: dict[str, Any], depth: int) -> str:
     ]
     if not message:
         return "\n".join(filter(None, nested))
-    prefix = _prefix(record)
-    error = record.get("error")
+    prefix, error = _prefix(record), record.get("error")
     message += f" error={error}" if isinstance(error, str) and error else ""
     first = "\n".join(prefix + line for line in message.rstrip("\n").split("\n"))
     return "\n".join([first, *filter(None, nested)])

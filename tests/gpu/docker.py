@@ -9,6 +9,7 @@ The image is made of this machine's own files, without those of the driver, whic
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import subprocess
 import sys
@@ -61,19 +62,19 @@ class Engines:
             if not ARCHIVE.exists():
                 self._make_image(name)
             else:
-                self._docker(name, f"load -q -i {ARCHIVE}")
+                self.docker(name, f"load -q -i {ARCHIVE}")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for name in self.bed.names:
-            self._docker(name, "ps -a", check=False)
-            self._docker(name, "rm -f $(docker ps -aq) 2>/dev/null", check=False)
+            self.docker(name, "ps -a", check=False)
+            self.docker(name, "rm -f $(docker ps -aq) 2>/dev/null", check=False)
             ended = f"pid=$(cat {_RUN}.pid) && kill $pid && while [ -e /proc/$pid/exe ]; do sleep 0.1; done"
             self.bed.run(name, ended, check=False, timeout=60)
 
-    def _docker(self, name: str, words: str, check: bool = True) -> None:
+    def docker(self, name: str, words: str, check: bool = True) -> None:
         done = self.bed.run(name, f"docker {words}", timeout=300, check=check)
         print(f"{name}$ docker {words}\n{done.stdout}{done.stderr}", flush=True)
 
@@ -101,8 +102,8 @@ class Engines:
     def _make_image(self, name: str) -> None:
         out = " ".join(f"--exclude='{pattern}'" for pattern in _LEFT_OUT)
         tar = f"tar -C / {out} -c {_IN_IMAGE} 2> /dev/null"
-        self._docker(name, f"version; {tar} | docker import --change '{_PATH}' - {IMAGE}")
-        self._docker(name, f"save -o {ARCHIVE} {IMAGE}")
+        self.docker(name, f"version; {tar} | docker import --change '{_PATH}' - {IMAGE}")
+        self.docker(name, f"save -o {ARCHIVE} {IMAGE}")
 
 
 class DockerHosts(GpuHosts):
@@ -138,10 +139,13 @@ def _checked(words: Sequence[str], log: Path) -> None:
 def run(out: Path, name: str) -> None:
     one = WALKS[name]
     docker = {"image": IMAGE, "shm_size": "8g", "extra_flags": _MOUNTS, **one.docker}
-    with DockerHosts(one.walk.own) as bed, Engines(bed, one.toolkit):
+    with DockerHosts(one.walk.own) as bed, Engines(bed, one.toolkit) as engines:
         file = bed.folder / f"{name}.toml"
         text = cluster_file(bed, one.walk).replace(f'venv = "{VENV}"\n', "")
         file.write_text('path = "docker"\n' + text + toml("[docker]", docker))
+        flags = shlex.join(docker.get("gpu_flags", ["--gpus", "all"]))
+        for host in bed.names:
+            engines.docker(host, f"run --rm {flags} {IMAGE} nvidia-smi -L", check=False)
         _checked(["check", str(file)], out / f"{name}.check.log")
         if one.walk.during is not None:
             one.walk.during(bed, Path(f"/tmp/walks/{name}"))

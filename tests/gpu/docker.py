@@ -32,11 +32,15 @@ _PATH = (
     f"ENV PATH={VENV}/bin:/usr/local/nvidia/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 )
 _IN_IMAGE = (
-    "bin lib lib64 sbin usr/bin usr/sbin usr/lib usr/lib64 usr/include etc/passwd etc/group etc/ssl "
+    "bin lib lib64 sbin usr/bin usr/sbin usr/lib usr/lib64 usr/libexec usr/include etc/passwd etc/group etc/ssl "
     "etc/ld.so.conf etc/ld.so.conf.d"
 )
 _LEFT_OUT = ("libcuda*", "libcudadebugger*", "libnv*", "nvidia*", "usr/lib/firmware", "usr/lib/modules")
+#: Libraries of this machine that are larger are for other work than vLLM's; without them the image is soon made.
+_LARGEST = "30M"
 _RUN = "/run/dk"
+#: Where the driver's own programs are: the toolkit shows in a container the nvidia-smi that it finds first.
+_DRIVER = "/usr/local/nvidia/bin"
 #: Folders of the machine that a host gets for itself: the toolkit's and the engine's settings are per host.
 _OWN = ("/etc/docker", "/etc/cdi", "/etc/nvidia-container-runtime")
 
@@ -86,14 +90,14 @@ class Engines:
             "runtime": "nvidia-ctk config --in-place; nvidia-ctk runtime configure --runtime=docker",
         }
         if self.toolkit:
-            done = self.bed.run(name, f"{set_up[self.toolkit]} 2>&1", timeout=60)
+            done = self.bed.run(name, f"PATH={_DRIVER}:$PATH; {{ {set_up[self.toolkit]}; }} 2>&1", timeout=60)
             print(done.stdout, flush=True)
         flags = (
             f"--data-root {self.bed.folder}/docker-{name} --exec-root {_RUN} --pidfile {_RUN}.pid "
             "--userland-proxy=false --bridge none --iptables=false --ip6tables=false --exec-opt native.cgroupdriver=cgroupfs"
         )
         up = "until docker version > /dev/null 2>&1; do [ -e /proc/$! ] || exit 1; sleep 0.2; done"
-        start = f"setsid dockerd {flags} < /dev/null > {_RUN}.log 2>&1 & {up}"
+        start = f"PATH={_DRIVER}:$PATH setsid dockerd {flags} < /dev/null > {_RUN}.log 2>&1 & {up}"
         done = self.bed.run(name, start, timeout=120, check=False)
         if done.returncode:
             print(self.bed.run(name, f"tail -n 20 {_RUN}.log").stdout, flush=True)
@@ -101,8 +105,9 @@ class Engines:
 
     def _make_image(self, name: str) -> None:
         out = " ".join(f"--exclude='{pattern}'" for pattern in _LEFT_OUT)
-        tar = f"tar -C / {out} -c {_IN_IMAGE} 2> /dev/null"
-        self.docker(name, f"version; {tar} | docker import --change '{_PATH}' - {IMAGE}")
+        large = f"find /usr/lib/x86_64-linux-gnu -size +{_LARGEST} -printf 'usr/lib/x86_64-linux-gnu/%P\\n' > /tmp/large"
+        tar = f"tar -C / -X /tmp/large {out} -c {_IN_IMAGE} 2> /dev/null"
+        self.docker(name, f"version; {large}; {tar} | docker import --change '{_PATH}' - {IMAGE}")
         self.docker(name, f"save -o {ARCHIVE} {IMAGE}")
 
 

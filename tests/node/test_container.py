@@ -17,6 +17,7 @@ from wizard_steps.model import Result
 from wizard_steps.node import container, container_state, docker, remote
 from wizard_steps.node.place import ALIVE, RAY, SERVE, Service
 from wizard_steps.node.places import InContainer
+from wizard_steps.node.program import program
 from wizard_steps.node.remote import Look
 
 IT = cluster()
@@ -161,6 +162,29 @@ def test_another_start_than_the_one_of_this_walk_is_told(engine: Path) -> None:
         assert "started again" not in run(engine, where.look(service()).text, alive)
 
 
+@pytest.mark.parametrize(
+    ("groups", "file"),
+    [
+        ("0::/docker-4cc6.scope", "docker-4cc6.scope/memory.events"),
+        ("4:cpu,memory:/libpod-4cc6\n1:name=systemd:/\n0::/", "memory/libpod-4cc6/memory.oom_control"),
+    ],
+)
+def test_what_the_kernel_killed_in_it_is_counted(tmp_path: Path, groups: str, file: str) -> None:
+    """Control groups of version 2 and of version 1."""
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7/cgroup").write_text(groups + "\n")
+    (tmp_path / "fs" / file).parent.mkdir(parents=True)
+    text = program("oom.sh").replace("/proc/", f"{tmp_path}/").replace("/sys/fs/cgroup", f"{tmp_path}/fs")
+    for kills, told in ((0, ""), (2, "oom-kills: 2; limit: 1073741824\n")):
+        (tmp_path / "fs" / file).write_text(f"oom 1\noom_kill {kills}\noom_group_kill 9\n")
+        assert run(tmp_path, f"pid=7 limit=1073741824\n{text}") == told
+    check = container_state.oom_kills(IT, IT.head, told)
+    assert check is not None
+    assert "has killed 2 processes in container milepost-prod-gpu-a for memory" in check.found
+    assert "(limit 1.00 GiB)" in check.found
+    assert run(tmp_path, f"pid=gone limit=0\n{text}") == ""
+
+
 def test_a_stop_is_told_from_a_failure(engine: Path) -> None:
     text = place().look(service()).text
     ended = f"prod 0 exited {ID} 1 false {IMAGE}"
@@ -229,4 +253,5 @@ def test_any_text_of_an_engine_is_read(text: str) -> None:
     for prefix in ("", "container: ", "container: ended with exit code ", "image-id: "):
         container_state.ended(IT, IT.head, prefix + text)
         container_state.obstacle(IT, IT.head, prefix + text)
+        container_state.oom_kills(IT, IT.head, prefix + text)
         place().seen(service(), Result(IT.head, "look", prefix + text, 0))

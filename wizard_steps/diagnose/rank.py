@@ -124,7 +124,7 @@ def _place(scanned: Sequence[Scanned]) -> list[RankedFinding]:
 def _node(hit: Hit, source: Source, roster: Roster) -> str:
     """The node of a hit: what the line says, what the source is, and then what stands around it."""
     where, place = hit.where, roster.place(hit.where.whose)
-    said = where.node
+    said = roster.place(where.node) or where.node if where.node.startswith("task ") else where.node
     if place and not where.whose.startswith("rank "):
         said = place
     return said or source.node or place or hit.groups.get("self", "") or where.near

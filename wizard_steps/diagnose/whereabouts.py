@@ -44,7 +44,7 @@ def by_itself(rule: Rule, text: str, line: Line, own: dict[str, str], gathered: 
 def with_surroundings(where: Where, rule: Rule, line: Line, own: dict[str, str], around: Around) -> Where:
     """The same with what a heading, a prompt or a launcher's line around it says, where that is missing."""
     if rule.family == "ssh" and not where.near:
-        called = around.said_node()
+        called = around.called_node() or around.said_node()
         return (
             replace(where, node="", near=called, printer=where.node if where.node != called else "")
             if called

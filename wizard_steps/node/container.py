@@ -143,6 +143,7 @@ def look(cluster: Cluster, node: Node, line: str, port: int, key: str = "look", 
     renamed = f"$({it} ps {kept} --format '{{{{.Names}}}}' | head -n 1)"
     told = f"echo container {name} was started again"
     again = f'[ -z "$i" ] || [ "$i" = {shlex.quote(then)} ] || {told}\n' if then else ""
+    counted = f'if [ "$3" = running ]; then\n{_oom_kills(cluster, node)}fi\n' if key == ALIVE else ""
     text = (
         f"{it} ps -q >/dev/null || exit 1\n"
         f"left_by_ray() {{\n{_since(cluster, node)}"
@@ -169,13 +170,21 @@ def look(cluster: Cluster, node: Node, line: str, port: int, key: str = "look", 
         'echo "ours: $4"; echo "container: other settings"\n'
         '  else echo "ours: $4"; echo "leader: $4"; echo "container: running"; echo "image-id: $7"\n'
         f'  i={_instance(cluster, node)}; echo "instance: $i"; printf "spec: %s\\n" "$s"; fi; fi\n'
-        f"{again}"
+        f"{again}{counted}"
         f"hex=$(printf '%04X' {int(port)})\n"
         'if cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -q ":$hex [0-9A-F]*:0000 0A "; '
         f"then echo 'port {int(port)}: listening'; else echo 'port {int(port)}: free'; fi\n"
         f"{beside(cluster, node, port)}exit 0\n"
     )
     return Cmd(key, text, quiet=True, timeout=40, show=f"{it} container inspect {name}")
+
+
+def _oom_kills(cluster: Cluster, node: Node) -> str:
+    """sh text: what the kernel has killed in a container that runs."""
+    it, name = docker(cluster), shlex.quote(container(cluster, node))
+    form = shlex.quote("{{.State.Pid}} {{.HostConfig.Memory}}")
+    asked = f"set -- $({it} container inspect -f {form} {name} 2>/dev/null); pid=$1 limit=$2"
+    return f"( {asked}\n{program('oom.sh')})\n"
 
 
 def beside(cluster: Cluster, node: Node, port: int) -> str:

@@ -8,7 +8,7 @@ import shlex
 from msgspec.structs import replace
 
 from wizard_steps.cluster.file import Cluster
-from wizard_steps.model import Check, Node
+from wizard_steps.model import Check, Node, counted
 from wizard_steps.node.docker import container, docker
 from wizard_steps.node.lines import fields
 from wizard_steps.node.spec import Spec
@@ -86,6 +86,24 @@ def ended(cluster: Cluster, node: Node, look: str) -> str:
         why = "stopped by somebody (SIGTERM)"
     why += "; the engine starts it again and again" if state.startswith("restarted") else ""
     return f"container {name} has ended with exit code {code}{when}: {why}"
+
+
+def oom_kills(cluster: Cluster, node: Node, look: str) -> Check | None:
+    """What the kernel killed for memory in a container of ours that runs; None where it killed nothing."""
+    found = re.search(r"^oom-kills: (\d{1,9}); limit: (\d{1,18})$", look, re.MULTILINE)
+    if found is None:
+        return None
+    limit = f"limit {int(found[2]) / 2**30:.2f} GiB" if int(found[2]) else "it has no limit of its own"
+    return Check(
+        "memory",
+        False,
+        f"the kernel has killed {counted(int(found[1]), 'process')} in container {container(cluster, node)} "
+        f"for memory since it was started ({limit})",
+        "none",
+        node.name,
+        "`sudo dmesg -T | grep -i 'killed process'` names them. "
+        + ("Raise or leave out its --memory" if int(found[2]) else "The machine itself had no memory left"),
+    )
 
 
 def with_image(spec: Spec | None, look: str) -> Spec | None:

@@ -168,6 +168,9 @@ class InContainer(Place):
     def before(self, node: Node, look: str) -> str:
         return self.gone(node, look) if container_state.has_ended(look) else ""
 
+    def oom_kills(self, node: Node, look: str) -> Check | None:
+        return container_state.oom_kills(self.cluster, node, look)
+
     def who(self, look: Look, text: str) -> str:
         names = container_state.neighbours(text)
         beside = f"; other containers that use the host's ports: {', '.join(names)}" if names else ""

@@ -242,8 +242,15 @@ def named_id(line: str) -> str:
     return match[1].lower() if match else ""
 
 
+#: The part of Ray that runs on its head alone.
+HEAD = "gcs_server"
+_GCS = re.compile(r"^\((?:pid=)?gcs_server\b(?!.{0,40}\bip=)")
+
+
 def whose(line: str) -> str:
-    """Of whom a line speaks that a roster may know: a node of Ray by its id, or the rank that prints it."""
+    """Of whom a line speaks that a roster may know: a node of Ray by its id, the rank or GCS that prints."""
+    if _GCS.match(line):
+        return HEAD
     match = _RANK.search(line[:4096])
     return named_id(line) or (f"rank {int(match[1] or match[2])}" if match else "")
 

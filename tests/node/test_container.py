@@ -32,6 +32,7 @@ case "$*" in
     printf "host x4 {} two <no value>\nhost ${HOLDS:-x5} {} /milepost-dev-gpu-a dev\n" ;;
   *StartedAt}}*gpu-a*)
     case "$*" in *Id*) printf '%s@' "$ID";; esac; echo "2026-11-25 21:26:36.5 +0000 UTC" ;;
+  *Created*) echo "${CREATED:-2026-11-25 21:26:36.1 +0000 UTC}" ;;
   *FinishedAt*) echo "2026-11-25T22:00:00.1Z" ;;
   *milepost.started*) cat "$HOME/started" 2>/dev/null ;;
   "ps --filter"*) echo "$RENAMED" ;;
@@ -162,6 +163,16 @@ def test_another_start_than_the_one_of_this_walk_is_told(engine: Path) -> None:
         assert "started again" not in run(engine, where.look(service()).text, alive)
 
 
+def test_a_container_that_is_not_in_its_first_life_says_so(engine: Path) -> None:
+    (engine / "started").write_text(place().spec(service()).line() + "\n")
+    alive, text = f"prod 0 running {ID} 0 false {IMAGE}", place().look(service()).text
+    assert place().again(run(engine, text, alive)) == ""
+    for made in ("2026-11-25T20:26:36.1Z", "2026-11-25 20:26:36.1 +0000 UTC"):
+        said = run(engine, f"export CREATED='{made}'; {text}", alive)
+        assert "again at 2026-11-25 21:26:36, made at 2026-11-25 20:26:36" in place().again(said)
+        assert Look(said).leader
+
+
 @pytest.mark.parametrize(
     ("groups", "file"),
     [
@@ -254,4 +265,5 @@ def test_any_text_of_an_engine_is_read(text: str) -> None:
         container_state.ended(IT, IT.head, prefix + text)
         container_state.obstacle(IT, IT.head, prefix + text)
         container_state.oom_kills(IT, IT.head, prefix + text)
+        container_state.started_again(prefix + text)
         place().seen(service(), Result(IT.head, "look", prefix + text, 0))

@@ -149,6 +149,7 @@ def look(cluster: Cluster, node: Node, line: str, port: int, key: str = "look", 
         f"left_by_ray() {{\n{_since(cluster, node)}"
         f"{it} logs $since {name} 2>/dev/null | grep -q 'Ray runtime started' && "
         f"{it} exec {name} /bin/sh -c {shlex.quote(_NO_RAYLET)} 2>/dev/null | grep -q 'raylet: none'\n}}\n"
+        "seconds() { date -d \"$(echo \"$1\" | tr _ ' ' | sed 's/ [A-Z][A-Za-z]*$//')\" +%s 2>/dev/null; }\n"
         f"i=; set -- $({it} container inspect -f {form} {name} 2>/dev/null)\n"
         f"if [ $# -eq 0 ]; then r={renamed}\n"
         f'  if [ -n "$r" ]; then echo "container: renamed to $r"; else echo "container: {missing}"; fi\n'
@@ -169,7 +170,11 @@ def look(cluster: Cluster, node: Node, line: str, port: int, key: str = "look", 
         f'  if [ -z "$s" ] && [ -n "{spec}" ] && [ "$2" != "{spec}" ]; then '
         'echo "ours: $4"; echo "container: other settings"\n'
         '  else echo "ours: $4"; echo "leader: $4"; echo "container: running"; echo "image-id: $7"\n'
-        f'  i={_instance(cluster, node)}; echo "instance: $i"; printf "spec: %s\\n" "$s"; fi; fi\n'
+        f'  i={_instance(cluster, node)}; echo "instance: $i"; printf "spec: %s\\n" "$s"\n'
+        f"  made={_inspect(cluster, node, '{{.Created}}')}; at=${{i#*@}}\n"
+        # What an engine was slow to start is no second start.
+        '  a=$(seconds "$made") && b=$(seconds "$at") && [ $((b - a)) -gt 120 ] && '
+        'echo "again: $at, made at $made"; fi; fi\n'
         f"{again}{counted}"
         f"hex=$(printf '%04X' {int(port)})\n"
         'if cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -q ":$hex [0-9A-F]*:0000 0A "; '

@@ -106,6 +106,15 @@ def oom_kills(cluster: Cluster, node: Node, look: str) -> Check | None:
     )
 
 
+def started_again(look: str) -> str:
+    """That a container which runs is not in its first life, and since when; "" where it is."""
+    found = re.search(r"^again: (\S{10,60}), made at (\S{10,60})$", look, re.MULTILINE)
+    if found is None:
+        return ""
+    at, made = (text.replace("_", " ")[:19].replace("T", " ") for text in found.groups())
+    return f"started again at {at}, made at {made}: `docker restart`, its restart policy, or a reboot"
+
+
 def with_image(spec: Spec | None, look: str) -> Spec | None:
     """The spec of a running container with the image that it really runs, whatever its tag is now."""
     image = fields(look).get("image-id", "").removeprefix("sha256:")

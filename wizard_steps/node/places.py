@@ -168,6 +168,9 @@ class InContainer(Place):
     def before(self, node: Node, look: str) -> str:
         return self.gone(node, look) if container_state.has_ended(look) else ""
 
+    def again(self, look: str) -> str:
+        return container_state.started_again(look)
+
     def oom_kills(self, node: Node, look: str) -> Check | None:
         return container_state.oom_kills(self.cluster, node, look)
 

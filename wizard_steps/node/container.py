@@ -161,7 +161,7 @@ def look(cluster: Cluster, node: Node, line: str, port: int, key: str = "look", 
         '  restarting) echo "ours: $4"; echo "container: restarted after exit code $5" ;;\n'
         '  *) echo "container: ended with exit code $5" ;; esac\n'
         f'  echo "oom-killed: $6"; echo container {name}\n'
-        f'  echo "ended: {_inspect(cluster, node, "{{.State.FinishedAt}}")}"\n'
+        f'  echo "ended: {_inspect(cluster, node, "{{.State.FinishedAt}}")}"\n{_oom_kills(cluster, node)}'
         f"  {it} logs --tail {LAST} {name} 2>&1 | LC_ALL=C tr -c '\\n -~' '?' | sed 's/^/log: /'\n"
         # `ray start --block` stays when somebody runs `ray stop`: the container runs on without it.
         "elif left_by_ray; then\n"
@@ -185,10 +185,10 @@ def look(cluster: Cluster, node: Node, line: str, port: int, key: str = "look", 
 
 
 def _oom_kills(cluster: Cluster, node: Node) -> str:
-    """sh text: what the kernel has killed in a container that runs."""
+    """sh text: what the kernel has killed in a container."""
     it, name = docker(cluster), shlex.quote(container(cluster, node))
-    form = shlex.quote("{{.State.Pid}} {{.HostConfig.Memory}}")
-    asked = f"set -- $({it} container inspect -f {form} {name} 2>/dev/null); pid=$1 limit=$2"
+    form = shlex.quote("{{.Id}} {{.State.Pid}} {{.HostConfig.Memory}}")
+    asked = f"set -- $({it} container inspect -f {form} {name} 2>/dev/null); id=$1 pid=$2 limit=$3"
     return f"( {asked}\n{program('oom.sh')})\n"
 
 

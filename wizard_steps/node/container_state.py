@@ -13,6 +13,8 @@ from wizard_steps.node.docker import container, docker
 from wizard_steps.node.lines import fields
 from wizard_steps.node.spec import Spec
 
+#: What scripts/oom.sh prints: how many processes, and the container's own limit in bytes, 0 for none.
+_OOM_KILLS = r"^oom-kills: (\d{1,9}); limit: (\d{1,18})$"
 #: What a look prints of a container that holds the port.
 LISTENS = ", which listens on port "
 
@@ -74,8 +76,11 @@ def ended(cluster: Cluster, node: Node, look: str) -> str:
         return ", ".join(filter(None, _away(cluster, node, state)))
     code = state.rpartition(" ")[2]
     when = f" at {found['ended'].replace('_', ' ')[:19]}" if found.get("ended") else ""
-    if found.get("oom-killed") == "true":
-        return f"container {name} was killed by the kernel for memory (OOMKilled, exit code {code}){when}"
+    by_kernel = re.search(_OOM_KILLS, look, re.MULTILINE)
+    if by_kernel or found.get("oom-killed") == "true":
+        how = "OOMKilled, " if found.get("oom-killed") == "true" else ""
+        limit = f", {_limit(by_kernel[2])}" if by_kernel else ""
+        return f"container {name} was killed by the kernel for memory ({how}exit code {code}{limit}){when}"
     why = {
         "137": "killed (SIGKILL): by the kernel for memory, by `docker kill` or by a stop that took too long",
         "143": "stopped by somebody (SIGTERM)",
@@ -90,20 +95,23 @@ def ended(cluster: Cluster, node: Node, look: str) -> str:
 
 def oom_kills(cluster: Cluster, node: Node, look: str) -> Check | None:
     """What the kernel killed for memory in a container of ours that runs; None where it killed nothing."""
-    found = re.search(r"^oom-kills: (\d{1,9}); limit: (\d{1,18})$", look, re.MULTILINE)
-    if found is None:
+    found = re.search(_OOM_KILLS, look, re.MULTILINE)
+    if found is None or has_ended(look):
         return None
-    limit = f"limit {int(found[2]) / 2**30:.2f} GiB" if int(found[2]) else "it has no limit of its own"
     return Check(
         "memory",
         False,
         f"the kernel has killed {counted(int(found[1]), 'process')} in container {container(cluster, node)} "
-        f"for memory since it was started ({limit})",
+        f"for memory since it was started ({_limit(found[2])})",
         "none",
         node.name,
         "`sudo dmesg -T | grep -i 'killed process'` names them. "
         + ("Raise or leave out its --memory" if int(found[2]) else "The machine itself had no memory left"),
     )
+
+
+def _limit(memory: str) -> str:
+    return f"limit {int(memory) / 2**30:.2f} GiB" if int(memory) else "it has no limit of its own"
 
 
 def started_again(look: str) -> str:

@@ -189,12 +189,15 @@ def test_what_the_kernel_killed_in_it_is_counted(tmp_path: Path, groups: str, fi
     text = program("oom.sh").replace("/proc/", f"{tmp_path}/").replace("/sys/fs/cgroup", f"{tmp_path}/fs")
     for kills, told in ((0, ""), (2, "oom-kills: 2; limit: 1073741824\n")):
         (tmp_path / "fs" / file).write_text(f"oom 1\noom_kill {kills}\noom_group_kill 9\n")
-        assert run(tmp_path, f"id=4cc6 pid=7 limit=1073741824\n{text}") == told
+        assert run(tmp_path, f"id=4cc6 pid=7 limit=1073741824 word=oom-kills before=0\n{text}") == told
+    assert run(tmp_path, f"id=4cc6 pid=7 limit=0 word=oom-kills before=2\n{text}") == "", "before this walk"
+    assert run(tmp_path, f"id=4cc6 pid=7 limit=0 word=killed-before before=0\n{text}") == "killed-before: 2\n"
+    assert place().killed("container: running\nkilled-before: 2\n") == 2
     check = container_state.oom_kills(IT, IT.head, told)
     assert check is not None
     assert "has killed 2 processes in container milepost-prod-gpu-a for memory" in check.found
     assert "(limit 1.00 GiB)" in check.found
-    assert run(tmp_path, f"id=4cc6 pid=gone limit=0\n{text}") == ""
+    assert run(tmp_path, f"id=4cc6 pid=gone limit=0 word=oom-kills before=0\n{text}") == ""
 
 
 def test_a_kill_for_memory_that_the_engine_did_not_see_is_in_the_kernels_log(engine: Path) -> None:
@@ -278,4 +281,5 @@ def test_any_text_of_an_engine_is_read(text: str) -> None:
         container_state.obstacle(IT, IT.head, prefix + text)
         container_state.oom_kills(IT, IT.head, prefix + text)
         container_state.started_again(prefix + text)
+        container_state.killed_before(prefix + text)
         place().seen(service(), Result(IT.head, "look", prefix + text, 0))

@@ -5,6 +5,7 @@ again and judged. Where that is, the place knows.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from wizard_steps.cluster import devices
 from wizard_steps.diagnose.explain import advised
@@ -97,6 +98,15 @@ def starts(known: Known, done: Results, nodes: Sequence[Node]) -> dict[str, str]
         now = instance(launch.text) if launch is not None else running.look_of(done, node).instance
         found.update({node.name: now} if now else {})
     return found
+
+
+def taught(known: Known, done: Results, nodes: Sequence[Node]) -> dict[str, Any]:
+    """Facts for what comes after: the starts, and what the kernel had killed in them before."""
+    looks = [(node, done.get("look", node)) for node in nodes if done.get("launch", node) is None]
+    killed = {n.name: k for n, look in looks if look is not None and (k := placed(known).killed(look.text))}
+    names = {node.name for node in nodes}
+    killed |= {name: k for name, k in known.facts.get("oom_kills", {}).items() if name not in names}
+    return {"starts": starts(known, done, nodes), **({"oom_kills": killed} if killed else {})}
 
 
 def rounds(known: Known, done: Results, make: adopt.Services) -> Round | None:

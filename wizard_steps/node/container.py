@@ -125,11 +125,14 @@ def also_in_docker_logs(cluster: Cluster, role: str) -> str:
     )
 
 
-def look(cluster: Cluster, node: Node, line: str, port: int, key: str = "look", then: str = "") -> Cmd:
+def look(
+    cluster: Cluster, node: Node, line: str, port: int, key: str = "look", then: str = "", killed: int = 0
+) -> Cmd:
     """What is there already, in the words of remote.look: our container, and who listens on ``port``.
 
     ``line``: the `docker run` of today; empty where any container of ours will do. ``ALIVE`` as key: it was
-    started in this walk, so that none is one too few. ``then``: the start that the walk has seen.
+    started in this walk, so that none is one too few. ``then``: the start that the walk has seen, ``killed``:
+    how many processes the kernel had killed in it before.
     """
     missing = "gone" if key == ALIVE else "none"
     name, it = shlex.quote(container(cluster, node)), docker(cluster)
@@ -143,7 +146,8 @@ def look(cluster: Cluster, node: Node, line: str, port: int, key: str = "look", 
     renamed = f"$({it} ps {kept} --format '{{{{.Names}}}}' | head -n 1)"
     told = f"echo container {name} was started again"
     again = f'[ -z "$i" ] || [ "$i" = {shlex.quote(then)} ] || {told}\n' if then else ""
-    counted = f'if [ "$3" = running ]; then\n{_oom_kills(cluster, node)}fi\n' if key == ALIVE else ""
+    word = "oom-kills" if key == ALIVE else "killed-before"
+    counted = f'if [ "$3" = running ]; then\n{_oom_kills(cluster, node, word, killed)}fi\n'
     text = (
         f"{it} ps -q >/dev/null || exit 1\n"
         f"left_by_ray() {{\n{_since(cluster, node)}"
@@ -184,11 +188,12 @@ def look(cluster: Cluster, node: Node, line: str, port: int, key: str = "look", 
     return Cmd(key, text, quiet=True, timeout=40, show=f"{it} container inspect {name}")
 
 
-def _oom_kills(cluster: Cluster, node: Node) -> str:
-    """sh text: what the kernel has killed in a container."""
+def _oom_kills(cluster: Cluster, node: Node, word: str = "oom-kills", before: int = 0) -> str:
+    """sh text: what the kernel has killed in a container, since it was ``before``."""
     it, name = docker(cluster), shlex.quote(container(cluster, node))
     form = shlex.quote("{{.Id}} {{.State.Pid}} {{.HostConfig.Memory}}")
     asked = f"set -- $({it} container inspect -f {form} {name} 2>/dev/null); id=$1 pid=$2 limit=$3"
+    asked += f" word={word} before={int(before)}"
     return f"( {asked}\n{program('oom.sh')})\n"
 
 

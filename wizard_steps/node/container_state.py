@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.model import Check, Node, counted
 from wizard_steps.node.docker import container, docker
-from wizard_steps.node.lines import fields
+from wizard_steps.node.lines import fields, number
 from wizard_steps.node.spec import Spec
 
 #: What scripts/oom.sh prints: how many processes, and the container's own limit in bytes, 0 for none.
@@ -108,6 +108,11 @@ def oom_kills(cluster: Cluster, node: Node, look: str) -> Check | None:
         "`sudo dmesg -T | grep -i 'killed process'` names them. "
         + ("Raise or leave out its --memory" if int(found[2]) else "The machine itself had no memory left"),
     )
+
+
+def killed_before(look: str) -> int:
+    """What the kernel had killed in a container that runs, by a look before the work."""
+    return number(fields(look).get("killed-before", ""))
 
 
 def _limit(memory: str) -> str:

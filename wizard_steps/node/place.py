@@ -197,6 +197,10 @@ class Place(ABC):
         """That what holds Ray was started again since milepost did, by what a look printed."""
         return ""
 
+    def killed(self, look: str) -> int:
+        """How many processes the kernel had killed for memory where Ray runs, by a look before the work."""
+        return 0
+
     def oom_kills(self, node: Node, look: str) -> Check | None:
         """What the kernel killed for memory where Ray runs, by what a look at it printed."""
         return None

@@ -1,7 +1,8 @@
 #!/bin/sh
-# How many processes of a container the kernel has killed for memory. Needs: id, of the container; pid, its first
-# process as this machine numbers it, 0 where it has ended; limit, in bytes. While it runs its control group tells
-# (version 2, or the memory group of version 1), afterwards the kernel's log, where this user may read it.
+# How many processes of a container the kernel has killed for memory. While it runs its control group tells (of
+# version 2, or the memory group of version 1), afterwards the kernel's log, where this user may read it.
+# Needs: id, of the container; pid, its first process as this machine numbers it, 0 where it has ended; limit, in
+# bytes, 0 for none; before, how many had been killed before; word, what the number is called.
 # shellcheck disable=SC2154
 f=
 n=
@@ -15,4 +16,5 @@ done < "/proc/$pid/cgroup" 2>/dev/null
 [ "$pid" != 0 ] || [ -z "$id" ] || n=$(
   { dmesg 2>/dev/null || journalctl -q -k -b -n 20000 --no-pager 2>/dev/null; } | grep -c "oom-kill:.*$id"
 )
-[ "${n:-0}" = 0 ] || echo "oom-kills: $n; limit: $limit"
+n=$((${n:-0} - before))
+[ "$n" -le 0 ] || case $word in oom-kills) echo "$word: $n; limit: $limit" ;; *) echo "$word: $n" ;; esac

@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.helpers import namings
 from wizard_steps.diagnose import Diagnosis, Source, as_text, diagnose
 from wizard_steps.diagnose.explain import in_cluster
 from wizard_steps.diagnose.nodes import FORMS, Naming, Roster, elsewhere, header, said, subject
+from wizard_steps.diagnose.prefixes import peel
 from wizard_steps.diagnose.rules import default_rules
 
 
@@ -116,3 +118,24 @@ def test_an_address_is_called_as_the_cluster_file_calls_it() -> None:
     text = "Failed to connect to GCS at address 10.0.0.1:6379 within 5 seconds.\n"
     found = in_cluster(first(text, "w"), cluster)
     assert (found.node, found.alias, found.seen_from) == ("head", "10.0.0.1", "w")
+
+
+@pytest.mark.parametrize("case", namings.CASES, ids=lambda case: case.id)
+def test_the_machine_of_a_failure_is_named_in_whatever_form(case: namings.Named) -> None:
+    found = first(case.said)
+    assert (case.node in (found.node, found.alias)) != case.open, f"{found.rule} on {found.node!r}"
+
+
+def test_words_with_a_number_are_no_machines() -> None:
+    for word in namings.THINGS:
+        for line in (
+            f"[{word}] CUDA out of memory",
+            f"{word}: CUDA out of memory",
+            f"CUDA out of memory on {word}",
+        ):
+            assert peel(line)[1] == said(line) == "", line
+        # People head an output with the number of a rank, or with an address of the machine itself.
+        headings = [f"[{word}]", f"It works on {word}:"] + [f"### {word}"] * (
+            not word.startswith(("rank", "127.", "0."))
+        )
+        assert header(headings) == "", word

@@ -165,7 +165,8 @@ def look(
         '  restarting) echo "ours: $4"; echo "container: restarted after exit code $5" ;;\n'
         '  *) echo "container: ended with exit code $5" ;; esac\n'
         f'  echo "oom-killed: $6"; echo container {name}\n'
-        f'  echo "ended: {_inspect(cluster, node, "{{.State.FinishedAt}}")}"\n{_oom_kills(cluster, node)}'
+        f'  echo "ended: {_inspect(cluster, node, "{{.State.FinishedAt}}")}"\n'
+        f"{_oom_kills(cluster, node, 'ended-for-memory')}"
         f"  {it} logs --tail {LAST} {name} 2>&1 | LC_ALL=C tr -c '\\n -~' '?' | sed 's/^/log: /'\n"
         # `ray start --block` stays when somebody runs `ray stop`: the container runs on without it.
         "elif left_by_ray; then\n"
@@ -188,7 +189,7 @@ def look(
     return Cmd(key, text, quiet=True, timeout=40, show=f"{it} container inspect {name}")
 
 
-def _oom_kills(cluster: Cluster, node: Node, word: str = "oom-kills", before: int = 0) -> str:
+def _oom_kills(cluster: Cluster, node: Node, word: str, before: int = 0) -> str:
     """sh text: what the kernel has killed in a container, since it was ``before``."""
     it, name = docker(cluster), shlex.quote(container(cluster, node))
     form = shlex.quote("{{.Id}} {{.State.Pid}} {{.HostConfig.Memory}}")

@@ -14,7 +14,8 @@ from wizard_steps.node.lines import fields, number
 from wizard_steps.node.spec import Spec
 
 #: What scripts/oom.sh prints: how many processes, and the container's own limit in bytes, 0 for none.
-_OOM_KILLS = r"^oom-kills: (\d{1,9}); limit: (\d{1,18})$"
+_KILLED = r": (\d{1,9}); limit: (\d{1,18})$"
+_OOM_KILLS, _FOR_MEMORY = f"^oom-kills{_KILLED}", f"^ended-for-memory{_KILLED}"
 #: What a look prints of a container that holds the port.
 LISTENS = ", which listens on port "
 
@@ -76,7 +77,7 @@ def ended(cluster: Cluster, node: Node, look: str) -> str:
         return ", ".join(filter(None, _away(cluster, node, state)))
     code = state.rpartition(" ")[2]
     when = f" at {found['ended'].replace('_', ' ')[:19]}" if found.get("ended") else ""
-    by_kernel = re.search(_OOM_KILLS, look, re.MULTILINE)
+    by_kernel = re.search(_FOR_MEMORY, look, re.MULTILINE)
     if by_kernel or found.get("oom-killed") == "true":
         how = "OOMKilled, " if found.get("oom-killed") == "true" else ""
         limit = f", {_limit(by_kernel[2])}" if by_kernel else ""
@@ -96,7 +97,7 @@ def ended(cluster: Cluster, node: Node, look: str) -> str:
 def oom_kills(cluster: Cluster, node: Node, look: str) -> Check | None:
     """What the kernel killed for memory in a container of ours that runs; None where it killed nothing."""
     found = re.search(_OOM_KILLS, look, re.MULTILINE)
-    if found is None or has_ended(look):
+    if found is None:
         return None
     return Check(
         "memory",

@@ -17,4 +17,4 @@ done < "/proc/$pid/cgroup" 2>/dev/null
   { dmesg 2>/dev/null || journalctl -q -k -b -n 20000 --no-pager 2>/dev/null; } | grep -c "oom-kill:.*$id"
 )
 n=$((${n:-0} - before))
-[ "$n" -le 0 ] || case $word in oom-kills) echo "$word: $n; limit: $limit" ;; *) echo "$word: $n" ;; esac
+[ "$n" -le 0 ] || case $word in killed-before) echo "$word: $n" ;; *) echo "$word: $n; limit: $limit" ;; esac

@@ -23,7 +23,7 @@ from tui.cli.plain import PlainReport  # noqa: E402
 from wizard_steps.engine.decide import FileDecider, GivenAnswer  # noqa: E402
 from wizard_steps.lab import Lab, faults  # noqa: E402
 from wizard_steps.lab.layout import OLDER, Executor  # noqa: E402
-from wizard_steps.milestones import upgrade  # noqa: E402
+from wizard_steps.milestones import running, upgrade  # noqa: E402
 from wizard_steps.plan import optional, plan_for, preparing  # noqa: E402
 from wizard_steps.recording import events as ev  # noqa: E402
 from wizard_steps.recording import notes  # noqa: E402
@@ -40,7 +40,8 @@ TARGET = ROOT / "snapshots" / "walks"
 @dataclass(frozen=True)
 class Lesson:
     """``name`` is the fault of the lab, but for a healthy walk. ``more``: optional milestones after the others.
-    ``upgrade``: instead, the part of `milepost upgrade` that comes before anything is interrupted."""
+    ``upgrade``: instead, the part of `milepost upgrade` that comes before anything is interrupted. ``added``: the
+    head serves alone before; the walk is the one after `milepost add-node`."""
 
     name: str
     title: str
@@ -49,6 +50,7 @@ class Lesson:
     replicas: int = 1
     more: tuple[str, ...] = ()
     upgrade: bool = False
+    added: bool = False
 
     @property
     def fault(self) -> str:
@@ -185,6 +187,12 @@ LESSONS = (
         executor="mp",
         upgrade=True,
     ),
+    Lesson(
+        "healthy-node-added",
+        "A second machine for a server that runs",
+        "The new node joins Ray and gets the model from the head; only vLLM is started again, with one stage more.",
+        added=True,
+    ),
 )
 
 
@@ -197,12 +205,27 @@ async def record(lesson: Lesson, folder: Path) -> None:
         if lesson.upgrade:
             decider = GivenAnswer(upgrade.FROM, f"{OLDER} {lab.layout.older}")
             steps = preparing(lab.cluster)
+        if lesson.added:
+            await alone(lab, folder.with_name("alone"))
+            decider = GivenAnswer(running.DIFFERS, "restart")
         walk = LiveWalk(lab.cluster, folder, steps=steps)
-        report = PlainReport(walk.journal.spool, verbose=False)
-        try:
-            await walk.engine(decider, NoAsker(), report).walk()
-        finally:
-            await walk.close()
+        await walked(walk, decider)
+
+
+async def alone(lab: Lab, folder: Path) -> None:
+    """The head serves with its own GPUs."""
+    serve = replace(lab.cluster.serve, pipeline_parallel=1)
+    await walked(
+        LiveWalk(replace(lab.cluster, nodes=lab.cluster.nodes[:1], serve=serve), folder), FileDecider()
+    )
+
+
+async def walked(walk: LiveWalk, decider: FileDecider) -> None:
+    report = PlainReport(walk.journal.spool, verbose=False)
+    try:
+        await walk.engine(decider, NoAsker(), report).walk()
+    finally:
+        await walk.close()
 
 
 def failed_at(walk: Walk) -> str:

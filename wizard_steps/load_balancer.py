@@ -80,6 +80,7 @@ def _nginx(servers: list[str], secure: bool) -> Iterator[str]:
     yield "        proxy_buffering off;"
     yield f"        proxy_read_timeout {_PATIENCE}s;"
     yield "    }"
+    yield "    location / { return 404; }"
     yield "}"
 
 
@@ -89,6 +90,7 @@ def _haproxy(servers: list[str], secure: bool) -> Iterator[str]:
     yield "    mode http"
     yield "    bind :8080"
     yield f"    timeout client {_PATIENCE}s"
+    yield "    http-request deny deny_status 404 unless { path_beg /v1/ }"
     yield "    default_backend vllm"
     yield "backend vllm"
     yield "    mode http"

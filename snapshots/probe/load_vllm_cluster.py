@@ -29,14 +29,21 @@ class Tally:
         self.between: list[float] = []
         self.per_token: list[float] = []
         self.whole: list[float] = []
-        self.asked = self.done = self.tokens = self.stalls = 0
+        self.done = self.tokens = self.stalls = 0
         self.errors: dict[str, int] = {}
         self.longest = 0.0
         #: Words of a prompt, so that it has about as many tokens as are wanted.
         self.words = 0
         self.prompt_tokens = 0
+        self.start()
+
+    def start(self) -> None:
+        """From here on it is measured."""
         self.cpu = time.process_time()
-        self.last = time.monotonic()
+        self.began = self.last = time.monotonic()
+
+    def failed(self, name: str) -> None:
+        self.errors[name[:160]] = self.errors.get(name[:160], 0) + 1
 
     def token(self, now: float) -> None:
         """A stall is told when it ends, or at the end of all."""
@@ -48,14 +55,12 @@ class Tally:
 
 
 async def one(client, args: argparse.Namespace, tally: Tally, number: int) -> None:
-    words = random.Random(f"{args.seed} {number}").choices(WORDS, k=tally.words)
     began = before = time.monotonic()
     pieces = tokens = 0
-    tally.asked += 1
     try:
         stream = await client.chat.completions.create(
             model=args.model,
-            messages=[{"role": "user", "content": f"{number} " + " ".join(words)}],
+            messages=prompt(args, number, tally.words),
             max_tokens=args.output_tokens,
             stream=True,
             stream_options={"include_usage": True},
@@ -72,19 +77,26 @@ async def one(client, args: argparse.Namespace, tally: Tally, number: int) -> No
             before, pieces = now, pieces + 1
             tally.token(now)
     except OpenAIError as error:
-        name = f"{type(error).__name__}: {error}"[:160]
-        tally.errors[name] = tally.errors.get(name, 0) + 1
+        tally.failed(f"{type(error).__name__}: {error}")
         await asyncio.sleep(0.2)
         return
+    except asyncio.CancelledError:
+        tally.failed("given up before its end")
+        raise
     tokens = tokens or pieces
     if not tokens:
-        tally.errors["no token came"] = tally.errors.get("no token came", 0) + 1
+        tally.failed("no token came")
         return
     tally.done += 1
     tally.tokens += tokens
     tally.whole.append(time.monotonic() - began)
     if tokens > 1:
         tally.per_token.append((before - began - tally.first[-1]) / (tokens - 1) if pieces > 1 else 0.0)
+
+
+def prompt(args: argparse.Namespace, number: int, words: int) -> list:
+    chosen = random.Random(f"{args.seed} {number}").choices(WORDS, k=words)
+    return [{"role": "user", "content": f"{number} " + " ".join(chosen)}]
 
 
 def has_text(delta) -> bool:
@@ -106,44 +118,53 @@ async def run(args: argparse.Namespace) -> Tally:
 
     async def worker() -> None:
         for number in numbers:
-            if time.monotonic() - began >= args.seconds if args.seconds else number >= args.requests:
+            if time.monotonic() - tally.began >= args.seconds if args.seconds else number >= args.requests:
                 return
             await one(client, args, tally, number)
 
-    tally.words = await fitting(client, args)
-    began, tally.last, tally.cpu = time.monotonic(), time.monotonic(), time.process_time()
-    workers = [asyncio.create_task(worker()) for _ in range(args.concurrency)]
-    teller = asyncio.create_task(tell(tally, began, workers if args.seconds else []))
+    async def all_of_them() -> None:
+        try:
+            tally.words = await fitting(client, args)
+        except OpenAIError as error:
+            # With a guess instead, every prompt might be too long: that would hide this error.
+            tally.failed(f"a short request to count its tokens: {type(error).__name__}: {error}")
+            return
+        tally.start()
+        await asyncio.gather(*(worker() for _ in range(args.concurrency)))
+
+    work = asyncio.create_task(all_of_them())
+    teller = asyncio.create_task(tell(tally, work if args.seconds else None))
     try:
-        await asyncio.wait(workers)
-        for ended in workers:
-            if not ended.cancelled():
-                ended.result()
+        await asyncio.wait([work])
+        if not work.cancelled():
+            work.result()
     finally:
         teller.cancel()
         await client.close()
-    report(tally, time.monotonic() - began)
+    report(tally, time.monotonic() - tally.began)
     return tally
 
 
 async def fitting(client, args: argparse.Namespace) -> int:
-    """How many words make the wanted number of tokens: the server counts a short prompt."""
-    few = min(12, args.input_tokens)
-    try:
-        reply = await client.chat.completions.create(
-            model=args.model,
-            messages=[{"role": "user", "content": " ".join(WORDS[:few])}],
-            max_tokens=1,
-            timeout=GIVE_UP,
-        )
-    except OpenAIError:
-        return args.input_tokens  # the requests themselves will say what is wrong
-    counted = reply.usage.prompt_tokens if reply.usage else 0
-    return max(1, int(args.input_tokens * few / counted)) if counted > few else args.input_tokens
+    """How many words make the wanted number of tokens, by what the server counts in two short prompts: a chat
+    template adds tokens of its own. Raises OpenAIError."""
+    few = len(WORDS)
+    short, longer = [await counted(client, args, words) for words in (few, 2 * few)]
+    each = (longer - short) / few
+    if each <= 0:
+        return args.input_tokens  # this server does not count
+    return max(1, int((args.input_tokens - short) / each) + few)
 
 
-async def tell(tally: Tally, began: float, workers: list) -> None:
-    """Prints how it goes; ends ``workers`` when nothing comes any more."""
+async def counted(client, args: argparse.Namespace, words: int) -> int:
+    """The tokens of a prompt of so many words, the same ones each time; 0 where the server does not say."""
+    messages = [{"role": "user", "content": "0 " + " ".join(WORDS * (words // len(WORDS)))}]
+    reply = await client.chat.completions.create(model=args.model, messages=messages, max_tokens=1)
+    return reply.usage.prompt_tokens if reply.usage else 0
+
+
+async def tell(tally: Tally, work: asyncio.Task | None) -> None:
+    """Prints how it goes; ends ``work`` when nothing comes any more."""
     last = 0
     while True:
         await asyncio.sleep(TELL)
@@ -151,14 +172,15 @@ async def tell(tally: Tally, began: float, workers: list) -> None:
         rate, last = (tally.tokens - last) / TELL, tally.tokens
         errors = sum(tally.errors.values())
         print(
-            f"{time.monotonic() - began:.0f} s: {tally.done} requests, {errors} errors, "
+            f"{time.monotonic() - tally.began:.0f} s: {tally.done} requests, {errors} errors, "
             f"{rate:.1f} tokens/s, last token {silent:.1f} s ago",
             flush=True,
         )
-        if silent > GIVE_UP and workers:
+        if silent > GIVE_UP and work:
             print(f"gave up: no token for {silent:.0f} s", flush=True)
-            for one in workers:
-                one.cancel()
+            if not tally.words:
+                tally.failed("a short request to count its tokens was given up")
+            work.cancel()
             return
 
 
@@ -181,7 +203,7 @@ def report(tally: Tally, took: float) -> None:
     print(f"longest_silence_seconds: {tally.longest:.1f}")
     print("stalls:", tally.stalls)
     for name, count in list(tally.errors.items())[:5]:
-        print(f"error: {count} times {' '.join(name.split())}")
+        print(f"error: {count} time{'s' * (count != 1)}: {' '.join(name.split())}")
 
 
 #: Common words of one token or two in most vocabularies.

@@ -152,7 +152,7 @@ def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_rule_is_slow_on_long_lines() -> None:
     """Not a timing: an expression that needs seconds would run into the time limit of the test."""
     for rule in default_rules().compiled:
-        for word in rule.words[:3]:
+        for word in sorted(frozenset().union(*rule.words))[:3]:
             for filler in ("a", "/", "1.", f"{word} "):
                 rule.search((word + filler * 4096)[:4096])
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tomllib
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +12,7 @@ from hypothesis import strategies as st
 from wizard_steps.diagnose import Diagnosis, Source, as_text, diagnose
 from wizard_steps.diagnose.explain import in_cluster
 from wizard_steps.diagnose.nodes import FORMS, Naming, Roster, elsewhere, header, said, subject
+from wizard_steps.diagnose.prefixes import peel
 from wizard_steps.diagnose.rules import default_rules
 
 
@@ -116,3 +120,31 @@ def test_an_address_is_called_as_the_cluster_file_calls_it() -> None:
     text = "Failed to connect to GCS at address 10.0.0.1:6379 within 5 seconds.\n"
     found = in_cluster(first(text, "w"), cluster)
     assert (found.node, found.alias, found.seen_from) == ("head", "10.0.0.1", "w")
+
+
+MACHINES = tomllib.loads(
+    (Path(__file__).parents[1] / "cases/diagnose/machines/forms.toml").read_text("utf-8")
+)
+
+
+@pytest.mark.parametrize("case", MACHINES["case"], ids=lambda case: case["id"])
+def test_the_machine_of_a_failure_is_named_in_whatever_form(case: dict[str, str]) -> None:
+    node = case["node"]
+    found = first(case["text"].replace("<N>", node).replace("<O>", case["other"]))
+    named = node in (found.node, found.alias)
+    assert named != bool(case.get("open")), f"{found.rule} on {found.node!r}"
+
+
+@pytest.mark.parametrize("word", MACHINES["things"])
+def test_a_word_with_a_number_is_no_machine(word: str) -> None:
+    for line in (
+        f"[{word}] CUDA out of memory",
+        f"{word}: CUDA out of memory",
+        f"CUDA out of memory on {word}",
+    ):
+        assert peel(line)[1] == said(line) == "", line
+    # People head an output with the number of a rank, or with an address of the machine itself.
+    headings = [f"[{word}]", f"It works on {word}:"] + [f"### {word}"] * (
+        not word.startswith(("rank", "127.", "0."))
+    )
+    assert header(headings) == ""

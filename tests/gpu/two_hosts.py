@@ -246,10 +246,11 @@ def cluster_file(bed: GpuHosts, walk: Walk) -> str:
         ("[ssh]", {"config": str(bed.ssh_config()), "known_hosts": str(bed.home / "known_hosts")}),
         ("[env]", ENV),
     ]
-    lines = ['name = "two-h100"', f'venv = "{VENV}"', ""]
-    for title, table in tables:
-        lines += [title, *(f"{key} = {json.dumps(value)}" for key, value in table.items()), ""]
-    return "\n".join(lines)
+    return f'name = "two-h100"\nvenv = "{VENV}"\n\n' + "\n".join(toml(*table) for table in tables)
+
+
+def toml(title: str, table: dict[str, Any]) -> str:
+    return "\n".join([title, *(f"{key} = {json.dumps(value)}" for key, value in table.items()), ""])
 
 
 MILEPOST = [sys.executable, "-m", "tui.cli.main"]

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.helpers.case_runner import CLUSTER
+from tests.helpers.waiting import soon
 from tui.cli.main import main
 from wizard_steps.cluster.file import parse
 from wizard_steps.model import Chunk, Cmd, Exit, Node
@@ -119,7 +120,21 @@ async def test_a_cut_connection_is_opened_again(monkeypatch: pytest.MonkeyPatch)
     assert transport.tries >= 3
     assert it.nodes["a"].previous is not None
     assert list(it.lines) == ["a: INFO one", "a: INFO two"]
-    assert "The connection to it broke. Again in" in it.nodes["a"].problem
+    assert it.nodes["a"].problem == "The connection to it broke.", "who looks once is promised nothing"
+    watch.goes_on = True
+    task = asyncio.create_task(watch.run())
+    await soon(lambda: "The connection to it broke. Again in" in it.nodes["a"].problem, "the next try")
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def test_a_row_has_the_first_sentence_and_the_complaints_have_all() -> None:
+    it = board()
+    why = "No answer from a (10.0.0.1) port 22 within 15 s. To see it by hand: ssh -F config root@a"
+    it.lost("a", why)
+    (row,) = [cells for _, cells, node in boards.gpu_rows(it, 0.0) if node == "a"]
+    assert row == ("a", "-", "No answer from a (10.0.0.1) port 22 within 15 s.")
+    assert f"a: {why}" in it.complaints()
 
 
 def test_the_files_for_prometheus_and_grafana_are_written_once(

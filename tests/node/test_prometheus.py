@@ -50,6 +50,13 @@ def test_an_older_release_has_one_engine_without_a_name() -> None:
     assert engines(page) == {"0": EngineMetrics("0", kv_use=0.5, generated_tokens=8)}
 
 
+def test_a_share_that_is_told_under_two_names_or_for_two_models_is_one_share() -> None:
+    page = 'vllm:gpu_cache_usage_perc{engine="0"} 0.5\nvllm:kv_cache_usage_perc{engine="0"} 0.5\n'
+    assert engines(page)["0"].kv_use == 0.5
+    page += 'vllm:kv_cache_usage_perc{engine="0",model_name="adapter"} 0.5\n'
+    assert engines(page)["0"].kv_use == 0.5
+
+
 def test_ten_engines_are_in_their_order() -> None:
     page = "".join(f'vllm:generation_tokens_total{{engine="{n}"}} 1\n' for n in range(12))
     assert list(engines(page)) == [str(n) for n in range(12)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -101,6 +102,20 @@ def test_secrets_come_by_standard_input_and_are_in_no_command_line(host: Host) -
     assert "length 14" in host.log()
     lines = [p.read_bytes() for p in Path("/proc").glob("[0-9]*/cmdline") if p.exists()]
     assert not any(b"s3cret" in line for line in lines if b"pytest" not in line)
+
+
+def test_a_ray_start_that_has_lost_its_raylet_is_no_leader(host: Host) -> None:
+    """As after `ray stop`: `ray start --block` stays."""
+    script = "(exec -a /x/raylet/raylet sleep 600) & echo Ray runtime started.; wait; sleep 600"
+    host.launch("bash", "-c", script)
+    assert host.log() == "Ray runtime started.\n"
+    look = host.running(2)
+    assert (bool(look.leader), look.left) == (True, False)
+    (raylet,) = set(look.ours) - {look.leader}
+    os.kill(int(raylet), signal.SIGTERM)
+    wait_for(lambda: not alive(int(raylet)), "the raylet's end", 60)
+    look = host.look()
+    assert (look.leader, look.left, look.there) == ("", True, True)
 
 
 def test_odd_words_arrive_as_they_are(host: Host) -> None:

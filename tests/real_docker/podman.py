@@ -95,7 +95,7 @@ class Podman:
     def _settle(self, name: str) -> None:
         # `ip netns exec`, which the bed uses, shows a fresh /sys without the cgroup tree.
         mounts = Path("/proc/self/mounts").read_text()
-        self.bed.run(name, _more_cgroups(mounts) if self.bed.systemd else _cgroup_mounts(mounts))
+        self.bed.run(name, _more_cgroups(mounts) if self.bed.systemd else cgroup_mounts(mounts))
         graph = self.folder / f"graph-{name}"
         for file, text in settings("/run/podman", str(graph)).items():
             script = f"mkdir -p {SETTINGS} && printf %s {shlex.quote(text)} > {SETTINGS}/{file}"
@@ -173,7 +173,7 @@ def _more_cgroups(mounts: str) -> str:
     )
 
 
-def _cgroup_mounts(mounts: str) -> str:
+def cgroup_mounts(mounts: str) -> str:
     """sh text that shows the cgroup tree of this machine, version 1 or 2, in a host of its own."""
     script = ["set -e"]
     for line in mounts.splitlines():

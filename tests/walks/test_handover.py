@@ -35,6 +35,19 @@ def test_a_real_walk_says_what_vllm_printed() -> None:
     assert "vllm serve 2m25s" in text
 
 
+def test_the_ranks_are_told_by_node_as_the_gate_has_counted_them() -> None:
+    text, state = made("real-services")
+    assert "node-a: runs 1 of 2 ranks\n" in text
+    assert "node-b: runs 1 of 2 ranks\n" in text
+    counted = [Check("ranks", True, "runs 1 of 12 ranks", node=f"n{i}") for i in range(12)]
+    steps = [step for step in state.steps if step.verdict]
+    verdict = replace(steps[0].verdict, checks=(*counted, Check("ranks", False, "idle", node="n13")))
+    found = handover(replace(state, steps=(replace(steps[0], verdict=verdict),)), lambda *_: b"")
+    assert found is not None
+    (row,) = [row.text for row in found.facts if row.label == "ranks"]
+    assert row.splitlines()[-2:] == ["n7: runs 1 of 12 ranks", "and 4 more nodes"]
+
+
 def test_what_is_simulated_says_so_and_is_not_to_be_stopped() -> None:
     text, _ = made("healthy-bare-metal")
     assert text.startswith("SIMULATED: ")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import PurePath
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -12,7 +13,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.widgets import Footer, Static
 
-from tui.app.terminal import TerminalApp
+from tui.app.terminal import TerminalApp, gone_terminal
 from tui.app.text import safe
 from tui.app.themes import DARK, LIGHT
 from tui.widgets.gpu_grid import GpuGrid
@@ -72,11 +73,23 @@ class TopApp(TerminalApp[None]):
         self.query_one(GpuGrid).focus()
         self._draw()
 
-    async def on_unmount(self) -> None:
+    def run(self, **options: Any) -> Any:
+        """As Textual's. The terminal is given back at once: a node that hangs may need seconds to be left."""
+        with gone_terminal():
+            return asyncio.run(self._whole(options))
+
+    async def _whole(self, options: Mapping[str, Any]) -> None:
+        try:
+            await self.run_async(**options)
+        finally:
+            if self._task is not None:
+                self._task.cancel()
+                await asyncio.gather(self._task, return_exceptions=True)
+            await self._transport.close()
+
+    def on_unmount(self) -> None:
         if self._task is not None:
             self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        await self._transport.close()
 
     def _draw(self) -> None:
         """Once for all that came since the last picture."""

@@ -77,7 +77,9 @@ def facts_text(made: Handover) -> Text:
     """Endpoint, split, versions, KV cache, recording."""
     text = Text()
     for row in made.facts:
-        text.append(f"  {safe(row.label):<12}", "bold").append(f"{safe(row.text)}\n")
+        first, *more = row.text.splitlines() or [""]
+        text.append(f"  {safe(row.label):<12}", "bold").append(f"{safe(first)}\n")
+        text.append("".join(f"{'':14}{safe(line)}\n" for line in more))
     return text
 
 

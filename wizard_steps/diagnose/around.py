@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cached_property
 
 from wizard_steps.diagnose.lines import Stamp, stamp_of, strip_codes
-from wizard_steps.diagnose.nodes import header, said
+from wizard_steps.diagnose.nodes import addresses, called, header, said
 from wizard_steps.diagnose.rules import Compiled
 
 #: How far back a time is looked for: a traceback belongs to the record above it.
@@ -27,6 +28,7 @@ class Around:
 
     def __init__(self, tail: Sequence[str], lines: Sequence[str], index: int, after: str) -> None:
         self._tail, self._lines, self._index, self._after = tail, lines, index, after
+        self._texts: dict[int, str] = {}
 
     def before(self, count: int) -> list[str]:
         lines = list(self._lines[max(0, self._index - count) : self._index])
@@ -41,8 +43,23 @@ class Around:
         return [line[:_LONG] for line in lines]
 
     def text(self, count: int) -> str:
-        own = self._lines[self._index][:_LONG]
-        return strip_codes("\n".join([*self.before(count), own, *self.after(count)]))
+        if count not in self._texts:
+            own = self._lines[self._index][:_LONG]
+            self._texts[count] = strip_codes("\n".join([*self.before(count), own, *self.after(count)]))
+        return self._texts[count]
+
+    @cached_property
+    def _frames(self) -> tuple[str, ...]:
+        """Files of the traceback above, the nearest first."""
+        files: list[str] = []
+        lines = self.before(_BACK)
+        # Most lines stand below no traceback.
+        for line in reversed(lines) if 'File "' in "\n".join(lines) else ():
+            if _BEGINS.search(line):
+                break
+            if match := _FRAME.search(line):
+                files.append(match[1])
+        return tuple(files)
 
     def fits(self, rule: Compiled) -> bool:
         """Whether what stands around is as the rule's ``near`` and ``unless`` want it."""
@@ -55,15 +72,7 @@ class Around:
 
     def depth(self, path: re.Pattern[str]) -> int | None:
         """How many frames of the traceback above are nearer than the first whose file ``path`` matches."""
-        frames = 0
-        for line in reversed(self.before(_BACK)):
-            if _BEGINS.search(line):
-                return None
-            if match := _FRAME.search(line):
-                if path.search(match[1]):
-                    return frames
-                frames += 1
-        return None
+        return next((depth for depth, file in enumerate(self._frames) if path.search(file)), None)
 
     def values(self, rule: Compiled) -> dict[str, str]:
         """What the rule's ``gather`` expressions find around; of two places the first."""
@@ -73,6 +82,12 @@ class Around:
         found = [match.groupdict() for one in rule.gather if (match := one.search(text))]
         return {name: value for groups in found for name, value in groups.items() if value}
 
+    def called_node(self) -> str:
+        """The machine to which the ssh or scp goes that stands nearest before the line, or just behind it."""
+        return next(
+            (node for line in [*reversed(self.before(8)), *self.after(2)] if (node := called(line))), ""
+        )
+
     def said_node(self, loose: bool = False) -> str:
         """The node that the nearest header, prompt or message of a launcher names; for a loose line else the
         only one that the lines around speak of."""
@@ -80,7 +95,8 @@ class Around:
             return node
         if not loose:
             return ""
-        named = {node for line in [*self.before(8), *self.after(8)] if (node := said(line))}
+        lines = [*self.before(8), self._lines[self._index][:_LONG], *self.after(8)]
+        named = {node for line in lines if (node := said(line))} or set().union(*map(addresses, lines))
         return named.pop() if len(named) == 1 else ""
 
     def shown(self, count: int = 2) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -8,7 +8,7 @@ references) counts as something that may match anything. A word that is overlook
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 #: A shorter word would occur in every other line.
 MIN = 4
@@ -123,3 +123,18 @@ def _trie(words: list[str]) -> str:
         groups.setdefault(word[0], []).append(word[1:])
     parts = [re.escape(letter) + _trie(rest) for letter, rest in groups.items()]
     return parts[0] if len(parts) == 1 else f"(?:{'|'.join(parts)})"
+
+
+class WordIndex:
+    """Which of many sets of words a text touches: found by the first letters of the words."""
+
+    def __init__(self, sets: Sequence[Iterable[str]]) -> None:
+        self._by_start: dict[str, list[tuple[str, int]]] = {}
+        for place, words in enumerate(sets):
+            for word in words:
+                self._by_start.setdefault(word[:MIN], []).append((word, place))
+
+    def touched(self, low: str) -> list[int]:
+        """Places of the sets of which a word stands in ``low``, in order."""
+        starts = {low[place : place + MIN] for place in range(len(low) - MIN + 1)} & self._by_start.keys()
+        return sorted({place for start in starts for word, place in self._by_start[start] if word in low})

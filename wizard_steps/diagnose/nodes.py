@@ -19,6 +19,31 @@ from wizard_steps.diagnose.literals import required
 
 NAME = r"[A-Za-z0-9][\w.-]{0,80}"
 ADDRESS = r"(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-fA-F]*:[0-9a-fA-F:]{3,})"
+#: Words with a number that are no machines: ranks, versions, cards, interfaces, models, file names.
+_THING = (
+    r"(?i:(?:rank|tp|pp|dp|ep|cp|sp|std|default|local|global|step|stage|layer|epoch|iter|case|test|option|opt|part"
+    r"|phase|section|version|ver|rev|release|update|edit|issue|pr|bug|fix|cuda|cudnn|nccl|python|pip|py|torch"
+    r"|pytorch|vllm|ray|numpy|ubuntu|debian|rhel|rocky|centos|el|fedora|sles|linux|kernel|gcc|lib|sm|compute|mlx|eth"
+    r"|en[opsx]?|ens|enp|ib|bond|br|lo|docker|cni|vlan|nvme|sd|device|dev|card|channel|ring|tree|thread|proc|process"
+    r"|pid|tid|utf|iso|ascii|sha|md|base|fp|bf|int|uint|float|amd|aarch|ipv|http|tcp|udp|tls|ssl|error|err|exit"
+    r"|code|errno|signal|sig|xid|level|line|col|page|fig|table|question|attempt|try|retry|run|file|gen|top|max|min"
+    r"|port|queue|shard|expert|block|batch|req|request|task|job|session|engine(?:core)?|api(?:server)?|actor|method"
+    r"|approach|scenario|config|problem|experiment|exp|trial|round|day|log|output|image|group|chunk|slot|plan|debug|exl|nvidia-\w+)"
+    r"[_ -]?\d+[a-z]?(?:[._-]\d+)*|gpu[_ -]?\d|cu1[1-3]\d|[vrexilqaw]\d{1,2}|[iwef]\d{4}"
+    r"|(?:[hablvtp]|gb|gh|mi|rtx|gtx)-?\d{1,4}[a-z]{0,4}(?:[_-]?(?:sxm\d?|pcie|nvl\d*|\d+gb?|x\d+))*"
+    r"|(?:qwen|llama|meta-llama|glm|deepseek|gpt|mistral|mixtral|gemma|phi|kimi|minimax|falcon|granite|nemotron"
+    r"|internlm|baichuan|smollm|tinyllama|codellama|olmo)[\w.-]*"
+    r"|[a-z]+-?v?\d+(?:\.\d+)+\w*|x86_64|c10d|[0-9a-f]{7,}"
+    r"|(?:vllm|torch|ray|urllib3|numpy|boto3|transformers|sglang)\.[\w.]*|[\w.]*(?:error|exception|warning|exit)|[\w.-]*\.(?:so|py|cc|cpp|cu|json|ya?ml|toml|sh|md)(?:\.\d+)*)"
+    r"|[A-Z][a-z]+\d*[A-Z]\w*"
+)
+#: Not for what such words and a number name.
+NO_THING = rf"(?!(?:{_THING})(?![\w-]|\.\w))"
+#: A machine where the words around do not settle that it is one: an address, or a name with a digit.
+MACHINE = (
+    r"(?:(?!(?:0|127|255|169\.254)\.)\d{1,3}(?:\.\d{1,3}){3}"
+    rf"|{NO_THING}(?=[A-Za-z0-9.-]*\d)[A-Za-z][A-Za-z0-9]*(?:[.-][A-Za-z0-9-]+)*)"
+)
 #: How a heading of a report begins: "### On the worker", "**Head", "Logs from the second machine".
 _TITLE = (
     r"(?i)^(?=\W{0,4}(?:on|from|logs?|the|head|master|main|worker|slave|second|first|remote|other|gpu|node|host"
@@ -31,12 +56,14 @@ _FILE = Path(__file__).with_name("nodes.toml")
 #: Wrong as the name of a node: levels, programs, file names.
 _NO_NODE = re.compile(
     r"(?:stdout|stderr|localhost|info|error|warn|warning|debug|fatal|\d+|none|null|self|the|this|a|0\.0\.0\.0"
-    r"|.*\.(?:py|cc|cpp|cu|h|hpp|c|go|rs|sh|so|json|log|txt|yaml))",
+    r"|.*\.(?:py|cc|cpp|cu|h|hpp|c|go|rs|sh|so|json|log|txt|err|out|ya?ml|toml)"
+    # An address that somebody made unreadable.
+    r"|(?=.*[x*])[x*\d]{1,3}(?:\.[x*\d]{1,3}){3})",
     re.IGNORECASE,
 )
 #: Of a machine that only calls itself so nobody else can know which it is.
 _HERE = re.compile(r"127\.\d+\.\d+\.\d+|::1|localhost(?:\.localdomain)?|ip6-localhost")
-_ASKED = re.compile(r"(?:^|[$#>%] ?)(?:hostname(?: -[sf])?|uname -n)$")
+_ASKED = re.compile(r"(?:^|[$#>%+] ?)(?:hostname(?: -[sf])?|uname -n)$")
 #: Addresses that mean something else on each machine: link-local ones, and those behind Docker's own bridge.
 _LOCAL = re.compile(r"(?:169\.254|172\.17)\.\d+\.\d+|fe80:.*", re.IGNORECASE)
 #: How a line says which rank prints it, and how it names a node of Ray by its id.
@@ -49,15 +76,15 @@ _MOST = 20_000
 class Naming(Struct, frozen=True, forbid_unknown_fields=True):
     """One way to name a node: its expression, and a line with what must be read in it."""
 
-    kind: Literal["subject", "named", "section", "alias", "rank", "id"]
+    kind: Literal["subject", "named", "called", "section", "alias", "rank", "id"]
     pattern: str
     reads: tuple[str, str]
 
     def compiled(self) -> re.Pattern[str]:
-        text = self.pattern.replace("ADDRESS", ADDRESS).replace("NAME", NAME)
+        text = self.pattern.replace("MACHINE", MACHINE).replace("ADDRESS", ADDRESS).replace("NAME", NAME)
         if "TITLE" in text:
             return re.compile(text.replace("^TITLE", "TITLE").replace("TITLE", _TITLE))
-        return re.compile(text, 0 if self.kind == "section" else re.IGNORECASE)
+        return re.compile(text, 0 if self.kind in ("section", "called") else re.IGNORECASE)
 
 
 class _Forms(Struct, frozen=True):
@@ -71,7 +98,13 @@ def _of(*kinds: str) -> tuple[re.Pattern[str], ...]:
     return tuple(form.compiled() for form in FORMS if form.kind in kinds)
 
 
-_SUBJECT, _NAMED, _SECTION = _of("subject"), _of("named"), _of("section")
+_SUBJECT, _NAMED, _SECTION, _CALLED = _of("subject"), _of("named"), _of("section"), _of("called")
+#: A machine in a sentence that introduces what follows: the last one counts.
+_INTRO = re.compile(
+    r"(?i:\b(?:on|of|from|at|in|for) (?:(?:the|my|our) )?(?:[a-z]+ ){0,2}?)[(`'\"*]{0,3}(?P<node>"
+    + MACHINE
+    + ")(?![\\w-])"
+)
 _FACTS = tuple(
     (form.kind, pattern, required(pattern.pattern))
     for form in FORMS
@@ -113,6 +146,11 @@ def said(line: str) -> str:
     return subject(line) or _first(_NAMED, line)
 
 
+def called(line: str) -> str:
+    """The machine to which a command or a question of ssh goes, or nothing."""
+    return _first(_CALLED, line[:400])
+
+
 def _first(patterns: Iterable[re.Pattern[str]], line: str) -> str:
     for pattern in patterns:
         if (match := pattern.search(line)) and (node := worthy(match["node"])):
@@ -120,22 +158,47 @@ def _first(patterns: Iterable[re.Pattern[str]], line: str) -> str:
     return ""
 
 
+_NEARBY = re.compile(
+    r"(?<![\w./-])(?P<node>(?:10\.\d{1,3}|192\.168|172\.(?:1[689]|2\d|3[01])|100\.(?:6[4-9]|[789]\d|1[01]\d|12[0-7]))"
+    r"\.\d{1,3}\.\d{1,3})(?![\w/-]|\.\d)"
+)
+
+
+def addresses(line: str) -> set[str]:
+    """Private addresses in a line, but for those of networks."""
+    return {node for node in _NEARBY.findall(line) if not node.endswith((".0", ".255"))}
+
+
 def header(lines: Iterable[str]) -> str:
-    """The node of the first line that says where its neighbours come from."""
+    """The node of the first line that says where its neighbours come from. The lines go away from them."""
     rule, last = False, ""
     for line in lines:
         bare = line.strip()
         # What a shell answered to `hostname`; the lines above come from the nearest to the furthest.
         if _ASKED.search(bare) and re.fullmatch(NAME, last) and worthy(last):
             return last
-        last = bare
         # dshbak and clush -b write the name between two lines of dashes.
         if rule and re.fullmatch(NAME, bare) and not bare.isdigit():
             return bare
+        # kubectl describe node; a pod has no roles.
+        if last.startswith("Roles:") and bare.startswith("Name:"):
+            return worthy(bare.split()[-1])
         rule = len(bare) >= 8 and not bare.strip("-")
-        if node := _first(_SECTION, line[:400]):
+        if node := _first(_SECTION, line[:400]) or _introduced(bare, last):
             return node
+        last = bare or last
     return ""
+
+
+def _introduced(line: str, below: str) -> str:
+    """The machine of a sentence that ends in a colon or stands above the beginning of a block."""
+    if " " not in line or not (line.endswith((":", "：")) or below.startswith("```")):
+        return ""
+    return next((node for name in reversed(_INTRO.findall(line[-400:])) if (node := worthy(name))), "")
+
+
+#: srun --label: what each task answered to `hostname`.
+_TASKS = re.compile(rf"^(?:task )?(\d{{1,4}}): ({MACHINE})\r?$", re.MULTILINE)
 
 
 class Roster(Struct):
@@ -147,6 +210,11 @@ class Roster(Struct):
     places: dict[str, str] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
     left: int = _MOST
+
+    def note_tasks(self, text: str) -> None:
+        """Take where the tasks of srun run from the beginning of a text."""
+        for task, node in _TASKS.findall(text):
+            self.places.setdefault(f"task {task}", node)
 
     def note(self, text: str, low: str) -> None:
         """Take what one line gives away; ``low`` is the line in lower case."""
@@ -185,8 +253,15 @@ def named_id(line: str) -> str:
     return match[1].lower() if match else ""
 
 
+#: The part of Ray that runs on its head alone.
+HEAD = "gcs_server"
+_GCS = re.compile(r"^\((?:pid=)?gcs_server\b(?!.{0,40}\bip=)")
+
+
 def whose(line: str) -> str:
-    """Of whom a line speaks that a roster may know: a node of Ray by its id, or the rank that prints it."""
+    """Of whom a line speaks that a roster may know: a node of Ray by its id, the rank or GCS that prints."""
+    if _GCS.match(line):
+        return HEAD
     match = _RANK.search(line[:4096])
     return named_id(line) or (f"rank {int(match[1] or match[2])}" if match else "")
 

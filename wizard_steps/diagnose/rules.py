@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Iterable, Iterator
 from functools import cached_property, lru_cache
+from operator import itemgetter
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct, field
 
 from wizard_steps.diagnose import nodes, values
-from wizard_steps.diagnose.literals import any_of, required
+from wizard_steps.diagnose.literals import WordIndex, any_of, required
 from wizard_steps.diagnose.model import Action, Family, Fix, Kind
 from wizard_steps.errors import MilepostError
 
@@ -61,9 +64,38 @@ class Benign(Struct, frozen=True, forbid_unknown_fields=True):
     source: str
 
 
+class Passed(Struct, frozen=True, forbid_unknown_fields=True):
+    """A line that shows that failures of some families, or rules, have passed: a retry that succeeded.
+
+    It speaks of those found on the same node up to ``within`` lines before it.
+    """
+
+    id: str
+    pattern: str
+    source: str
+    families: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
+    within: int = 60
+
+    def takes(self, rule: Rule) -> bool:
+        """Whether it says anything of what a rule finds."""
+        return not rule.lasting and (
+            rule.id in self.rules or rule.family in self.families or "*" in self.families
+        )
+
+
+class Veto(Struct, frozen=True):
+    """An expression, and the rules whose findings up to ``within`` lines before it are taken back."""
+
+    pattern: re.Pattern[str]
+    rules: frozenset[str]
+    within: int | None = None
+
+
 class _File(Struct, frozen=True, forbid_unknown_fields=True):
     rule: tuple[Rule, ...] = ()
     benign: tuple[Benign, ...] = ()
+    passed: tuple[Passed, ...] = ()
 
 
 #: What stands for digits in an expression without being one.
@@ -81,7 +113,8 @@ class Compiled:
         self.veto = re.compile(rule.veto, re.IGNORECASE) if rule.veto else None
         self.raised = re.compile(rule.raised, re.IGNORECASE) if rule.raised else None
         self.gather = [re.compile(p, re.IGNORECASE | re.MULTILINE) for p in rule.gather]
-        self.words = tuple(sorted(frozenset().union(*(required(p) for p in rule.patterns))))
+        #: Words of which a message needs one, for each pattern.
+        self.words = [required(p) for p in rule.patterns]
         numbers = [p for p in rule.patterns if re.search(r"\d", _NO_DIGIT.sub("", p))]
         #: Words of the patterns that look for certain numbers.
         self.digit_words = frozenset().union(*(required(p) for p in numbers))
@@ -91,8 +124,9 @@ class Compiled:
             return self.rule.info
         return self.rule.warning if level == "warning" else True
 
-    def search(self, message: str) -> re.Match[str] | None:
-        for pattern in self.patterns:
+    def search(self, message: str, patterns: Iterable[re.Pattern[str]] | None = None) -> re.Match[str] | None:
+        """The match of the first pattern that fits, of ``patterns`` or of all."""
+        for pattern in self.patterns if patterns is None else patterns:
             if match := pattern.search(message):
                 return match
         return None
@@ -101,18 +135,41 @@ class Compiled:
 class RuleSet:
     """All rules, with the one expression that finds the lines worth a look."""
 
-    def __init__(self, rules: tuple[Rule, ...], benign: tuple[Benign, ...] = ()) -> None:
+    def __init__(
+        self, rules: tuple[Rule, ...], benign: tuple[Benign, ...] = (), passed: tuple[Passed, ...] = ()
+    ) -> None:
         self.rules = rules
         self.benign = benign
         self._benign = [re.compile(p, re.IGNORECASE) for one in benign for p in one.patterns]
+        self._benign_words = WordIndex([required(p.pattern) for p in self._benign])
         self.compiled = [_compile(rule) for rule in rules]
         self.whole = [rule for rule in self.compiled if not rule.rule.tail]
-        self.vetoes = {rule.rule.id: rule.veto for rule in self.compiled if rule.veto is not None}
+        self.vetoes = [Veto(one.veto, frozenset([one.rule.id])) for one in self.compiled if one.veto]
+        self.vetoes += [
+            Veto(re.compile(p.pattern, re.IGNORECASE), frozenset(r.id for r in rules if p.takes(r)), p.within)
+            for p in passed
+        ]
         self.tail = [rule for rule in self.compiled if rule.rule.tail]
 
     def is_benign(self, line: str) -> bool:
         """Whether the line is known to mean nothing bad."""
-        return any(pattern.search(line) for pattern in self._benign)
+        return any(self._benign[place].search(line) for place in self._benign_words.touched(line.lower()))
+
+    def candidates(self, low: str) -> Iterator[tuple[Compiled, list[re.Pattern[str]]]]:
+        """The rules, but for those of the end of a text, and their patterns that may match a line; ``low`` is
+        the line in lower case.
+        """
+        touched = (self._patterns[place] for place in self._words.touched(low))
+        for rule, group in itertools.groupby(touched, key=itemgetter(0)):
+            yield rule, [pattern for _, pattern in group]
+
+    @cached_property
+    def _patterns(self) -> list[tuple[Compiled, re.Pattern[str]]]:
+        return [(rule, pattern) for rule in self.whole for pattern in rule.patterns]
+
+    @cached_property
+    def _words(self) -> WordIndex:
+        return WordIndex([words for rule in self.whole for words in rule.words])
 
     @cached_property
     def digit_words(self) -> tuple[str, ...]:
@@ -120,12 +177,12 @@ class RuleSet:
 
     @cached_property
     def veto_words(self) -> tuple[str, ...]:
-        patterns = [pattern.pattern for pattern in self.vetoes.values()]
+        patterns = [veto.pattern.pattern for veto in self.vetoes]
         return tuple(sorted(frozenset().union(*(required(p) for p in [*patterns, STARTED.pattern]))))
 
     @cached_property
     def scanner(self) -> re.Pattern[str]:
-        words = [word for rule in self.whole for word in rule.words]
+        words = [word for rule in self.whole for words in rule.words for word in words]
         return any_of([*words, *self.veto_words, *values.WORDS, *nodes.WORDS])
 
 
@@ -140,11 +197,13 @@ def load(folder: Path = FOLDER) -> RuleSet:
     """Read every ``*.toml`` of ``folder``. Raises RuleError."""
     rules: list[Rule] = []
     benign: list[Benign] = []
+    passed: list[Passed] = []
     for path in sorted(folder.glob("*.toml")):
         try:
             file = msgspec.toml.decode(path.read_bytes(), type=_File)
             rules.extend(file.rule)
             benign.extend(file.benign)
+            passed.extend(file.passed)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise RuleError(f"{path.name}: {error}") from None
     twice = {rule.id for rule in rules if sum(other.id == rule.id for other in rules) > 1}
@@ -152,7 +211,7 @@ def load(folder: Path = FOLDER) -> RuleSet:
         raise RuleError(f"rule id used twice: {', '.join(sorted(twice))}")
     if not rules:
         raise RuleError(f"{folder}: no rules found")
-    return RuleSet(tuple(rules), tuple(benign))
+    return RuleSet(tuple(rules), tuple(benign), tuple(passed))
 
 
 @lru_cache(maxsize=1)

@@ -8,6 +8,7 @@ taken apart and tried against those rules.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -20,7 +21,8 @@ from wizard_steps.diagnose.lines import Line, Stamp, parse, strip_codes, unwrapp
 from wizard_steps.diagnose.nodes import Roster
 from wizard_steps.diagnose.prefixes import peel
 from wizard_steps.diagnose.reading import texts
-from wizard_steps.diagnose.rules import STARTED, Compiled, RuleSet
+from wizard_steps.diagnose.repeats import find, is_labelled, keys, lower, owner
+from wizard_steps.diagnose.rules import STARTED, Compiled, RuleSet, Veto
 from wizard_steps.diagnose.shapes import shaped
 from wizard_steps.diagnose.whereabouts import Where, by_itself, with_surroundings
 
@@ -35,10 +37,8 @@ OVERLAP = 512
 #: Evidence lines kept for one rule on one node.
 KEEP = 3
 _SEEN = 200_000
-_DIGITS = b"0123456789"
 #: A line of source code in a traceback: what it would say, not what was said.
 _CODE = re.compile(r"(?:^|\]|\))\s*raise \w[\w.]*\(")
-_ADDRESS = re.compile(r"\bip=([\w.:-]+)")
 
 
 class Hit(Struct, frozen=True):
@@ -101,9 +101,11 @@ class Scanner:
         self._raw = self._raw[cut:]
         if not block:
             return
+        if not self.any_text:
+            self.roster.note_tasks(block)
         self.any_text = self.any_text or bool(block.strip())
         lines = block.split("\n")
-        self._labelled = self._labelled or _is_labelled(lines)
+        self._labelled = self._labelled or is_labelled(lines)
         for index in self._worth(block, lines):
             self._line(lines, index, after)
         self._number += len(lines) - 1
@@ -116,23 +118,23 @@ class Scanner:
         """Lines of a shape not seen before, and those that hold a word whose digits matter."""
         if len(self._seen) > _SEEN:
             self._seen.clear()
-        seen, keys = self._seen, _keys(block, lines, self._labelled)
+        seen, marks = self._seen, keys(block, lines, self._labelled)
         fresh = []
-        for index, key in enumerate(keys):
+        for index, key in enumerate(marks):
             if key not in seen:
                 seen.add(key)
                 fresh.append(index)
-        low = _lower(block)
+        low = lower(block)
         return sorted({*fresh, *self._with_digits(block, low, lines), *self._with_vetoes(block, low)})
 
     def _with_vetoes(self, block: str, low: str) -> Iterator[int]:
         """Lines that take back what was found before them, however often they come."""
         for word in self._rules.veto_words:
-            for place in _find(low, word):
+            for place in find(low, word):
                 yield block.count("\n", 0, place)
 
     def _with_digits(self, block: str, low: str, lines: list[str]) -> Iterator[int]:
-        places = sorted({place for word in self._rules.digit_words for place in _find(low, word)})
+        places = sorted({place for word in self._rules.digit_words for place in find(low, word)})
         index = position = 0
         for place in places:
             index += block.count("\n", position, place)
@@ -148,48 +150,72 @@ class Scanner:
         around = Around(self._tail, lines, index, after)
         for start in range(0, max(1, len(line) - OVERLAP), WINDOW - OVERLAP):
             piece = line[start : start + WINDOW]
-            if search(_lower(piece)):
-                owner = _owner(line, start)
+            if search(lower(piece)):
+                before = owner(line, start)
                 for part in unwrapped(piece):
                     if part.strip() and not part.startswith("$ "):
-                        self._match(part, self._number + index, around, self._rules.whole, owner)
-                    owner = ""
+                        self._match(part, self._number + index, around, None, before)
+                    before = ""
 
     def _match(
-        self, text: str, number: int, around: Around, rules: Sequence[Compiled], owner: str = ""
+        self, text: str, number: int, around: Around, rules: Sequence[Compiled] | None, node: str = ""
     ) -> None:
+        """Try ``rules``, or all that may match, on one message."""
         low = text.lower()
         self.values = {**values.found(text, low), **self.values}
         self.roster.note(text, low)
-        self._take_back(text, low)
-        line: Line | None = None
+        self._take_back(text, low, number)
+        tried = self._rules.candidates(low) if rules is None else ((rule, rule.patterns) for rule in rules)
+        if (first := next(tried, None)) is None:
+            return
+        line = parse(text)
+        line = replace(line, node=line.node or node)
         raised: tuple[int, Compiled, re.Match[str]] | None = None
-        for rule in rules:
-            if not any(word in low for word in rule.words):
-                continue
-            line = line or parse(text)
-            if owner and not line.node:
-                line = replace(line, node=owner)
-            if not rule.fits_level(line.level):
-                continue
-            match = rule.search(line.message)
-            if match is not None and around.fits(rule):
-                if self._rules.is_benign(line.message):
-                    return
-                if rule.raised is None:
-                    self._add(rule, number, text, line, match, around)
-                elif (depth := around.depth(rule.raised)) is not None and (not raised or depth < raised[0]):
-                    raised = (depth, rule, match)
-        if raised and line:
+        for rule, match, depth in self._matches(line, itertools.chain([first], tried), around):
+            if depth is None:
+                self._add(rule, number, text, line, match, around)
+            elif raised is None or depth < raised[0]:
+                raised = (depth, rule, match)
+        if raised:
             self._add(raised[1], number, text, line, raised[2], around)
 
-    def _take_back(self, text: str, low: str) -> None:
+    def _matches(
+        self, line: Line, tried: Iterable[tuple[Compiled, list[re.Pattern[str]]]], around: Around
+    ) -> Iterator[tuple[Compiled, re.Match[str], int | None]]:
+        """The rules that match a line, and of those of tracebacks how far away their frame is; none of a line
+        that means nothing bad.
+        """
+        benign: bool | None = None
+        for rule, patterns in tried:
+            depth = None if rule.raised is None else around.depth(rule.raised)
+            if rule.raised is not None and depth is None:
+                continue
+            if not rule.fits_level(line.level) or (
+                rule.rule.kind == "guess" and self._is_full(rule, line.node)
+            ):
+                continue
+            match = rule.search(line.message, patterns)
+            if match is None or not around.fits(rule):
+                continue
+            benign = self._rules.is_benign(line.message) if benign is None else benign
+            if benign:
+                return
+            yield rule, match, depth
+
+    def _is_full(self, rule: Compiled, node: str) -> bool:
+        """Whether enough lines of a rule are kept of this node, or of none."""
+        if node:
+            return self._kept.get((rule.rule.id, node), 0) >= KEEP
+        return self._bare.get(rule.rule.id, 0) >= 4 * KEEP
+
+    def _take_back(self, text: str, low: str, number: int) -> None:
         """Drop what this line shows to have passed."""
         before, hits = self.hits[: self._settled], self.hits[self._settled :]
         if not hits or not any(word in low for word in self._rules.veto_words):
             return
-        passed = {name for name, veto in self._rules.vetoes.items() if veto.search(text)}
-        hits = [hit for hit in hits if hit.rule.rule.id not in passed]
+        if vetoes := [veto for veto in self._rules.vetoes if veto.pattern.search(text)]:
+            node = peel(text[:400])[1]
+            hits = [hit for hit in hits if not any(_takes(veto, hit, number, node) for veto in vetoes)]
         if STARTED.search(text) and '"' not in text:
             hits = [later for hit in hits if (later := _outlived(hit)) is not None]
         self.hits = before + hits
@@ -201,13 +227,11 @@ class Scanner:
         gathered = around.values(rule)
         place = by_itself(rule.rule, text, line, own, gathered)
         groups = {**gathered, **own}
-        if rule.rule.kind == "guess":
+        if "{said" in rule.rule.cause:
             groups.setdefault("said", words(line.message))
-        if not place.node and self._bare.get(rule.rule.id, 0) >= 4 * KEEP:
+        if self._is_full(rule, place.node):
             return
         self._bare[rule.rule.id] = self._bare.get(rule.rule.id, 0) + (not place.node)
-        if self._kept.get((rule.rule.id, place.node), 0) >= KEEP:
-            return
         place = with_surroundings(place, rule.rule, line, own, around)
         key = (rule.rule.id, place.node or place.near or place.whose)
         count = self._kept.get(key, 0)
@@ -249,47 +273,20 @@ class Scanner:
                 self._match(line, max(1, first + index), Around([], lines, index, ""), rules)
 
 
+def _takes(veto: Veto, hit: Hit, number: int, node: str) -> bool:
+    """Whether a line of ``node`` takes back what was found; what it says of one node holds for that one."""
+    if hit.rule.rule.id not in veto.rules:
+        return False
+    if veto.within is None:
+        return True
+    return number - hit.number <= veto.within and (not node or hit.where.node in ("", node))
+
+
 def _outlived(hit: Hit) -> Hit | None:
     """A hit after which the server came up all the same: a remark at most."""
     if hit.rule.rule.lasting or (hit.kind == "hint" and hit.rule.rule.kind == "cause"):
         return hit
     return replace(hit, kind="hint") if hit.kind == "cause" else None
-
-
-def _owner(line: str, start: int) -> str:
-    """The node that stands before the part of a long line in which a piece begins."""
-    begin = line.rfind("\r", 0, start) + 1
-    return peel(line[begin : begin + 400])[1] if start else ""
-
-
-def _is_labelled(lines: list[str]) -> bool:
-    """Whether the lines come from several nodes, told apart by what stands before them."""
-    step = max(1, len(lines) // 60)
-    return len({node for line in lines[::step][:60] if (node := peel(line[:400])[1])}) > 1
-
-
-def _keys(block: str, lines: list[str], labelled: bool) -> list[int]:
-    """What stands for each line: its text without digits, and the node that stands before it."""
-    bare = block.encode("utf-8", "replace").translate(None, _DIGITS).split(b"\n")
-    if labelled:
-        return [hash((line, peel(text[:400])[1])) for line, text in zip(bare, lines, strict=True)]
-    if "ip=" not in block:
-        return [hash(line) for line in bare]
-    found = (_ADDRESS.search(line, 0, 200) if "ip=" in line else None for line in lines)
-    return [hash((line, match[1])) if match else hash(line) for line, match in zip(bare, found, strict=True)]
-
-
-def _lower(text: str) -> str:
-    """Lower case of the same length (that of a dotted capital I is longer, and no rule needs it)."""
-    low = text.lower()
-    return low if len(low) == len(text) else text.replace("\u0130", "i").lower()
-
-
-def _find(text: str, word: str) -> Iterator[int]:
-    place = text.find(word)
-    while place >= 0:
-        yield place
-        place = text.find(word, place + len(word))
 
 
 def _later(one: Stamp | None, other: Stamp | None) -> Stamp | None:

@@ -18,16 +18,15 @@ def looks(known: Known) -> tuple[Work, ...]:
 
 
 def dead(known: Known, done: Results) -> list[Check]:
-    """The nodes where it has ended, and how; also where somebody started it again since."""
+    """The nodes where it has ended, and how; where somebody started it again since; and what the kernel has
+    killed in it."""
     place = placed(known)
-    found = [
-        (node, place.gone(node, r.text) or _again(known, node, r.text))
-        for node in known.nodes
-        if (r := done.get(ALIVE, node)) and r.ok
-    ]
+    looks = [(node, r.text) for node in known.nodes if (r := done.get(ALIVE, node)) and r.ok]
+    found = [(node, place.gone(node, text) or _again(known, node, text)) for node, text in looks]
     name, wanted = ("container", "running") if place.contained else ("Ray", "running")
     hint = "go back to the step that starts it and retry: milepost starts it again, and vLLM after it"
-    return [Check(name, False, text, wanted, node.name, hint) for node, text in found if text]
+    killed = [check for node, text in looks if (check := place.oom_kills(node, text))]
+    return [*killed, *(Check(name, False, text, wanted, node.name, hint) for node, text in found if text)]
 
 
 def _again(known: Known, node: Node, look: str) -> str:

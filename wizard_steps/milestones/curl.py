@@ -218,6 +218,8 @@ def _http(reply: Reply, known: Known) -> str:
         )
     if reply.status == 401:
         return "the server wants an API key: set VLLM_API_KEY in the wizard's environment"
+    if reply.status == 503 and reply.headers.get("server") == "uvicorn":
+        return "vLLM says so when its engine has ended: the first error in its log is the cause"
     if reply.status in (502, 503, 504):
         return f"a gateway answers, or the server is not ready yet; retry. {reply.said}".strip()
     if reply.status >= 500:

@@ -121,15 +121,20 @@ def worker_ranks(known: Known, done: Results) -> dict[tuple[str, int], str]:
 
 
 def _ranks(known: Known, done: Results) -> Iterator[tuple[tuple[str, int], int, int]]:
-    nodes = {known.ip(node): node.name for node in known.nodes}
     for key in vllm.LOGS:
         for name, result in done.of(key).items():
-            for said in _RANK.finditer(result.text):
-                writers = _WRITER.findall(said[1])
-                at = next((ip for _, ip in writers if ip), "")
-                if writers:
-                    worker = (nodes.get(at, "") if at else name, number(writers[-1][0]))
-                    yield worker, number(said["met"] or said["comes"]), number(said["of"] or said["size"])
+            yield from ranks_in(known, name, result.text)
+
+
+def ranks_in(known: Known, name: str, log: str) -> Iterator[tuple[tuple[str, int], int, int]]:
+    """The workers that a log of the node ``name`` tells of: (node, pid), rank and how many there are."""
+    nodes = {known.ip(node): node.name for node in known.nodes}
+    for said in _RANK.finditer(log):
+        writers = _WRITER.findall(said[1])
+        at = next((ip for _, ip in writers if ip), "")
+        if writers:
+            worker = (nodes.get(at, "") if at else name, number(writers[-1][0]))
+            yield worker, number(said["met"] or said["comes"]), number(said["of"] or said["size"])
 
 
 def _suspects(

@@ -8,6 +8,8 @@ from wizard_steps.model import Check, Node, Result, Results, Round, Work
 from wizard_steps.node.place import RAY, SERVE
 
 KEY = "ranks"
+#: Names of the checks that say which ranks, or how many, a node has.
+SAYS = ("rank", "ranks")
 
 
 def rounds(known: Known, done: Results) -> Round | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Mapping
 from typing import Any
@@ -160,6 +161,11 @@ COLUMNS = (("node", 12), ("GPU", 3), ("use", 12), ("memory GiB", 15), ("power", 
 _USE, _MEMORY, _KV = 6, 5, 6
 
 
+def _first(text: str) -> str:
+    """The first sentence: all of it is among the complaints."""
+    return re.split(r"(?<=[a-z0-9)][.:]) ", text, maxsplit=1)[0].rstrip(":")
+
+
 def bar(share: float, width: int) -> str:
     """A bar of ``width`` cells; what is not empty shows at least an eighth."""
     share = min(1.0, max(0.0, share))
@@ -175,7 +181,9 @@ def gpu_rows(board: Board, now: float) -> list[tuple[str, tuple[str, ...], str]]
         gpus = it.sample.gpus if it.sample is not None else ()
         state = "old" if it.is_old(now) else "ok"
         if not gpus:
-            why = it.problem or ("no GPU is wanted here" if not it.wanted else "nvidia-smi shows no GPU")
+            why = _first(it.problem) or (
+                "no GPU is wanted here" if not it.wanted else "nvidia-smi shows no GPU"
+            )
             found.append(("bad" if it.wanted else "ok", (it.name, "-", why), it.name))
             continue
         for place, gpu in enumerate(gpus):
@@ -191,7 +199,7 @@ def gpu_rows(board: Board, now: float) -> list[tuple[str, tuple[str, ...], str]]
                 f"{gpu.power:.0f} W" if gpu.power is not None else "-",
                 f"{gpu.temperature:.0f}°" if gpu.temperature is not None else "-",
                 f"{gpu.clock:.0f} MHz" if gpu.clock is not None else "-",
-                ", ".join(gpu.slowed) or (it.problem if not place else ""),
+                ", ".join(gpu.slowed) or (_first(it.problem) if not place else ""),
             )
             found.append(("warn" if gpu.slowed and state == "ok" else state, cells, it.name))
     return found

@@ -41,7 +41,7 @@ _VLLM: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...] = (
 )  # fmt: skip
 _MACHINES: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...] = (
     ("GPU use", "percent", (("{{node}} GPU {{gpu}}", "DCGM_FI_DEV_GPU_UTIL"),)),
-    ("GPU memory in use", "decmbytes", (("{{node}} GPU {{gpu}}", "DCGM_FI_DEV_FB_USED"),)),
+    ("GPU memory in use", "mbytes", (("{{node}} GPU {{gpu}}", "DCGM_FI_DEV_FB_USED"),)),
     ("GPU power", "watt", (("{{node}} GPU {{gpu}}", "DCGM_FI_DEV_POWER_USAGE"),)),
     ("GPU temperature", "celsius", (("{{node}} GPU {{gpu}}", "DCGM_FI_DEV_GPU_TEMP"),)),
     ("Memory of the machine left", "bytes", (("{{node}}", "node_memory_MemAvailable_bytes"),)),

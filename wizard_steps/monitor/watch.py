@@ -43,6 +43,8 @@ class Watch:
         self._cluster, self._transport, self._every = cluster, transport, every
         self.board = board
         self.changed: Changed = lambda: None
+        #: Whether a node that is lost is asked again for as long as somebody looks.
+        self.goes_on = True
         self._log: dict[str, str] = {}
 
     async def run(self) -> None:
@@ -95,7 +97,7 @@ class Watch:
             why = await self._once(node, cmd, take, _SILENT if tells else _LIFE)
             pause = _FIRST if time.monotonic() - began > pause else pause
             if tells:
-                self.board.lost(node.name, f"{why} Again in {pause:.0f} s.")
+                self.board.lost(node.name, f"{why} Again in {pause:.0f} s." if self.goes_on else why)
                 self.changed()
             await asyncio.sleep(pause)
             pause = min(_MOST, 2 * pause)
@@ -144,6 +146,7 @@ def _cut(text: str) -> list[str]:
 
 async def once(watch: Watch, limit: float) -> None:
     """Until every node was sampled, the server twice (speeds need that), or for ``limit`` seconds."""
+    watch.goes_on = False
     task = asyncio.create_task(watch.run())
     board, end = watch.board, time.monotonic() + limit
     try:

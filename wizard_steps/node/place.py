@@ -25,6 +25,8 @@ RAY, SERVE = "ray", "serve"
 ALIVE = "alive"
 #: Those of the weights: what fetches the model, and what hands it from node to node.
 FETCH, SHARE = "fetch", "share"
+#: What a raylet leaves behind when it ends as `ray stop` ends it.
+LEFT = "the raylet has ended and `ray start` runs on: somebody ran `ray stop`, or ended the raylet"
 Stop = Callable[[str], bool]
 
 
@@ -158,7 +160,7 @@ class Place(ABC):
 
     def kept_log(self, node: Node) -> str:
         """Where the log of a Ray that was replaced lies on its node."""
-        return self.log_of(node, RAY)
+        return f"{self.log_of(node, RAY)}.1"
 
     def last_log(self, node: Node, look: str) -> str:
         """The log of a Ray that has ended, by what a look at it printed."""
@@ -182,11 +184,26 @@ class Place(ABC):
 
     def gone(self, node: Node, look: str) -> str:
         """What became of what held Ray, by what a look at it printed; "" where it runs."""
-        return "" if Look(look).leader else "the Ray that milepost started has ended"
+        seen = Look(look)
+        if seen.left:
+            return LEFT
+        return "" if seen.leader else "the Ray that milepost started has ended"
 
     def before(self, node: Node, look: str) -> str:
         """What became of an earlier start that is replaced now; "" where there is nothing to tell."""
+        return LEFT if Look(look).left else ""
+
+    def again(self, look: str) -> str:
+        """That what holds Ray was started again since milepost did, by what a look printed."""
         return ""
+
+    def killed(self, look: str) -> int:
+        """How many processes the kernel had killed for memory where Ray runs, by a look before the work."""
+        return 0
+
+    def oom_kills(self, node: Node, look: str) -> Check | None:
+        """What the kernel killed for memory where Ray runs, by what a look at it printed."""
+        return None
 
     def who(self, look: Look, text: str) -> str:
         """Who may hold a port that is not ours; ``text`` is what the look printed."""

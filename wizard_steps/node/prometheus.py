@@ -112,8 +112,10 @@ class _Sums(Struct):
     values: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def add(self, name: str, of: str, value: float) -> None:
-        """Several models of one engine (adapters) count together."""
-        self.values[name][of] = self.values[name].get(of, 0.0) + value
+        """Several models of one engine (adapters) count together; vLLM 0.9 and 0.10 tell the same share of
+        the KV cache under its old and its new name."""
+        before = self.values[name].get(of, 0.0)
+        self.values[name][of] = max(before, value) if of == "kv_use" else before + value
 
 
 def engines(page: str | Iterable[Sample]) -> dict[str, EngineMetrics]:

@@ -32,20 +32,22 @@ def caddy(cluster: Cluster, domain: str) -> str:
     guard = "" if cluster.serve.api_key else (
         "        # vLLM asks for no key (serve.api_key = false): this does. Start Caddy with VLLM_API_KEY.\n"
         "        @nokey not {\n"
-        "            header Authorization \"Bearer {env.VLLM_API_KEY}\"\n"
+        # Not `header Authorization`: there a * in the key would stand for anything.
+        "            vars {header.Authorization} \"Bearer {env.VLLM_API_KEY}\"\n"
         # Where the proxy was started without a key, the line above is an empty one's.
         "            header_regexp Authorization \"^Bearer .+\"\n"
         "        }\n"
         "        respond @nokey 401\n"
     )  # fmt: skip
-    return (
+    text = (
         f"# {cluster.name}: made by `milepost proxy`. caddy validate --config Caddyfile\n"
         f"{domain} {{\n"
         # Without it Caddy sorts by directive, and passes /v1 before it asks for the key.
         "    route {\n"
         f"{guard}"
         f"        reverse_proxy /v1/* {upstream(cluster)} {{\n"
-        "            flush_interval -1\n"
+        # No `flush_interval -1`: Caddy passes a stream's pieces on at once anyway, and with it Caddy 2.6
+        # broke answers to large requests off, now and then.
         "            transport http {\n"
         f"{own}"
         f"                response_header_timeout {_ANSWER}s\n"
@@ -56,6 +58,7 @@ def caddy(cluster: Cluster, domain: str) -> str:
         "    }\n"
         "}\n"
     )
+    return text.replace("    ", "\t")  # as `caddy fmt` wants it
 
 
 def nginx(cluster: Cluster, domain: str) -> str:

@@ -39,6 +39,8 @@ UNIT_STOPS = 60
 OF_CLUSTER = ", milepost's cluster "
 #: What ``follow`` prints when what it tries beside the log has succeeded.
 ANSWERS = "milepost: /health answers with 200"
+#: What ``recent`` prints first where the process that wrote the log is gone.
+ENDED = "milepost: the process has ended"
 
 
 def identity(cluster: Cluster, node: Node, role: str) -> str:
@@ -160,8 +162,12 @@ def follow(
 
 
 def recent(cluster: Cluster, node: Node, role: str, key: str, lines: int) -> Cmd:
-    """The last lines of the role's log, as they are."""
-    text = f"cd {state_dir(cluster, node)} && exec tail -n {lines} {role}.log\n"
+    """The last lines of the role's log, as they are, and whether its process is gone."""
+    text = (
+        f"cd {state_dir(cluster, node)} || exit 1\n"
+        f'[ ! -s {role}.pid ] || [ -e "/proc/$(cat {role}.pid)/exe" ] || echo {shlex.quote(ENDED)}\n'
+        f"exec tail -n {lines} {role}.log\n"
+    )
     show = f"tail -n {lines} ~/.milepost/{cluster.name}/{role}.log"
     return Cmd(key=key, text=text, timeout=30, show=show)
 
@@ -218,6 +224,8 @@ class Look:
         leader = _first(lines, "leader:")
         #: Never a pid that is not among ours.
         self.leader = leader if leader in self.ours else ""
+        #: `ray start` runs on after its raylet has ended.
+        self.left = bool(_first(lines, "left:"))
         self.listening = any(re.fullmatch(r"port \d+: listening", x) for x in lines)
         self.others = [x.removeprefix("other: ") for x in lines if x.startswith("other: ")]
         #: Who listens on the port, where the user may see it.

@@ -15,6 +15,7 @@ from msgspec import Struct
 from wizard_steps.cluster.api import EVERYWHERE
 from wizard_steps.milestones.certificate import NAMES, TRUSTED
 from wizard_steps.milestones.load_numbers import LOAD
+from wizard_steps.milestones.rank_places import SAYS
 from wizard_steps.milestones.running import KEPT_BY, WRITTEN
 from wizard_steps.milestones.units import SERVED_BY
 from wizard_steps.model import Check
@@ -30,6 +31,8 @@ _TOOLS = "  # agents need --enable-auto-tool-choice and --tool-call-parser in se
 _CONFIG, _HOSTS = "~/.ssh/config", "~/.ssh/known_hosts"
 #: Port of the example Open WebUI there.
 WEBUI_PORT = 18080
+#: Nodes of which it is told which ranks they have.
+_NODES = 8
 #: Bytes at the end of a log that are searched for vLLM's own figures.
 _TAIL = 1 << 20
 _KV_CACHE = re.compile(r"GPU KV cache size: ([\d,]{1,20}) tokens")
@@ -135,6 +138,8 @@ def _facts(state: State, read: Read, folder: str) -> Iterator[HandoverRow]:
     total = _count(tp * pp * dp, "GPU")
     split = f"TP {tp} x PP {pp}{replicas} = {total}, cluster of {_count(len(nodes), 'machine')}"
     yield HandoverRow("split", split)
+    if places := _places(state):
+        yield HandoverRow("ranks", places)
     ray = (state.cluster.get("ray") or {}).get("version", "")
     with_ray = f", Ray {ray}" if state.facts.get("ray_address") else ", without Ray"
     yield HandoverRow("versions", f"vLLM {serve.get('vllm_version', '')}{with_ray}")
@@ -144,6 +149,17 @@ def _facts(state: State, read: Read, folder: str) -> Iterator[HandoverRow]:
         yield HandoverRow("load", load)
     if folder:
         yield HandoverRow("recording", folder)
+
+
+def _places(state: State) -> str:
+    """Which ranks the gates found on each node; "" where none was counted."""
+    said: dict[str, list[str]] = {}
+    for check in (check for step in state.steps if step.verdict for check in step.verdict.checks):
+        if check.name in SAYS and check.ok and check.node:
+            said.setdefault(check.node, []).append(check.found)
+    lines = [f"{node}: {', '.join(found)}" for node, found in said.items()]
+    more = [f"and {_count(len(lines) - _NODES, 'more node')}"] if len(lines) > _NODES else []
+    return "\n".join([*lines[:_NODES], *more])
 
 
 def _load(state: State) -> str:

@@ -3,11 +3,16 @@
 # shellcheck disable=SC2154,SC3067
 # Other people choose their command lines: what is printed of them is one line of printable ASCII.
 printable() { tr '\0' ' ' | LC_ALL=C tr -c ' -~' '?' | cut -c1-160; }
+# `ray start --block` goes on when its raylet ends as `ray stop` ends it.
+left_by_ray() {
+  [ "$role" = ray ] && grep -qs 'Ray runtime started' "$d/ray.log" || return 1
+  for p in $(ours); do ! grep -qszE '(^|/)[r]aylet/raylet$' "/proc/$p/cmdline" || return 1; done
+}
 
 # shellcheck disable=SC2046,SC2005
 echo ours: $(ours)
 if [ -n "$leader" ] && ours | grep -qx "$leader"; then
-  echo "leader: $leader"
+  if left_by_ray; then echo "left: ray start $leader"; else echo "leader: $leader"; fi
   { read -r instance; read -r spec; } < "$d/$role.start" 2>/dev/null &&
     { echo "instance: $instance"; printf 'spec: %s\n' "$spec"; }
 fi

@@ -18,7 +18,7 @@ s=$(service)
 if [ -n "$s" ]; then
   n=$(ours | wc -l)
   asked stop "$s" 2>&1 && echo "stopped $s: it stays enabled, and starts at the next boot as it was written"
-  [ -n "$(ours)" ] || { rm -f "$d/$role.pid" "$d/$role.start"; echo "ended $n processes"; exit 0; }
+  [ -n "$(ours)" ] || { rm -f "$d/$role.pid" "$d/$role.start"; counted; exit 0; }
 fi
 
 all=$(ours); n=$(echo $all | wc -w)

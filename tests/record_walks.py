@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ import asyncssh  # noqa: E402
 from msgspec.structs import replace  # noqa: E402
 
 from tui.cli.plain import PlainReport  # noqa: E402
+from wizard_steps.cluster.values import Cluster  # noqa: E402
 from wizard_steps.engine.decide import FileDecider, GivenAnswer  # noqa: E402
 from wizard_steps.lab import Lab, faults  # noqa: E402
 from wizard_steps.lab.layout import OLDER, Executor  # noqa: E402
@@ -35,13 +37,15 @@ from wizard_steps.walks import identify, rename, save  # noqa: E402
 from wizard_steps.walks.texts import Draft, draft  # noqa: E402
 
 TARGET = ROOT / "snapshots" / "walks"
+#: The lab's machines share one file system.
+CERTIFICATES, NAME = Path("/tmp/milepost-tls"), "llm.example.org"
 
 
 @dataclass(frozen=True)
 class Lesson:
     """``name`` is the fault of the lab, but for a healthy walk. ``more``: optional milestones after the others.
     ``upgrade``: instead, the part of `milepost upgrade` that comes before anything is interrupted. ``added``: the
-    head serves alone before; the walk is the one after `milepost add-node`."""
+    head serves alone before; the walk is the one after `milepost add-node`. ``tls``: vLLM has a certificate."""
 
     name: str
     title: str
@@ -51,6 +55,7 @@ class Lesson:
     more: tuple[str, ...] = ()
     upgrade: bool = False
     added: bool = False
+    tls: bool = False
 
     @property
     def fault(self) -> str:
@@ -181,6 +186,14 @@ LESSONS = (
         more=("exposed",),
     ),
     Lesson(
+        "healthy-tls",
+        "HTTPS: vLLM with a certificate of its own",
+        "Every request of the gates goes to https, and so do the lines for clients.",
+        executor="mp",
+        more=("exposed",),
+        tls=True,
+    ),
+    Lesson(
         "healthy-upgrade",
         "An upgrade before anything is interrupted",
         "The new release is judged and installed beside the old one, which stays for the way back.",
@@ -201,15 +214,27 @@ async def record(lesson: Lesson, folder: Path) -> None:
         real_vllm=False, fault=lesson.fault, executor=lesson.executor, replicas=lesson.replicas
     ) as lab:
         also = optional(lesson.fails, *lesson.more)
-        steps, decider = [*plan_for(lab.cluster), *also] if also else [], FileDecider()
+        cluster = encrypted(lab.cluster) if lesson.tls else lab.cluster
+        steps, decider = [*plan_for(cluster), *also] if also else [], FileDecider()
         if lesson.upgrade:
             decider = GivenAnswer(upgrade.FROM, f"{OLDER} {lab.layout.older}")
             steps = preparing(lab.cluster)
         if lesson.added:
             await alone(lab, folder.with_name("alone"))
             decider = GivenAnswer(running.DIFFERS, "restart")
-        walk = LiveWalk(lab.cluster, folder, steps=steps)
+        walk = LiveWalk(cluster, folder, steps=steps)
         await walked(walk, decider)
+
+
+def encrypted(cluster: Cluster) -> Cluster:
+    """The same with a certificate that was signed by nobody else, made on the spot."""
+    words = f"req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN={NAME} -addext subjectAltName=DNS:{NAME}"
+    CERTIFICATES.mkdir(exist_ok=True)
+    files = ["-keyout", str(CERTIFICATES / "key.pem"), "-out", str(CERTIFICATES / "cert.pem")]
+    subprocess.run(["openssl", *words.split(), *files], check=True, capture_output=True)
+    flags = (f"--ssl-certfile={CERTIFICATES}/cert.pem", f"--ssl-keyfile={CERTIFICATES}/key.pem")
+    serve = replace(cluster.serve, extra_flags=(*cluster.serve.extra_flags, *flags))
+    return replace(cluster, serve=serve)
 
 
 async def alone(lab: Lab, folder: Path) -> None:

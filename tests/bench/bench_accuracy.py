@@ -127,15 +127,18 @@ def _share(values: list[bool]) -> str:
     return f"{sum(values)}/{len(values)} = {100 * sum(values) / len(values):.0f} %" if values else "-"
 
 
+def quiet(folder: Path) -> Iterator[tuple[str, str]]:
+    """Names and texts in which nothing is wrong: files, and tables [text] of TOML files."""
+    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+        text = path.read_text(encoding="utf-8", errors="replace")
+        yield from tomllib.loads(text)["text"].items() if path.suffix == ".toml" else [(path.stem, text)]
+
+
 def healthy(folder: Path) -> None:
     """How many of the texts in which nothing is wrong raise an alarm (a remark is none)."""
-    files = sorted(path for path in folder.iterdir() if path.is_file())
-    loud = []
-    for path in files:
-        found = diagnose([Source(path.name, path.read_text(encoding="utf-8", errors="replace"))])
-        if any(finding.kind != "hint" for finding in found):
-            loud.append(path.name)
-    print(f"{folder}: {len(loud)} alarms in {len(files)} healthy logs {' '.join(loud)}".rstrip())
+    texts = list(quiet(folder))
+    loud = [name for name, text in texts if any(f.kind != "hint" for f in diagnose([Source(name, text)]))]
+    print(f"{folder}: {len(loud)} alarms in {len(texts)} healthy logs {' '.join(loud)}".rstrip())
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ The image is made of this machine's own files, without those of the driver, whic
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import subprocess
 import sys
@@ -31,11 +32,15 @@ _PATH = (
     f"ENV PATH={VENV}/bin:/usr/local/nvidia/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 )
 _IN_IMAGE = (
-    "bin lib lib64 sbin usr/bin usr/sbin usr/lib usr/lib64 usr/include etc/passwd etc/group etc/ssl "
+    "bin lib lib64 sbin usr/bin usr/sbin usr/lib usr/lib64 usr/libexec usr/include etc/passwd etc/group etc/ssl "
     "etc/ld.so.conf etc/ld.so.conf.d"
 )
 _LEFT_OUT = ("libcuda*", "libcudadebugger*", "libnv*", "nvidia*", "usr/lib/firmware", "usr/lib/modules")
+#: Libraries of this machine that are larger are for other work than vLLM's; without them the image is soon made.
+_LARGEST = "30M"
 _RUN = "/run/dk"
+#: Where the driver's own programs are: the toolkit shows in a container the nvidia-smi that it finds first.
+_DRIVER = "/usr/local/nvidia/bin"
 #: Folders of the machine that a host gets for itself: the toolkit's and the engine's settings are per host.
 _OWN = ("/etc/docker", "/etc/cdi", "/etc/nvidia-container-runtime")
 
@@ -61,19 +66,19 @@ class Engines:
             if not ARCHIVE.exists():
                 self._make_image(name)
             else:
-                self._docker(name, f"load -q -i {ARCHIVE}")
+                self.docker(name, f"load -q -i {ARCHIVE}")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for name in self.bed.names:
-            self._docker(name, "ps -a", check=False)
-            self._docker(name, "rm -f $(docker ps -aq) 2>/dev/null", check=False)
+            self.docker(name, "ps -a", check=False)
+            self.docker(name, "rm -f $(docker ps -aq) 2>/dev/null", check=False)
             ended = f"pid=$(cat {_RUN}.pid) && kill $pid && while [ -e /proc/$pid/exe ]; do sleep 0.1; done"
             self.bed.run(name, ended, check=False, timeout=60)
 
-    def _docker(self, name: str, words: str, check: bool = True) -> None:
+    def docker(self, name: str, words: str, check: bool = True) -> None:
         done = self.bed.run(name, f"docker {words}", timeout=300, check=check)
         print(f"{name}$ docker {words}\n{done.stdout}{done.stderr}", flush=True)
 
@@ -85,14 +90,14 @@ class Engines:
             "runtime": "nvidia-ctk config --in-place; nvidia-ctk runtime configure --runtime=docker",
         }
         if self.toolkit:
-            done = self.bed.run(name, f"{set_up[self.toolkit]} 2>&1", timeout=60)
+            done = self.bed.run(name, f"PATH={_DRIVER}:$PATH; {{ {set_up[self.toolkit]}; }} 2>&1", timeout=60)
             print(done.stdout, flush=True)
         flags = (
             f"--data-root {self.bed.folder}/docker-{name} --exec-root {_RUN} --pidfile {_RUN}.pid "
             "--userland-proxy=false --bridge none --iptables=false --ip6tables=false --exec-opt native.cgroupdriver=cgroupfs"
         )
         up = "until docker version > /dev/null 2>&1; do [ -e /proc/$! ] || exit 1; sleep 0.2; done"
-        start = f"setsid dockerd {flags} < /dev/null > {_RUN}.log 2>&1 & {up}"
+        start = f"PATH={_DRIVER}:$PATH setsid dockerd {flags} < /dev/null > {_RUN}.log 2>&1 & {up}"
         done = self.bed.run(name, start, timeout=120, check=False)
         if done.returncode:
             print(self.bed.run(name, f"tail -n 20 {_RUN}.log").stdout, flush=True)
@@ -100,9 +105,10 @@ class Engines:
 
     def _make_image(self, name: str) -> None:
         out = " ".join(f"--exclude='{pattern}'" for pattern in _LEFT_OUT)
-        tar = f"tar -C / {out} -c {_IN_IMAGE} 2> /dev/null"
-        self._docker(name, f"version; {tar} | docker import --change '{_PATH}' - {IMAGE}")
-        self._docker(name, f"save -o {ARCHIVE} {IMAGE}")
+        large = f"find /usr/lib/x86_64-linux-gnu -size +{_LARGEST} -printf 'usr/lib/x86_64-linux-gnu/%P\\n' > /tmp/large"
+        tar = f"tar -C / -X /tmp/large {out} -c {_IN_IMAGE} 2> /dev/null"
+        self.docker(name, f"version; {large}; {tar} | docker import --change '{_PATH}' - {IMAGE}")
+        self.docker(name, f"save -o {ARCHIVE} {IMAGE}")
 
 
 class DockerHosts(GpuHosts):
@@ -138,10 +144,13 @@ def _checked(words: Sequence[str], log: Path) -> None:
 def run(out: Path, name: str) -> None:
     one = WALKS[name]
     docker = {"image": IMAGE, "shm_size": "8g", "extra_flags": _MOUNTS, **one.docker}
-    with DockerHosts(one.walk.own) as bed, Engines(bed, one.toolkit):
+    with DockerHosts(one.walk.own) as bed, Engines(bed, one.toolkit) as engines:
         file = bed.folder / f"{name}.toml"
         text = cluster_file(bed, one.walk).replace(f'venv = "{VENV}"\n', "")
         file.write_text('path = "docker"\n' + text + toml("[docker]", docker))
+        flags = shlex.join(docker.get("gpu_flags", ["--gpus", "all"]))
+        for host in bed.names:
+            engines.docker(host, f"run --rm {flags} {IMAGE} nvidia-smi -L", check=False)
         _checked(["check", str(file)], out / f"{name}.check.log")
         if one.walk.during is not None:
             one.walk.during(bed, Path(f"/tmp/walks/{name}"))

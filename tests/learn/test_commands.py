@@ -21,13 +21,13 @@ def words_of(text: str) -> frozenset[str]:
 
 #: Programs that a text may name: of the system, the driver, RDMA, containers, Python, Ray, vLLM and the hub.
 PROGRAMS = words_of("""
-    [ apt apt-cache containerd sinfo slurmd apt-get ausearch awk bash cat cd chmod chown command cp crictl curl cut date df dirname dkms dmesg dnf dpkg
-    docker du echo env enroot ethtool exec exit export find findmnt for free fuser gcc getenforce getent grep hash head hf
+    [ apptainer apt apt-cache containerd sinfo slurmd apt-get ausearch awk bash cat cd chage chmod chown command conda cp crictl curl cut date df dirname dkms dmesg dnf dpkg
+    docker du echo env enroot ethtool exec exit export fi_info find findmnt for free fuser gcc getenforce getent grep hash head hf
     hostname ib_write_bw ibdev2netdev ibstat ibv_devices ibv_devinfo id if ip iperf3 iptables journalctl
     kill kubectl last ldconfig less loginctl ls lsmod lsof lspci milepost mkdir modinfo modprobe mokutil mount munge nc
-    nft nginx nohup nv-fabricmanager nvcc nvidia-ctk nvidia-imex-ctl nvidia-smi
-    nvshmem-info openssl pgrep ping pip podman printf ps py-spy
-    python python3 python3-config ray rdma readlink rm rsync runc sacct scontrol scp sed sh sha256sum show_gids sort srun
+    nft nginx nohup nv-fabricmanager nvcc nvidia-container-runtime nvidia-ctk nvidia-imex-ctl nvidia-smi
+    nvshmem-info ofed_info openssl pgrep ping pip podman printf ps py-spy
+    python python3 python3-config ray rdma readlink rm rsync runc sacct sacctmgr scontrol squeue scp sed sh sha256sum show_gids sort srun
     ss ssh ssh-add ssh-copy-id ssh-keygen ssh-keyscan sshd stat su sudo sync sysctl systemctl tail tee test
     timedatectl timeout touch tr true ucx_info ufw ulimit umount uname uniq unmunge unset update-initramfs uptime usermod uv
     vllm wc which wsl xargs zcat
@@ -36,7 +36,7 @@ PROGRAMS = words_of("""
 PHRASES = re.compile(
     r"from __future__|gpus = |host = |role = |title = |head \S+ |output |path |handle |one |labels: |port |"
     r"timeout (client|server|connect) |"
-    r"location |reverse_proxy |ibv_reg_mr |Check failed|if __name__|Subsystem "
+    r"environment:|location |reverse_proxy |ibv_reg_mr |Check failed|if __name__|Subsystem "
 )
 RAY = words_of("start stop status list summary memory health-check logs get get-auth-token symmetric-run")
 DOCKER = words_of("""

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from wizard_steps.diagnose import blanks, contained
 from wizard_steps.diagnose.lines import Stamp, unix
 from wizard_steps.diagnose.model import KINDS, Action, Diagnosis, Evidence, Source
-from wizard_steps.diagnose.nodes import Roster, merged
+from wizard_steps.diagnose.nodes import HEAD, Roster, merged
 from wizard_steps.diagnose.scan import KEEP, Hit
 from wizard_steps.diagnose.values import flag_history, plain
 from wizard_steps.recording.redact import Redactor
@@ -85,14 +85,15 @@ def _groups(placed: Iterable[RankedFinding]) -> list[list[RankedFinding]]:
 
 
 def _twin(item: RankedFinding, items: Iterable[RankedFinding]) -> RankedFinding | None:
-    """The nearest line of the same rule and text that has a node."""
+    """The nearest line of the same rule and text that has a node; else any line near by, if they agree."""
 
     def away(other: RankedFinding) -> int:
         return abs(other.hit.number - item.hit.number)
 
-    same = (o for o in items if o.node and o.hit.rule is item.hit.rule and o.order[0] == item.order[0])
-    nearest = min(same, key=away, default=None)
-    return nearest if nearest and away(nearest) <= NEAR else None
+    near = [o for o in items if o.node and o.order[0] == item.order[0] and away(o) <= NEAR]
+    if same := [o for o in near if o.hit.rule is item.hit.rule]:
+        return min(same, key=away)
+    return near[0] if len({o.node for o in near}) == 1 else None
 
 
 def _worth(hit: Hit) -> int:
@@ -110,7 +111,7 @@ def _place(scanned: Sequence[Scanned]) -> list[RankedFinding]:
         RankedFinding(
             hit,
             one.source.name,
-            node := _node(hit, one.source, roster),
+            node := _node(hit, one, roster),
             roster.names.get(node, ""),
             unix(stamp, year) if (stamp := hit.stamp or _first_stamp(one)) else None,
             (number, hit.order),
@@ -121,12 +122,15 @@ def _place(scanned: Sequence[Scanned]) -> list[RankedFinding]:
     return sorted(placed, key=_key)
 
 
-def _node(hit: Hit, source: Source, roster: Roster) -> str:
+def _node(hit: Hit, one: Scanned, roster: Roster) -> str:
     """The node of a hit: what the line says, what the source is, and then what stands around it."""
+    source = one.source
     where, place = hit.where, roster.place(hit.where.whose)
     said = roster.place(where.node) or where.node if where.node.startswith("task ") else where.node
     if place and not where.whose.startswith("rank "):
         said = place
+    if where.whose == HEAD:
+        place = one.values.get("head_ip", "")
     return said or source.node or place or hit.groups.get("self", "") or where.near
 
 
@@ -176,6 +180,7 @@ def _strength(hit: Hit) -> tuple[int, float]:
 def _finding(group: list[RankedFinding], scanned: Sequence[Scanned], redactor: Redactor) -> Diagnosis:
     first, rule = group[0], group[0].hit.rule.rule
     given = {name: value for one in reversed(scanned) for name, value in one.values.items()}
+    given.pop("container", None)  # each node has its own
     # What the first line does not say, a later one of the same failure may.
     told = {name: value for item in reversed(group[:KEEP]) for name, value in item.hit.groups.items()}
     named = {**told, **({"node": first.node} if first.node else {})}

@@ -64,9 +64,38 @@ class Benign(Struct, frozen=True, forbid_unknown_fields=True):
     source: str
 
 
+class Passed(Struct, frozen=True, forbid_unknown_fields=True):
+    """A line that shows that failures of some families, or rules, have passed: a retry that succeeded.
+
+    It speaks of those found on the same node up to ``within`` lines before it.
+    """
+
+    id: str
+    pattern: str
+    source: str
+    families: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
+    within: int = 60
+
+    def takes(self, rule: Rule) -> bool:
+        """Whether it says anything of what a rule finds."""
+        return not rule.lasting and (
+            rule.id in self.rules or rule.family in self.families or "*" in self.families
+        )
+
+
+class Veto(Struct, frozen=True):
+    """An expression, and the rules whose findings up to ``within`` lines before it are taken back."""
+
+    pattern: re.Pattern[str]
+    rules: frozenset[str]
+    within: int | None = None
+
+
 class _File(Struct, frozen=True, forbid_unknown_fields=True):
     rule: tuple[Rule, ...] = ()
     benign: tuple[Benign, ...] = ()
+    passed: tuple[Passed, ...] = ()
 
 
 #: What stands for digits in an expression without being one.
@@ -106,14 +135,20 @@ class Compiled:
 class RuleSet:
     """All rules, with the one expression that finds the lines worth a look."""
 
-    def __init__(self, rules: tuple[Rule, ...], benign: tuple[Benign, ...] = ()) -> None:
+    def __init__(
+        self, rules: tuple[Rule, ...], benign: tuple[Benign, ...] = (), passed: tuple[Passed, ...] = ()
+    ) -> None:
         self.rules = rules
         self.benign = benign
         self._benign = [re.compile(p, re.IGNORECASE) for one in benign for p in one.patterns]
         self._benign_words = WordIndex([required(p.pattern) for p in self._benign])
         self.compiled = [_compile(rule) for rule in rules]
         self.whole = [rule for rule in self.compiled if not rule.rule.tail]
-        self.vetoes = {rule.rule.id: rule.veto for rule in self.compiled if rule.veto is not None}
+        self.vetoes = [Veto(one.veto, frozenset([one.rule.id])) for one in self.compiled if one.veto]
+        self.vetoes += [
+            Veto(re.compile(p.pattern, re.IGNORECASE), frozenset(r.id for r in rules if p.takes(r)), p.within)
+            for p in passed
+        ]
         self.tail = [rule for rule in self.compiled if rule.rule.tail]
 
     def is_benign(self, line: str) -> bool:
@@ -142,7 +177,7 @@ class RuleSet:
 
     @cached_property
     def veto_words(self) -> tuple[str, ...]:
-        patterns = [pattern.pattern for pattern in self.vetoes.values()]
+        patterns = [veto.pattern.pattern for veto in self.vetoes]
         return tuple(sorted(frozenset().union(*(required(p) for p in [*patterns, STARTED.pattern]))))
 
     @cached_property
@@ -162,11 +197,13 @@ def load(folder: Path = FOLDER) -> RuleSet:
     """Read every ``*.toml`` of ``folder``. Raises RuleError."""
     rules: list[Rule] = []
     benign: list[Benign] = []
+    passed: list[Passed] = []
     for path in sorted(folder.glob("*.toml")):
         try:
             file = msgspec.toml.decode(path.read_bytes(), type=_File)
             rules.extend(file.rule)
             benign.extend(file.benign)
+            passed.extend(file.passed)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise RuleError(f"{path.name}: {error}") from None
     twice = {rule.id for rule in rules if sum(other.id == rule.id for other in rules) > 1}
@@ -174,7 +211,7 @@ def load(folder: Path = FOLDER) -> RuleSet:
         raise RuleError(f"rule id used twice: {', '.join(sorted(twice))}")
     if not rules:
         raise RuleError(f"{folder}: no rules found")
-    return RuleSet(tuple(rules), tuple(benign))
+    return RuleSet(tuple(rules), tuple(benign), tuple(passed))
 
 
 @lru_cache(maxsize=1)

@@ -19,9 +19,10 @@ from wizard_steps.diagnose import values
 from wizard_steps.diagnose.around import Around
 from wizard_steps.diagnose.lines import Line, Stamp, parse, strip_codes, unwrapped, words
 from wizard_steps.diagnose.nodes import Roster
+from wizard_steps.diagnose.prefixes import peel
 from wizard_steps.diagnose.reading import texts
 from wizard_steps.diagnose.repeats import find, is_labelled, keys, lower, owner
-from wizard_steps.diagnose.rules import STARTED, Compiled, RuleSet
+from wizard_steps.diagnose.rules import STARTED, Compiled, RuleSet, Veto
 from wizard_steps.diagnose.shapes import shaped
 from wizard_steps.diagnose.whereabouts import Where, by_itself, with_surroundings
 
@@ -163,7 +164,7 @@ class Scanner:
         low = text.lower()
         self.values = {**values.found(text, low), **self.values}
         self.roster.note(text, low)
-        self._take_back(text, low)
+        self._take_back(text, low, number)
         tried = self._rules.candidates(low) if rules is None else ((rule, rule.patterns) for rule in rules)
         if (first := next(tried, None)) is None:
             return
@@ -207,13 +208,14 @@ class Scanner:
             return self._kept.get((rule.rule.id, node), 0) >= KEEP
         return self._bare.get(rule.rule.id, 0) >= 4 * KEEP
 
-    def _take_back(self, text: str, low: str) -> None:
+    def _take_back(self, text: str, low: str, number: int) -> None:
         """Drop what this line shows to have passed."""
         before, hits = self.hits[: self._settled], self.hits[self._settled :]
         if not hits or not any(word in low for word in self._rules.veto_words):
             return
-        passed = {name for name, veto in self._rules.vetoes.items() if veto.search(text)}
-        hits = [hit for hit in hits if hit.rule.rule.id not in passed]
+        if vetoes := [veto for veto in self._rules.vetoes if veto.pattern.search(text)]:
+            node = peel(text[:400])[1]
+            hits = [hit for hit in hits if not any(_takes(veto, hit, number, node) for veto in vetoes)]
         if STARTED.search(text) and '"' not in text:
             hits = [later for hit in hits if (later := _outlived(hit)) is not None]
         self.hits = before + hits
@@ -269,6 +271,15 @@ class Scanner:
             rules = [rule for rule in self._rules.tail if left <= rule.rule.tail]
             if rules:
                 self._match(line, max(1, first + index), Around([], lines, index, ""), rules)
+
+
+def _takes(veto: Veto, hit: Hit, number: int, node: str) -> bool:
+    """Whether a line of ``node`` takes back what was found; what it says of one node holds for that one."""
+    if hit.rule.rule.id not in veto.rules:
+        return False
+    if veto.within is None:
+        return True
+    return number - hit.number <= veto.within and (not node or hit.where.node in ("", node))
 
 
 def _outlived(hit: Hit) -> Hit | None:

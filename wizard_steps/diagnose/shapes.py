@@ -207,8 +207,7 @@ def _record(record: dict[str, Any], depth: int) -> str:
     ]
     if not message:
         return "\n".join(filter(None, nested))
-    prefix = _prefix(record)
-    error = record.get("error")
+    prefix, error = _prefix(record), record.get("error")
     message += f" error={error}" if isinstance(error, str) and error else ""
     first = "\n".join(prefix + line for line in message.rstrip("\n").split("\n"))
     return "\n".join([first, *filter(None, nested)])
@@ -242,8 +241,8 @@ def _first(record: dict[str, Any], keys: tuple[str, ...]) -> str:
             return str(record[key])
     for inner, key in _INNER if keys is _HOSTS else ():
         fields = record.get(inner)
-        if isinstance(fields, dict) and isinstance(fields.get(key), str):
-            return str(fields[key])
+        if isinstance(fields, dict) and isinstance(value := fields.get(key), str):
+            return value
     return ""
 
 
@@ -276,10 +275,11 @@ def _width(lines: list[str]) -> int:
     longest = max(lengths, default=0)
     if not _SHORT <= longest <= _WIDE or lengths[longest] < 2:
         return 0
-    plain = [line.rstrip("\r") for line in lines]
-    pairs = [(one, two) for one, two in itertools.pairwise(plain) if len(one) == longest]
+    plain = itertools.pairwise(line.rstrip("\r") for line in lines)
+    pairs = [(one, two) for one, two in plain if len(one) == longest]
     cut = sum(not _STARTS.match(two) for _, two in pairs)
-    return longest if cut >= 2 and cut > 0.6 * len(pairs) else 0
+    alike = len({two for _, two in pairs}) == 1 < len({one for one, _ in pairs})
+    return longest if cut >= 2 and cut > 0.6 * len(pairs) and not alike else 0
 
 
 def _mail(lines: Iterator[str]) -> Iterator[str]:

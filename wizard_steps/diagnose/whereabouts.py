@@ -38,7 +38,7 @@ def by_itself(rule: Rule, text: str, line: Line, own: dict[str, str], gathered: 
         return Where(node, whose="" if named else nodes.named_id(line.message))
     # What Ray's own parts say is told by whichever of them has a console: also of other machines.
     loose = line.message == text.lstrip() or text.lstrip().startswith(("(raylet) ", "(autoscaler"))
-    return Where(whose=nodes.whose(line.message), loose=loose)
+    return Where(whose=nodes.whose(text.lstrip()), loose=loose)
 
 
 def with_surroundings(where: Where, rule: Rule, line: Line, own: dict[str, str], around: Around) -> Where:

@@ -76,13 +76,15 @@ def same_machine(boot_ids: Mapping[str, str]) -> Iterator[Finding]:
 def shared_homes(homes: Mapping[str, Home], boot_ids: Mapping[str, str]) -> Iterator[Finding]:
     """One home of several nodes. It is no fault: milepost keeps a folder for each node. A person should know
     that the environment and the hub's cache there are one for all of them."""
-    owners: dict[tuple[Home, str], list[str]] = {}
+    owners: dict[tuple[str, ...], list[str]] = {}
     for node, home in homes.items():
         if home.inode:
-            machine = "" if home.remote else boot_ids.get(node, node)
-            owners.setdefault((home, machine), []).append(node)
-    for (home, _), nodes in owners.items():
+            # Two tmpfs of one machine have one source and inode; a server's folder has a device per client.
+            machine = () if home.remote else (boot_ids.get(node, node), str(home.device or node))
+            owners.setdefault((home.source, home.kind, str(home.inode), *machine), []).append(node)
+    for nodes in owners.values():
         if len(nodes) > 1:
+            home = homes[nodes[0]]
             where = f"{plain(home.source)} ({plain(home.kind)})"
             said = f"{_names(nodes)} have one home folder, {where}: what is put there is on all of them"
             yield Finding("home", "", "ok", f"{said}; milepost keeps a folder for each node")

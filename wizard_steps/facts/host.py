@@ -48,11 +48,13 @@ class Disk(Struct, frozen=True):
 
 
 class Home(Struct, frozen=True):
-    """The home folder: what is mounted there, the type of its file system, and its inode."""
+    """The home folder: what is mounted there, the type of its file system, its inode, and the device number
+    that the node's kernel gives the file system (0: not asked)."""
 
     source: str = ""
     kind: str = ""
     inode: int = 0
+    device: int = 0
 
     @property
     def remote(self) -> bool:
@@ -73,12 +75,12 @@ class ClockReading(Struct, frozen=True):
 
 
 def parse_home(section: FactSection) -> Home:
-    """``stat`` and ``df -PT``: the inode, and the last line's source and type."""
-    inode = re.search(r"^inode (\d{1,20})$", section.text, re.MULTILINE)
+    """``stat`` and ``df -PT``: device and inode, and the last line's source and type."""
+    inode = re.search(r"^(?:device (\d{1,20}) )?inode (\d{1,20})$", section.text, re.MULTILINE)
     words = section.lines[-1].split() if section.lines else []
     if inode is None or len(words) < 7 or not section.ok:
         return Home()
-    return Home(words[0][:200], words[1][:40], int(inode[1]))
+    return Home(words[0][:200], words[1][:40], int(inode[2]), int(inode[1] or 0))
 
 
 def parse_host(os: FactSection, memory: FactSection, boot: FactSection) -> Host:

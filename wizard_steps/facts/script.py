@@ -50,8 +50,8 @@ _SECTIONS: dict[str, str] = {
     "memory": "cat /proc/meminfo",
     "boot": "cat /proc/sys/kernel/random/boot_id",
     "limits": "cat /proc/self/limits",
-    # One home of several nodes is known by its file system and its inode.
-    "home": 'stat -L -c "inode %i" "$HOME" && df -PT "$HOME"',
+    # One home of several nodes is known by its file system and inode; inside one machine by its device too.
+    "home": 'stat -L -c "device %d inode %i" "$HOME" && df -PT "$HOME"',
     "shm": "df -Pk /dev/shm",
     # The address ssh came in on: the management network.
     "ssh": 'set -- $SSH_CONNECTION; echo "$3"',

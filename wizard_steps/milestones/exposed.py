@@ -23,6 +23,7 @@ from wizard_steps.node.program import program
 
 #: The question that names a proxy's address, and the answer that names none.
 URL, _NONE = "proxy-url", "none"
+_TLS = "TLS"
 #: Addresses of a node that are tried.
 _MOST = 16
 #: Paths that a proxy must not pass, with the least work for a model that answers all the same.
@@ -89,12 +90,14 @@ class Exposed(Step):
         if result is None or not result.ok:
             return Verdict(False, "nothing was tried from outside", (failure(result, WIZARD),))
         checks = [*_ports(known, done, result.text), *_api(known, result.text), *_proxy(done, result.text)]
-        ok = all(check.ok for check in checks)
+        failed = {check.name for check in checks if not check.ok}
+        bad = "something answers from outside that must not"
+        bad = "the way to the proxy is not protected by TLS" if failed == {_TLS} else bad
         tried = sum(line.startswith("port ") for line in result.lines)
         quiet = all(check.state == "ok" for check in checks)
         rest = "nothing answers that must not" if quiet else "what answers is in the warnings"
         good = f"{tried} ports were tried from this machine; {rest}"
-        return Verdict(ok, good if ok else "something answers from outside that must not", tuple(checks))
+        return Verdict(not failed, bad if failed else good, tuple(checks))
 
 
 def _question() -> Question:
@@ -237,12 +240,12 @@ def _proxy(done: Results, text: str) -> Iterator[Check]:
     tls = url.startswith("https://")
     if not tls:
         hint = "keys and prompts go over the network as plain text"
-        yield Check("TLS", False, "http", "https", hint=hint)
+        yield Check(_TLS, False, "http", "https", hint=hint)
     elif models in ("tls", "none"):
-        yield Check("TLS", False, said or "no answer", "a certificate that this machine trusts")
+        yield Check(_TLS, False, said or "no answer", "a certificate that this machine trusts")
         return
     else:
-        yield Check("TLS", True, "the certificate is valid for this name and trusted here")
+        yield Check(_TLS, True, "the certificate is valid for this name and trusted here")
     yield Check("/v1 without a key", models in ("401", "403"), f"HTTP {models}", "HTTP 401")
     for method, path in _CLOSED:
         status, words = found.get((method, path), ("none", "was not asked"))

@@ -7,6 +7,7 @@ One argument, JSON: ``wait`` (seconds in all), ``listen`` [[ip, port, connection
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import socket
 import sys
@@ -20,6 +21,8 @@ END = time.monotonic() + SPEC["wait"]
 ALIVE: dict[str, float] = {}
 PRINTING, TRANSFER = threading.Lock(), threading.Lock()
 ANSWERING: list[threading.Thread] = []
+#: Why an address and port could not be listened on, as long as it is so.
+TAKEN: dict[str, str] = {}
 
 
 def say(text: str) -> None:
@@ -57,16 +60,17 @@ def answer(s: socket.socket) -> None:
 
 
 def accept(s: socket.socket, wanted: int) -> None:
-    while wanted > 0 and time.monotonic() < END:
-        s.settimeout(max(0.1, END - time.monotonic()))
-        try:
-            peer = s.accept()[0]
-        except OSError:
-            return
-        wanted -= 1
-        thread = threading.Thread(target=answer, args=(peer,), daemon=True)
-        thread.start()
-        ANSWERING.append(thread)
+    with s:
+        while wanted > 0 and time.monotonic() < END:
+            s.settimeout(max(0.1, END - time.monotonic()))
+            try:
+                peer = s.accept()[0]
+            except OSError:
+                return
+            wanted -= 1
+            thread = threading.Thread(target=answer, args=(peer,), daemon=True)
+            thread.start()
+            ANSWERING.append(thread)
 
 
 def timed(s: socket.socket, n: int) -> str:
@@ -121,17 +125,42 @@ def reach(name: str, mine: str, ip: str, port: int, n: int) -> None:
     say(f"{way} closed: {why}")
 
 
+def opened(ip: str, port: int) -> socket.socket:
+    s = fresh(ip)
+    try:
+        s.bind((ip, port))
+        s.listen(512)
+    except OSError:
+        s.close()
+        raise
+    return s
+
+
+def late(ip: str, port: int, wanted: int) -> None:
+    """A high port may be the near end of a connection: that one may end while the peers still try."""
+    while time.monotonic() < END:
+        try:
+            s = opened(ip, port)
+        except OSError:
+            time.sleep(0.2)
+        else:
+            TAKEN.pop(f"{ip}:{port}", None)
+            accept(s, wanted)
+            return
+
+
 def listeners() -> list[threading.Thread]:
+    """All that can be opened is open when this returns."""
     threads = []
     for ip, port, wanted in SPEC["listen"]:
-        s = fresh(ip)
         try:
-            s.bind((ip, port))
-            s.listen(512)
+            s = opened(ip, port)
         except OSError as error:
-            say(f"cannot listen on {ip}:{port}: {error.strerror}")
-            continue
-        threads.append(threading.Thread(target=accept, args=(s, wanted), daemon=True))
+            TAKEN[f"{ip}:{port}"] = error.strerror or str(error)
+            if error.errno == errno.EADDRINUSE:
+                threads.append(threading.Thread(target=late, args=(ip, port, wanted), daemon=True))
+        else:
+            threads.append(threading.Thread(target=accept, args=(s, wanted), daemon=True))
     return threads
 
 
@@ -148,6 +177,8 @@ def main() -> None:
         thread.join(max(0, last - time.monotonic()))
     for thread in ANSWERING:
         thread.join(max(0, END - time.monotonic()))
+    for where, why in TAKEN.items():
+        say(f"cannot listen on {where}: {why}")
 
 
 main()

@@ -32,6 +32,8 @@ case "$*" in
     printf "host x4 {} two <no value>\nhost ${HOLDS:-x5} {} /milepost-dev-gpu-a dev\n" ;;
   *StartedAt}}*gpu-a*)
     case "$*" in *Id*) printf '%s@' "$ID";; esac; echo "2026-11-25 21:26:36.5 +0000 UTC" ;;
+  *Created*) echo "${CREATED:-2026-11-25 21:26:36.1 +0000 UTC}" ;;
+  *HostConfig.Memory*) echo "$ID 0 ${LIMIT:-0}" ;;
   *FinishedAt*) echo "2026-11-25T22:00:00.1Z" ;;
   *milepost.started*) cat "$HOME/started" 2>/dev/null ;;
   "ps --filter"*) echo "$RENAMED" ;;
@@ -162,6 +164,16 @@ def test_another_start_than_the_one_of_this_walk_is_told(engine: Path) -> None:
         assert "started again" not in run(engine, where.look(service()).text, alive)
 
 
+def test_a_container_that_is_not_in_its_first_life_says_so(engine: Path) -> None:
+    (engine / "started").write_text(place().spec(service()).line() + "\n")
+    alive, text = f"prod 0 running {ID} 0 false {IMAGE}", place().look(service()).text
+    assert place().again(run(engine, text, alive)) == ""
+    for made in ("2026-11-25T20:26:36.1Z", "2026-11-25 20:26:36.1 +0000 UTC"):
+        said = run(engine, f"export CREATED='{made}'; {text}", alive)
+        assert "again at 2026-11-25 21:26:36, made at 2026-11-25 20:26:36" in place().again(said)
+        assert Look(said).leader
+
+
 @pytest.mark.parametrize(
     ("groups", "file"),
     [
@@ -177,12 +189,26 @@ def test_what_the_kernel_killed_in_it_is_counted(tmp_path: Path, groups: str, fi
     text = program("oom.sh").replace("/proc/", f"{tmp_path}/").replace("/sys/fs/cgroup", f"{tmp_path}/fs")
     for kills, told in ((0, ""), (2, "oom-kills: 2; limit: 1073741824\n")):
         (tmp_path / "fs" / file).write_text(f"oom 1\noom_kill {kills}\noom_group_kill 9\n")
-        assert run(tmp_path, f"pid=7 limit=1073741824\n{text}") == told
+        assert run(tmp_path, f"id=4cc6 pid=7 limit=1073741824 word=oom-kills before=0\n{text}") == told
+    assert run(tmp_path, f"id=4cc6 pid=7 limit=0 word=oom-kills before=2\n{text}") == "", "before this walk"
+    assert run(tmp_path, f"id=4cc6 pid=7 limit=0 word=killed-before before=0\n{text}") == "killed-before: 2\n"
+    assert place().killed("container: running\nkilled-before: 2\n") == 2
     check = container_state.oom_kills(IT, IT.head, told)
     assert check is not None
     assert "has killed 2 processes in container milepost-prod-gpu-a for memory" in check.found
     assert "(limit 1.00 GiB)" in check.found
-    assert run(tmp_path, f"pid=gone limit=0\n{text}") == ""
+    assert run(tmp_path, f"id=4cc6 pid=gone limit=0 word=oom-kills before=0\n{text}") == ""
+
+
+def test_a_kill_for_memory_that_the_engine_did_not_see_is_in_the_kernels_log(engine: Path) -> None:
+    """podman 4.3 said OOMKilled: false of a container whose first process the kernel had killed."""
+    said = "[848.03] oom-kill:constraint=CONSTRAINT_MEMCG,oom_memcg=/libpod_parent/libpod-{},task=ray,pid=6,uid=0"
+    text, ended = place().look(service()).text, f"prod 0 exited {ID} 137 false {IMAGE}"
+    for other, told in ((ID, True), ("5" * 64, False)):
+        (engine / "dmesg").write_text(f"#!/bin/sh\necho '{said.format(other)}'\n")
+        (engine / "dmesg").chmod(0o755)
+        found = place().gone(IT.head, run(engine, f"export LIMIT=241172480; {text}", ended))
+        assert ("killed by the kernel for memory (exit code 137, limit 0.22 GiB) at" in found) is told
 
 
 def test_a_stop_is_told_from_a_failure(engine: Path) -> None:
@@ -254,4 +280,6 @@ def test_any_text_of_an_engine_is_read(text: str) -> None:
         container_state.ended(IT, IT.head, prefix + text)
         container_state.obstacle(IT, IT.head, prefix + text)
         container_state.oom_kills(IT, IT.head, prefix + text)
+        container_state.started_again(prefix + text)
+        container_state.killed_before(prefix + text)
         place().seen(service(), Result(IT.head, "look", prefix + text, 0))

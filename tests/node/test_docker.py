@@ -68,9 +68,10 @@ def test_the_run_line_is_what_run_cluster_sh_would_start() -> None:
 
 
 def test_the_script_line_has_its_four_arguments_and_the_address() -> None:
-    it = cluster('[docker]\nhf_home = "/data/hf home"\n')
+    it = cluster('[docker]\nhf_home = "/data/hf home"\nrestart = "always"\n')
     env = {"VLLM_HOST_IP": "10.0.0.2", "NCCL_SOCKET_IFNAME": "eth1"}
-    line = docker.script_line(it, it.workers[0], "vllm/vllm-openai:x", "10.0.0.1", env, Given())
+    seen = Given(rotates=True)
+    line = docker.script_line(it, it.workers[0], "vllm/vllm-openai:x", "10.0.0.1", env, seen)
     words = shlex.split(line)
     assert words[:2] == ["bash", "examples/ray_serving/run_cluster.sh"]
     assert words[2:6] == ["vllm/vllm-openai:x", "10.0.0.1", "--worker", "/data/hf home"]
@@ -79,7 +80,8 @@ def test_the_script_line_has_its_four_arguments_and_the_address() -> None:
     ours = shlex.split(" ".join(docker.shared_flags(it, it.workers[0], Given())))
     given = ["--network", "host", "--gpus", "all", "-v", f"/data/hf home:{docker.HF_IN_CONTAINER}"]
     assert words[10:12] == ["-e", "RAY_USAGE_STATS_ENABLED=0"]
-    assert sorted([*words[12:], *given]) == sorted(ours)
+    assert words[-4:] == ["--restart", "always", "--log-opt", "max-size=100m"]
+    assert sorted([*words[12:-4], *given]) == sorted(ours)
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,8 @@ def in_cluster(finding: Diagnosis, cluster: Mapping[str, Any]) -> Diagnosis:
     node = next((node for name, node in names if name == finding.node), {})
     serve, docker, ray = (_table(cluster, name) for name in ("serve", "docker", "ray"))
     head = heads[0] if heads else {}
-    name = container_of(str(cluster.get("name")), finding.node) if finding.node else None
+    # A node that the file does not have is an address, and no container is called after one.
+    name = container_of(str(cluster.get("name")), finding.node) if node else None
     known = {
         "HEAD_IP": head.get("fabric_ip"),
         "HEAD": head.get("host"),

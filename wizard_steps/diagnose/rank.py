@@ -180,6 +180,7 @@ def _strength(hit: Hit) -> tuple[int, float]:
 def _finding(group: list[RankedFinding], scanned: Sequence[Scanned], redactor: Redactor) -> Diagnosis:
     first, rule = group[0], group[0].hit.rule.rule
     given = {name: value for one in reversed(scanned) for name, value in one.values.items()}
+    given.pop("container", None)  # each node has its own
     # What the first line does not say, a later one of the same failure may.
     told = {name: value for item in reversed(group[:KEEP]) for name, value in item.hit.groups.items()}
     named = {**told, **({"node": first.node} if first.node else {})}

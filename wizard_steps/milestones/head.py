@@ -50,7 +50,7 @@ class Head(raystart.StartsRay):
         ok = all(check.ok for check in checks)
         if place.without_ray:
             said = "the head's container waits for vLLM" if ok else "no container of ours on the head"
-            facts = {"starts": raystart.starts(known, done, [known.head])} if ok else {}
+            facts = raystart.taught(known, done, [known.head]) if ok else {}
             return Verdict(ok, said, tuple(checks), facts)
         address = f"{known.head_ip}:{known.cluster.ray.port}"
         summary = f"the head listens at {address}" if ok else f"no head of ours at {address}"
@@ -73,8 +73,8 @@ def _facts(known: Known, done: Results) -> dict[str, Any]:
     """What the gate of the head teaches: where it listens, and the hash of its token where it has one."""
     token = ray_token.hash_of(done.get("token", known.head))
     address = f"{known.head_ip}:{known.cluster.ray.port}"
-    starts = raystart.starts(known, done, [known.head])
-    return {"ray_address": address, "starts": starts, **({"ray_token": token} if token else {})}
+    taught = raystart.taught(known, done, [known.head])
+    return {"ray_address": address, **taught, **({"ray_token": token} if token else {})}
 
 
 def dashboard_checks(known: Known) -> list[Check]:

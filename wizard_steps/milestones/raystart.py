@@ -4,14 +4,14 @@ again and judged. Where that is, the place knows.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from wizard_steps.cluster import devices
 from wizard_steps.diagnose.explain import advised
 from wizard_steps.engine.step import Bundled, Known
 from wizard_steps.facts.recommend import sockets
-from wizard_steps.milestones import adopt, running
+from wizard_steps.milestones import adopt, running, unstarted
 from wizard_steps.milestones.common import Placed, failure, placed, port_taken
 from wizard_steps.model import Check, Cmd, Node, Result, Results, Round
 from wizard_steps.node import container, ray_token
@@ -26,15 +26,6 @@ START_LIMIT = 120.0
 _FOLDERS = (
     "root of a container is nobody on NFS, and an image's own user may not write there: put docker.log_home, "
     "docker.compile_cache and docker.hf_home on a local disk, or leave the first two empty"
-)
-#: Below this many MiB a file system counts as full. Ray only says that its node timed out.
-FULL = 64
-SPACE = Cmd(
-    key="space",
-    text='df -Pk /tmp "$HOME" /dev/shm 2>/dev/null\nexit 0\n',
-    quiet=True,
-    timeout=20,
-    show="df -k /tmp ~ /dev/shm",
 )
 
 
@@ -109,6 +100,15 @@ def starts(known: Known, done: Results, nodes: Sequence[Node]) -> dict[str, str]
     return found
 
 
+def taught(known: Known, done: Results, nodes: Sequence[Node]) -> dict[str, Any]:
+    """Facts for what comes after: the starts, and what the kernel had killed in them before."""
+    looks = [(node, done.get("look", node)) for node in nodes if done.get("launch", node) is None]
+    killed = {n.name: k for n, look in looks if look is not None and (k := placed(known).killed(look.text))}
+    names = {node.name for node in nodes}
+    killed |= {name: k for name, k in known.facts.get("oom_kills", {}).items() if name not in names}
+    return {"starts": starts(known, done, nodes), **({"oom_kills": killed} if killed else {})}
+
+
 def rounds(known: Known, done: Results, make: adopt.Services) -> Round | None:
     """look, ask where ours differs from the file, end what is no good, start what is missing, follow the log
     (without Ray: see that the container runs), and measure the disks where that failed."""
@@ -118,9 +118,8 @@ def rounds(known: Known, done: Results, make: adopt.Services) -> Round | None:
     if not done.has("look"):
         return Round(work=tuple((s.node, place.look(s)) for s in services))
     if done.has(_last(known)):
-        failed = [s.node for s in services if (r := done.get("start", s.node)) and r.reason in _ENDED]
-        skip = done.has("space") or place.contained or not failed
-        return None if skip else Round(work=tuple((n, SPACE) for n in failed))
+        failed = [s for s in services if (r := done.get(_last(known), s.node)) and _failed(known, r)]
+        return unstarted.ask(known, done, failed)
     free = [s for s in services if blocked(known, done, s) is None]
     if question := running.question(known, done, make, [s.node for s in free]):
         return Round(questions=(question,))
@@ -139,7 +138,10 @@ def rounds(known: Known, done: Results, make: adopt.Services) -> Round | None:
     return Round(work=tuple((s.node, _follow(known, s)) for s in ready)) if ready else None
 
 
-_ENDED = ("exit", "timeout")
+def _failed(known: Known, result: Result) -> bool:
+    if placed(known).without_ray:
+        return "running: true" not in result.text
+    return result.reason in ("exit", "timeout")
 
 
 def _last(known: Known) -> str:
@@ -256,6 +258,8 @@ def _up(known: Known, done: Results, node: Node) -> Check:
     if result is not None and result.ok and "running: true" in result.text:
         return _good(known, done, node, "container", "running")
     hint = f"{placed(known).log_of(node, RAY)} says why its first process ended"
+    if gone := unstarted.gone(known, done, node):
+        return Check("container", False, gone, "running", node.name, hint)
     found = result.lines[-1] if result is not None and result.lines else failure(result, node).found
     return Check("container", False, found, "running", node.name, hint)
 
@@ -266,8 +270,9 @@ def _started(known: Known, done: Results, node: Node) -> Check:
         return _good(known, done, node, "Ray", STARTED)
     found = failure(result, node).found
     if result is not None and result.reason == "exit":
-        found = f"`ray start` has ended: {_last_words(result)}"
-    hint = _full_disk(done.get("space", node)) or f"its log: {placed(known).log_of(node, RAY)}"
+        found = f"`ray start` has ended: {unstarted.last_words(result)}"
+        found = "; ".join(filter(None, [found, unstarted.gone(known, done, node)]))
+    hint = unstarted.full_disk(done, node) or f"its log: {placed(known).log_of(node, RAY)}"
     return Check("Ray", False, found, STARTED, node.name, hint)
 
 
@@ -287,31 +292,6 @@ def _good(known: Known, done: Results, node: Node, name: str, wanted: str) -> Ch
 def _cleared(done: Results, node: Node) -> bool:
     result = done.get("clear", node)
     return result is None or _ok(result)
-
-
-def _last_words(result: Result) -> str:
-    """The last line that names an error; frames of a traceback and blank lines name none."""
-    lines = [line.strip() for line in result.lines if line.strip()]
-    named = re.compile(r"[\w.]*(?:Error|Exception)\b.*: |.*: (?:command )?not found$")
-    errors = [number for number, line in enumerate(lines) if named.match(line)]
-    if not errors:
-        return lines[-1] if lines else "no output"
-    last = lines[errors[-1]]
-    # Ray's words about two versions go on in the lines below.
-    return " ".join([last, *lines[errors[-1] + 1 :][:5]]) if last.endswith(":") else last
-
-
-def _full_disk(space: Result | None) -> str:
-    """Words for a file system of the node that has no room left, or nothing."""
-    for line in space.lines if space else []:
-        words = line.split()
-        if len(words) >= 6 and words[3].isdigit() and int(words[3]) < FULL * 1024:
-            room = f"{int(words[3]) // 1024} MiB"
-            return (
-                f"No space left on device: {words[5]} has {room} free. Ray keeps its session in /tmp/ray, "
-                "its objects in /dev/shm; free some, or move it (--temp-dir in ray.worker_flags, head_flags)"
-            )
-    return ""
 
 
 def _ok(result: Result | None) -> bool:

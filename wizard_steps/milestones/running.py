@@ -118,6 +118,9 @@ def check(known: Known, done: Results, service: Service, name: str) -> Check | N
     elif _then(known, done, service) is None:
         text += "; what it was started with is not known"
     proved = text == "already running, and ours"
+    look = done.get("look", service.node)
+    if look is not None and (again := placed(known).again(look.text)):
+        text += f"; {again}"
     return Check(name, True, text, _WANTED, node, warning=not proved)
 
 

@@ -43,7 +43,7 @@ class Workers(raystart.StartsRay):
         did = "containers wait for vLLM" if place.without_ray else "workers joined"
         summary = f"{len(known.workers) - len(bad)} of {len(known.workers)} {did}"
         checks += raystart.by_hand(known, known.workers)
-        facts = {} if bad else {"starts": raystart.starts(known, done, known.workers)}
+        facts = {} if bad else raystart.taught(known, done, known.workers)
         return Verdict(not bad, summary + (f"; not: {', '.join(bad)}" if bad else ""), tuple(checks), facts)
 
     def leaves_running(self, known: Known, node: Node) -> str:

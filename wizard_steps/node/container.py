@@ -125,11 +125,14 @@ def also_in_docker_logs(cluster: Cluster, role: str) -> str:
     )
 
 
-def look(cluster: Cluster, node: Node, line: str, port: int, key: str = "look", then: str = "") -> Cmd:
+def look(
+    cluster: Cluster, node: Node, line: str, port: int, key: str = "look", then: str = "", killed: int = 0
+) -> Cmd:
     """What is there already, in the words of remote.look: our container, and who listens on ``port``.
 
     ``line``: the `docker run` of today; empty where any container of ours will do. ``ALIVE`` as key: it was
-    started in this walk, so that none is one too few. ``then``: the start that the walk has seen.
+    started in this walk, so that none is one too few. ``then``: the start that the walk has seen, ``killed``:
+    how many processes the kernel had killed in it before.
     """
     missing = "gone" if key == ALIVE else "none"
     name, it = shlex.quote(container(cluster, node)), docker(cluster)
@@ -143,12 +146,14 @@ def look(cluster: Cluster, node: Node, line: str, port: int, key: str = "look", 
     renamed = f"$({it} ps {kept} --format '{{{{.Names}}}}' | head -n 1)"
     told = f"echo container {name} was started again"
     again = f'[ -z "$i" ] || [ "$i" = {shlex.quote(then)} ] || {told}\n' if then else ""
-    counted = f'if [ "$3" = running ]; then\n{_oom_kills(cluster, node)}fi\n' if key == ALIVE else ""
+    word = "oom-kills" if key == ALIVE else "killed-before"
+    counted = f'if [ "$3" = running ]; then\n{_oom_kills(cluster, node, word, killed)}fi\n'
     text = (
         f"{it} ps -q >/dev/null || exit 1\n"
         f"left_by_ray() {{\n{_since(cluster, node)}"
         f"{it} logs $since {name} 2>/dev/null | grep -q 'Ray runtime started' && "
         f"{it} exec {name} /bin/sh -c {shlex.quote(_NO_RAYLET)} 2>/dev/null | grep -q 'raylet: none'\n}}\n"
+        "seconds() { date -d \"$(echo \"$1\" | tr _ ' ' | sed 's/ [A-Z][A-Za-z]*$//')\" +%s 2>/dev/null; }\n"
         f"i=; set -- $({it} container inspect -f {form} {name} 2>/dev/null)\n"
         f"if [ $# -eq 0 ]; then r={renamed}\n"
         f'  if [ -n "$r" ]; then echo "container: renamed to $r"; else echo "container: {missing}"; fi\n'
@@ -161,6 +166,7 @@ def look(cluster: Cluster, node: Node, line: str, port: int, key: str = "look", 
         '  *) echo "container: ended with exit code $5" ;; esac\n'
         f'  echo "oom-killed: $6"; echo container {name}\n'
         f'  echo "ended: {_inspect(cluster, node, "{{.State.FinishedAt}}")}"\n'
+        f"{_oom_kills(cluster, node, 'ended-for-memory')}"
         f"  {it} logs --tail {LAST} {name} 2>&1 | LC_ALL=C tr -c '\\n -~' '?' | sed 's/^/log: /'\n"
         # `ray start --block` stays when somebody runs `ray stop`: the container runs on without it.
         "elif left_by_ray; then\n"
@@ -169,7 +175,11 @@ def look(cluster: Cluster, node: Node, line: str, port: int, key: str = "look", 
         f'  if [ -z "$s" ] && [ -n "{spec}" ] && [ "$2" != "{spec}" ]; then '
         'echo "ours: $4"; echo "container: other settings"\n'
         '  else echo "ours: $4"; echo "leader: $4"; echo "container: running"; echo "image-id: $7"\n'
-        f'  i={_instance(cluster, node)}; echo "instance: $i"; printf "spec: %s\\n" "$s"; fi; fi\n'
+        f'  i={_instance(cluster, node)}; echo "instance: $i"; printf "spec: %s\\n" "$s"\n'
+        f"  made={_inspect(cluster, node, '{{.Created}}')}; at=${{i#*@}}\n"
+        # What an engine was slow to start is no second start.
+        '  a=$(seconds "$made") && b=$(seconds "$at") && [ $((b - a)) -gt 120 ] && '
+        'echo "again: $at, made at $made"; fi; fi\n'
         f"{again}{counted}"
         f"hex=$(printf '%04X' {int(port)})\n"
         'if cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -q ":$hex [0-9A-F]*:0000 0A "; '
@@ -179,11 +189,12 @@ def look(cluster: Cluster, node: Node, line: str, port: int, key: str = "look", 
     return Cmd(key, text, quiet=True, timeout=40, show=f"{it} container inspect {name}")
 
 
-def _oom_kills(cluster: Cluster, node: Node) -> str:
-    """sh text: what the kernel has killed in a container that runs."""
+def _oom_kills(cluster: Cluster, node: Node, word: str, before: int = 0) -> str:
+    """sh text: what the kernel has killed in a container, since it was ``before``."""
     it, name = docker(cluster), shlex.quote(container(cluster, node))
-    form = shlex.quote("{{.State.Pid}} {{.HostConfig.Memory}}")
-    asked = f"set -- $({it} container inspect -f {form} {name} 2>/dev/null); pid=$1 limit=$2"
+    form = shlex.quote("{{.Id}} {{.State.Pid}} {{.HostConfig.Memory}}")
+    asked = f"set -- $({it} container inspect -f {form} {name} 2>/dev/null); id=$1 pid=$2 limit=$3"
+    asked += f" word={word} before={int(before)}"
     return f"( {asked}\n{program('oom.sh')})\n"
 
 

@@ -10,9 +10,12 @@ from msgspec.structs import replace
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.model import Check, Node, counted
 from wizard_steps.node.docker import container, docker
-from wizard_steps.node.lines import fields
+from wizard_steps.node.lines import fields, number
 from wizard_steps.node.spec import Spec
 
+#: What scripts/oom.sh prints: how many processes, and the container's own limit in bytes, 0 for none.
+_KILLED = r": (\d{1,9}); limit: (\d{1,18})$"
+_OOM_KILLS, _FOR_MEMORY = f"^oom-kills{_KILLED}", f"^ended-for-memory{_KILLED}"
 #: What a look prints of a container that holds the port.
 LISTENS = ", which listens on port "
 
@@ -74,8 +77,11 @@ def ended(cluster: Cluster, node: Node, look: str) -> str:
         return ", ".join(filter(None, _away(cluster, node, state)))
     code = state.rpartition(" ")[2]
     when = f" at {found['ended'].replace('_', ' ')[:19]}" if found.get("ended") else ""
-    if found.get("oom-killed") == "true":
-        return f"container {name} was killed by the kernel for memory (OOMKilled, exit code {code}){when}"
+    by_kernel = re.search(_FOR_MEMORY, look, re.MULTILINE)
+    if by_kernel or found.get("oom-killed") == "true":
+        how = "OOMKilled, " if found.get("oom-killed") == "true" else ""
+        limit = f", {_limit(by_kernel[2])}" if by_kernel else ""
+        return f"container {name} was killed by the kernel for memory ({how}exit code {code}{limit}){when}"
     why = {
         "137": "killed (SIGKILL): by the kernel for memory, by `docker kill` or by a stop that took too long",
         "143": "stopped by somebody (SIGTERM)",
@@ -90,20 +96,37 @@ def ended(cluster: Cluster, node: Node, look: str) -> str:
 
 def oom_kills(cluster: Cluster, node: Node, look: str) -> Check | None:
     """What the kernel killed for memory in a container of ours that runs; None where it killed nothing."""
-    found = re.search(r"^oom-kills: (\d{1,9}); limit: (\d{1,18})$", look, re.MULTILINE)
+    found = re.search(_OOM_KILLS, look, re.MULTILINE)
     if found is None:
         return None
-    limit = f"limit {int(found[2]) / 2**30:.2f} GiB" if int(found[2]) else "it has no limit of its own"
     return Check(
         "memory",
         False,
         f"the kernel has killed {counted(int(found[1]), 'process')} in container {container(cluster, node)} "
-        f"for memory since it was started ({limit})",
+        f"for memory since it was started ({_limit(found[2])})",
         "none",
         node.name,
         "`sudo dmesg -T | grep -i 'killed process'` names them. "
         + ("Raise or leave out its --memory" if int(found[2]) else "The machine itself had no memory left"),
     )
+
+
+def killed_before(look: str) -> int:
+    """What the kernel had killed in a container that runs, by a look before the work."""
+    return number(fields(look).get("killed-before", ""))
+
+
+def _limit(memory: str) -> str:
+    return f"limit {int(memory) / 2**30:.2f} GiB" if int(memory) else "it has no limit of its own"
+
+
+def started_again(look: str) -> str:
+    """That a container which runs is not in its first life, and since when; "" where it is."""
+    found = re.search(r"^again: (\S{10,60}), made at (\S{10,60})$", look, re.MULTILINE)
+    if found is None:
+        return ""
+    at, made = (text.replace("_", " ")[:19].replace("T", " ") for text in found.groups())
+    return f"started again at {at}, made at {made}: `docker restart`, its restart policy, or a reboot"
 
 
 def with_image(spec: Spec | None, look: str) -> Spec | None:

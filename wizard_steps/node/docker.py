@@ -276,7 +276,7 @@ def script_line(
     # milepost says it as a flag of `ray start`, which the script does not pass on.
     for key, value in {**env, "RAY_USAGE_STATS_ENABLED": "0"}.items():
         words += ["-e", shlex.quote(f"{key}={value}")]
-    flags = shared_flags(cluster, node, given)
+    flags = shared_flags(cluster, node, given) + _kept_flags(cluster, given)
     # What the script gives itself: the network, the GPUs, and the Hugging Face cache.
     mine = ["--network", "host", *docker_.gpu_flags, "-v", f"{hf_home(cluster)}:{HF_IN_CONTAINER}"]
     return " ".join(["bash examples/ray_serving/run_cluster.sh", *words, *_without(flags, mine)])

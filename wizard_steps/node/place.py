@@ -193,6 +193,14 @@ class Place(ABC):
         """What became of an earlier start that is replaced now; "" where there is nothing to tell."""
         return LEFT if Look(look).left else ""
 
+    def again(self, look: str) -> str:
+        """That what holds Ray was started again since milepost did, by what a look printed."""
+        return ""
+
+    def killed(self, look: str) -> int:
+        """How many processes the kernel had killed for memory where Ray runs, by a look before the work."""
+        return 0
+
     def oom_kills(self, node: Node, look: str) -> Check | None:
         """What the kernel killed for memory where Ray runs, by what a look at it printed."""
         return None

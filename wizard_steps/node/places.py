@@ -12,6 +12,7 @@ from wizard_steps.cluster.file import Cluster
 from wizard_steps.model import Check, Cmd, Node, Result
 from wizard_steps.node import container, container_state, docker, ray_token, remote
 from wizard_steps.node.docker import Given
+from wizard_steps.node.lines import number
 from wizard_steps.node.place import ALIVE, RAY, SERVE, Attended, Place, Service, Stop
 from wizard_steps.node.remote import Look
 from wizard_steps.node.spec import Spec
@@ -168,6 +169,12 @@ class InContainer(Place):
     def before(self, node: Node, look: str) -> str:
         return self.gone(node, look) if container_state.has_ended(look) else ""
 
+    def again(self, look: str) -> str:
+        return container_state.started_again(look)
+
+    def killed(self, look: str) -> int:
+        return container_state.killed_before(look)
+
     def oom_kills(self, node: Node, look: str) -> Check | None:
         return container_state.oom_kills(self.cluster, node, look)
 
@@ -184,8 +191,11 @@ class InContainer(Place):
         # systemd, where it starts the container, is outside.
         around = remote.look_at_service(self.cluster, service.node, service.role)
         if service.role == RAY:
-            then = str(self.facts.get("starts", {}).get(service.node.name, "")) if key == ALIVE else ""
-            found = container.look(self.cluster, service.node, self._line(service), service.port, key, then)
+            name = service.node.name
+            then = str(self.facts.get("starts", {}).get(name, "")) if key == ALIVE else ""
+            killed = number(str(self.facts.get("oom_kills", {}).get(name, ""))) if key == ALIVE else 0
+            line = self._line(service)
+            found = container.look(self.cluster, service.node, line, service.port, key, then, killed)
             return replace(found, text=around + found.text)
         # A container that is not there has nothing inside; a dry run goes on and lists the start.
         look = remote.look(self.cluster, service.node, service.role, service.port, key)

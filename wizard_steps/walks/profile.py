@@ -61,7 +61,7 @@ _IDLE = frozenset(
     ]
 )
 #: Facts of a gate that are another in every walk.
-_CHANCE = frozenset(("starts",))
+_CHANCE = frozenset(("starts", "oom_kills"))
 
 
 class Profile(Struct, frozen=True):

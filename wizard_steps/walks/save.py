@@ -34,8 +34,8 @@ def refuse_secrets(item: Draft, redactor: Redactor) -> None:
 
 
 async def with_new_fingerprints(item: Draft) -> Draft:
-    """After a rename: a container's label has a hash of its whole command line, names included. A replay stops
-    at the first that differs, so one after the other is put right; `refuse_drift` tells what is left."""
+    """After a rename: a container's label has a hash of its whole command line, names included. A replay
+    stops at the first that differs, so each is put right in turn; `refuse_drift` tells what is left."""
     for _ in range(_CONTAINERS):
         found = fingerprints((await replay(item.walk)).drifts)
         if not found:

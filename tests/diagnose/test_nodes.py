@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tomllib
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.helpers import namings
 from wizard_steps.diagnose import Diagnosis, Source, as_text, diagnose
 from wizard_steps.diagnose.explain import in_cluster
 from wizard_steps.diagnose.nodes import FORMS, Naming, Roster, elsewhere, header, said, subject
@@ -120,22 +122,29 @@ def test_an_address_is_called_as_the_cluster_file_calls_it() -> None:
     assert (found.node, found.alias, found.seen_from) == ("head", "10.0.0.1", "w")
 
 
-@pytest.mark.parametrize("case", namings.CASES, ids=lambda case: case.id)
-def test_the_machine_of_a_failure_is_named_in_whatever_form(case: namings.Named) -> None:
-    found = first(case.said)
-    assert (case.node in (found.node, found.alias)) != case.open, f"{found.rule} on {found.node!r}"
+MACHINES = tomllib.loads(
+    (Path(__file__).parents[1] / "cases/diagnose/machines/forms.toml").read_text("utf-8")
+)
 
 
-def test_words_with_a_number_are_no_machines() -> None:
-    for word in namings.THINGS:
-        for line in (
-            f"[{word}] CUDA out of memory",
-            f"{word}: CUDA out of memory",
-            f"CUDA out of memory on {word}",
-        ):
-            assert peel(line)[1] == said(line) == "", line
-        # People head an output with the number of a rank, or with an address of the machine itself.
-        headings = [f"[{word}]", f"It works on {word}:"] + [f"### {word}"] * (
-            not word.startswith(("rank", "127.", "0."))
-        )
-        assert header(headings) == "", word
+@pytest.mark.parametrize("case", MACHINES["case"], ids=lambda case: case["id"])
+def test_the_machine_of_a_failure_is_named_in_whatever_form(case: dict[str, str]) -> None:
+    node = case["node"]
+    found = first(case["text"].replace("<N>", node).replace("<O>", case["other"]))
+    named = node in (found.node, found.alias)
+    assert named != bool(case.get("open")), f"{found.rule} on {found.node!r}"
+
+
+@pytest.mark.parametrize("word", MACHINES["things"])
+def test_a_word_with_a_number_is_no_machine(word: str) -> None:
+    for line in (
+        f"[{word}] CUDA out of memory",
+        f"{word}: CUDA out of memory",
+        f"CUDA out of memory on {word}",
+    ):
+        assert peel(line)[1] == said(line) == "", line
+    # People head an output with the number of a rank, or with an address of the machine itself.
+    headings = [f"[{word}]", f"It works on {word}:"] + [f"### {word}"] * (
+        not word.startswith(("rank", "127.", "0."))
+    )
+    assert header(headings) == ""

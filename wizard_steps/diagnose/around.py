@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from wizard_steps.diagnose.lines import Stamp, stamp_of, strip_codes
-from wizard_steps.diagnose.nodes import called, header, said
+from wizard_steps.diagnose.nodes import addresses, called, header, said
 from wizard_steps.diagnose.rules import Compiled
 
 #: How far back a time is looked for: a traceback belongs to the record above it.
@@ -95,7 +95,8 @@ class Around:
             return node
         if not loose:
             return ""
-        named = {node for line in [*self.before(8), *self.after(8)] if (node := said(line))}
+        lines = [*self.before(8), self._lines[self._index][:_LONG], *self.after(8)]
+        named = {node for line in lines if (node := said(line))} or set().union(*map(addresses, lines))
         return named.pop() if len(named) == 1 else ""
 
     def shown(self, count: int = 2) -> tuple[tuple[str, ...], tuple[str, ...]]:

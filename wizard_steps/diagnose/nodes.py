@@ -22,14 +22,14 @@ ADDRESS = r"(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-fA-F]*:[0-9a-fA-F:]{3,})"
 #: Words with a number that are no machines: ranks, versions, cards, interfaces, models, file names.
 _THING = (
     r"(?i:(?:rank|tp|pp|dp|ep|cp|sp|std|default|local|global|step|stage|layer|epoch|iter|case|test|option|opt|part"
-    r"|phase|section|version|ver|v|r|rev|release|update|edit|issue|pr|bug|fix|cuda|cudnn|nccl|python|pip|py|torch"
+    r"|phase|section|version|ver|rev|release|update|edit|issue|pr|bug|fix|cuda|cudnn|nccl|python|pip|py|torch"
     r"|pytorch|vllm|ray|numpy|ubuntu|debian|rhel|rocky|centos|el|fedora|sles|linux|kernel|gcc|lib|sm|compute|mlx|eth"
     r"|en[opsx]?|ens|enp|ib|bond|br|lo|docker|cni|vlan|nvme|sd|device|dev|card|channel|ring|tree|thread|proc|process"
-    r"|pid|tid|utf|iso|ascii|sha|md|base|fp|bf|int|uint|float|e|x|i|amd|aarch|ipv|http|tcp|udp|tls|ssl|error|err|exit"
-    r"|code|errno|signal|sig|xid|level|line|col|page|fig|table|question|q|attempt|try|retry|run|file|gen|top|max|min"
+    r"|pid|tid|utf|iso|ascii|sha|md|base|fp|bf|int|uint|float|amd|aarch|ipv|http|tcp|udp|tls|ssl|error|err|exit"
+    r"|code|errno|signal|sig|xid|level|line|col|page|fig|table|question|attempt|try|retry|run|file|gen|top|max|min"
     r"|port|queue|shard|expert|block|batch|req|request|task|job|session|engine(?:core)?|api(?:server)?|actor|method"
-    r"|approach|scenario|config|problem|experiment|exp|trial|round|day|log|output|image|group|chunk|slot|plan|debug|exl|nvidia-\w+|w)"
-    r"[_ -]?\d+[a-z]?(?:[._-]\d+)*|gpu[_ -]?\d|cu1[1-3]\d"
+    r"|approach|scenario|config|problem|experiment|exp|trial|round|day|log|output|image|group|chunk|slot|plan|debug|exl|nvidia-\w+)"
+    r"[_ -]?\d+[a-z]?(?:[._-]\d+)*|gpu[_ -]?\d|cu1[1-3]\d|[vrexilqaw]\d{1,2}|[iwef]\d{4}"
     r"|(?:[hablvtp]|gb|gh|mi|rtx|gtx)-?\d{1,4}[a-z]{0,4}(?:[_-]?(?:sxm\d?|pcie|nvl\d*|\d+gb?|x\d+))*"
     r"|(?:qwen|llama|meta-llama|glm|deepseek|gpt|mistral|mixtral|gemma|phi|kimi|minimax|falcon|granite|nemotron"
     r"|internlm|baichuan|smollm|tinyllama|codellama|olmo)[\w.-]*"
@@ -156,6 +156,17 @@ def _first(patterns: Iterable[re.Pattern[str]], line: str) -> str:
         if (match := pattern.search(line)) and (node := worthy(match["node"])):
             return node
     return ""
+
+
+_NEARBY = re.compile(
+    r"(?<![\w./-])(?P<node>(?:10\.\d{1,3}|192\.168|172\.(?:1[689]|2\d|3[01])|100\.(?:6[4-9]|[789]\d|1[01]\d|12[0-7]))"
+    r"\.\d{1,3}\.\d{1,3})(?![\w/-]|\.\d)"
+)
+
+
+def addresses(line: str) -> set[str]:
+    """Private addresses in a line, but for those of networks."""
+    return {node for node in _NEARBY.findall(line) if not node.endswith((".0", ".255"))}
 
 
 def header(lines: Iterable[str]) -> str:

@@ -53,6 +53,12 @@ _PREFIXES = tuple(
         rf"(?:\[{_ISO}\] )?\[(?P<node>{MACHINE})\]:? (?=\S)",
         # grep over the logs of several machines
         rf"(?:[\w./-]{{0,200}}/)?(?:(?:vllm|ray|nccl|log|worker|head)[_-])?(?P<node>{MACHINE})\.(?:log|err|out|txt)(?::\d+)?:\s?",
+        # torchx; columns of a table without lines; a list of roles; times without a date
+        rf"(?P<node>{MACHINE})/\d{{1,3}} (?=\[)",
+        rf"(?P<node>{MACHINE})(?:\s{{2,}}|\t)\s*(?:FAIL\w*|ERROR)\b[: ]*",
+        rf"[-*•] (?:\w+ ){{0,2}}\((?P<node>{MACHINE})\):\s",
+        rf"(?:worker|node|head|host)[_ -](?P<node>{ADDRESS}):\s",
+        rf"\[?[0-2]\d:[0-5]\d:[0-6]\d(?:[.,]\d+)?\]?\s(?={MACHINE}:\s)",
         # a table, a list
         rf"\|\s*(?P<node>{MACHINE})\s*\|\s*",
         # [host]:rank  [host:rank]
@@ -86,16 +92,17 @@ _PREFIXES = tuple(
 )
 #: A name and a colon where nothing else says who speaks: with a hyphen, a dot, more digits it is no program.
 _COLON = re.compile(
-    r"(?:[-*•] )?[*`]{0,2}(?!slurm)(?P<node>"
+    r"(?:[^\w\s]{1,2} )?[*`]{0,2}(?!slurm)(?P<node>"
     r"(?=[A-Za-z]*[\d.-]*[.-]|[A-Za-z]+\d\d|(?:node|host|worker|head|server|machine|master|spark|dgx|cn|vm|box)\d)"
-    rf"{MACHINE})[*`]{{0,2}}:\s+(?=\S)"
+    rf"{MACHINE})[*`]{{0,2}}:[*`]{{0,2}}\s+(?=\S)"
 )
 #: Not for prefixes: names that look like an actor of Ray but are words in brackets.
 _WORD = re.compile(r"\((?!raylet\)|autoscaler\)|gcs_server\)|head\)|worker\))[\w.:<>-]*\)")
 #: What NCCL writes before each line, behind whatever times and tags a collector put before it.
 _NCCL = re.compile(r"(?:^|[\s\]])(?P<node>[A-Za-z0-9][\w.-]{0,100}):(?:\d+:\d+|X{2,}(?::X+)?) \[\d+\] ")
 _UCX = re.compile(
-    r"\[\d{9,}\.\d+\] \[(?P<node>[\w.-]+):\d+\s*:\w+\]|\[(?P<old>[\w.-]+):\d{2,9}:\d{1,4}:\d{2,9}\] "
+    r"\[\d{9,}\.\d+\] \[(?P<node>[\w.-]+):\d+\s*:\w+\]"
+    r"|\[(?P<old>[\w.-]+):\d{2,9}(?::\d{1,4}:\d{2,9}|\s*:\d{1,4})\] "
 )
 
 

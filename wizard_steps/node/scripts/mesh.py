@@ -60,16 +60,17 @@ def answer(s: socket.socket) -> None:
 
 
 def accept(s: socket.socket, wanted: int) -> None:
-    while wanted > 0 and time.monotonic() < END:
-        s.settimeout(max(0.1, END - time.monotonic()))
-        try:
-            peer = s.accept()[0]
-        except OSError:
-            return
-        wanted -= 1
-        thread = threading.Thread(target=answer, args=(peer,), daemon=True)
-        thread.start()
-        ANSWERING.append(thread)
+    with s:
+        while wanted > 0 and time.monotonic() < END:
+            s.settimeout(max(0.1, END - time.monotonic()))
+            try:
+                peer = s.accept()[0]
+            except OSError:
+                return
+            wanted -= 1
+            thread = threading.Thread(target=answer, args=(peer,), daemon=True)
+            thread.start()
+            ANSWERING.append(thread)
 
 
 def timed(s: socket.socket, n: int) -> str:

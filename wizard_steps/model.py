@@ -90,6 +90,7 @@ class Cmd(Struct, frozen=True):
     formerly what ``show`` was in older recordings of the same command.
     secrets  names of secrets of the wizard's environment that are handed over as NAME=value lines on
              standard input, before ``stdin``; those that are not set are left out.
+    guard    asked before secrets are handed over; where it does not pass, the command is not run.
     login    the Exit's detail says what a person should know of the login: options of the ssh config that
              are not followed, a profile that prints.
     """
@@ -109,7 +110,18 @@ class Cmd(Struct, frozen=True):
     show: str = ""
     formerly: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
+    guard: Guard | None = None
     login: bool = False
+
+
+class Guard(Struct, frozen=True):
+    """Whether a secret goes to whom it is for: ``passes`` reads what ``cmd`` prints on ``node``, ``why`` says
+    what it means when it does not. No recording has it."""
+
+    node: Node
+    cmd: Cmd
+    passes: Callable[[str], bool]
+    why: str
 
 
 class Chunk(Struct, frozen=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import ChainMap
 from pathlib import Path
 
@@ -24,8 +25,10 @@ from tui.app.fields import fields
 from tui.screens.api_key import ApiKeyScreen
 from tui.screens.leave import ErrorScreen
 from wizard_steps.cluster.file import Cluster, dump, parse
+from wizard_steps.engine.step import Known
 from wizard_steps.errors import UsageError
-from wizard_steps.model import WIZARD, Chunk, Cmd, Exit
+from wizard_steps.milestones import curl, load, probe, vllm
+from wizard_steps.model import WIZARD, Chunk, Cmd, Exit, Results
 from wizard_steps.node import api_key
 from wizard_steps.session import LiveWalk
 from wizard_steps.transport.local import run_local
@@ -141,6 +144,41 @@ async def test_a_secret_of_several_lines_is_an_error_and_nothing_is_run() -> Non
     assert "ran\n" not in said
     assert isinstance(got[-1], Exit)
     assert got[-1].code == 1
+
+
+@pytest.mark.parametrize(
+    ("there", "sent"),
+    [
+        ("ours: 7\nleader: 7\nport 8000: listening", True),
+        ("ours: \nservice: milepost-x.service\nport 8000: listening", True),
+        ("ours: \nport 8000: listening", False),
+        ("ours: 7\nleader: 8\nport 8000: listening", False),
+        ("ours: \nport 8000: free", False),
+        ("", False),
+    ],
+)
+async def test_the_key_goes_to_no_server_but_ours(there: str, sent: bool) -> None:
+    known = Known(keyed())
+    real = vllm.guard(known)
+    guard = replace(real, node=WIZARD, cmd=Cmd("look", f"printf '%s\\n' {shlex.quote(there)}\n"))
+    transport = WithSecrets(Here(), {"VLLM_API_KEY": KEY})  # type: ignore[arg-type]
+    asks = Cmd("chat", "env | grep -c planted-key\n", secrets=("VLLM_API_KEY",), guard=guard)
+    got = [item async for item in transport.run(WIZARD, asks)]
+    said = b"".join(item.data for item in got if isinstance(item, Chunk)).decode()
+    assert got[-1] == Exit(0 if sent else 1)
+    assert said.strip() == "1" if sent else "VLLM_API_KEY was not sent" in said
+    # Where no key is to be sent, nobody is asked.
+    bare = [item async for item in transport.run(WIZARD, replace(asks, secrets=(), text="echo ran\n"))]
+    assert b"".join(item.data for item in bare if isinstance(item, Chunk)) == b"ran\n"
+
+
+@pytest.mark.parametrize("path", ["bare-metal", "docker"])
+def test_every_request_with_the_key_asks_who_listens(path: str) -> None:
+    known = Known(replace(keyed(), path=path))
+    made = [probe.probe_command(known), load.client(known, "warm-up", 1), load.bench(known, 1)]
+    made += [cmd for _, cmd in curl.Curl().rounds(known, Results()).work if cmd.secrets]  # type: ignore[union-attr]
+    assert len(made) >= 5
+    assert all(cmd.guard is not None and cmd.guard.node == known.server for cmd in made)
 
 
 class KeyedToy(ToyWalk):

@@ -49,8 +49,18 @@ def encoded(secret: str) -> dict[str, str]:
         "url of url": urllib.parse.quote(urllib.parse.quote(secret, safe=""), safe=""),
         "every character in a url": "".join(f"%{c:02x}" for c in data),
         "every character in html": "".join(f"&#{c};" for c in data),
+        "every character in JavaScript": "".join(f"\\u{{{c:x}}}" for c in data),
+        "every character in Python, long": "".join(f"\\U{c:08x}" for c in data),
+        "every character in an old url": "".join(f"%u{c:04x}" for c in data),
+        "a list of bytes": str(list(data)),
+        "bytes as Go prints them": f"[{' '.join(map(str, data))}]",
+        "bytes in C": "{" + ", ".join(f"0x{c:02x}" for c in data) + "}",
+        "hex in pairs": data.hex(" ", -2),
+        "base32": base64.b32encode(data).decode(),
         "wrapped": f"{secret[:9]}\n    {secret[9:]}",
         "wrapped in a frame": f"{secret[:9]}\r\n│ {secret[9:]}",
+        "wrapped in a box": f"│ {secret[:9]}   │\n│ {secret[9:]}   │",
+        "wrapped by a backslash": f"{secret[:9]}\\\n{secret[9:]}",
     }
 
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import json
+from collections.abc import Callable
+from urllib.parse import quote
+
 import pytest
 
 from wizard_steps.cluster import file as clusters
 from wizard_steps.cluster.secret_values import secret_flag
+from wizard_steps.errors import UsageError
 
 NODE = '[[nodes]]\nhost = "h"\nname = "a"\nrole = "head"\ngpus = 1\n'
 
@@ -36,7 +42,7 @@ NODE = '[[nodes]]\nhost = "h"\nname = "a"\nrole = "head"\ngpus = 1\n'
 )
 def test_every_spelling_of_a_key_is_refused(flag: str, table: str) -> None:
     section, _, name = table.partition(".")
-    with pytest.raises(clusters.UsageError, match=rf"{section}\.{name}\[0\].*secret"):
+    with pytest.raises(UsageError, match=rf"{section}\.{name}\[0\].*secret"):
         clusters.parse(f'{NODE}[{section}]\n{name} = ["{flag}", "x"]\n')
 
 
@@ -84,7 +90,7 @@ def test_no_other_flag_is(flag: str) -> None:
     ],
 )
 def test_a_name_is_matched_to_its_very_end(text: str) -> None:
-    with pytest.raises(clusters.UsageError):
+    with pytest.raises(UsageError):
         clusters.parse(text)
 
 
@@ -93,7 +99,7 @@ def test_a_name_is_matched_to_its_very_end(text: str) -> None:
 )
 def test_a_refused_secret_is_not_shown(words: str) -> None:
     secret = "hf_" + "a" * 30
-    with pytest.raises(clusters.UsageError, match="secret") as refused:
+    with pytest.raises(UsageError, match="secret") as refused:
         clusters.parse(f"{NODE}[serve]\nextra_flags = [{words.replace('hf_SECRET', secret)}]\n")
     assert secret not in str(refused.value)
 
@@ -114,7 +120,7 @@ def test_a_refused_secret_is_not_shown(words: str) -> None:
     ],
 )
 def test_a_value_that_gives_something_away_is_refused(text: str, says: str) -> None:
-    with pytest.raises(clusters.UsageError, match=says) as refused:
+    with pytest.raises(UsageError, match=says) as refused:
         clusters.parse(NODE + text)
     assert "PASSWORD" not in str(refused.value)
 
@@ -124,3 +130,135 @@ def test_a_value_that_gives_something_away_is_refused(text: str, says: str) -> N
 )
 def test_other_values_are_not(value: str) -> None:
     assert clusters.parse(f'{NODE}[env]\nX = "{value}"\n').env == {"X": value}
+
+
+TOKEN = "hf_" + "aBcDeFgHiJkLmNoPqR" * 2
+JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N"
+
+
+def _b64(text: str, encoding: str = "utf-8") -> str:
+    return base64.b64encode(text.encode(encoding)).decode()
+
+
+#: How a secret is written: every form that a program or a person may paste.
+FORMS: dict[str, Callable[[str], str]] = {
+    "JSON": lambda text: "".join(f"\\u{ord(c):04x}" for c in text),
+    "Python": lambda text: "".join(f"\\x{ord(c):02x}" for c in text),
+    "octal": lambda text: "".join(f"\\{ord(c):03o}" for c in text),
+    "one character": lambda text: f"\\u{ord(text[0]):04x}{text[1:]}",
+    "shell": lambda text: f"{text[0]}''{text[1:3]}\\{text[3:]}",
+    "URL": lambda text: "".join(f"%{ord(c):02X}" for c in text),
+    "URL twice": lambda text: quote(quote(text, safe=""), safe="").replace("_", "%255f"),
+    "HTML": lambda text: "".join(f"&#{ord(c)};" for c in text),
+    "base64": _b64,
+    "base64 of a pair": lambda text: "Basic " + _b64(f"user:{text}"),
+    "base64 of UTF-16": lambda text: _b64(text, "utf-16-le"),
+    "base64 of JSON": lambda text: _b64(json.dumps({"a": {"b": text}})),
+    "base64 twice": lambda text: _b64(_b64(text)),
+    "hexadecimal": lambda text: text.encode().hex(":"),
+    "invisible": lambda text: f"{text[:5]}\u2060{text[5:]}",
+    "in JSON": lambda text: json.dumps(json.dumps({"a": [text]})),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "place",
+    [
+        "[env]\nFOO = VALUE\n",
+        "[serve]\nmodel = VALUE\n",
+        '[serve]\nextra_flags = ["--foo", VALUE]\n',
+        "[docker]\nextra_flags = [VALUE]\n",
+        "[weights]\nfrom = VALUE\n",
+    ],
+)
+def test_a_token_is_refused_in_every_form_and_field(form: str, place: str) -> None:
+    value = FORMS[form](TOKEN)
+    with pytest.raises(UsageError, match=r"secret|REDACTED") as refused:
+        clusters.parse(NODE + place.replace("VALUE", json.dumps(value)))
+    assert value not in str(refused.value)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_value_of_a_secret_variable_is_refused(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLLM_API_KEY", "any/word of mine+=")
+    value = FORMS[form]("any/word of mine+=")
+    with pytest.raises(UsageError, match="value of VLLM_API_KEY") as refused:
+        clusters.parse(f"{NODE}[env]\nFOO = {json.dumps(value)}\n")
+    assert value not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        JWT,
+        "AIza" + "a1" * 17 + "b",
+        "Authorization: Bearer abcdef0123456789",
+        "password=hunter2hunter2",
+        "-----BEGIN OPENSSH PRIVATE KEY-----b3BlbnNzaC1rZXktdjEAAAAA",
+        "http%3A%2F%2Fu%3Apass1234%40h",
+    ],
+)
+def test_what_else_is_a_secret_by_its_look(value: str) -> None:
+    with pytest.raises(UsageError, match=r"looks like a secret|has a password"):
+        clusters.parse(f"{NODE}[env]\nFOO = {json.dumps(value)}\n")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{TOKEN} = 1\n{NODE}",
+        f'path = "{TOKEN}"\n{NODE}',
+        f"name = {TOKEN}\n{NODE}",
+        f'"{TOKEN}" = 1\n"{TOKEN}" = 2\n{NODE}',
+        f'{NODE}fabric_ip = "{TOKEN}"\n',
+        f'{NODE}[env]\n{TOKEN} = "x"\n',
+    ],
+)
+def test_no_other_error_repeats_a_token(text: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        clusters.parse(text)
+    assert TOKEN not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "/mnt/hf_transformersmodels/x",
+        "mlx5_0:1,mlx5_1:1",
+        "=mlx5_0,mlx5_1,mlx5_2,mlx5_3",
+        "GPU-8932f937-d72c-4106-c12f-20bd9faed9f6,GPU-0faed9f6-1111-2222-3333-444455556666",
+        "sha256:" + "0123456789abcdef" * 4,
+        '{"kv_connector": "NixlConnector", "kv_role": "kv_both"}',
+        "expandable_segments:True",
+        "/usr/local/cuda-12.9/targets/x86_64-linux/lib:/opt/hpcx/ompi/lib",
+        "^docker,lo,veth",
+        "text-embeddings/inference/model-of-a-long-name-1234567890",
+    ],
+)
+def test_values_of_every_day_are_no_secrets(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    assert clusters.parse(f"{NODE}[env]\nX = {json.dumps(value)}\n").env == {"X": value}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[serve]\nmodel = "--trust-remote-code"\n',
+        '[serve]\nmodel = "-x"\n',
+        '[serve]\nserved_model_name = "--root-path=/x"\n',
+        '[serve]\nhost = "--uds=/tmp/x"\n',
+        '[install]\nindex_url = "--extra-index-url=http://x"\n',
+        '[install]\nfind_links = ["--no-index"]\n',
+        '[docker]\ncommand = "--privileged"\n',
+        '[ssh]\nidentity = ["-oProxyCommand=x"]\n',
+    ],
+)
+def test_no_value_becomes_an_option(text: str) -> None:
+    with pytest.raises(UsageError, match=r"begins with -|not a|must"):
+        clusters.parse(NODE + text)
+
+
+def test_flags_are_options() -> None:
+    text = '[serve]\nextra_flags = ["--seed=1"]\n[docker]\nulimits = ["memlock=-1"]\n[env]\nX = "-1"\n'
+    assert clusters.parse(NODE + text).env == {"X": "-1"}

@@ -24,7 +24,7 @@ from tests.helpers.headless_help import (
 )
 from wizard_steps.cluster.file import Cluster
 from wizard_steps.lab import Lab
-from wizard_steps.recording.secret_shapes import forms
+from wizard_steps.secret_shapes import forms
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.lab, pytest.mark.timeout(600)]
 #: With every character that some encoding writes otherwise.

@@ -20,6 +20,7 @@ from textual.widgets import Input, Markdown, OptionList, Static
 import tui
 from tui.app.glossary import linked, of_link, used_in, words
 from tui.app.learn_app import LearnApp, Wish
+from tui.app.watch_app import WatchApp, run_lesson
 from tui.cli.learn import run_course
 from tui.cli.main import main
 from tui.screens.course import CourseScreen
@@ -231,3 +232,13 @@ async def test_a_link_in_a_text_opens_its_word(progress: Progress) -> None:
         assert isinstance(app.screen, WordsScreen)
         assert app.screen.query_one(Input).value == "KV cache"
         assert "KV cache" in str(app.screen.query_one("#words", Static).visual)
+
+
+def test_a_lesson_plays_the_shipped_walk_and_not_a_folder_of_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ssh-refused").mkdir()
+    (tmp_path / "ssh-refused" / "meta.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(WatchApp, "start", lambda self: 0)
+    assert run_lesson("ssh-refused") is False

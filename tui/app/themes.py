@@ -9,6 +9,8 @@ from pathlib import Path
 
 from textual.theme import Theme
 
+from wizard_steps.files import read_plain
+
 DARK = Theme(
     name="milepost-dark",
     primary="#7aa6c9",
@@ -70,8 +72,8 @@ def _file() -> Path:
 def remembered() -> str:
     """The theme that was chosen last; "" where none was, or where its file cannot be read."""
     try:
-        found = json.loads(_file().read_text(encoding="utf-8"))
-    except (OSError, ValueError, RuntimeError):
+        found = json.loads(read_plain(_file(), 1 << 16))
+    except (OSError, ValueError, RuntimeError):  # RecursionError is one
         return ""
     theme = found.get("theme") if isinstance(found, dict) else None
     return theme if isinstance(theme, str) else ""

@@ -11,7 +11,7 @@ from tui.app.phase import PhaseWatch
 from tui.app.session import WalkSession
 from tui.screens.watch_screen import WatchScreen
 from wizard_steps.recording.journal import load
-from wizard_steps.walks.shipped import find
+from wizard_steps.walks.shipped import FOLDER, find
 from wizard_steps.walks.watching import Playback
 
 
@@ -87,8 +87,11 @@ def run_watch(folder: Path) -> int:
     return 0 if code == 130 else code
 
 
-def run_lesson(folder: Path) -> bool:
-    """Play a walk of a lesson; whether its last verdict was shown. Raises WalkError, DriftError."""
-    playback = Playback(load(find(folder)))
+def run_lesson(name: str) -> bool:
+    """Play a shipped walk, whatever the current folder has of that name; whether its last verdict was shown.
+
+    Raises WalkError, DriftError.
+    """
+    playback = Playback(load(FOLDER / name))
     WatchApp(playback, lesson=True).start()
     return playback.watched

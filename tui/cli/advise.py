@@ -18,6 +18,7 @@ from wizard_steps.advisor.render import as_json, as_text, split_text
 from wizard_steps.advisor.sources import find_model
 from wizard_steps.cluster.file import load
 from wizard_steps.errors import UsageError
+from wizard_steps.files import read_plain
 
 #: The start of vLLM is some 100 KB; a log that goes on for days is not needed (bytes).
 _LARGEST_LOG = 64 << 20
@@ -158,9 +159,7 @@ def _text(file: Path) -> str:
     if file.is_dir():
         return _of_walk(file)
     try:
-        if file.stat().st_size > _LARGEST_LOG:
-            raise UsageError(f"{file}: larger than {_LARGEST_LOG >> 20} MiB: give the first part of the log")
-        return file.read_text("utf-8", "replace")
+        return read_plain(file, _LARGEST_LOG).decode("utf-8", "replace")
     except OSError as error:
         raise UsageError(f"{file}: cannot be read: {error.strerror or error}") from None
 

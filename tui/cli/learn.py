@@ -111,11 +111,9 @@ def run_course(lessons: tuple[Lesson, ...], progress: Progress, opened: Lesson |
 
 
 def _watch(name: str) -> bool:
-    from pathlib import Path
-
     from tui.app.watch_app import run_lesson
 
-    return run_lesson(Path(name))
+    return run_lesson(name)
 
 
 def _lab(fault: str) -> None:

@@ -18,6 +18,7 @@ from wizard_steps.errors import UsageError
 from wizard_steps.facts.model_script import is_path
 from wizard_steps.load_balancer import KINDS
 from wizard_steps.load_balancer import lines as balanced
+from wizard_steps.model import counted
 from wizard_steps.plan_script import script
 from wizard_steps.planning import Plan, address, plan
 
@@ -96,7 +97,8 @@ def _write(planned: Plan, folder: Path) -> None:
 def as_text(planned: Plan) -> Iterator[str]:
     """For a reader: milestones and their commands, then what to prepare."""
     how = {"ray": "over Ray", "mp": "without Ray (vLLM's own launcher)"}[planned.executor]
-    yield f"{planned.name}: path {planned.path}, {how}, {len(planned.nodes)} nodes. No machine was asked."
+    machines = counted(len(planned.nodes), "node")
+    yield f"{planned.name}: path {planned.path}, {how}, {machines}. No machine was asked."
     if planned.simulated:
         yield "SIMULATED lab"
     yield ""

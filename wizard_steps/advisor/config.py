@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from wizard_steps.errors import UsageError
+from wizard_steps.files import read_plain
 
 #: A config.json is some KB, a list of quantised layers some 100 KB; anything larger (bytes) is not one.
 LARGEST = 8 << 20
@@ -128,9 +129,7 @@ def object_of(text: str) -> dict[str, Any] | None:
 def read_json(file: Path) -> dict[str, Any]:
     """A JSON object of a file. UsageError names the file and what is wrong with it."""
     try:
-        if file.stat().st_size > LARGEST:
-            raise UsageError(f"{file}: larger than {LARGEST >> 20} MiB: not the file of a model's config")
-        data = json.loads(file.read_text("utf-8"))
+        data = json.loads(read_plain(file, LARGEST).decode("utf-8"))
     except FileNotFoundError:
         raise UsageError(
             f"{file}: not found. Give the model's folder, its config.json or its name on the Hugging Face Hub"

@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from wizard_steps.advisor.config import read_json
 from wizard_steps.errors import UsageError
+from wizard_steps.files import open_plain
 from wizard_steps.model import counted
 
 #: safetensors refuses larger headers itself (bytes).
@@ -109,7 +110,7 @@ def _headers(files: list[Path], layers: int) -> Checkpoint:
 def tensors(file: Path) -> Iterator[tuple[str, int]]:
     """(name, bytes) of each tensor of a safetensors file; nothing where it is not one (or cut short)."""
     try:
-        with file.open("rb") as stream:
+        with open_plain(file, links=True) as stream:
             length = int.from_bytes(stream.read(8), "little")
             header = json.loads(stream.read(length)) if 2 <= length <= _LARGEST_HEADER else {}
     except (OSError, ValueError, RecursionError):

@@ -27,12 +27,16 @@ IMAGE_NAME = re.compile(
 )
 
 
+_MAY_BEGIN_WITH_A_DASH = re.compile(r"(?:^|[._])(?:flags\[|env\.)")
 #: Of `docker run`: with another one milepost would not find its container, or what runs in it.
 _OWN_FLAGS = ("--name", "--rm", "--entrypoint", "--cidfile")
 
 
 def problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
     """What the types cannot say, as (field, message)."""
+    # Secrets first: other messages repeat the value.
+    yield from secret_values.problems(cluster)
+    yield from secret_values.flags(cluster)
     heads = [i for i, entry in enumerate(cluster.nodes) if entry.role == "head"]
     if not heads:
         yield "nodes[0].role", 'no node has role = "head"; exactly one must'
@@ -44,21 +48,23 @@ def problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
     yield from _docker_problems(cluster)
     yield from _install_problems(cluster)
     yield from _weights_problems(cluster)
-    yield from secret_values.problems(cluster)
     yield from _gpu_problems(cluster)
-    yield from _unseen("", msgspec.to_builtins(cluster))
+    yield from _texts("", msgspec.to_builtins(cluster))
 
 
-def _unseen(where: str, value: Any) -> Iterator[tuple[str, str]]:
-    """Line ends, NUL and marks that nobody sees have no place in a value of any field."""
+def _texts(where: str, value: Any) -> Iterator[tuple[str, str]]:
+    """Line ends, NUL and marks that nobody sees have no place in a value of any field; and only flags begin
+    with a dash."""
     if isinstance(value, str) and not value.isprintable():
         yield where, f"{value!r} contains an invisible character"
+    if isinstance(value, str) and value.startswith("-") and not _MAY_BEGIN_WITH_A_DASH.search(where):
+        yield where, f"{value!r} begins with -: a program would take it for an option"
     if isinstance(value, dict):
         for key, inner in value.items():
-            yield from _unseen(f"{where}.{key}".lstrip("."), inner)
+            yield from _texts(f"{where}.{key}".lstrip("."), inner)
     if isinstance(value, list | tuple):
         for n, inner in enumerate(value):
-            yield from _unseen(f"{where}[{n}]", inner)
+            yield from _texts(f"{where}[{n}]", inner)
 
 
 def _duplicates(cluster: Cluster) -> Iterator[tuple[str, str]]:
@@ -131,8 +137,6 @@ def _serve_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
         yield "serve.data_parallel" if serve.data_parallel > 1 else "serve.tensor_parallel", problem
     if not cluster.venv.startswith("/"):
         yield "venv", "must be an absolute path: the same on every node"
-    # Secrets first: other messages repeat the flag.
-    yield from secret_values.flags(cluster)
     yield from flag_problems(cluster)
     ray = cluster.ray
     if 10002 <= ray.port <= 19999 or 10002 <= ray.dashboard_port <= 19999:

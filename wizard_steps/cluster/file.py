@@ -12,10 +12,12 @@ from typing import Any
 import msgspec
 
 from wizard_steps.cluster.checks import problems
+from wizard_steps.cluster.secret_values import covered
 from wizard_steps.cluster.toml_text import line_of, merge_nodes, merge_table, set_item
 from wizard_steps.cluster.values import Cluster, Docker, NodeEntry, Ray, Serve, Ssh, Weights
 from wizard_steps.cluster.words import own_words
 from wizard_steps.errors import UsageError
+from wizard_steps.files import read_plain
 
 __all__ = [
     "Cluster",
@@ -32,10 +34,14 @@ __all__ = [
 ]
 
 
+#: Bytes of a cluster file: 10,000 nodes have 1 MB.
+MOST = 4 << 20
+
+
 def load(path: Path) -> Cluster:
     """Read and check a cluster file. Raises UsageError with file, line and field."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_plain(path, MOST).decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
     except FileNotFoundError:
         raise UsageError(
             f"{path}: no such cluster file. Run `milepost` in a terminal to write one, "
@@ -43,8 +49,12 @@ def load(path: Path) -> Cluster:
         ) from None
     except IsADirectoryError:
         raise UsageError(f"{path}: is a folder, not a cluster file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read: {error}") from None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: cannot be read: {error}; a cluster file is UTF-8") from None
+    if text.startswith("\ufeff"):
+        raise UsageError(f"{path}: begins with a byte order mark: save it as UTF-8 without one")
     return parse(text, str(path))
 
 
@@ -55,7 +65,7 @@ def parse(text: str, source: str = "milepost.toml") -> Cluster:
         cluster = msgspec.convert(data, Cluster, strict=True)
     except msgspec.ValidationError as error:
         message, where = _split(str(error))
-        raise UsageError(_locate(text, source, where, message)) from None
+        raise UsageError(covered(_locate(text, source, where, message))) from None
     for where, message in problems(cluster):
         raise UsageError(f"{_place(text, source, where)}: {where or 'file'}: {message}")
     return cluster
@@ -71,7 +81,7 @@ def _toml(text: str, source: str) -> dict[str, Any]:
         line, column = getattr(error, "line", None), getattr(error, "col", None)
         place = f"{source}:{line}" if line else source
         where = f" at column {column}" if column else ""
-        what = str(error).partition(" at line ")[0]
+        what = covered(str(error).partition(" at line ")[0])
         raise UsageError(
             f"{place}: not valid TOML{where}: {what}. Lines of it are `[serve]` and `port = 8000`; "
             "texts are in quotes"
@@ -79,7 +89,9 @@ def _toml(text: str, source: str) -> dict[str, Any]:
 
 
 def _split(message: str) -> tuple[str, str]:
-    """msgspec says ``... - at `$.nodes[0].gpus` ``."""
+    """msgspec says ``... - at `$.nodes[0].gpus` ``, and of a name ``... - at `key` in `$.env` ``."""
+    if " - at `key` in `$" in message:
+        return message, message.partition(" in `$")[2].rstrip("`").lstrip(".")
     text, _, path = message.partition(" - at `$")
     return text, path.rstrip("`").lstrip(".")
 

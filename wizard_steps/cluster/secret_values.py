@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
 
 from wizard_steps.cluster.values import Cluster
+from wizard_steps.secret_shapes import SECRET_VARIABLES, holds_password, holds_token, readings
 
 #: Words in the name of a variable whose value is a secret.
 _NAMES = re.compile(r"(TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY)", re.IGNORECASE)
-#: What tokens of the usual services look like.
-LOOKS_SECRET = re.compile(
-    r"\b(?:hf_[A-Za-z0-9]{20}|sk-[\w-]{20}|gh[pousr]_\w{20}|github_pat_\w{20}|glpat-[\w-]{20}|xox[abprs]-[\w-]{10}"
-    r"|nvapi-[\w-]{20}|AKIA[A-Z0-9]{16})"
-)
-_WITH_PASSWORD = re.compile(r"[a-z][a-z0-9+.-]{0,19}://[^/?#\s@:]{0,200}:[^/?#\s@]{1,200}@", re.IGNORECASE)
+#: A shorter secret of the environment may be a word of the file by chance.
+_LEAST = 8
 #: Flags that take a secret, and how many letters of them may also be the beginning of another flag.
 _KEY_FLAGS = {"api-key": 4, "hf-token": 3}
 _SECRET_FLAG = re.compile(r"(?:^|-)(?:api-?key|token|password|passwd|secret)$")
@@ -40,8 +41,7 @@ def problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
             name, equals, _ = word.removeprefix("-e").removeprefix("--env=").partition("=")
             if equals and not name.startswith("-") and _NAMES.search(name):
                 yield f"{table}[{i}]", _NEVER
-            elif (why := _of_value(word)) and not (table == "serve.extra_flags" and why == _NEVER):
-                yield f"{table}[{i}]", why  # flag_checks.py tells of tokens in vLLM's flags
+    yield from _of_values("", msgspec.to_builtins(cluster))
 
 
 def flags(cluster: Cluster) -> Iterator[tuple[str, str]]:
@@ -74,16 +74,46 @@ def _lists(cluster: Cluster) -> dict[str, tuple[str, ...]]:
 
 
 def _of_env(table: str, env: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    for name, value in env.items():
+    for name in env:
         if _NAMES.search(name):
             yield f"{table}.{name}", _NEVER
         elif name in _OWN:
             yield f"{table}.{name}", "is milepost's own: by it the processes of a cluster are found again"
-        elif why := _of_value(value):
-            yield f"{table}.{name}", why
+
+
+def _of_values(where: str, value: Any) -> Iterator[tuple[str, str]]:
+    """The same of the text of any field, a name of [env] too."""
+    if isinstance(value, str) and (why := _of_value(value)):
+        yield where, why
+    inner = value.items() if isinstance(value, dict) else ()
+    for key, one in inner:
+        if why := _of_value(key):
+            yield where, f"a name in it {why}"
+        yield from _of_values(f"{where}.{key}".lstrip("."), one)
+    for n, one in enumerate(value if isinstance(value, list | tuple) else ()):
+        yield from _of_values(f"{where}[{n}]", one)
+
+
+def covered(message: str) -> str:
+    """``message`` about a cluster file without the words of it that are secrets."""
+    if not _of_value(message):
+        return message
+    words = " ".join("[REDACTED]" if _of_value(word) else word for word in message.split(" "))
+    return "[REDACTED]: what is wrong here would repeat a secret" if _of_value(words) else words
 
 
 def _of_value(value: str) -> str:
-    if _WITH_PASSWORD.search(value):
+    read = readings(value)
+    if holds_password(read):
         return _PASSWORD
-    return _NEVER if LOOKS_SECRET.search(value) else ""
+    if holds_token(read):
+        return _NEVER
+    known = {name: secret for name in SECRET_VARIABLES if len(secret := os.environ.get(name, "")) >= _LEAST}
+    return next(
+        (
+            f"holds the value of {name}, which never belongs into this file"
+            for name, secret in known.items()
+            if any(secret in one for one in read)
+        ),
+        "",
+    )

@@ -11,6 +11,8 @@ def own_words(where: str, message: str) -> str:
 
     if lacking := re.search(r"missing required field `(\w{1,40})`", message):
         return f"{lacking[1]} is missing"
+    if " - at `key` in" in message:
+        return "a name in it is none of an environment variable: letters, digits and _, no digit first"
     path = re.sub(r"\[\d+\]", "[]", where)
     doc = next((doc for doc in fields() if doc.path == path), None)
     if doc is None or "unknown field" in message:

@@ -9,8 +9,11 @@ import msgspec
 from msgspec import Struct, field
 
 from wizard_steps.errors import MilepostError
+from wizard_steps.files import read_plain
 from wizard_steps.learn.lessons import Lesson
 
+#: Bytes of that file: one of the whole course has a hundredth of it.
+MOST = 1 << 20
 #: An exam is passed with this share of right answers.
 PASS = 0.8
 
@@ -45,10 +48,10 @@ class Progress:
 
     def _read(self) -> _State:
         try:
-            return msgspec.json.decode(self.path.read_bytes(), type=_State)
+            return msgspec.json.decode(read_plain(self.path, MOST), type=_State)
         except FileNotFoundError:
             return _State()
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             try:
                 self.path.replace(self.path.with_suffix(".unreadable"))
             except OSError as error:

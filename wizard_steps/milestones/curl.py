@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from wizard_steps.cluster.api import base_url, curl_words, listens, tls
 from wizard_steps.engine.step import Known, Step
-from wizard_steps.milestones import aftermath, certificate
+from wizard_steps.milestones import aftermath, certificate, vllm
 from wizard_steps.milestones.common import failure
 from wizard_steps.milestones.replies import HttpAnswer, Reply, models_of
 from wizard_steps.model import Check, Cmd, Result, Results, Round, Verdict
@@ -36,7 +36,7 @@ _AUTH = (
 )
 
 
-def _ask(key: str, url: str, *words: str, timeout: float = 20.0) -> Cmd:
+def _ask(known: Known, key: str, url: str, *words: str, timeout: float = 20.0) -> Cmd:
     arguments = ["-sS", "-i", *curl_words(url), "--max-time", str(int(timeout)), *words, url]
     line = " ".join(shlex.quote(word) for word in arguments)
     shown = " ".join(shlex.quote(w) for w in ("-i", *words, url))
@@ -46,12 +46,13 @@ def _ask(key: str, url: str, *words: str, timeout: float = 20.0) -> Cmd:
         timeout=timeout + 5,
         show=f"curl {shown}",
         secrets=(api_key.NAME,),
+        guard=vllm.guard(known),
     )
 
 
-def _keyless(url: str) -> Cmd:
+def _keyless(known: Known, url: str) -> Cmd:
     """The same request as anybody could make it."""
-    asked = _ask("keyless", url)
+    asked = _ask(known, "keyless", url)
     return replace(asked, text=f"# no key\n{asked.text}", show=f"{asked.show}  # no key", secrets=())
 
 
@@ -79,9 +80,12 @@ class Curl(Step):
         serve, head = known.cluster.serve, known.server
         base = base_url(known.cluster, listens(known.cluster, known.ip(head)))
         if not done.has("health"):
-            work = [(head, _ask("health", f"{base}/health")), (head, _ask("models", f"{base}/v1/models"))]
+            work = [
+                (head, _ask(known, "health", f"{base}/health")),
+                (head, _ask(known, "models", f"{base}/v1/models")),
+            ]
             if api_key.wanted(known.cluster):
-                work.append((head, _keyless(f"{base}/v1/models")))
+                work.append((head, _keyless(known, f"{base}/v1/models")))
             if (look := certificate.look(known)) is not None:
                 work.append((head, look))
             return Round(work=tuple(work))
@@ -92,7 +96,9 @@ class Curl(Step):
                 "max_tokens": MAX_TOKENS,
             }
             words = ("-H", "Content-Type: application/json", "-d", json.dumps(body))
-            return Round(work=((head, _ask("chat", f"{base}/v1/chat/completions", *words, timeout=180)),))
+            return Round(
+                work=((head, _ask(known, "chat", f"{base}/v1/chat/completions", *words, timeout=180)),)
+            )
         if aftermath.engine_failed(done.get("chat", head)):
             return None if done.has(aftermath.LOG) else aftermath.looks(known)
         if api_key.wanted(known.cluster) and not done.has("unguarded"):

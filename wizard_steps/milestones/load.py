@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from wizard_steps.cluster.api import base_url, own_host, through_tunnel, tls
 from wizard_steps.engine.expected import SNAPSHOTS
 from wizard_steps.engine.step import Known, Step
-from wizard_steps.milestones import hang, load_use
+from wizard_steps.milestones import hang, load_use, vllm
 from wizard_steps.milestones.common import failure, placed
 from wizard_steps.milestones.load_numbers import LOAD, Numbers, concurrency_of, numbers
 from wizard_steps.model import WIZARD, Check, Cmd, Forward, Node, Result, Results, Round, Verdict
@@ -60,8 +60,9 @@ def bench(known: Known, concurrency: int) -> Cmd:
         'export OPENAI_API_KEY="${line#*=}";; esac; done\n'
     )
     line = shlex.join(argv)
+    key, guard = (api_key.NAME,), vllm.guard(known)
     cmd = Cmd(
-        f"bench-{concurrency}", f"{take}exec {line}\n", timeout=_LIMIT, show=line, secrets=(api_key.NAME,)
+        f"bench-{concurrency}", f"{take}exec {line}\n", timeout=_LIMIT, show=line, secrets=key, guard=guard
     )
     return placed(known).run(known.server, cmd)
 
@@ -95,7 +96,8 @@ def client(known: Known, key: str, concurrency: int, count: int = 0, seconds: in
     )
     shown = f"python {CLIENT} {through_tunnel(known.cluster, '<tunnel>')} {words}"
     way = Forward(known.server, own_host(known.cluster), serve.port)
-    return Cmd(key, text, timeout=_LIMIT + seconds, forward=way, show=shown, secrets=(api_key.NAME,))
+    secrets, guard = (api_key.NAME,), vllm.guard(known)
+    return Cmd(key, text, timeout=_LIMIT + seconds, forward=way, show=shown, secrets=secrets, guard=guard)
 
 
 def watch(known: Known, node: Node) -> Cmd:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from wizard_steps.cluster.api import own_host, through_tunnel
 from wizard_steps.engine.expected import SNAPSHOTS
 from wizard_steps.engine.step import Known, Step
-from wizard_steps.milestones import engines
+from wizard_steps.milestones import engines, vllm
 from wizard_steps.milestones.common import failure, placed
 from wizard_steps.model import WIZARD, Check, Cmd, Forward, Results, Round, Verdict, Work
 from wizard_steps.node import api_key
@@ -51,7 +51,8 @@ def probe_command(known: Known, key: str = "probe", requests: int = 1) -> Cmd:
     )
     shown = f"python {SCRIPT} {through_tunnel(known.cluster, '<tunnel>')} --model {model}{many}"
     forward = Forward(known.server, own_host(known.cluster), serve.port)
-    return Cmd(key, text, timeout=240, forward=forward, show=shown, secrets=(api_key.NAME,))
+    secrets, guard = (api_key.NAME,), vllm.guard(known)
+    return Cmd(key, text, timeout=240, forward=forward, show=shown, secrets=secrets, guard=guard)
 
 
 class Probe(Step):

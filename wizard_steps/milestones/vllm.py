@@ -11,10 +11,10 @@ from wizard_steps.cluster.replicas import Dealt, deal
 from wizard_steps.engine.step import Known
 from wizard_steps.milestones import raystart
 from wizard_steps.milestones.common import placed
-from wizard_steps.model import Node, Result
+from wizard_steps.model import Guard, Node, Result
 from wizard_steps.node.place import SERVE, Service
 from wizard_steps.node.ras import STALLED
-from wizard_steps.node.remote import ANSWERS
+from wizard_steps.node.remote import ANSWERS, Look
 
 READY = "Application startup complete."
 #: Its logs, by command: over Ray, of a rank that is to be ready, of ranks that are to meet.
@@ -157,6 +157,19 @@ def service(known: Known, node: Node) -> Service:
     meeting = serve.data_parallel_port if serve.data_parallel > 1 else known.cluster.master_port
     port = serve.port if node == known.server else meeting
     return Service(node, SERVE, port, tuple(argv(known, node)), environment(known, node), _of(known))
+
+
+def guard(known: Known) -> Guard:
+    """The API key goes to a server of ours alone: without one, anybody may listen on its port."""
+    port = known.cluster.serve.port
+
+    def passes(text: str) -> bool:
+        there = Look(text)
+        return bool(there.leader or there.service)
+
+    look = placed(known).look(Service(known.server, SERVE, port))
+    why = f"no vLLM of milepost runs on {known.server.name}, and port {port} may be somebody else's"
+    return Guard(known.server, look, passes, why)
 
 
 def _of(known: Known) -> str:

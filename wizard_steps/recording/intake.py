@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from wizard_steps.errors import WalkError
+from wizard_steps.files import open_plain
 from wizard_steps.model import Verdict
 from wizard_steps.recording import events as ev
 from wizard_steps.recording.safe import safe
@@ -33,19 +33,6 @@ MOST_SECONDS, MOST_STEPS = 1e9, 1000
 MOST_CHECKS, MOST_JUDGED = 30_000, 500_000
 #: Lists and objects in one another; milepost's own have six.
 DEEPEST = 64
-
-
-def open_plain(path: Path, folder: int | None = None) -> BinaryIO:
-    """For reading, without following a link. ``folder``: an open folder that ``path`` is a name in.
-
-    Raises OSError; what is no plain file is one, too.
-    """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "not a plain file")
-    os.set_blocking(descriptor, True)
-    return os.fdopen(descriptor, "rb")
 
 
 def open_folder(path: Path) -> int:

@@ -7,8 +7,17 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from wizard_steps.recording.secret_shapes import LEAST, SHAPES, WRAP, forms, unescaped, unwrapped
-from wizard_steps.recording.secret_shapes import pattern as pattern_of
+from wizard_steps.secret_shapes import (
+    LEAST,
+    SECRET_VARIABLES,
+    SHAPES,
+    WRAP,
+    WRAP_BEGINS,
+    forms,
+    unescaped,
+    unwrapped,
+)
+from wizard_steps.secret_shapes import pattern as pattern_of
 
 #: What stands where a secret was.
 MARK = "[REDACTED]"
@@ -18,19 +27,6 @@ _HOLD = 512
 _BEFORE = 80
 #: A piece longer than this is no secret; it goes on rather than fill the memory.
 _MAX_HELD = 65536
-#: Environment variables whose values are secrets, whatever they look like.
-SECRET_VARIABLES = (
-    "HF_TOKEN",
-    "HUGGING_FACE_HUB_TOKEN",
-    "MODELSCOPE_API_TOKEN",
-    "VLLM_API_KEY",
-    "OPENAI_API_KEY",
-    "RAY_AUTH_TOKEN",
-    "AWS_SECRET_ACCESS_KEY",
-    "WANDB_API_KEY",
-    "NGC_API_KEY",
-)
-
 _KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?-----END [A-Z ]*PRIVATE KEY-----")
 _KEY_BEGIN = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")
 _KEY_END = re.compile(r"-----END [A-Z ]*PRIVATE KEY-----")
@@ -117,7 +113,9 @@ class Redactor:
         if not self._longest:
             return 0
         tail = text[-2 * self._longest :]
-        places = [0, *(place for wrap in WRAP.finditer(tail) for place in wrap.span()), len(tail)]
+        end = WRAP_BEGINS.search(tail)
+        wraps = [place for wrap in WRAP.finditer(tail) for place in wrap.span()]
+        places = [0, *wraps, max([end.start() if end else len(tail), *wraps])]
         kept = [
             place for begin, end in zip(places[::2], places[1::2], strict=True) for place in range(begin, end)
         ]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from wizard_steps.errors import WalkError
+from wizard_steps.files import open_plain
 from wizard_steps.recording import bgzf, intake
 
 
@@ -105,7 +106,7 @@ class DiskSpool:
 
     def _read_plain(self, place: int, name: str, start: int, end: int | None) -> bytes:
         try:
-            with intake.open_plain(Path(name), place) as file:
+            with open_plain(Path(name), place) as file:
                 size = os.fstat(file.fileno()).st_size
                 file.seek(min(start, size))
                 return file.read(max(0, (size if end is None else min(end, size)) - start))
@@ -117,7 +118,7 @@ class DiskSpool:
     def _read_packed(self, place: int, name: str, start: int, end: int | None) -> bytes:
         path = self.folder / name
         try:
-            with intake.open_plain(Path(name), place) as file:
+            with open_plain(Path(name), place) as file:
                 reader = self._packed.get(name)
                 if reader is None:
                     reader = self._packed[name] = bgzf.BgzfReader(file)

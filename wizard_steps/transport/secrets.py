@@ -9,10 +9,13 @@ from contextlib import aclosing
 from msgspec.structs import replace
 
 from wizard_steps.engine.transport import Transport
-from wizard_steps.model import Chunk, Cmd, Exit, Node
+from wizard_steps.model import Chunk, Cmd, Exit, Guard, Node
 
 #: sh text: one line of standard input into the environment.
 _TAKE = 'IFS= read -r line; export "${line%%=*}=${line#*=}"\n'
+
+#: Bytes of the answer of a guard that are read.
+_MOST = 1 << 20
 
 _SEVERAL_LINES = (
     "milepost: {0} of the environment that milepost runs in has more than one line: it was "
@@ -36,6 +39,10 @@ class WithSecrets:
             yield Chunk(_SEVERAL_LINES.format(broken[0]).encode())
             yield Exit(1)
             return
+        if given and cmd.guard is not None and not await self._passes(cmd.guard):
+            yield Chunk(f"milepost: {cmd.guard.why}: {', '.join(given)} was not sent to it\n".encode())
+            yield Exit(1)
+            return
         lines = [f"{name}={value}\n" for name, value in given.items()]
         filled = replace(cmd, stdin="".join(lines) + cmd.stdin) if lines else cmd
         if node.role == "wizard":
@@ -43,6 +50,13 @@ class WithSecrets:
         async with aclosing(self._inner.run(node, filled)) as stream:
             async for item in stream:
                 yield item
+
+    async def _passes(self, guard: Guard) -> bool:
+        said = bytearray()
+        async with aclosing(self._inner.run(guard.node, guard.cmd)) as stream:
+            async for item in stream:
+                said += item.data[: _MOST - len(said)] if isinstance(item, Chunk) else b""
+        return guard.passes(said.decode("utf-8", "replace"))
 
     async def close(self) -> None:
         await self._inner.close()

@@ -11,6 +11,7 @@ import datetime
 import json
 import os
 import sys
+import tempfile
 import time
 from typing import Any
 
@@ -47,6 +48,8 @@ def main() -> None:
         os._exit(1)
     stage = Stage()
     try:
+        # torch asks for it; Python would write a file there to try it, and a dry run writes none.
+        tempfile.tempdir = os.environ.get("TMPDIR") or "/tmp"
         stage.at("import torch")
         reduce(stage)
         os._exit(0)

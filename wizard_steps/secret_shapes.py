@@ -10,29 +10,46 @@ import html
 import json
 import re
 import shlex
-from base64 import b64encode, urlsafe_b64encode
+from base64 import b32encode, b64decode, b64encode, urlsafe_b64encode
 from collections.abc import Iterable, Iterator
 from urllib.parse import quote, quote_plus
 
+#: Environment variables whose values are secrets, whatever they look like.
+SECRET_VARIABLES = (
+    "HF_TOKEN",
+    "HUGGING_FACE_HUB_TOKEN",
+    "MODELSCOPE_API_TOKEN",
+    "VLLM_API_KEY",
+    "OPENAI_API_KEY",
+    "RAY_AUTH_TOKEN",
+    "AWS_SECRET_ACCESS_KEY",
+    "WANDB_API_KEY",
+    "NGC_API_KEY",
+)
 #: A shorter form would blank out ordinary words.
 LEAST = 6
 _LEAST_PIECE = 8
 
 
-#: Where a line was wrapped: its end, and the indentation or frame of the next one.
-WRAP = re.compile(r"\r?\n[ \t│|>]{0,40}")
+#: Where a line was wrapped: its end, with a frame or a backslash before it, and the indentation or frame of
+#: the next one.
+WRAP = re.compile(r"(?:\\|[ \t]{0,200}[│|])?\r?\n[ \t│|>]{0,40}")
+#: The end of a text that may become one.
+WRAP_BEGINS = re.compile(r"(?:\\|[ \t]{0,200}[│|]?)\r?\Z")
+#: Where no line has any of these, taking the line ends out is enough.
+_FRAMED = ("\n ", "\r", "\n│", "\n|", "\n>", "\n\t", "│\n", "|\n", "\\\n")
 #: A character of ASCII as JSON, Python, C, URLs (encoded several times, too) and HTML may write it.
 _ESCAPED = re.compile(
-    r"\\\\{0,7}(?:(?:u00|x)([0-9A-Fa-f]{2})|([01][0-7]{2})|([^\w\s\\]))"
-    r"|%(?:25){0,4}([0-7][0-9A-Fa-f])|&#(?:[xX]0{0,4}([0-9A-Fa-f]{2})|0{0,4}([0-9]{2,3}));"
+    r"\\\\{0,7}(?:(?:u00|x|U000000)([0-9A-Fa-f]{2})|u\{0{0,4}([0-9A-Fa-f]{2})\}|([01][0-7]{2})|([^\w\s\\]))"
+    r"|%(?:25){0,4}(?:u00)?([0-7][0-9A-Fa-f])|&#(?:[xX]0{0,4}([0-9A-Fa-f]{2})|0{0,4}([0-9]{2,3}));"
 )
 #: How the groups of the above write it: the base of the number, or the character itself.
-_BASES = (0, 16, 8, 1, 16, 16, 10)
+_BASES = (0, 16, 16, 8, 1, 16, 16, 10)
 
 
 def unwrapped(text: str) -> str:
     """``text`` without its line ends, and the indentation or frame behind them."""
-    if "\n " in text or "\r" in text or "\n│" in text or "\n|" in text or "\n>" in text or "\n\t" in text:
+    if any(mark in text for mark in _FRAMED):
         return WRAP.sub("", text)
     return text.replace("\n", "")
 
@@ -62,7 +79,7 @@ def _escapes(character: str) -> str:
     digits = "".join(f"[{d}{d.upper()}]" if d.isalpha() else d for d in f"{code:02x}")
     plain = re.escape(character) if character.isalnum() else rf"\\{{0,8}}{re.escape(character)}"
     return (
-        rf"(?:{plain}|\\{{1,8}}(?:(?:u00|x){digits}|{code:03o})|%(?:25){{0,4}}{digits}"
+        rf"(?:{plain}|\\{{1,8}}(?:(?:u00|x|U000000){digits}|u\{{0{{0,4}}{digits}\}}|{code:03o})|%(?:25){{0,4}}(?:u00)?{digits}"
         rf"|&#(?:0{{0,4}}{code}|[xX]0{{0,4}}{digits});)"
     )
 
@@ -97,6 +114,12 @@ def _encoded(data: bytes) -> Iterator[str]:
     for separator in ("", ":", " "):
         digits = data.hex(separator) if separator else data.hex()
         yield from (digits, digits.upper())
+    pairs = ((data.hex(" ", -2), ""), (data[:1].hex(), data[1:].hex(" ", -2)))  # as xxd prints them
+    yield from (" ".join(filter(None, pair)) for pair in pairs)
+    for separator in (", ", ",", " "):  # the bytes as C, Python, JSON and Go list them
+        yield separator.join(map(str, data))
+        yield separator.join(f"0x{byte:02x}" for byte in data)
+    yield b32encode(data).decode()[: len(data) * 8 // 5]
     for encode in (b64encode, urlsafe_b64encode):
         for before in range(3):
             whole = encode(bytes(before) + data).decode()
@@ -120,7 +143,8 @@ _NAMES = (
 #: (words of which one is in every match, the match: what is kept as group 1, then the secret). A pattern is
 #: only tried where its word occurs: a flood of output passes ten times as fast. No match spans two lines,
 #: and none looks at a character more than a few times, whatever it is fed with.
-SHAPES: tuple[tuple[tuple[str, ...], re.Pattern[str]], ...] = tuple(
+Shapes = tuple[tuple[tuple[str, ...], re.Pattern[str]], ...]
+_TOKENS: Shapes = tuple(
     (words, re.compile(pattern))
     for words, pattern in (
         (("hf_",), r"((?<![A-Za-z0-9_.]))hf_[A-Za-z0-9]{16,}"),
@@ -131,6 +155,11 @@ SHAPES: tuple[tuple[tuple[str, ...], re.Pattern[str]], ...] = tuple(
         (("ghp_", "gho_", "ghu_", "ghs_", "ghr_"), r"()gh[pousr]_[A-Za-z0-9]{20,}"),
         (("xox",), r"((?<![A-Za-z0-9]))xox[abeoprs]-[A-Za-z0-9-]{10,}"),
         (("AKIA", "ASIA"), r"((?<![A-Z0-9]))A[KS]IA[A-Z0-9]{16}(?![A-Z0-9])"),
+    )
+)
+_NAMED: Shapes = tuple(
+    (words, re.compile(pattern))
+    for words, pattern in (
         (("AIza",), r"((?<![\w-]))AIza[\w-]{35}"),
         (("eyJ",), r"((?<![\w.-]))eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"),
         (("earer ",), r"([Bb]earer )(?=\S{0,60}\d)[A-Za-z0-9._~+/-]{8,}=*"),
@@ -160,3 +189,65 @@ SHAPES: tuple[tuple[tuple[str, ...], re.Pattern[str]], ...] = tuple(
         ),
     )
 )
+SHAPES: Shapes = _TOKENS + _NAMED
+
+# --- in a value that a person wrote -------------------------------------------------------------------
+
+#: What tokens of the usual services look like: longer than in output,
+#: where a word too much is taken out.
+_TOKEN = re.compile(
+    r"(?:\b|_)(?:hf_[A-Za-z0-9]{20}|sk-[\w-]{20}|gh[pousr]_\w{20}|github_pat_\w{20}|glpat-[\w-]{20}"
+    r"|xox[abeoprs]-[\w-]{10}|nvapi-[\w-]{20}|A[KS]IA[A-Z0-9]{16})"
+)
+_PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY")
+_WITH_PASSWORD = re.compile(r"[a-z][a-z0-9+.-]{0,19}://[^/?#\s@:]{0,200}:[^/?#\s@]{1,200}@", re.IGNORECASE)
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{16,}")
+_HEX = re.compile(r"(?:[0-9A-Fa-f]{2}[: ]?){12,}")
+#: How often a reading is read again: an escape in an escape, base64 of JSON.
+_DEPTH = 3
+#: A longer value is no token, and costs time.
+_LONGEST = 16384
+
+
+def holds_token(read: Iterable[str]) -> bool:
+    """Whether one of the readings has what looks like a token, a key or a named password."""
+    return any(
+        _TOKEN.search(one) or _PRIVATE_KEY.search(one) or any(shape.search(one) for _, shape in _NAMED)
+        for one in read
+    )
+
+
+def holds_password(read: Iterable[str]) -> bool:
+    """Whether one of the readings has an address with a password."""
+    return any(_WITH_PASSWORD.search(one) for one in read)
+
+
+def readings(text: str) -> set[str]:
+    """``text``, and what it is without invisible characters, quotes, escapes, base64 or hexadecimal."""
+    last = {text[:_LONGEST]}
+    found = set(last)
+    for _ in range(_DEPTH):
+        last = {other for one in last for other in _undone(one)} - found
+        found |= last
+    return found
+
+
+def _undone(text: str) -> Iterator[str]:
+    yield "".join(character for character in text if character.isprintable())
+    yield unescaped(text)
+    yield re.sub(r"[\\'\"`^]", "", text)
+    for run in _BASE64.findall(text):
+        for begin in range(min(4, len(run))):
+            yield from _decoded(run[begin:])
+    for run in _HEX.findall(text):
+        yield from _words(bytes.fromhex(re.sub("[: ]", "", run)))
+
+
+def _decoded(run: str) -> Iterator[str]:
+    plain = run.replace("-", "+").replace("_", "/")
+    yield from _words(b64decode(plain + "A" * (-len(plain) % 4)))  # its padding is often left out
+
+
+def _words(data: bytes) -> Iterator[str]:
+    """What was encoded, as text, and as ASCII in UTF-16; what was none has no token in it."""
+    yield from (data.decode("latin-1"), data[::2].decode("latin-1"), data[1::2].decode("latin-1"))

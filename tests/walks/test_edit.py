@@ -72,6 +72,23 @@ def test_placeholders_leave_nothing_that_tells_and_replay_alike(private: Path, t
     assert "580.159.04" in after
 
 
+def test_containers_have_other_names_too_and_their_fingerprints_follow(tmp_path: Path) -> None:
+    shipped = Path(__file__).parents[2] / "snapshots" / "walks" / "docker-killed"
+    assert "milepost-real-hosts-node-a" in everything(shipped)
+    assert (
+        main(
+            ["edit", str(shipped), "--rename", "node-a=left", "--placeholders", "-o", str(tmp_path / "clean")]
+        )
+        == 0
+    )
+    after = everything(tmp_path / "clean")
+    assert "milepost-real-hosts" not in after
+    assert "milepost-cluster-node-1" in after
+    walk = walks.load(tmp_path / "clean")
+    assert asyncio.run(replay(walk)).drift == ""
+    assert [text for text in walk.meta.edited if not text] == []
+
+
 def test_a_rename_is_the_same_in_events_outputs_names_and_facts(private: Path, tmp_path: Path) -> None:
     words = [
         "--rename",

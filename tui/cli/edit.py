@@ -182,6 +182,8 @@ def _save(item: Draft, before: Walk, args: argparse.Namespace) -> None:
 
     redactor = Redactor.from_environment()
     save.refuse_secrets(item, redactor)
+    if args.rename or args.placeholders:
+        item = asyncio.run(save.with_new_fingerprints(item))
     unsure = asyncio.run(save.refuse_drift(before, item.walk))
     if args.in_place:
         save.save_in_place(item, redactor)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
+from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import ContentSwitcher, Footer
 
@@ -239,7 +240,7 @@ class WalkView(Screen[None]):
         side = self.query_one("#side-log", LogView)
         side.display = self.has_class("-roomy") and self._view != "log"
         if side.display:
-            side.border_title = f"log of {safe(self.node)}"
+            side.border_title = Content(f"log of {safe(self.node)}")  # a text would be read as markup
             side.show_doc(session.logs.doc(shown, self.node))
 
     def _info(self, info: InfoPanel, session: WalkSession, state: State, shown: str) -> None:

@@ -35,7 +35,7 @@ _THING = (
     r"|internlm|baichuan|smollm|tinyllama|codellama|olmo)[\w.-]*"
     r"|[a-z]+-?v?\d+(?:\.\d+)+\w*|x86_64|c10d|[0-9a-f]{7,}"
     r"|(?:vllm|torch|ray|urllib3|numpy|boto3|transformers|sglang)\.[\w.]*|[\w.]*(?:error|exception|warning|exit)|[\w.-]*\.(?:so|py|cc|cpp|cu|json|ya?ml|toml|sh|md)(?:\.\d+)*)"
-    r"|[A-Z][a-z]+\d*[A-Z]\w*"
+    r"|(?-i:[A-Z][a-z]+\d*[A-Z]\w*)"
 )
 #: Not for what such words and a number name.
 NO_THING = rf"(?!(?:{_THING})(?![\w-]|\.\w))"

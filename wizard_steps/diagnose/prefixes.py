@@ -59,6 +59,9 @@ _PREFIXES = tuple(
         rf"[-*•] (?:\w+ ){{0,2}}\((?P<node>{MACHINE})\):\s",
         rf"(?:worker|node|head|host)[_ -](?P<node>{ADDRESS}):\s",
         rf"\[?[0-2]\d:[0-5]\d:[0-6]\d(?:[.,]\d+)?\]?\s(?={MACHINE}:\s)",
+        # Open MPI's components; parallel-ssh without numbers
+        rf"\[(?P<node>{NAME})\]\[\[\d+,\d+\],\d+\](?:\[[^\]]{{1,120}}\])?\s?",
+        rf"\[(?:FAILURE|FAILED)\] (?P<node>{NAME})\s",
         # a table, a list
         rf"\|\s*(?P<node>{MACHINE})\s*\|\s*",
         # [host]:rank  [host:rank]

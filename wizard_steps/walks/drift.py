@@ -23,12 +23,14 @@ _SHOWN = 100
 
 class Drift(Struct, frozen=True):
     """Why a recording does not fit today's steps. ``step`` is empty when no step was reached, ``attempt`` 0
-    where none is meant."""
+    where none is meant. ``then`` and ``now``: of a command, what a person was shown and is shown today."""
 
     kind: DriftKind
     text: str
     step: str = ""
     attempt: int = 0
+    then: str = ""
+    now: str = ""
 
 
 class Remark(Struct, frozen=True):
@@ -58,7 +60,8 @@ def of_commands(differences: Iterable[ReplayDifference]) -> tuple[list[Drift], l
         nodes = ", ".join(dict.fromkeys(one.node for one in group))
         place = f"{first.step}: {first.key} on {nodes}"
         if first.level == "visible":
-            drifts.append(Drift("command", f"{place}: {_changed_command(first)}", first.step, first.attempt))
+            text = f"{place}: {_changed_command(first)}"
+            drifts.append(Drift("command", text, first.step, first.attempt, first.then, first.now))
         else:
             remarks.append(Remark(first.level, f"{place}: {_remark(first)}", first.step, first.attempt))
     return drifts, remarks

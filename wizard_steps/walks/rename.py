@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, cast
 
 from msgspec import Struct
 
 from wizard_steps.errors import UsageError
 from wizard_steps.model import counted
+from wizard_steps.node.docker import container_of
+from wizard_steps.recording import events as ev
+from wizard_steps.recording.journal import Walk
+from wizard_steps.walks.drift import Drift
 from wizard_steps.walks.texts import Draft, Span, TextChange, changed
 
 #: name: a machine or any other text, as a whole word. weak: a machine whose name is also a common word: only
@@ -40,8 +44,13 @@ _AROUND: dict[Kind, tuple[str, str]] = {
     "address": (r"(?<![A-Za-z0-9.])", r"(?![A-Za-z0-9]|\.\d)"),
     "long": (r"(?<![A-Za-z0-9:.])", r"(?![A-Za-z0-9:]|\.\d)"),
     "user": ("", ""),
-    "cluster": (r"(?:(?<=MILEPOST_ID=)|(?<=\.milepost/)|(?<=started as ))", r"(?![A-Za-z0-9_.-])"),
+    "cluster": (
+        r"(?:(?<=MILEPOST_ID=)|(?<=\.milepost/)|(?<=started as )|(?<=milepost\.cluster=))",
+        r"(?![A-Za-z0-9_.-])",
+    ),
 }
+
+_SPEC = re.compile(r"\bmilepost\.spec=([0-9a-f]{16})\b")
 
 
 class Rename(Struct, frozen=True):
@@ -63,21 +72,47 @@ def of_name(old: str, new: str) -> Rename:
     return Rename("weak" if len(old) < 3 or old in _COMMON else "name", old, new)
 
 
-def rename(item: Draft, renames: Sequence[Rename], said: str) -> Draft:
+def rename(item: Draft, renames: Sequence[Rename], said: str = "") -> Draft:
     """The recording with other names. Pictures go: a text in them can be cut anywhere."""
     if not renames:
         return item
     check(renames)
-    change = _change(renames)
+    change = _change([*renames, *_containers(item.walk, renames)])
     kept = {name: change.word(text) for name, text in item.evidence.items() if name.endswith(".txt")}
     gone = len(item.evidence) - len(kept)
-    done = Draft(changed(item.walk, change), kept, item.said).but(said)
+    done = Draft(changed(item.walk, change), kept, item.said)
+    done = done.but(said) if said else done
     if gone:
         text = (
             f"removed {counted(gone, 'picture')} of passed gates; `milepost export --to svg` makes new ones"
         )
         return Draft(done.walk, done.evidence, (*done.said, text))
     return done
+
+
+def _containers(walk: Walk, renames: Sequence[Rename]) -> Iterator[Rename]:
+    """Docker's names are made of the cluster's and a node's: neither stands there as a word of its own."""
+    first = walk.events[0] if walk.events else None
+    if not isinstance(first, ev.WalkStarted):
+        return
+    new = {item.old: item.new for item in renames}
+    cluster = str(first.cluster.get("name") or "")
+    for entry in first.cluster.get("nodes", ()):
+        node = str(entry.get("name") or "") if isinstance(entry, Mapping) else ""
+        old = container_of(cluster, node)
+        now = container_of(new.get(cluster, cluster), new.get(node, node))
+        if cluster and node and old != now:
+            yield Rename("name", old, now)
+
+
+def fingerprints(drifts: Iterable[Drift]) -> list[Rename]:
+    """For commands that differ only in the hash of a container's flags: that hash and today's."""
+    found = {}
+    for drift in drifts:
+        old, new = _SPEC.search(drift.then), _SPEC.search(drift.now)
+        if old and new and old[1] != new[1] and drift.then.replace(old[1], new[1]) == drift.now:
+            found[old[1]] = Rename("name", old[1], new[1])
+    return list(found.values())
 
 
 def check(renames: Sequence[Rename]) -> None:

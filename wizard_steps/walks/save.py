@@ -14,8 +14,12 @@ from wizard_steps.recording import notes
 from wizard_steps.recording.journal import Walk, WalkFolder
 from wizard_steps.recording.redact import Redactor
 from wizard_steps.walks.identify import secrets
+from wizard_steps.walks.rename import fingerprints, rename
 from wizard_steps.walks.replay import Replayed, replay
 from wizard_steps.walks.texts import Draft
+
+#: Containers of one recording, at most, whose fingerprint is looked after.
+_CONTAINERS = 512
 
 
 def refuse_secrets(item: Draft, redactor: Redactor) -> None:
@@ -27,6 +31,17 @@ def refuse_secrets(item: Draft, redactor: Redactor) -> None:
             f"{item.walk.folder}: a known secret is in it: {', '.join(places[:8])}{more}. "
             "Nothing was written. Take it out with --redact, and revoke it: it has been on disk"
         )
+
+
+async def with_new_fingerprints(item: Draft) -> Draft:
+    """After a rename: a container's label has a hash of its whole command line, names included. A replay
+    stops at the first that differs, so each is put right in turn; `refuse_drift` tells what is left."""
+    for _ in range(_CONTAINERS):
+        found = fingerprints((await replay(item.walk)).drifts)
+        if not found:
+            break
+        item = rename(item, found)
+    return item
 
 
 async def refuse_drift(before: Walk, after: Walk) -> str:

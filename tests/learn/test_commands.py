@@ -29,7 +29,7 @@ PROGRAMS = words_of("""
     nvshmem-info ofed_info openssl pgrep ping pip podman printf ps py-spy
     python python3 python3-config ray rdma readlink rm rsync runc sacct sacctmgr scontrol squeue scp sed sh sha256sum show_gids sort srun
     ss ssh ssh-add ssh-copy-id ssh-keygen ssh-keyscan sshd stat su sudo sync sysctl systemctl tail tee test
-    timedatectl timeout touch tr true ucx_info ufw ulimit umount uname uniq unmunge unset update-initramfs uptime usermod uv
+    timedatectl timeout touch tr true type ucx_info ufw ulimit umount uname uniq unmunge unset update-initramfs uptime usermod uv
     vllm wc which wsl xargs zcat
 """)
 #: Between backquotes, and no command though it looks like one.

@@ -86,6 +86,8 @@ _LEVELS = (
     re.compile(r"\b(?:[A-Z]\w*)?(?P<l>Warning): "),
     re.compile(r"\blevel=\"?(?P<l>debug|info|warn(?:ing)?|error|fatal)\b"),
 )
+#: What failed, in a line of containerd or Docker whose level says that the engine itself goes on.
+_WITH_ERROR = re.compile(r"\blevel=\S+ .{0,2000}?\berror=\"(?!\"|<?nil)(?!.{0,2000}\bskip plugin\b)")
 _QUIET = {"DEBUG", "INFO", "SUCC", "D", "I", "TRACE", "VERSION"}
 _WARN = {"WARN", "WARNING", "W"}
 
@@ -118,6 +120,8 @@ def _level(message: str) -> str:
         match = pattern.search(head)
         if match:
             word = match["l"].upper()
+            if word == "INFO" and _WITH_ERROR.search(message):
+                return "warning"
             return "info" if word in _QUIET else "warning" if word in _WARN else "error"
     return ""
 

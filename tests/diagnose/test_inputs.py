@@ -19,7 +19,7 @@ from tests.helpers.case_runner import CLUSTER
 from tests.helpers.diagnose_help import FAILURE, NOISE
 from tests.helpers.sshd import Bed, free_port
 from wizard_steps.cluster.file import parse
-from wizard_steps.diagnose import as_text, diagnose, diagnose_streams, walk_events
+from wizard_steps.diagnose import as_text, diagnose, diagnose_streams, inputs, walk_events
 from wizard_steps.diagnose.inputs import streams
 from wizard_steps.errors import UsageError
 from wizard_steps.facts.logs import collect, command, parts
@@ -216,3 +216,20 @@ def test_hostile_events_say_nothing_active(field: str, tmp_path: Path) -> None:
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", shown)
     assert not any(line.startswith("::") for line in lines)
     assert "hf_abc" not in shown
+
+
+@pytest.mark.parametrize("name", ["logs.tar.gz", "logs.zip"])
+def test_an_archive_may_not_be_endless(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / name
+    if name.endswith(".zip"):
+        with zipfile.ZipFile(path, "w") as zipped:
+            zipped.writestr("a.log", "x" * 100)
+    else:
+        with tarfile.open(path, "w:gz") as packed:
+            info = tarfile.TarInfo("a.log")
+            info.size = 100
+            packed.addfile(info, io.BytesIO(b"x" * 100))
+    assert len(streams([str(path)])) == 1
+    monkeypatch.setattr(inputs, "MOST_BYTES", 99)
+    with pytest.raises(UsageError, match="unpacks to more than 4 GiB"):
+        streams([str(path)])

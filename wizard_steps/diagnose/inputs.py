@@ -6,14 +6,16 @@ import os
 import sys
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, BinaryIO, cast
+from typing import IO, BinaryIO, TypeVar, cast
 
 from wizard_steps.diagnose import walk_events
 from wizard_steps.diagnose.model import Source
+from wizard_steps.diagnose.reading import MOST as MOST_BYTES
 from wizard_steps.errors import UsageError
 
+T = TypeVar("T")
 Stream = tuple[Source, Callable[[], BinaryIO]]
 
 #: Files of a folder or archive that are looked at; a Ray session of a large cluster has some thousand.
@@ -140,9 +142,23 @@ def _member(name: str, opened: Callable[[], BinaryIO]) -> Callable[[], BinaryIO]
     return walk_events.opened(opened) if name.rsplit("/", 1)[-1] == _EVENTS else opened
 
 
+def _within(path: Path, members: Iterable[T], size: Callable[[T], int]) -> Iterator[T]:
+    """The members of an archive, which may not be endless: a small one can hold more than any disk."""
+    left, count = MOST_BYTES, 0
+    for member in members:
+        left, count = left - size(member), count + 1
+        if left < 0:
+            raise UsageError(f"{path}: unpacks to more than 4 GiB; unpack it, and name the logs that matter")
+        if count > MOST:
+            raise UsageError(f"{path}: more than {MOST} files; unpack it, and name the folder of the logs")
+        yield member
+
+
 def _tar(node: str, path: Path) -> list[Stream]:
     archive = tarfile.open(path)  # noqa: SIM115 (its members are read later)
-    members = [m for m in archive if m.isreg() and m.size and _is_log(m.name)][:MOST]
+    members = [
+        m for m in _within(path, archive, lambda m: m.size) if m.isreg() and m.size and _is_log(m.name)
+    ]
     nodes = _nodes([Path(m.name) for m in members])
     return [
         (
@@ -155,7 +171,8 @@ def _tar(node: str, path: Path) -> list[Stream]:
 
 def _zip(node: str, path: Path) -> list[Stream]:
     archive = zipfile.ZipFile(path)
-    members = [m for m in archive.infolist() if not m.is_dir() and m.file_size and _is_log(m.filename)][:MOST]
+    listed = _within(path, archive.infolist(), lambda m: m.file_size)
+    members = [m for m in listed if not m.is_dir() and m.file_size and _is_log(m.filename)]
     nodes = _nodes([Path(m.filename) for m in members])
     return [
         (

@@ -64,6 +64,8 @@ class NodeFacts(Struct, frozen=True):
     docker: on_node.DockerFacts | None = None
     processes: tuple[on_node.ServerProcess, ...] = ()
     processes_known: bool = False
+    #: /proc shows this user no process of others (its option hidepid).
+    processes_hidden: bool = False
     listeners: tuple[on_node.Listener, ...] = ()
     listeners_known: bool = False
     ours: on_node.Ours = on_node.Ours()
@@ -117,6 +119,7 @@ def parse_node(answers: dict[str, NodeAnswer]) -> NodeFacts:
         docker=on_node.parse_docker(found["docker"]) if "docker" in found else None,
         processes=tuple(on_node.parse_processes(processes)),
         # grep exits 1 when no line matches; without ps its error text comes through.
+        processes_hidden=processes.text.startswith("hidden: "),
         processes_known=not processes.missing and "not found" not in processes.text,
         listeners=tuple(listeners),
         listeners_known=proc_tcp.code in (0, 1) or pick(found, "sockets").ok,

@@ -102,6 +102,10 @@ def _processes(node: str, facts: NodeFacts, cluster: Cluster) -> Finding:
     if not facts.processes_known:
         return Finding("Ray, vLLM", node, "unknown", "not read", "`ps` is not installed")
     others = [one for one in facts.processes if not is_ours(facts, one.pid)]
+    if not facts.processes and facts.processes_hidden:
+        said = "none of this user; processes of other users are hidden"
+        tip = "the mount option hidepid of /proc hides them; root, or its group (gid=), sees all"
+        return Finding("Ray, vLLM", node, "unknown", said, tip)
     if not facts.processes:
         return ok("Ray, vLLM", node, "none running")
     if not others:

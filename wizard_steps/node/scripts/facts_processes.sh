@@ -1,6 +1,7 @@
 #!/bin/sh
 # Processes of Ray and vLLM: pid, user, name. Only what is known of a process by name: command lines can hold keys.
 # Shells and other wrappers are left out, and so is this very script ("@@fact" marks every part of it).
+[ "$(id -u)" = 0 ] || cat /proc/1/cmdline > /dev/null 2>&1 || echo "hidden: other users' processes"
 # shellcheck disable=SC2009  # no pgrep prints the user
 ps -ww -eo pid=,user=,args= |
   grep -v '@@fact' |

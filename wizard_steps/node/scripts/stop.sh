@@ -5,6 +5,11 @@
 counted() { if [ "$n" = 1 ]; then echo "ended 1 process"; else echo "ended $n processes"; fi; }
 nothing_found() {
   k=$(kin); u=$(unseen)
+  # hidepid of /proc: other users' processes cannot even be counted.
+  if [ -z "$k$u" ] && [ "$(id -u)" != 0 ] && ! cat /proc/1/cmdline > /dev/null 2>&1; then
+    echo "nothing that $(id -un) started here runs; processes of other users are hidden on this machine (hidepid)"
+    exit 0
+  fi
   [ -n "$k$u" ] || { echo "nothing of ours runs"; exit 0; }
   echo "nothing that $(id -un) started here runs."
   [ -z "$k" ] || echo "$k" | sed 's/.*/left alone: process & has this name, but another user or another walk started it/'

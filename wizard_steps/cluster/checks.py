@@ -35,6 +35,7 @@ _OWN_FLAGS = ("--name", "--rm", "--entrypoint", "--cidfile")
 def problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
     """What the types cannot say, as (field, message)."""
     # Secrets first: other messages repeat the value.
+    yield from _accounts_in_addresses(cluster)
     yield from secret_values.problems(cluster)
     yield from secret_values.flags(cluster)
     heads = [i for i, entry in enumerate(cluster.nodes) if entry.role == "head"]
@@ -150,23 +151,31 @@ def _weights_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
     if cluster.weights.copy == "rsync" and cluster.path == "docker":
         yield "weights.copy", "rsync is not in the containers: leave it out"
     web = cluster.weights.web
-    if re.search(r"://[^/?#]*@", web):
-        yield "weights.from", "has a name or password in it: the file holds no secrets"
-    elif web not in ("", "modelscope") and not re.match(r"(modelscope\+)?https?://[^\s?#]+\Z", web):
+    if web not in ("", "modelscope") and not re.match(r"(modelscope\+)?https?://[^\s?#]+\Z", web):
         yield "weights.from", f'{web!r} is no address such as https://host/folder, and not "modelscope"'
     elif web and cluster.serve.model.startswith(("/", "./", "../", "~")):
         yield "weights.from", "serve.model is a folder on the nodes, so nothing is fetched: leave it out"
 
 
-def _install_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
-    """Addresses without a password: the file holds no secrets, and a command line shows all of them."""
+def _install_addresses(cluster: Cluster) -> dict[str, str]:
     install = cluster.install
     values = {"index_url": install.index_url, "proxy": install.proxy}
-    values |= {f"find_links[{i}]": link for i, link in enumerate(install.find_links)}
-    for name, value in values.items():
-        if re.match(r"[a-z][a-z0-9+.-]*://[^/?#]*@", value, re.IGNORECASE):
+    return values | {f"find_links[{i}]": link for i, link in enumerate(install.find_links)}
+
+
+def _accounts_in_addresses(cluster: Cluster) -> Iterator[tuple[str, str]]:
+    """Addresses without a password: the file holds no secrets, and a command line shows all of them."""
+    account = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#]*@", re.IGNORECASE)
+    if account.match(cluster.weights.web):
+        yield "weights.from", "has a name or password in it: the file holds no secrets"
+    for name, value in _install_addresses(cluster).items():
+        if account.match(value):
             yield f"install.{name}", "has a name or password in it; put them into ~/.netrc on the nodes"
-        elif value.startswith("-"):
+
+
+def _install_problems(cluster: Cluster) -> Iterator[tuple[str, str]]:
+    for name, value in _install_addresses(cluster).items():
+        if value.startswith("-"):
             yield f"install.{name}", "must not begin with -"
         elif name in ("index_url", "proxy") and value and not re.match(r"(https?|file|socks5h?)://", value):
             yield f"install.{name}", f"{value!r} is not an address such as https://host/path"

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shlex
 import stat
+from pathlib import Path
 
+import asyncssh
 import pytest
 
 from tests.helpers.ssh_help import Answers, fingerprint, lost, once, ran, transport_to
@@ -13,6 +16,7 @@ from tests.helpers.sshd import USER, Bed, keygen, needs_sshd, sh
 from wizard_steps.errors import HostKeyChanged
 from wizard_steps.model import Node
 from wizard_steps.transport.ssh_ask import Asker
+from wizard_steps.transport.ssh_hosts import Keys, KnownHosts
 
 pytestmark = needs_sshd
 
@@ -147,3 +151,13 @@ async def test_an_alias_for_the_host_key(ssh_bed: Bed) -> None:
     assert (await once(ssh_bed.cluster(server.port), Answers(trust=True))).output == b"in\n"
     assert ssh_bed.known_hosts.read_text() == f"the-gpu-box {server.public_host_key()}\n"
     assert (await once(ssh_bed.cluster(server.port))).output == b"in\n"
+
+
+def test_a_pipe_in_place_of_the_file_is_no_record_and_hangs_nobody(tmp_path: Path) -> None:
+    pipe = tmp_path / "known_hosts"
+    os.mkfifo(pipe)
+    hosts = KnownHosts(pipe)
+    assert hosts.look("gpu-a", 22) == Keys()
+    assert hosts.records("gpu-a", 22) == []
+    with pytest.raises(OSError, match="plain file"):
+        hosts.add("gpu-a", 22, asyncssh.generate_private_key("ssh-ed25519"))

@@ -11,7 +11,11 @@ import asyncssh
 from asyncssh.known_hosts import SSHKnownHosts
 from msgspec import Struct
 
+from wizard_steps.files import read_plain
+
 SSH_PORT = 22
+#: Bytes of a file of host keys; one of a large site has a few megabytes.
+_MOST = 1 << 26
 
 
 class Record(Struct, frozen=True):
@@ -79,7 +83,7 @@ class KnownHosts:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         public = key.export_public_key("openssh").decode().split()[:2]
         line = " ".join([entry_name(host, port), *public]) + "\n"
-        old = self.path.read_bytes() if self.path.exists() else b""
+        old = read_plain(self.path, _MOST) if self.path.exists() else b""
         if old and not old.endswith(b"\n"):
             line = "\n" + line
         handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
@@ -97,7 +101,7 @@ class KnownHosts:
 
 def _lines(path: Path) -> Iterator[str]:
     try:
-        yield from path.read_text(encoding="utf-8", errors="replace").splitlines()
+        yield from read_plain(path, _MOST).decode("utf-8", "replace").splitlines()
     except OSError:
         return
 

@@ -47,3 +47,24 @@ def test_no_class_name_means_two_things() -> None:
             for name in re.findall(r"^class ([A-Z]\w*)", path.read_text(encoding="utf-8"), re.M):
                 names.setdefault(name, []).append(str(path))
     assert {name: where for name, where in names.items() if len(where) > 1} == {}
+
+
+def test_the_top_level_holds_what_it_should_and_nothing_else() -> None:
+    """What a trial leaves in the current folder must not be committed."""
+    done = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip("no git checkout")
+    top = {name.partition("/")[0] for name in done.stdout.splitlines()}
+    folders = {".ci", "snapshots", "tests", "tui", "wizard_steps"}
+    meta = {
+        ".gitignore",
+        ".pre-commit-config.yaml",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "LICENSE",
+        "SECURITY.md",
+    }
+    files = {"README.md", "milepost.py", "pyproject.toml"} | {
+        f"requirements{kind}.lock" for kind in ("", "-dev", "-lab")
+    }
+    assert top - folders - meta - files == set()

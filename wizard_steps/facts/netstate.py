@@ -11,6 +11,9 @@ from wizard_steps.facts.network import NetDevice, clean
 from wizard_steps.facts.sections import FactSection, pick
 from wizard_steps.node.lines import number
 
+#: An input chain of nft with a rule that drops or rejects. No start looks beyond the next one: linear.
+_INPUT_REJECTS = re.compile(r"hook input(?:(?!hook input)[^}])*?\b(?:drop|reject)\b")
+
 
 class Firewall(Struct, frozen=True):
     """``active`` names what filters incoming traffic; ``unreadable`` what this user may not look at."""
@@ -69,7 +72,7 @@ def parse_firewall(found: Mapping[str, FactSection]) -> Firewall:
             unreadable.append(name)
             continue
         looked = True
-        rejects = name == "nft" and re.search(r"hook input[^}]*\b(?:drop|reject)\b", section.text, re.DOTALL)
+        rejects = name == "nft" and _INPUT_REJECTS.search(section.text)
         if re.search(test, section.text, re.MULTILINE) or rejects:
             active.append(name)
     return Firewall(tuple(active), tuple(unreadable), looked)

@@ -12,14 +12,24 @@ from __future__ import annotations
 import shlex
 import shutil
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tests.gpu.two_hosts import APART, MILEPOST, VENV, GpuHosts, Walk, cluster_file, stop_worker, toml, walked
+from tests.gpu.two_hosts import (
+    APART,
+    MILEPOST,
+    VENV,
+    GpuHosts,
+    Walk,
+    cluster_file,
+    main,
+    stop_worker,
+    toml,
+    walked,
+)
 from tests.real_docker.podman import cgroup_mounts
 
 PROGRAMS = Path("/srv/dk/bin")
@@ -159,11 +169,5 @@ def run(out: Path, name: str) -> None:
         print("left:", [bed.processes(host) for host in bed.names], flush=True)
 
 
-def main() -> None:
-    out = Path(sys.argv[1])
-    for name in sys.argv[2:]:
-        run(out, name)
-
-
 if __name__ == "__main__":
-    main()
+    main(run)

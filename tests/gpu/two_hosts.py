@@ -296,7 +296,7 @@ def run(out: Path, name: str) -> None:
         print("down:", ended.returncode, "left:", [bed.processes(host) for host in bed.names], flush=True)
 
 
-def main() -> None:
+def main(run: Callable[[Path, str], None] = run) -> None:
     out = Path(sys.argv[1])
     for name in sys.argv[2:]:
         run(out, name)

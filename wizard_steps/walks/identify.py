@@ -5,15 +5,13 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
-from wizard_steps.recording import events as ev
 from wizard_steps.recording.journal import Walk
 from wizard_steps.recording.redact import MARK, Redactor
-from wizard_steps.walks.rename import Rename, of_name
+from wizard_steps.walks.rename import Rename, cluster_name, entries, of_name
 from wizard_steps.walks.texts import Draft, texts
 
 #: Four numbers can be a version (``nvidia-curand-cu12==10.3.9.90``): not after =, a letter or a hyphen.
@@ -79,18 +77,12 @@ def _plain(counts: Counter[str]) -> dict[str, int]:
 
 def machines(walk: Walk) -> list[str]:
     """Names and hosts of the cluster file, in its order."""
-    return [str(entry.get(key) or "") for entry in _entries(walk) for key in ("name", "host")]
+    return [str(entry.get(key) or "") for entry in entries(walk) for key in ("name", "host")]
 
 
 def accounts(walk: Walk) -> list[str]:
     """The SSH accounts of the cluster file, root left out."""
-    return [user for entry in _entries(walk) if (user := str(entry.get("user") or "")) not in ("", "root")]
-
-
-def _entries(walk: Walk) -> Iterable[Mapping[str, Any]]:
-    first = walk.events[0] if walk.events else None
-    nodes = first.cluster.get("nodes", ()) if isinstance(first, ev.WalkStarted) else ()
-    return [entry for entry in nodes if isinstance(entry, Mapping)]
+    return [user for entry in entries(walk) if (user := str(entry.get("user") or "")) not in ("", "root")]
 
 
 def _tells(address: str) -> bool:
@@ -120,24 +112,23 @@ def placeholders(item: Draft) -> list[Rename]:
         found.gpus, lambda n, old: Rename("name", old, f"GPU-{0:08d}-0000-0000-0000-{n:012x}")
     )
     renames += _numbered(found.mails, lambda n, old: Rename("name", old, f"mail-{n}@example.org"))
-    first = item.walk.events[0]
-    name = first.cluster.get("name", "") if isinstance(first, ev.WalkStarted) else ""
+    name = cluster_name(item.walk)
     if name and name != "milepost":
-        renames.append(Rename("cluster", str(name), "cluster"))
+        renames.append(Rename("cluster", name, "cluster"))
     return [r for r in renames if r.old != r.new]
 
 
 def _machines(walk: Walk, found: Mapping[str, int]) -> list[Rename]:
     """A node's name and its host get one number; hosts nobody named get the next ones."""
     renames: dict[str, Rename] = {}
-    entries = list(_entries(walk))
-    for number, entry in enumerate(entries, 1):
+    listed = list(entries(walk))
+    for number, entry in enumerate(listed, 1):
         name, host = str(entry.get("name") or ""), str(entry.get("host") or "")
         for old in filter(None, (name, host)):
             if not _V4.fullmatch(old) and not _V6.fullmatch(old):
                 new = f"node-{number}" if old == name or not name else f"host-{number}"
                 renames.setdefault(old, of_name(old, new))
-    number = len(entries)
+    number = len(listed)
     for old in found:
         short = old.split(".")[0]
         if old in renames or old == "localhost" or _V4.fullmatch(old) or _V6.fullmatch(old):

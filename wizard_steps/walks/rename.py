@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from msgspec import Struct
 
@@ -90,15 +90,24 @@ def rename(item: Draft, renames: Sequence[Rename], said: str = "") -> Draft:
     return done
 
 
+def entries(walk: Walk) -> Iterable[Mapping[str, Any]]:
+    """The nodes of the recorded cluster file, in its order."""
+    first = walk.events[0] if walk.events else None
+    nodes = first.cluster.get("nodes", ()) if isinstance(first, ev.WalkStarted) else ()
+    return [entry for entry in nodes if isinstance(entry, Mapping)]
+
+
+def cluster_name(walk: Walk) -> str:
+    """What the recorded cluster file calls the cluster; "" where it does not."""
+    first = walk.events[0] if walk.events else None
+    return str(first.cluster.get("name") or "") if isinstance(first, ev.WalkStarted) else ""
+
+
 def _containers(walk: Walk, renames: Sequence[Rename]) -> Iterator[Rename]:
     """Docker's names are made of the cluster's and a node's: neither stands there as a word of its own."""
-    first = walk.events[0] if walk.events else None
-    if not isinstance(first, ev.WalkStarted):
-        return
     new = {item.old: item.new for item in renames}
-    cluster = str(first.cluster.get("name") or "")
-    for entry in first.cluster.get("nodes", ()):
-        node = str(entry.get("name") or "") if isinstance(entry, Mapping) else ""
+    cluster = cluster_name(walk)
+    for node in (str(entry.get("name") or "") for entry in entries(walk)):
         old = container_of(cluster, node)
         now = container_of(new.get(cluster, cluster), new.get(node, node))
         if cluster and node and old != now:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from tui.app.text import ROW_STATES, STEP_STATES, safe
-from wizard_steps.model import Comparison, Verdict
+from wizard_steps.model import Comparison, Verdict, counted
 from wizard_steps.recording.journal import Walk
 from wizard_steps.walks.story import Chapter, Shot, about, story
 
@@ -74,7 +74,7 @@ def _compared(chapter: Chapter) -> list[Text]:
 
 def _command(shot: Shot) -> Text:
     first, *rest = shot.command.splitlines() or [""]
-    more = f"  (and {len(rest)} more lines)" if rest else ""
+    more = f"  (and {counted(len(rest), 'more line')})" if rest else ""
     return Text(f"{safe(shot.node)}$ ", "dim").append(safe(first) + more, "bold")
 
 

@@ -205,7 +205,9 @@ TRIES = "[W1124 08:00:00.1 TCPStore.cpp:330] [c10d] TCP client failed to connect
 
 def test_a_retry_is_a_remark_where_something_follows_and_a_failure_where_the_text_ends_with_it() -> None:
     waits = diagnose([Source("x.log", TRIES * 3)])
-    went_on = diagnose([Source("x.log", TRIES * 3 + "INFO 11-24 08:00:40 [core.py:77] rank 1 of 2 is there\n")])
+    went_on = diagnose(
+        [Source("x.log", TRIES * 3 + "INFO 11-24 08:00:40 [core.py:77] rank 1 of 2 is there\n")]
+    )
     assert (waits[0].rule, waits[0].kind) == ("store-retries", "effect")
     assert (went_on[0].rule, went_on[0].kind) == ("store-retries", "hint")
 

@@ -45,7 +45,9 @@ def takes(veto: Veto, hit: Hit, number: int, node: str) -> bool:
         return False
     if veto.within is None:
         return True
-    return number - hit.number <= veto.within and (not node or hit.where.node in ("", node))
+    return number - hit.number <= veto.within and (
+        not node or not hit.where.node or node in (hit.where.node, hit.where.printer)
+    )
 
 
 def outlived(hit: Hit) -> Hit | None:

@@ -82,7 +82,7 @@ class GoesOn(Struct, frozen=True, forbid_unknown_fields=True):
 class Passed(Struct, frozen=True, forbid_unknown_fields=True):
     """A line that shows that failures of some families, or rules, have passed: a retry that succeeded.
 
-    It speaks of those found on the same node up to ``within`` lines before it.
+    It speaks of those found on the same node up to ``within`` lines before it, and of guesses there.
     """
 
     id: str
@@ -94,9 +94,9 @@ class Passed(Struct, frozen=True, forbid_unknown_fields=True):
 
     def takes(self, rule: Rule) -> bool:
         """Whether it says anything of what a rule finds."""
-        return not rule.lasting and (
-            rule.id in self.rules or rule.family in self.families or "*" in self.families
-        )
+        vague = rule.kind in ("guess", "unknown")
+        named = rule.id in self.rules or rule.family in self.families or "*" in self.families
+        return not rule.lasting and (vague or named)
 
 
 class Veto(Struct, frozen=True):

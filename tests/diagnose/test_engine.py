@@ -224,3 +224,9 @@ def test_an_unknown_error_is_a_remark_where_the_text_ends_as_usual() -> None:
     assert diagnose([Source("x.log", usual + error)])[0].kind == "unknown"
     assert diagnose([Source("x.log", error + usual)])[0].kind == "hint"
     assert diagnose([Source("x.log", error + usual + "exited with exit code 1\n")])[0].kind == "unknown"
+
+
+def test_a_retry_before_more_trouble_is_no_remark() -> None:
+    end = "torch.distributed.DistNetworkError: The client socket has timed out after 600000ms\n"
+    found = diagnose([Source("x.log", TRIES + end)])
+    assert "store-retries" in {finding.rule for finding in found if finding.kind == "effect"}

@@ -14,7 +14,8 @@ from wizard_steps.diagnose.whereabouts import Where
 
 #: So many lines at the end of a text without a word of trouble show that a program went on.
 CALM = 5
-_TROUBLE = re.compile(
+#: What a line says that tells of trouble, at whatever level.
+TROUBLE = re.compile(
     r"error|exception|fatal|fail|refused|rejected|denied|abort|crash|died|dead|killed|timed? ?out"
     r"|could not|couldn't|cannot|can't|unable|traceback|exit(?:ed)? (?:code|status)|invalid|no such"
     r"|not found|missing|not ready|  File \"",
@@ -63,7 +64,7 @@ def calmed(hits: Sequence[Hit], tail: Sequence[str], first: int) -> list[Hit]:
     ``tail`` are the last lines of the text, the first of them its line number ``first``.
     """
     last = [(number, line) for number, line in enumerate(tail, first) if line.strip()][-CALM:]
-    if len(last) < CALM or any(_TROUBLE.search(line) for _, line in last):
+    if len(last) < CALM or any(TROUBLE.search(line) for _, line in last):
         return list(hits)
     return [replace(hit, kind="hint") if _vague(hit) and hit.number < last[0][0] else hit for hit in hits]
 

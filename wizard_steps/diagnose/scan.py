@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from wizard_steps.diagnose import values
 from wizard_steps.diagnose.around import Around
-from wizard_steps.diagnose.hits import Hit, calmed, outlived, takes
+from wizard_steps.diagnose.hits import TROUBLE, Hit, calmed, outlived, takes
 from wizard_steps.diagnose.lines import Line, Stamp, parse, strip_codes, unwrapped, words
 from wizard_steps.diagnose.nodes import Roster
 from wizard_steps.diagnose.prefixes import peel
@@ -248,13 +248,14 @@ class Scanner:
 
     def _goes_on(self, line: Line, around: Around) -> bool:
         """Whether the program went on after this line. A text that ends while something is tried again shows
-        a program that waits.
+        a program that waits, one with more trouble behind it a program whose tries were in vain.
         """
         tells = self._rules.goes_on
         said = tells(line.message, line.level)
-        return said is not None and (
-            not said.waits or any(later.strip() and not tells(later) for later in around.after(AFTERWARDS))
-        )
+        if said is None or not said.waits:
+            return said is not None
+        later = [text for text in around.after(AFTERWARDS) if text.strip() and not tells(text)]
+        return bool(later) and not any(map(TROUBLE.search, later))
 
     def _last_lines(self) -> None:
         """Rules about where a text ends: a hang shows only by what does not follow."""

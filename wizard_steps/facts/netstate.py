@@ -1,26 +1,14 @@
-"""Firewall, proxies, link speeds and MTUs, RDMA devices and the GPU topology of a node."""
+"""Proxies, link speeds and MTUs, RDMA devices and the GPU topology of a node."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
 from msgspec import Struct
 
 from wizard_steps.facts.network import NetDevice, clean
-from wizard_steps.facts.sections import FactSection, pick
+from wizard_steps.facts.sections import FactSection
 from wizard_steps.node.lines import number
-
-#: An input chain of nft with a rule that drops or rejects. No start looks beyond the next one: linear.
-_INPUT_REJECTS = re.compile(r"hook input(?:(?!hook input)[^}])*?\b(?:drop|reject)\b")
-
-
-class Firewall(Struct, frozen=True):
-    """``active`` names what filters incoming traffic; ``unreadable`` what this user may not look at."""
-
-    active: tuple[str, ...] = ()
-    unreadable: tuple[str, ...] = ()
-    looked: bool = False
 
 
 class Rdma(Struct, frozen=True):
@@ -54,28 +42,6 @@ class Topology(Struct, frozen=True):
     nvlink: int | None = None
     worst: str = ""
     nics: tuple[str, ...] = ()
-
-
-def parse_firewall(found: Mapping[str, FactSection]) -> Firewall:
-    """ufw, firewalld, nftables and iptables, each if it is installed."""
-    active, unreadable, looked = [], [], False
-    for name, test in (
-        ("ufw", r"^Status: active"),
-        ("firewalld", r"^running$"),
-        ("nft", r"hook input priority [^;]+; policy drop"),
-        ("iptables", r"^-P INPUT (?:DROP|REJECT)|^-A INPUT .*-j (?:DROP|REJECT)"),
-    ):
-        section = pick(found, f"firewall-{name}")
-        if section.missing:
-            continue
-        if re.search(r"root|[Pp]ermission|not permitted|Authorization", section.text) and not section.ok:
-            unreadable.append(name)
-            continue
-        looked = True
-        rejects = name == "nft" and _INPUT_REJECTS.search(section.text)
-        if re.search(test, section.text, re.MULTILINE) or rejects:
-            active.append(name)
-    return Firewall(tuple(active), tuple(unreadable), looked)
 
 
 def parse_proxies(section: FactSection) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """The locks pin every extra that a locked package asks for.
 
-pip before 23.3 does not apply `coverage==7.17.4` to `coverage[toml]`. It then takes the newest release, which has
+pip before 23.3 does not apply `asyncssh==2.24.1` to `asyncssh[bcrypt]`. It then takes the newest release, which has
 no hash in the lock, and the installation fails on the day of that release.
 """
 

@@ -198,3 +198,35 @@ def test_the_history_of_a_flag_is_told() -> None:
     none = diagnose([Source("x", "vllm: error: unrecognized arguments: --no-such-thing")])[0]
     assert "is gone since vLLM" in gone.cause
     assert "No release of vLLM from 0.6.0" in none.cause
+
+
+TRIES = "[W1124 08:00:00.1 TCPStore.cpp:330] [c10d] TCP client failed to connect to host 10.0.0.1:41312 - retrying\n"
+
+
+def test_a_retry_is_a_remark_where_something_follows_and_a_failure_where_the_text_ends_with_it() -> None:
+    waits = diagnose([Source("x.log", TRIES * 3)])
+    went_on = diagnose(
+        [Source("x.log", TRIES * 3 + "INFO 11-24 08:00:40 [core.py:77] rank 1 of 2 is there\n")]
+    )
+    assert (waits[0].rule, waits[0].kind) == ("store-retries", "effect")
+    assert (went_on[0].rule, went_on[0].kind) == ("store-retries", "hint")
+
+
+def test_an_error_that_says_what_is_ignored_did_happen() -> None:
+    said = "ValueError: the model needs 2 GPUs, invalid option --x ignored\n"
+    assert diagnose([Source("x.log", f"ERROR 11-24 08:00:00 [core.py:77] {said}")])[0].kind != "hint"
+
+
+def test_an_unknown_error_is_a_remark_where_the_text_ends_as_usual() -> None:
+    error = "Error: the frobnicator has no flux\n"
+    usual = "".join(f"step {n} of the run\n" for n in range(6))
+    assert diagnose([Source("x.log", error)])[0].kind == "unknown"
+    assert diagnose([Source("x.log", usual + error)])[0].kind == "unknown"
+    assert diagnose([Source("x.log", error + usual)])[0].kind == "hint"
+    assert diagnose([Source("x.log", error + usual + "exited with exit code 1\n")])[0].kind == "unknown"
+
+
+def test_a_retry_before_more_trouble_is_no_remark() -> None:
+    end = "torch.distributed.DistNetworkError: The client socket has timed out after 600000ms\n"
+    found = diagnose([Source("x.log", TRIES + end)])
+    assert "store-retries" in {finding.rule for finding in found if finding.kind == "effect"}

@@ -10,10 +10,11 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from wizard_steps.diagnose import blanks, contained
+from wizard_steps.diagnose.hits import Hit
 from wizard_steps.diagnose.lines import Stamp, unix
 from wizard_steps.diagnose.model import KINDS, Action, Diagnosis, Evidence, Source
 from wizard_steps.diagnose.nodes import HEAD, Roster, merged
-from wizard_steps.diagnose.scan import KEEP, Hit
+from wizard_steps.diagnose.scan import KEEP
 from wizard_steps.diagnose.values import flag_history, plain
 from wizard_steps.recording.redact import Redactor
 

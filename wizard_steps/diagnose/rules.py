@@ -64,10 +64,25 @@ class Benign(Struct, frozen=True, forbid_unknown_fields=True):
     source: str
 
 
+class GoesOn(Struct, frozen=True, forbid_unknown_fields=True):
+    """Lines that say themselves that the program goes on: what a rule finds there is a remark at most.
+
+    Only lines of ``level``, where it is given: an error that is followed by "ignored" did happen. ``waits``:
+    it counts only where something else follows, for a text may end while the program tries again.
+    """
+
+    id: str
+    patterns: tuple[str, ...]
+    why: str
+    source: str
+    level: str = ""
+    waits: bool = False
+
+
 class Passed(Struct, frozen=True, forbid_unknown_fields=True):
     """A line that shows that failures of some families, or rules, have passed: a retry that succeeded.
 
-    It speaks of those found on the same node up to ``within`` lines before it.
+    It speaks of those found on the same node up to ``within`` lines before it, and of guesses there.
     """
 
     id: str
@@ -79,9 +94,9 @@ class Passed(Struct, frozen=True, forbid_unknown_fields=True):
 
     def takes(self, rule: Rule) -> bool:
         """Whether it says anything of what a rule finds."""
-        return not rule.lasting and (
-            rule.id in self.rules or rule.family in self.families or "*" in self.families
-        )
+        vague = rule.kind in ("guess", "unknown")
+        named = rule.id in self.rules or rule.family in self.families or "*" in self.families
+        return not rule.lasting and (vague or named)
 
 
 class Veto(Struct, frozen=True):
@@ -96,6 +111,7 @@ class _File(Struct, frozen=True, forbid_unknown_fields=True):
     rule: tuple[Rule, ...] = ()
     benign: tuple[Benign, ...] = ()
     passed: tuple[Passed, ...] = ()
+    goes_on: tuple[GoesOn, ...] = ()
 
 
 #: What stands for digits in an expression without being one.
@@ -136,12 +152,17 @@ class RuleSet:
     """All rules, with the one expression that finds the lines worth a look."""
 
     def __init__(
-        self, rules: tuple[Rule, ...], benign: tuple[Benign, ...] = (), passed: tuple[Passed, ...] = ()
+        self,
+        rules: tuple[Rule, ...],
+        benign: tuple[Benign, ...] = (),
+        passed: tuple[Passed, ...] = (),
+        goes_on: tuple[GoesOn, ...] = (),
     ) -> None:
         self.rules = rules
         self.benign = benign
         self._benign = [re.compile(p, re.IGNORECASE) for one in benign for p in one.patterns]
         self._benign_words = WordIndex([required(p.pattern) for p in self._benign])
+        self._goes_on = [(re.compile(p, re.IGNORECASE), one) for one in goes_on for p in one.patterns]
         self.compiled = [_compile(rule) for rule in rules]
         self.whole = [rule for rule in self.compiled if not rule.rule.tail]
         self.vetoes = [Veto(one.veto, frozenset([one.rule.id])) for one in self.compiled if one.veto]
@@ -154,6 +175,13 @@ class RuleSet:
     def is_benign(self, line: str) -> bool:
         """Whether the line is known to mean nothing bad."""
         return any(self._benign[place].search(line) for place in self._benign_words.touched(line.lower()))
+
+    def goes_on(self, message: str, level: str = "") -> GoesOn | None:
+        """In which way the line says that the program goes on in spite of what it tells."""
+        for pattern, one in self._goes_on:
+            if one.level in ("", level) and pattern.search(message):
+                return one
+        return None
 
     def candidates(self, low: str) -> Iterator[tuple[Compiled, list[re.Pattern[str]]]]:
         """The rules, but for those of the end of a text, and their patterns that may match a line; ``low`` is
@@ -198,12 +226,14 @@ def load(folder: Path = FOLDER) -> RuleSet:
     rules: list[Rule] = []
     benign: list[Benign] = []
     passed: list[Passed] = []
+    goes_on: list[GoesOn] = []
     for path in sorted(folder.glob("*.toml")):
         try:
             file = msgspec.toml.decode(path.read_bytes(), type=_File)
             rules.extend(file.rule)
             benign.extend(file.benign)
             passed.extend(file.passed)
+            goes_on.extend(file.goes_on)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise RuleError(f"{path.name}: {error}") from None
     twice = {rule.id for rule in rules if sum(other.id == rule.id for other in rules) > 1}
@@ -211,7 +241,7 @@ def load(folder: Path = FOLDER) -> RuleSet:
         raise RuleError(f"rule id used twice: {', '.join(sorted(twice))}")
     if not rules:
         raise RuleError(f"{folder}: no rules found")
-    return RuleSet(tuple(rules), tuple(benign), tuple(passed))
+    return RuleSet(tuple(rules), tuple(benign), tuple(passed), tuple(goes_on))
 
 
 @lru_cache(maxsize=1)

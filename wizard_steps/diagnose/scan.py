@@ -12,19 +12,19 @@ import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from wizard_steps.diagnose import values
 from wizard_steps.diagnose.around import Around
+from wizard_steps.diagnose.hits import TROUBLE, Hit, calmed, outlived, takes
 from wizard_steps.diagnose.lines import Line, Stamp, parse, strip_codes, unwrapped, words
 from wizard_steps.diagnose.nodes import Roster
 from wizard_steps.diagnose.prefixes import peel
 from wizard_steps.diagnose.reading import texts
 from wizard_steps.diagnose.repeats import find, is_labelled, keys, lower, owner
-from wizard_steps.diagnose.rules import STARTED, Compiled, RuleSet, Veto
+from wizard_steps.diagnose.rules import STARTED, Compiled, RuleSet
 from wizard_steps.diagnose.shapes import shaped
-from wizard_steps.diagnose.whereabouts import Where, by_itself, with_surroundings
+from wizard_steps.diagnose.whereabouts import by_itself, with_surroundings
 
 #: Characters that one block aims at, and how much of the text after it is kept at hand.
 BLOCK = 1 << 19
@@ -34,28 +34,13 @@ BEFORE = 100
 #: Of a longer line only pieces of this size are looked at and shown; they overlap by OVERLAP.
 WINDOW = 4096
 OVERLAP = 512
+#: Lines in which a program that goes on shows it.
+AFTERWARDS = 12
 #: Evidence lines kept for one rule on one node.
 KEEP = 3
 _SEEN = 200_000
 #: A line of source code in a traceback: what it would say, not what was said.
 _CODE = re.compile(r"(?:^|\]|\))\s*raise \w[\w.]*\(")
-
-
-class Hit(Struct, frozen=True):
-    """A rule matched a line. ``number`` counts from 1; ``where`` is what the text says of its node."""
-
-    rule: Compiled
-    number: int
-    text: str
-    where: Where
-    stamp: Stamp | None
-    groups: dict[str, str]
-    order: int
-    kind: str
-    #: The expression that matched.
-    pattern: str = ""
-    before: tuple[str, ...] = ()
-    after: tuple[str, ...] = ()
 
 
 class Scanner:
@@ -90,6 +75,7 @@ class Scanner:
             self._take(self._cut())
         self._take(len(self._raw))
         self._last_lines()
+        self.hits = calmed(self.hits, self._tail, self._number - len(self._tail))
         return self.hits
 
     def _cut(self) -> int:
@@ -215,9 +201,9 @@ class Scanner:
             return
         if vetoes := [veto for veto in self._rules.vetoes if veto.pattern.search(text)]:
             node = peel(text[:400])[1]
-            hits = [hit for hit in hits if not any(_takes(veto, hit, number, node) for veto in vetoes)]
+            hits = [hit for hit in hits if not any(takes(veto, hit, number, node) for veto in vetoes)]
         if STARTED.search(text) and '"' not in text:
-            hits = [later for hit in hits if (later := _outlived(hit)) is not None]
+            hits = [later for hit in hits if (later := outlived(hit)) is not None]
         self.hits = before + hits
 
     def _add(
@@ -242,6 +228,8 @@ class Scanner:
         kind = rule.rule.kind
         if kind in ("cause", "effect") and _CODE.search(line.message):
             kind = "hint"
+        if kind != "hint" and not rule.rule.lasting and self._goes_on(line, around):
+            kind = "hint"
         before, after = around.shown()
         hit = Hit(
             rule,
@@ -258,6 +246,17 @@ class Scanner:
         )
         self.hits.append(hit)
 
+    def _goes_on(self, line: Line, around: Around) -> bool:
+        """Whether the program went on after this line. A text that ends while something is tried again shows
+        a program that waits, one with more trouble behind it a program whose tries were in vain.
+        """
+        tells = self._rules.goes_on
+        said = tells(line.message, line.level)
+        if said is None or not said.waits:
+            return said is not None
+        later = [text for text in around.after(AFTERWARDS) if text.strip() and not tells(text)]
+        return bool(later) and not any(map(TROUBLE.search, later))
+
     def _last_lines(self) -> None:
         """Rules about where a text ends: a hang shows only by what does not follow."""
         # These lines were looked at before: they take back nothing but what is found now.
@@ -271,22 +270,6 @@ class Scanner:
             rules = [rule for rule in self._rules.tail if left <= rule.rule.tail]
             if rules:
                 self._match(line, max(1, first + index), Around([], lines, index, ""), rules)
-
-
-def _takes(veto: Veto, hit: Hit, number: int, node: str) -> bool:
-    """Whether a line of ``node`` takes back what was found; what it says of one node holds for that one."""
-    if hit.rule.rule.id not in veto.rules:
-        return False
-    if veto.within is None:
-        return True
-    return number - hit.number <= veto.within and (not node or hit.where.node in ("", node))
-
-
-def _outlived(hit: Hit) -> Hit | None:
-    """A hit after which the server came up all the same: a remark at most."""
-    if hit.rule.rule.lasting or (hit.kind == "hint" and hit.rule.rule.kind == "cause"):
-        return hit
-    return replace(hit, kind="hint") if hit.kind == "cause" else None
 
 
 def _later(one: Stamp | None, other: Stamp | None) -> Stamp | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from msgspec.structs import replace
 
-from wizard_steps.diagnose.scan import Hit
+from wizard_steps.diagnose.hits import Hit
 
 #: The group of such a rule's patterns.
 VALUE = "differs"

@@ -64,7 +64,8 @@ class KitStep(Placed):
             return _upload(known, done, here, nodes, "upload-2")
         if (left or others) and len(done.items) and not _again(known, done):
             return _look(known, here)
-        if here.kit.model and not done.has("place") and not judged.lacking(known, done, here.kit):
+        wanted = here.kit.model and here.kit.model.repo == known.cluster.serve.model
+        if wanted and not done.has("place") and not judged.lacking(known, done, here.kit):
             place = placed(known)
             return everywhere(
                 known.nodes, lambda node: kits.place_model(known.cluster, place, node, here.kit)

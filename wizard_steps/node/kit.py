@@ -7,7 +7,8 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Annotated, Any
 
@@ -22,19 +23,31 @@ from wizard_steps.node.lines import fields
 from wizard_steps.node.place import Place, Service
 from wizard_steps.node.program import program
 from wizard_steps.node.weights import WeightsSource
+from wizard_steps.recording.safe import safe_line
 
 #: The layout of kit.json; another number is another milepost's.
 FORMAT = 1
 MARK = "kit-json: "
 #: In a kit: the packages, what pip is to install of them, the image, the model's files.
 WHEELS, LOCK, IMAGE, MODEL = "wheels", "requirements.txt", "image.tar", "model"
-_SAFE = re.compile(r"(?!.*(?:^|/)\.{1,2}(?:/|$))[A-Za-z0-9_][A-Za-z0-9_.+!%~@ /-]{0,300}")
+#: One part of a name: no "." or "..", and no name that milepost has for files of its own.
+_PART = r"(?!\.{1,2}(?:/|\Z)|\.milepost|[^/]*\.milepost-part(?:/|\Z))[A-Za-z0-9_.+!%~@ -]{1,230}"
+_NAME = re.compile(rf"(?:requirements\.txt|image\.tar|(?:wheels|model)(?:/{_PART}){{1,9}})")
+#: A name on the hub, a folder of the nodes, a branch or a tag of the hub.
+_REPO = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,95}(?:/[A-Za-z0-9_][A-Za-z0-9_.-]{0,95})?")
+_FOLDER = re.compile(r"[/~.][^\x00-\x1f\x7f]{0,1000}")
+_REVISION = re.compile(
+    r"(?!.*\.\.)(?:[A-Za-z0-9_][A-Za-z0-9_.+-]{0,100})(?:/[A-Za-z0-9_][A-Za-z0-9_.+-]{0,100}){0,5}"
+)
+#: A version or a machine; the name of an image. "": none.
+Word = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.+!-]{0,64}\Z")]
+Image = Annotated[str, Meta(pattern=r"^(?:[A-Za-z0-9][A-Za-z0-9_./:@+-]{0,500})?\Z")]
 
 
 class KitFile(Struct, frozen=True):
     name: str
     size: Annotated[int, Meta(ge=0)]
-    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 
 class KitModel(Struct, frozen=True):
@@ -43,8 +56,8 @@ class KitModel(Struct, frozen=True):
 
     repo: str
     revision: str
-    commit: Annotated[str, Meta(pattern="^[A-Za-z0-9]{1,64}$")]
-    blobs: Mapping[str, Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,200}$")]]
+    commit: Annotated[str, Meta(pattern=r"^[A-Za-z0-9]{1,64}\Z")]
+    blobs: Mapping[str, Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,200}\Z")]]
 
 
 class Kit(Struct, frozen=True):
@@ -52,14 +65,14 @@ class Kit(Struct, frozen=True):
     ``image`` was made of, where Ray was added to it."""
 
     format: int
-    machine: str
+    machine: Word
     files: tuple[KitFile, ...]
-    python: str = ""
-    glibc: str = ""
-    vllm: str = ""
-    ray: str = ""
-    image: str = ""
-    base: str = ""
+    python: Word = ""
+    glibc: Word = ""
+    vllm: Word = ""
+    ray: Word = ""
+    image: Image = ""
+    base: Image = ""
     model: KitModel | None = None
 
     @property
@@ -90,7 +103,8 @@ class KitSeen(Struct, frozen=True):
 
 
 def parse(text: str | bytes) -> KitHere:
-    """Raises ValueError, in words, for what is no kit."""
+    """Raises ValueError, in words, for what is no kit. A stranger may have made it: its words become paths on
+    the nodes, arguments of programs there, and text on the screen."""
     try:
         here = msgspec.json.decode(text, type=KitHere)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -99,13 +113,34 @@ def parse(text: str | bytes) -> KitHere:
         raise ValueError(
             f"a kit of format {here.kit.format}, and this milepost reads {FORMAT}: pack it again"
         )
-    names = [one.name for one in here.kit.files]
-    bad = [name for name in names if not _SAFE.fullmatch(name) or "//" in name]
-    if bad or len(set(names)) != len(names):
-        raise ValueError(
-            f"a kit with a file name that is not allowed: {repr(bad[0]) if bad else 'one is there twice'}"
-        )
+    _check_names([one.name for one in here.kit.files])
+    if here.kit.model:
+        _check_model(here.kit.model)
     return here
+
+
+def _check_names(names: Sequence[str]) -> None:
+    """Each file has a place of its own, where `milepost pack` puts files, and is no folder of another."""
+    bad = next((name for name in names if not _NAME.fullmatch(name)), None)
+    if bad is not None:
+        raise ValueError(f"a kit with a file name that is not allowed: {ascii(bad)[:200]}")
+    folders = {name[:at] for name in names for at in _slashes(name)}
+    twice = next((name for name, count in Counter(names).items() if count > 1 or name in folders), None)
+    if twice is not None:
+        raise ValueError(f"a kit with a file name that is not allowed: {twice!a} is there twice")
+
+
+def _slashes(name: str) -> Iterator[int]:
+    return (at for at, char in enumerate(name) if char == "/")
+
+
+def _check_model(model: KitModel) -> None:
+    """Without a revision ``repo`` is a folder."""
+    form = _REPO if model.revision else _FOLDER
+    if not form.fullmatch(model.repo) or safe_line(model.repo) != model.repo:
+        raise ValueError(f"a kit with the name of a model that is not allowed: {ascii(model.repo)[:200]}")
+    if model.revision and not _REVISION.fullmatch(model.revision):
+        raise ValueError(f"a kit with a revision that is not allowed: {ascii(model.revision)[:200]}")
 
 
 def here(result: Result | None) -> KitHere | None:

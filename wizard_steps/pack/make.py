@@ -39,6 +39,10 @@ def make(cluster: Cluster, target: PackTarget, kit: Path, model: bool, revision:
     if kit.exists() and any(kit.iterdir()) and not (kit / KIT).exists() and not (kit / ".packing").exists():
         raise UsageError(f"{kit}: is not empty and no kit; name another folder with -o")
     kit.mkdir(parents=True, exist_ok=True)
+    if link := next((path for path in sorted(kit.iterdir()) if path.is_symlink()), None):
+        raise UsageError(
+            f"{link}: is a link, and what it leads to would be written to; remove it, or use another -o"
+        )
     (kit / ".packing").touch()
     (kit / KIT).unlink(missing_ok=True)  # it says what is here, and is written last
     contained = place_of(cluster, {}).contained

@@ -6,8 +6,11 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import asyncssh
+
+from wizard_steps.files import open_plain
 
 #: Bytes that are read and sent at a time.
 BLOCK = 1 << 18
@@ -36,7 +39,7 @@ async def _feed(process: asyncssh.SSHClientProcess[bytes], files: Sequence[Piece
     """Exactly what was announced. Where that cannot be had, the input ends early: the command sees that."""
     with suppress(OSError, asyncssh.Error):
         for path, at, left in files:
-            with open(path, "rb") as file:  # noqa: ASYNC230
+            with open_plain(Path(path), links=True) as file:  # a pipe would hold up all else
                 file.seek(at)
                 while left:
                     data = await asyncio.to_thread(file.read, min(BLOCK, left))

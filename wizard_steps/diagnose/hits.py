@@ -1,0 +1,73 @@
+"""What a scan found on one line, and what later lines of the same text say of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from wizard_steps.diagnose.lines import Stamp
+from wizard_steps.diagnose.rules import Compiled, Veto
+from wizard_steps.diagnose.whereabouts import Where
+
+#: So many lines at the end of a text without a word of trouble show that a program went on.
+CALM = 5
+#: What a line says that tells of trouble, at whatever level.
+TROUBLE = re.compile(
+    r"error|exception|fatal|fail|refused|rejected|denied|abort|crash|died|dead|killed|timed? ?out"
+    r"|could not|couldn't|cannot|can't|unable|traceback|exit(?:ed)? (?:code|status)|invalid|no such"
+    r"|not found|missing|not ready|  File \"",
+    re.IGNORECASE,
+)
+
+
+class Hit(Struct, frozen=True):
+    """A rule matched a line. ``number`` counts from 1; ``where`` is what the text says of its node."""
+
+    rule: Compiled
+    number: int
+    text: str
+    where: Where
+    stamp: Stamp | None
+    groups: dict[str, str]
+    order: int
+    kind: str
+    #: The expression that matched.
+    pattern: str = ""
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+
+
+def takes(veto: Veto, hit: Hit, number: int, node: str) -> bool:
+    """Whether a line of ``node`` takes back what was found; what it says of one node holds for that one."""
+    if hit.rule.rule.id not in veto.rules:
+        return False
+    if veto.within is None:
+        return True
+    return number - hit.number <= veto.within and (
+        not node or not hit.where.node or node in (hit.where.node, hit.where.printer)
+    )
+
+
+def outlived(hit: Hit) -> Hit | None:
+    """A hit after which the server came up all the same: a remark at most."""
+    if hit.rule.rule.lasting or (hit.kind == "hint" and hit.rule.rule.kind == "cause"):
+        return hit
+    return replace(hit, kind="hint") if hit.kind == "cause" else None
+
+
+def calmed(hits: Sequence[Hit], tail: Sequence[str], first: int) -> list[Hit]:
+    """An error that no rule knows, or only guesses at, is a remark where the text goes on and ends as usual.
+
+    ``tail`` are the last lines of the text, the first of them its line number ``first``.
+    """
+    last = [(number, line) for number, line in enumerate(tail, first) if line.strip()][-CALM:]
+    if len(last) < CALM or any(TROUBLE.search(line) for _, line in last):
+        return list(hits)
+    return [replace(hit, kind="hint") if _vague(hit) and hit.number < last[0][0] else hit for hit in hits]
+
+
+def _vague(hit: Hit) -> bool:
+    return hit.kind in ("guess", "unknown") and hit.rule.raised is None

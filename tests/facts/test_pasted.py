@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wizard_steps.facts import rules_gpu
+from wizard_steps.facts.accelerators import parse_accelerators, sentence
 from wizard_steps.facts.firewall import parse_firewall
 from wizard_steps.facts.gpu_health import SCRIPT, XID_SCRIPT, XIDS, Health, parse_health, parse_xids
 from wizard_steps.facts.host import parse_home
@@ -124,6 +125,28 @@ def test_the_link_to_a_bluefield_card_is_no_network_of_the_nodes() -> None:
     }
     assert not found.repeated
     assert "BlueField" in found.left_out["a"][0].why
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        # The console of every EC2 instance; Trainium and Inferentia are no display (class 0880).
+        ("pci 0000:00:03.0 0x1d0f 0x1111 0x030000", "no accelerator was found"),
+        ("pci 0000:00:03.0 0x1d0f 0x1111 0x030000\nfile /dev/neuron0", "1 AWS Neuron device found"),
+        # Hi171x Series [iBMC Intelligent Management system chip w/VGA support]
+        ("pci 0000:05:00.0 0x19e5 0x1711 0x030000", "no accelerator was found"),
+        ("pci 0000:c1:00.0 0x19e5 0xd802 0x120000", "1 Huawei Ascend NPU found"),
+        ("pci 0000:05:00.0 0x1002 0x164e 0x030000", "no accelerator was found"),
+        ("pci 0000:c1:00.0 0x1002 0x74a1 0x120000", "1 AMD GPU found"),
+        ("pci 0000:03:00.0 0x8086 0xe20b 0x030000", "1 Intel GPU found"),
+        (
+            "pci 0000:00:03.0 0x1d0f 0x1111 0x030000\npci 0000:00:1e.0 0x10de 0x2237 0x030200",
+            "1 NVIDIA GPU on",
+        ),
+    ],
+)
+def test_a_display_of_the_mainboard_is_no_accelerator(lines: str, said: str) -> None:
+    assert said in sentence(parse_accelerators(lines))
 
 
 def test_two_programs_may_have_one_port_on_two_addresses() -> None:

@@ -47,7 +47,7 @@ def judge(node: Node, facts: NodeFacts, cluster: Cluster) -> Iterator[Finding]:
     yield _busy(node, facts, cluster, used)
     yield from _fabric(node.name, facts)
     if len(used) > 1:
-        yield _links(node.name, facts)
+        yield _links(node.name, facts, used)
 
 
 def _no_gpu(node: Node, facts: NodeFacts, cluster: Cluster) -> Finding:
@@ -234,8 +234,8 @@ def _fabric(node: str, facts: NodeFacts) -> Iterator[Finding]:
             return
 
 
-def _links(node: str, facts: NodeFacts) -> Finding:
-    topology = facts.topology
+def _links(node: str, facts: NodeFacts, used: Sequence[Gpu]) -> Finding:
+    topology = facts.topology.among([gpu.index for gpu in used])
     if topology.nvlink is None:
         return Finding("GPU links", node, "unknown", "unknown", "`nvidia-smi topo -m` gave no matrix")
     if topology.nvlink:

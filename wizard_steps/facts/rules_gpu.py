@@ -243,7 +243,7 @@ def _links(node: str, facts: NodeFacts, used: Sequence[Gpu]) -> Finding:
     message = "no NVLink between all GPUs: tensor parallel traffic goes over PCIe"
     rows = zip(used, topology.cells, strict=False)
     alone = [gpu.index for gpu, row in rows if not any(cell.startswith("NV") for cell in row)]
-    if 0 < len(alone) < len(used) - 1:
+    if len(topology.cells) == len(used) and 0 < len(alone) < len(used) - 1:
         message = (
             f"GPU {', '.join(map(str, alone))} has no NVLink, the others do: tensor parallel waits for it"
         )

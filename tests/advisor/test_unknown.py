@@ -38,8 +38,17 @@ TABLES = 2 * 32000 * 1024
         ({"text_config": {**LLAMA}, "model_type": "brand_new_vl"}, "multimodal type brand_new_vl"),
         ({"architectures": ["LlamaForSequenceClassification"]}, "generates no text"),
         ({"use_cla": True}, "use_cla"),
+        ({"architectures": ["LlamaForCausalLMEagle3"]}, "a draft for another model"),
+        ({"architectures": ["LlamaBidirectionalModel"]}, "generates no text"),
+        ({"architectures": ["Qwen3Model"]}, "generates no text"),
+        ({"use_bidirectional_attention": True}, "looks both ways"),
+        ({"attn_output_gate": True}, "attn_output_gate is not known"),
+        ({"model_type": "deepseek_v2", "kv_lora_rank": None}, "does not use MLA"),
+        ({"num_attention_heads_per_layer": [8, 8]}, "shorter than the model"),
+        ({"quantization_config": {"quant_method": "modelopt", "quant_algo": "MIXED_PRECISION", "quantized_layers": {"model.layers.0.mixer.in_proj": {"quant_algo": "FP8"}}}}, "layers.0.mixer.in_proj is none of llama"),
+        ({"quantization_config": {"quant_method": "compressed-tensors", "config_groups": {"a": {"targets": ["re:^decoder.*"], "weights": {"num_bits": 8}}, "b": {"targets": ["Linear"], "weights": {"num_bits": 4, "group_size": 32}}}}}, "re:^decoder.* is none of llama"),
     ],
-)
+)  # fmt: skip
 def test_unknown_instead_of_wrong(more: dict[str, Any], why: str) -> None:
     shape = parse_config({**LLAMA, **more})
     assert not shape.known
@@ -91,6 +100,9 @@ def sized(quant: Any, side: Any = None) -> float:
         ({"quant_method": "gptq", "bits": 8, "group_size": -1}, 8, 8),
         ({"quant_method": "compressed-tensors", "ignore": ["lm_head", "re:.*self_attn.*"], "config_groups": {"g": {"targets": ["Linear"], "weights": {"num_bits": 4, "group_size": 32, "type": "int"}}}}, 16, 4.5),
         ({"quant_method": "modelopt", "quant_algo": "NVFP4", "ignore": ["lm_head", *[f"model.layers.{i}.self_attn*" for i in range(4)]]}, 16, 4.5),
+        ({"quant_method": "compressed-tensors", "config_groups": {"a": {"targets": ["Linear"], "weights": {"num_bits": 4, "group_size": 16, "type": "float"}}, "b": {"targets": ["re:.*self_attn.*"], "weights": {"num_bits": 8, "type": "float"}}}}, 8, 4.5),
+        ({"quant_method": "compressed-tensors", "config_groups": {"a": {"targets": ["Linear"], "weights": {"num_bits": 4, "group_size": 32, "symmetric": False}}}}, 4.625, 4.625),
+        ({"quant_method": "modelopt", "quant_algo": "FP8", "ignore": ["lm_head"] + [f"model.layers.{i}.self_attn.qkv_proj" for i in range(4)] + [f"model.layers.{i}.self_attention.o_proj" for i in range(4)]}, 16, 8),
         ({"quant_method": "mxfp4"}, 16, 16),
         ({"quant_method": "bitsandbytes", "load_in_4bit": True}, 4.5, 4.5),
     ],

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 
 from tests.helpers.mutated import outputs
 from wizard_steps.cluster.file import load
-from wizard_steps.facts import accelerators, gpu, gpu_health, host, netstate, network, software
+from wizard_steps.facts import accelerators, firewall, gpu, gpu_health, host, netstate, network, software
 from wizard_steps.facts.judge import judge
 from wizard_steps.facts.node import NodeAnswer, parse_node
 from wizard_steps.facts.render import as_json, as_text
@@ -55,7 +55,7 @@ PARSERS: dict[str, Callable[[str], object]] = {
     "rdma": section(netstate.parse_rdma),
     "topology": section(netstate.parse_topology),
     "proxies": section(netstate.parse_proxies),
-    "firewall": lambda text: netstate.parse_firewall(
+    "firewall": lambda text: firewall.parse_firewall(
         {f"firewall-{name}": FactSection(text, 0) for name in ("ufw", "firewalld", "nft", "iptables")}
     ),
     "host": lambda text: host.parse_host(FactSection(text, 0), FactSection(text, 0), FactSection(text, 0)),

@@ -25,10 +25,21 @@ class LayerPart(Struct, frozen=True):
 
 
 class RecurrentState(Struct, frozen=True):
-    """What a layer keeps for a whole request, whatever its length, in elements."""
+    """What a layer keeps for a whole request, whatever its length, in elements.
+
+    ``wide``: bytes of an element of ``recurrent`` (0: as the model's type). ``cuts``: what TP must divide.
+    """
 
     conv: int = 0
     recurrent: int = 0
+    wide: float = 0.0
+    cuts: tuple[tuple[str, int], ...] = ()
+
+
+def state_bytes(c: Config, field: str, default: str = "") -> float:
+    """``field`` of a config sets the type of recurrent states (``models/config.py``); 0: as the model's."""
+    kind = c.get(field)
+    return 4.0 if (kind if isinstance(kind, str) else default) == "float32" else 0.0
 
 
 def attention(
@@ -102,23 +113,32 @@ def delta_net(c: Config, hidden: int) -> tuple[list[LayerPart], RecurrentState]:
         LayerPart(f"{at}conv1d", (2 * keys + values) * kernel, "other"),
         LayerPart(f"{at}out_proj", values * hidden),
     ]
-    return parts, RecurrentState((2 * keys + values) * (kernel - 1), v_heads * v_dim * k_dim)
+    # Only Qwen3.5's config class reads the field.
+    wide = state_bytes(c, "mamba_ssm_dtype") if c.get("model_type") != "qwen3_next" else 0.0
+    cuts = (("key heads of linear attention", k_heads), ("value heads of linear attention", v_heads))
+    return parts, RecurrentState((2 * keys + values) * (kernel - 1), v_heads * v_dim * k_dim, wide, cuts)
 
 
 def delta_attention(c: Config, hidden: int) -> tuple[list[LayerPart], RecurrentState]:
-    """Kimi Delta Attention. Sizes lie in ``linear_attn_config`` or, since transformers 5, at the top."""
+    """Kimi Delta Attention. Sizes lie in ``linear_attn_config`` or, since transformers 5, at the top.
+
+    Its state is float32 (``mamba_utils.py`` kda_state_dtype)."""
     own = Config(c.part("linear_attn_config"), c.defaults, c.where)
     heads = own.whole("num_heads") or c.need("linear_num_heads")
     dim = own.whole("head_dim") if own.own else c.need("linear_head_dim")
     kernel = own.whole("short_conv_kernel_size") or c.whole("linear_conv_kernel_dim") or 4
     width = heads * dim
+    at = "self_attn."
     parts = [
-        LayerPart("self_attn.qkv_proj", 3 * hidden * width),
-        LayerPart("self_attn.gates", 2 * dim * (hidden + width) + hidden * heads),
-        LayerPart("self_attn.conv1d", 3 * width * kernel, "other"),
-        LayerPart("self_attn.o_proj", width * hidden),
+        *[LayerPart(f"{at}{one}_proj", hidden * width) for one in "qkv"],
+        *[LayerPart(f"{at}{one}_a_proj", hidden * dim) for one in "fg"],
+        *[LayerPart(f"{at}{one}_b_proj", dim * width) for one in "fg"],
+        LayerPart(f"{at}b_proj", hidden * heads),
+        LayerPart(f"{at}conv1d", 3 * width * kernel, "other"),
+        LayerPart(f"{at}o_proj", width * hidden),
     ]
-    return parts, RecurrentState(3 * width * (kernel - 1), heads * dim * dim)
+    cuts = (("heads of linear attention", heads),)
+    return parts, RecurrentState(3 * width * (kernel - 1), heads * dim * dim, 4.0, cuts)
 
 
 def mamba1(c: Config, hidden: int) -> tuple[list[LayerPart], RecurrentState]:
@@ -132,7 +152,8 @@ def mamba1(c: Config, hidden: int) -> tuple[list[LayerPart], RecurrentState]:
         LayerPart("mamba.ssm", width * (states + kernel), "other"),
         LayerPart("mamba.out_proj", width * hidden),
     ]
-    return parts, RecurrentState(width * (kernel - 1), width * states)
+    cuts = (("Mamba channels", width),)
+    return parts, RecurrentState(width * (kernel - 1), width * states, 0.0, cuts)
 
 
 def mamba2(c: Config, hidden: int) -> tuple[list[LayerPart], RecurrentState]:
@@ -149,7 +170,9 @@ def mamba2(c: Config, hidden: int) -> tuple[list[LayerPart], RecurrentState]:
         LayerPart("mamba.conv1d", conv * kernel, "other"),
         LayerPart("mamba.out_proj", width * hidden),
     ]
-    return parts, RecurrentState(conv * (kernel - 1), heads * dim * states)
+    # ``mamba_mixer2.py``: one group is kept by every GPU, several are dealt out.
+    cuts = (("Mamba heads", heads), *((("Mamba groups", groups),) if groups > 1 else ()))
+    return parts, RecurrentState(conv * (kernel - 1), heads * dim * states, 0.0, cuts)
 
 
 def lightning(hidden: int, heads: int, dim: int) -> tuple[list[LayerPart], RecurrentState]:

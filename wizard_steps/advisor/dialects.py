@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from wizard_steps.advisor.blocks import LayerPart
 from wizard_steps.advisor.config import Config, UnknownArchitecture
 from wizard_steps.advisor.special import rounded
@@ -30,6 +32,28 @@ def dbrx(c: Config) -> Stack:
         "tie_word_embeddings": c.get("tie_word_embeddings"),
     }
     return decoder(Config({**c.own, **flat}, c.defaults, c.where), Family(moe=True))
+
+
+def laguna(c: Config) -> Stack:
+    """``laguna.py``: a gate on what attention puts out, for each head or, said so, for each element; the
+    first layer is dense where nothing is said."""
+    own = {**c.own}
+    if not c.words("mlp_layer_types"):
+        own.setdefault("mlp_only_layers", [0])
+    c = Config(own, c.defaults, c.where)
+    stack = decoder(c, Family(moe=True))
+    hidden, gate = c.need("hidden_size"), c.get("gating")
+    if gate in (False, None) and "gating" in c.own:
+        return stack
+    each = 1 if gate in (None, True, "per-head") else c.need("head_dim")
+    layers = []
+    for layer in stack.layers:
+        out = next(part.size for part in layer.parts if part.name.endswith("o_proj"))
+        heads = out // hidden // layer.v_dim
+        layers.append(
+            replace(layer, parts=(*layer.parts, LayerPart("self_attn.g_proj", hidden * heads * each)))
+        )
+    return replace(stack, layers=tuple(layers))
 
 
 def mpt(c: Config) -> Stack:

@@ -16,11 +16,11 @@ llama mistral ministral3 qwen2 qwen3 gemma cohere granite phi3 olmo olmo2 glm gl
 internlm3 seed_oss smollm3 iquestcoder hyperclovax ernie4_5 cwm solar mimo minicpm telechat3 xverse
 aquila yi baichuan orion qwen2_vl_text qwen2_5_vl_text qwen3_vl_text glm4v_text glm_ocr_text
 hunyuan_v1_dense stablelm bitnet paddleocr_vl_text qwen2_5_omni_text teleflm
-molmo2_text granite_swa"""
+molmo2_text granite_swa PanguEmbedded"""
 _TWO_MATRICES = """gpt_neox gptj bloom starcoder2 nemotron apertus arcee phi jais2 persimmon codegen"""
 _EXPERTS = """mixtral qwen2_moe qwen3_moe olmoe phimoe granitemoe granitemoeshared glm4_moe glm4v_moe_text
 ernie4_5_moe hunyuan_v1_moe dots1 minimax_m2 bailing_moe bailing_moe_v2 hy_v3
-solar_open sarvam_moe qwen3_vl_moe_text qwen3_omni_moe_text flex_olmo mellum deepseek grok-1 laguna
+solar_open sarvam_moe qwen3_vl_moe_text qwen3_omni_moe_text flex_olmo mellum deepseek grok-1
 granitemoe_swa"""
 _LATENT = """deepseek_v3 deepseek_v32 kimi_k2 glm_moe_dsa glm4_moe_lite mistral4 axk1 sarvam_mla
 pangu_ultra_moe"""
@@ -76,6 +76,7 @@ FAMILIES: dict[str, Family] = {
     "kimi_linear": Family(build=dialects.kimi_linear),
     "lfm2": Family(build=dialects.lfm2), "lfm2_moe": Family(build=dialects.lfm2),
     "zamba2": Family(build=special.zamba2),
+    "laguna": Family(build=dialects.laguna),
 }  # fmt: skip
 
 #: Fields that change the shape, and the model types in which they are read. Anywhere else they make a model
@@ -93,6 +94,8 @@ _TELLING: dict[str, Callable[[Family], bool]] = {
     "hybrid_layer_pattern": lambda f: f.build is special.mimo_v2,
     "use_cla": lambda f: False,
     "per_layer_config": lambda f: f.build is special.gemma,
+    "attn_output_gate": lambda f: f.gate,
+    "num_attention_heads_per_layer": lambda f: f.build in (None, dialects.laguna),
 }
 _EXPERT_FIELDS = ("n_routed_experts", "num_local_experts", "num_experts", "moe_num_experts")
 
@@ -104,12 +107,17 @@ def family_of(model_type: str, c: Config) -> Family:
         what = f"the model type {model_type[:60]} was not checked" if model_type else "it names no model type"
         raise UnknownArchitecture(what)
     for name, reads in _TELLING.items():
-        if c.own.get(name) and not reads(family):
+        if c.own.get(name) and not reads(family) and not _plain(name, c):
             raise UnknownArchitecture(f"{name} is not known of the model type {model_type}")
     plain = not family.moe and family.build is None
     if plain and any(c.whole(name) > 1 for name in _EXPERT_FIELDS if name in c.own):
         raise UnknownArchitecture(f"experts are not known of the model type {model_type}")
     return family
+
+
+def _plain(name: str, c: Config) -> bool:
+    """MiniMax-M2 still lists the kind of each layer: all are softmax attention."""
+    return name == "attn_type_list" and set(c.numbers(name)) == {1}
 
 
 def stack_of(model_type: str, c: Config) -> Stack:
@@ -118,9 +126,12 @@ def stack_of(model_type: str, c: Config) -> Stack:
     return family.build(c) if family.build else decoder(c, family)
 
 
-#: Model types whose class in vLLM 0.33 is not SupportsPP.
-_NO_PIPELINE = frozenset(("mamba2", "zamba2", "gemma3n_text", "idefics3", "smolvlm", "paddleocr_vl_text"))
+#: Model types, and architectures around a common language model, whose class in vLLM 0.33 is not SupportsPP.
+_NO_PIPELINE = frozenset(
+    ("mamba2", "zamba2", "gemma3n_text", "paddleocr_vl_text", "Idefics3ForConditionalGeneration",
+     "SmolVLMForConditionalGeneration")
+)  # fmt: skip
 
 
-def without_pipeline(model_type: str) -> bool:
-    return model_type in _NO_PIPELINE
+def without_pipeline(model_type: str, architecture: str = "") -> bool:
+    return not _NO_PIPELINE.isdisjoint((model_type, architecture))

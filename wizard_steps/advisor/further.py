@@ -40,7 +40,7 @@ def further(shape: ModelShape, at: Spread) -> Iterator[str]:
             "the machines have different GPUs: memory is judged by the smallest, and each step waits for the "
             "slowest; separate servers for each kind use them better"
         )
-    if without_pipeline(shape.model_type):
+    if without_pipeline(shape.model_type, shape.architecture):
         yield "vLLM 0.33 has no pipeline parallelism for this model: PP 1 only"
 
 

@@ -19,6 +19,7 @@ class Held(Struct, frozen=True):
     head: int = 0
     latent: int = 0
     index_bytes: int = 0
+    packed: int = 0
     window: int = 0
     state: int = 0
 
@@ -52,6 +53,11 @@ class ModelShape(Struct, frozen=True):
     sliding_window: int = 0
     sliding_layers: int = 0
     state_layers: int = 0
+    #: What TP must divide besides the attention heads: its name and number.
+    cuts: tuple[tuple[str, int], ...] = ()
+    #: Width of all shared experts together, and the blocks of its quantised weights.
+    shared_width: int = 0
+    shared_group: int = 0
     tied: bool = False
     #: Bytes of all weights; from the checkpoint where ``weights_from`` says so, else estimated; 0: not known.
     weight_bytes: int = 0
@@ -99,5 +105,5 @@ def token_bytes(one: Held, tp: int, kv_size: float) -> float:
     GPUs, repeated; MLA's vector is the same on all.
     """
     if one.latent:
-        return one.latent * kv_size + one.index_bytes
+        return (one.packed if one.packed and kv_size == 1 else one.latent * kv_size) + one.index_bytes
     return max(1, one.kv_heads // tp) * one.head * kv_size if one.kv_heads else 0.0

@@ -5,8 +5,6 @@ Sources: ``model_executor/layers/quantization`` (fp8, modelopt, compressed_tenso
 
 from __future__ import annotations
 
-import fnmatch
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,6 +12,7 @@ from msgspec import Struct
 
 from wizard_steps.advisor.blocks import LayerPart
 from wizard_steps.advisor.config import UnknownArchitecture
+from wizard_steps.advisor.module_names import one_for_all, stays_plain, targeted
 
 #: Bits per weight with its scales: MXFP4 and MXFP8 share 8 bits among 32 weights, NVFP4 8 among 16.
 _ALGORITHMS = {
@@ -22,12 +21,6 @@ _ALGORITHMS = {
     "W4A8_NVFP4": 4.5, "MXFP8": 8.25, "MXFP4": 4.25, "W4A8_MXFP4_FP8": 4.25, "INT8": 8.0,
     "W8A8_SQ_PER_CHANNEL": 8.0, "W8A16": 8.0,
 }  # fmt: skip
-#: Other names for the same module in checkpoints.
-_ALIASES = (
-    ("block_sparse_moe", "mlp"), ("feed_forward", "mlp"), ("shared_expert.", "shared_experts."),
-    ("shared_mlp", "mlp.shared_experts"), ("mixer.", "mlp."), ("attention.", "self_attn."),
-)  # fmt: skip
-_PREFIX = re.compile(r"^(?:model\.|language_model\.|backbone\.|transformer\.|thinker\.)+")
 
 
 class Quantisation(Struct, frozen=True):
@@ -100,55 +93,15 @@ def _bits(q: Quantisation, part: LayerPart, layer: int) -> float:
         return 0.0
     name = f"layers.{layer}.{part.name}" if layer >= 0 else part.name
     if q.named:
-        return next((bits for one, bits in q.named if one == name or name.startswith(f"{one}.")), 0.0)
+        left = any(stays_plain(one, name, part) for one in q.ignore)
+        return 0.0 if left else next((bits for one, bits in q.named if targeted(one, name, part)), 0.0)
     if layer < 0 and not (q.head and part.name == "lm_head"):
         return 0.0
     if q.experts_only and part.kind != "experts":
         return 0.0
-    if any(_matches(one, name, part) for one in q.ignore):
+    if any(stays_plain(one, name, part) for one in q.ignore):
         return 0.0
     return (part.kind == "experts" and q.expert_bits) or q.bits
-
-
-def _matches(pattern: str, name: str, part: LayerPart) -> bool:
-    """Whether a module that stays plain covers this one: exact, a parent of it, glob, or ``re:``."""
-    if pattern.startswith("re:"):
-        return _regex_matches(pattern[3:], name, part)
-    pattern = canonical(pattern)
-    if "*" in pattern:
-        return fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(name, f"{pattern}.*")
-    if pattern == name or name.startswith(f"{pattern}."):
-        return True
-    # A bare word names any module that is called so: "self_attn", "mlp", "lm_head", "q_proj".
-    return "." not in pattern and pattern in name.split(".")
-
-
-def _regex_matches(pattern: str, name: str, part: LayerPart) -> bool:
-    """The names of checkpoints have prefixes and, for experts, numbers: both are tried.
-
-    A pattern of a config file is not trusted with time: none that is long or nests repeats is tried.
-    """
-    if (
-        len(pattern) > 200
-        or re.search(r"[*+}]\)?[*+{]|\)[*+{]", pattern)
-        or len(re.findall(r"[*+]", pattern)) > 5
-    ):
-        raise UnknownArchitecture("a pattern of modules that stay unquantised is too involved to follow")
-    candidates = [f"model.{name}", name]
-    if part.kind == "experts":
-        candidates = [f"model.{name}.0.{one}" for one in ("gate_proj", "up_proj", "w1")] + candidates
-    try:
-        return any(re.match(pattern, one) for one in candidates)
-    except re.error:
-        return False
-
-
-def canonical(name: str) -> str:
-    """A module's name without the prefixes and spellings in which checkpoints differ."""
-    name = _PREFIX.sub("", name.strip().lstrip("*."))
-    for other, plain in _ALIASES:
-        name = name.replace(other, plain)
-    return name
 
 
 def _modelopt(own: Mapping[str, Any], method: str) -> Quantisation:
@@ -169,11 +122,14 @@ def _modelopt(own: Mapping[str, Any], method: str) -> Quantisation:
 
 
 def _named(listed: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """Modules and their bits; experts of a layer, which may be listed one by one, as one with the mean."""
+    bits: dict[str, list[float]] = {}
     for name, recipe in listed.items():
         algorithm = str(recipe.get("quant_algo") or "").upper() if isinstance(recipe, Mapping) else ""
         if algorithm not in _ALGORITHMS:
             raise UnknownArchitecture(f"the quantisation {algorithm[:40]} was not checked")
-        yield canonical(name), _ALGORITHMS[algorithm]
+        bits.setdefault(one_for_all(name), []).append(_ALGORITHMS[algorithm])
+    yield from ((name, sum(each) / len(each)) for name, each in bits.items())
 
 
 def _compressed(own: Mapping[str, Any], method: str) -> Quantisation:
@@ -188,11 +144,17 @@ def _compressed(own: Mapping[str, Any], method: str) -> Quantisation:
         raise UnknownArchitecture("compressed-tensors without a scheme for weights")
     _, bits, size = schemes[0]
     if len({one[1] for one in schemes}) > 1:
-        named = [(canonical(target), b) for targets, b, _ in schemes for target in targets]
-        if any(name == "Linear" or name.startswith("re:") for name, _ in named):
-            raise UnknownArchitecture("compressed-tensors with several schemes by pattern")
-        return Quantisation(method, bits, size, named=tuple(named), head=True, kv_bytes=_kv_bytes(own))
+        listed = {_target(target): b for targets, b, _ in schemes for target in targets}
+        # ``compressed_tensors/utils.py`` find_matched_target: a name or pattern before the kind of layer.
+        named = sorted(listed.items(), key=lambda one: one[0] == "Linear")
+        return Quantisation(
+            method, bits, size, _ignored(own), tuple(named), head=True, kv_bytes=_kv_bytes(own)
+        )
     return Quantisation(method, bits, size, _ignored(own), kv_bytes=_kv_bytes(own))
+
+
+def _target(name: str) -> str:
+    return name if name.startswith("re:") else one_for_all(name)
 
 
 def _scheme(weights: Mapping[str, Any]) -> tuple[float, int]:
@@ -203,7 +165,8 @@ def _scheme(weights: Mapping[str, Any]) -> tuple[float, int]:
         block = weights.get("block_structure")
         whole = [int(one) for one in block if isinstance(one, int)] if isinstance(block, list) else []
         return bits, max(whole, default=0)
-    return bits + scale / group, group
+    zeros = bits if weights.get("symmetric") is False else 0.0
+    return bits + (scale + zeros) / group, group
 
 
 def _ignored(own: Mapping[str, Any]) -> tuple[str, ...]:

@@ -51,8 +51,11 @@ def illegal(
         yield Reason(
             False, f"TP {tp} neither divides the {shape.kv_heads} KV heads nor is a multiple of them"
         )
-    if pp > 1 and without_pipeline(shape.model_type):
+    if pp > 1 and without_pipeline(shape.model_type, shape.architecture):
         yield Reason(False, "vLLM has no pipeline parallelism for this model: PP 1 only")
+    for what, count in shape.cuts:
+        if count % tp:
+            yield Reason(False, f"{count} {what} cannot be divided by TP {tp}")
     if pp > shape.layers:
         yield Reason(False, f"PP {pp} is more than the {shape.layers} layers")
     yield from _uncuttable(shape, tp, expert_parallel)
@@ -81,6 +84,11 @@ def _uncuttable(shape: ModelShape, tp: int, expert_parallel: bool) -> Iterator[R
     sizes = {"MLP": shape.intermediate if not shape.experts or shape.dense_layers else 0}
     if shape.experts and not expert_parallel:
         sizes["expert"] = shape.expert_intermediate or shape.intermediate
+    shared, blocks = shape.shared_width, shape.shared_group
+    # Shared experts are cut with expert parallelism too.
+    if shared % tp or (tp > 1 and blocks and shared // tp % blocks):
+        cut = f" into blocks of {blocks}" if not shared % tp else ""
+        yield Reason(False, f"the shared expert width {shared} cannot be divided by TP {tp}{cut}")
     for what, size in sizes.items():
         if size % tp:
             more = "; --enable-expert-parallel makes it legal" if what == "expert" else ""

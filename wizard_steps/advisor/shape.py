@@ -6,6 +6,7 @@ fields and quantisation that are understood, are. Of all others only what the fi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from wizard_steps.advisor.config import Config, UnknownArchitecture, defaults_of
 from wizard_steps.advisor.families import FAMILIES, stack_of
 from wizard_steps.advisor.mistral import translated
 from wizard_steps.advisor.model import Held, ModelShape, token_bytes, with_weights
+from wizard_steps.advisor.module_names import unplaced
 from wizard_steps.advisor.quant import Quantisation, part_bytes, quantisation
 from wizard_steps.advisor.removed import remark
 from wizard_steps.advisor.stack import Layer, Stack, expert_count
@@ -52,6 +54,8 @@ def parse_config(
         quant = quantisation(own, side, expert_dtype)
         c = Config({**text, **_tie(config, text)}, defaults_of(kind), where)
         stack = stack_of(kind, c)
+        if quant and (odd := _unplaced(quant, stack)):
+            raise UnknownArchitecture(f"its quantised module {odd[:80]} is none of {kind}")
         shape = _known(plain, stack, quant, [*towers(config, plain.hidden)])
     except UnknownArchitecture as reason:
         shape = msgspec.structs.replace(plain, unknown=str(reason), kv_bytes_per_token=0)
@@ -128,6 +132,7 @@ def _known(plain: ModelShape, stack: Stack, quant: Quantisation | None, extra: l
     head += sum(part.size for part in extra) * size
     grow = [one for one in held if one.keeps == "full"] or [one for one in held if one.keeps == "sliding"]
     first = next(iter(grow), Held("none", 0))
+    shared, group = _shared(stack, quant, plain.hidden)
     return msgspec.structs.replace(
         plain,
         known=True,
@@ -139,6 +144,9 @@ def _known(plain: ModelShape, stack: Stack, quant: Quantisation | None, extra: l
         sliding_layers=sum(one.keeps == "sliding" for one in held),
         sliding_window=max((one.window for one in held), default=0),
         state_layers=sum(one.keeps == "state" for one in held),
+        cuts=tuple(dict.fromkeys([*stack.cuts, *_state_cuts(stack)])),
+        shared_width=shared,
+        shared_group=group,
         tied=stack.tied,
         weight_bytes=int(sum(one.weights for one in held) + embedding + head),
         weights_from=ESTIMATED,
@@ -150,7 +158,7 @@ def _known(plain: ModelShape, stack: Stack, quant: Quantisation | None, extra: l
         held=held,
         embedding_bytes=int(embedding),
         head_bytes=int(head),
-        notes=(*stack.notes, *_notes(stack, bool(extra))),
+        notes=(*stack.notes, *_notes(stack, bool(extra)), *_packed(held, kv_size)),
     )
 
 
@@ -163,9 +171,37 @@ def _held(layer: Layer, i: int, quant: Quantisation | None, plain: float, size: 
         layer.k_dim + layer.v_dim,
         layer.latent,
         layer.index_bytes,
+        layer.packed,
         layer.window,
-        int((state.conv + state.recurrent) * size),
+        int(state.conv * size + state.recurrent * (state.wide or size)),
     )
+
+
+def _unplaced(quant: Quantisation, stack: Stack) -> str:
+    return unplaced([name for name, _ in quant.named], [one.parts for one in stack.layers])
+
+
+def _state_cuts(stack: Stack) -> Iterator[tuple[str, int]]:
+    for one in stack.layers:
+        yield from one.state.cuts if one.state else ()
+
+
+def _shared(stack: Stack, quant: Quantisation | None, hidden: int) -> tuple[int, int]:
+    """Width of the shared experts, and of the blocks of their weights where those are quantised."""
+    for i, layer in enumerate(stack.layers):
+        for part in layer.parts:
+            if part.name.endswith("shared_experts.down_proj"):
+                group = quant.group if quant and part_bytes(quant, part, i, 2) < 2 * part.size else 0
+                return part.size // hidden, group
+    return 0, 0
+
+
+def _packed(held: Sequence[Held], kv_size: float) -> Iterator[str]:
+    if kv_size == 1 and any(one.packed for one in held):
+        yield (
+            "sparse MLA with an FP8 KV cache: counted as FlashMLA keeps it (fp8_ds_mla, Hopper and RTX); "
+            "with FlashInfer on B200 and alike it is an eighth less"
+        )
 
 
 def _kind(config: Mapping[str, Any], text: Mapping[str, Any]) -> str:
@@ -183,7 +219,17 @@ def _kind(config: Mapping[str, Any], text: Mapping[str, Any]) -> str:
 
 
 #: Architectures that share a model type with another kind of model.
-_OTHERS = {"DeciLMForCausalLM": "nemotron-nas", "MiniMaxText01ForCausalLM": "minimax_text_01"}
+_OTHERS = {"DeciLMForCausalLM": "nemotron-nas", "MiniMaxText01ForCausalLM": "minimax_text_01",
+           "LongcatFlashNgramForCausalLM": "longcat_flash_ngram",
+           "IQuestLoopCoderForCausalLM": "iquest_loopcoder"}  # fmt: skip
+#: Heads of speculative decoding and models for embeddings, which keep the model type of what they are made
+#: from (``models/registry.py``: _SPECULATIVE_DECODING_MODELS, _EMBEDDING_MODELS and those after it).
+_DRAFT = re.compile(r"Eagle|EAGLE|MTP|Medusa|NextN|DFlash|DSpark|Speculator|Assistant")
+_SILENT = re.compile(
+    r"(?:Classification|Embedding|Retrieval|Ranking|MaskedLM|Reward|RewardModel|Bidirectional\w{0,20})$"
+    r"|^(?:Llama|Mistral|Qwen2|Qwen3|Gemma2|Gemma3Text|Phi3|Bert|Roberta)Model$"
+)
+_ENCODER = (("is_causal", False), ("use_bidirectional_attention", True))
 
 
 def _same_model(config: Mapping[str, Any], text: Mapping[str, Any], kind: str) -> None:
@@ -192,8 +238,12 @@ def _same_model(config: Mapping[str, Any], text: Mapping[str, Any], kind: str) -
         wanted = _OTHERS.get(str(name))
         if wanted and wanted != kind and text is config:
             raise UnknownArchitecture(f"{name} with the model type {kind}")
-        if any(str(name).endswith(end) for end in ("ForSequenceClassification", "ForTokenClassification")):
-            raise UnknownArchitecture(f"{name} generates no text")
+        if _DRAFT.search(str(name)):
+            raise UnknownArchitecture(f"{name:.80} is a draft for another model")
+        if _SILENT.search(str(name)):
+            raise UnknownArchitecture(f"{name:.80} generates no text")
+    if any(text.get(field) is value for field, value in _ENCODER):
+        raise UnknownArchitecture("its attention looks both ways: vLLM keeps no KV cache for it")
 
 
 def _tie(config: Mapping[str, Any], text: Mapping[str, Any]) -> dict[str, Any]:

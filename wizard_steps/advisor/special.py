@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+from msgspec.structs import replace
 
 from wizard_steps.advisor import blocks
 from wizard_steps.advisor.blocks import LayerPart
@@ -24,7 +26,10 @@ from wizard_steps.advisor.stack import (
 
 
 def nemotron_h(c: Config) -> Stack:
-    """``nemotron_h.py``: a layer is one block: Mamba 2 (M), attention (*), experts (E) or an MLP (-)."""
+    """``nemotron_h.py``: a layer is one block: Mamba 2 (M), attention (*), experts (E) or an MLP (-).
+
+    Checkpoints call it ``mixer``, whatever it is. Its states are float32 unless the config says otherwise.
+    """
     hidden, family = c.need("hidden_size"), Family(gated=False, moe=True)
     pattern = c.get("hybrid_override_pattern")
     words = {
@@ -44,12 +49,20 @@ def nemotron_h(c: Config) -> Stack:
     for letter in pattern:
         if letter == "M":
             parts, state = blocks.mamba2(c, hidden)
-            layers.append(Layer("state", tuple(parts), state=state))
+            state = replace(state, wide=blocks.state_bytes(c, "mamba_ssm_cache_dtype", "float32"))
+            layers.append(Layer("state", _called("mixer", parts), state=state))
         elif letter == "*":
-            layers.append(Layer("full", tuple(blocks.attention(hidden, heads, kv, dim, dim)), kv, dim, dim))
+            parts = blocks.attention(hidden, heads, kv, dim, dim)
+            layers.append(Layer("full", _called("mixer", parts), kv, dim, dim))
         else:
-            layers.append(Layer("none", tuple(feed_forward(c, family, hidden, letter == "E"))))
+            parts = feed_forward(c, family, hidden, letter == "E")
+            layers.append(Layer("none", _called("mixer", parts)))
     return Stack(tuple(layers), embeddings(c, hidden), tied(c))
+
+
+def _called(name: str, parts: Iterable[LayerPart]) -> tuple[LayerPart, ...]:
+    """The same parts under another first name; without one where ``name`` is ""."""
+    return tuple(replace(one, name=f"{name}.{one.name.partition('.')[2]}".lstrip(".")) for one in parts)
 
 
 def nemotron_nas(c: Config) -> Stack:
@@ -112,7 +125,8 @@ def mimo_v2(c: Config) -> Stack:
         parts = blocks.attention(hidden, h, k, d, v) + feed_forward(c, family, hidden, sparse[i])
         window = c.whole("sliding_window_size", "sliding_window") if slides else 0
         layers.append(Layer("sliding" if slides else "full", tuple(parts), k, d, v, window=window))
-    return Stack(tuple(layers), embeddings(c, hidden), tied(c))
+    cuts = _sliding_heads(c.whole("swa_num_attention_heads"))
+    return Stack(tuple(layers), embeddings(c, hidden), tied(c), cuts=cuts)
 
 
 def gemma(c: Config) -> Stack:
@@ -143,7 +157,8 @@ def gemma(c: Config) -> Stack:
         parts += blocks.mlp(hidden, width * twice, True)
         if c.flag("enable_moe_block") and expert_count(c):
             narrow = c.need("moe_intermediate_size", "expert_intermediate_size")
-            parts += blocks.experts(hidden, narrow, expert_count(c), True)
+            # They lie beside the dense MLP, not in it.
+            parts += _called("", blocks.experts(hidden, narrow, expert_count(c), True))
         parts += _per_layer(c, hidden)
         keeps = "none" if i >= own else "sliding" if kind == "sliding" else "full"
         window = c.whole("sliding_window") if kind == "sliding" else 0
@@ -187,7 +202,12 @@ def step3p5(c: Config) -> Stack:
         parts = blocks.attention(hidden, h, k, d, d) + feed_forward(c, family, hidden, sparse[i])
         window = c.whole("sliding_window") if kind == "sliding" else 0
         layers.append(Layer("sliding" if kind == "sliding" else "full", tuple(parts), k, d, d, window=window))
-    return Stack(tuple(layers), embeddings(c, hidden), tied(c))
+    own = other.whole("num_attention_heads") or c.whole("num_sliding_attention_heads")
+    return Stack(tuple(layers), embeddings(c, hidden), tied(c), cuts=_sliding_heads(own))
+
+
+def _sliding_heads(heads: int) -> tuple[tuple[str, int], ...]:
+    return (("attention heads of sliding layers", heads),) if heads else ()
 
 
 def longcat_flash(c: Config) -> Stack:

@@ -29,6 +29,8 @@ class Layer(Struct, frozen=True):
     v_dim: int = 0
     latent: int = 0
     index_bytes: int = 0
+    #: Bytes of ``latent`` with its scales in an FP8 cache, where that is more than a byte an element.
+    packed: int = 0
     window: int = 0
     state: RecurrentState | None = None
 
@@ -40,6 +42,8 @@ class Stack(Struct, frozen=True):
     outside: tuple[LayerPart, ...]
     tied: bool
     notes: tuple[str, ...] = ()
+    #: What TP must divide besides the attention heads of the config and what the states say.
+    cuts: tuple[tuple[str, int], ...] = ()
 
 
 class Family(Struct, frozen=True):
@@ -64,7 +68,8 @@ class Family(Struct, frozen=True):
 #: The words that configs use for the kind of a layer.
 _WORDS: dict[str, str] = {
     "full_attention": "full", "attention": "full", "full": "full", "global": "full", "hybrid": "both",
-    "indexed_attention": "full", "sliding_attention": "sliding", "chunked_attention": "full",
+    "indexed_attention": "full", "deepseek_sparse_attention": "full", "chunked_attention": "full",
+    "sliding_attention": "sliding",
     "linear_attention": "state", "mamba": "state", "mamba2": "state", "recurrent": "state", "conv": "state",
     "short_conv": "state", "kda": "state", "gdn": "state",
 }  # fmt: skip
@@ -79,7 +84,12 @@ def decoder(c: Config, family: Family) -> Stack:
     for i, kind in enumerate(kinds):
         ffn = tuple(feed_forward(c, family, hidden, sparse[i]))
         layers.append(_layer(c, family, hidden, kind, i, ffn))
-    return Stack(tuple(layers), embeddings(c, hidden), tied(c))
+    cuts = tuple(("attention heads of some layers", one) for one in sorted(set(_own_heads(c))))
+    return Stack(tuple(layers), embeddings(c, hidden), tied(c), cuts=cuts)
+
+
+def _own_heads(c: Config) -> list[int]:
+    return c.numbers("num_attention_heads_per_layer")
 
 
 def depth(c: Config) -> int:
@@ -195,10 +205,15 @@ def _layer(c: Config, family: Family, hidden: int, kind: str, i: int, ffn: tuple
         mixer, kept = state_block(c, family, hidden)
         return Layer("state", (*mixer, *ffn), state=kept)
     heads, kv, dim = heads_of(c)
+    if listed := _own_heads(c):
+        if len(listed) <= i:
+            raise UnknownArchitecture("num_attention_heads_per_layer is shorter than the model")
+        heads = listed[i]
     if kind == "full" and family.mla:
         return latent_layer(c, hidden, heads, i, ffn)
     v_dim = c.whole("v_head_dim") or dim
-    parts = blocks.attention(hidden, heads, kv, dim, v_dim, family.gate)
+    gate = family.gate and c.get("attn_output_gate") is not False
+    parts = blocks.attention(hidden, heads, kv, dim, v_dim, gate)
     window = c.whole("sliding_window", "sliding_window_size") if kind == "sliding" else 0
     state: RecurrentState | None = None
     if kind == "both" or family.state == "beside":
@@ -211,16 +226,22 @@ def _layer(c: Config, family: Family, hidden: int, kind: str, i: int, ffn: tuple
 def latent_layer(c: Config, hidden: int, heads: int, i: int, ffn: tuple[LayerPart, ...]) -> Layer:
     """MLA as vLLM keeps it (``v1/kv_cache_interface.py`` MLAAttentionSpec): one vector a token.
 
-    DeepSeek's indexer keeps its keys as FP8 with a 4-byte scale for 128 of them.
+    DeepSeek's indexer keeps its keys as FP8 with a 4-byte scale for 128 of them. Sparse attention has an
+    FP8 layout of its own, fp8_ds_mla: 656 bytes, with scales and the rotary part in 16 bit. FlashMLA
+    (Hopper) needs it; with FlashInfer on data centre Blackwell it is a byte an element.
     """
+    if not c.whole("kv_lora_rank") or c.get("use_mla") is False:
+        raise UnknownArchitecture("it does not use MLA, which its model type has")
     parts = blocks.latent_attention(c, hidden, heads)
     kinds, dim = c.words("indexer_types"), c.whole("index_head_dim")
     if not dim or (i < len(kinds) and kinds[i] != "full"):
         dim = 0
     else:
         parts += blocks.indexer(c, hidden)
-    latent = c.need("kv_lora_rank") + c.whole("qk_rope_head_dim")
-    return Layer("full", (*parts, *ffn), 1, latent=latent, index_bytes=dim + 4 * (dim // 128))
+    rank, rope = c.whole("kv_lora_rank"), c.whole("qk_rope_head_dim")
+    packed = rank + 4 * (rank // 128) + 2 * rope if c.whole("index_head_dim") else 0
+    indexed = dim + 4 * (dim // 128)
+    return Layer("full", (*parts, *ffn), 1, latent=rank + rope, index_bytes=indexed, packed=packed)
 
 
 def state_block(c: Config, family: Family, hidden: int) -> tuple[list[LayerPart], RecurrentState]:

@@ -65,5 +65,7 @@ def _tower(c: Config, kind: str, hidden: int) -> int:
     out = c.whole("out_hidden_size") or hidden
     joined = width * merge * merge
     projector = joined * joined + joined * out if merge else width * hidden + hidden * hidden
+    # Qwen3-VL: a merger of its own for each of these layers.
+    projector *= 1 + len(c.numbers("deepstack_visual_indexes"))
     patch = c.whole("patch_size")
     return layers + projector + 3 * width * patch * patch

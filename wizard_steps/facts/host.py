@@ -12,10 +12,15 @@ from wizard_steps.facts.sections import FactSection
 UNLIMITED = -1
 
 
-#: Types of file systems that many machines mount at the same time.
+#: Types of file systems that many machines mount at the same time, beside those of FUSE (fuse.ceph-fuse,
+#: fuse.gcsfuse, fuse.juicefs ...).
 NETWORK_DISKS = frozenset(
     {"nfs", "nfs4", "lustre", "ceph", "gpfs", "beegfs", "cifs", "smb3", "glusterfs", "wekafs", "panfs", "9p"}
-    | {"fuse.glusterfs", "fuse.juicefs", "fuse.ceph", "fuse.sshfs", "virtiofs", "afs", "orangefs", "pvfs2"}
+    | {"virtiofs", "afs", "orangefs", "pvfs2", "gfs2", "ocfs2"}
+)
+#: What FUSE makes of a machine's own disks.
+_OWN_FUSE = re.compile(
+    r"fuse\.(?:mergerfs|fuse-overlayfs|unionfs|bindfs|encfs|gocryptfs|cryfs|ntfs|exfat|zfs|lxcfs)"
 )
 
 
@@ -59,7 +64,8 @@ class Home(Struct, frozen=True):
     @property
     def remote(self) -> bool:
         """Whether another machine has the disk: ``server:/path``, ``//server/share``, or a cluster's type."""
-        return self.kind in NETWORK_DISKS or ":/" in self.source or self.source.startswith("//")
+        fuse = self.kind.startswith("fuse.") and not _OWN_FUSE.match(self.kind)
+        return fuse or self.kind in NETWORK_DISKS or ":/" in self.source or self.source.startswith("//")
 
 
 class ClockReading(Struct, frozen=True):

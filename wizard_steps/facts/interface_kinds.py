@@ -38,6 +38,7 @@ _NAMES: tuple[tuple[str, Kind, str], ...] = (
      "container", "made for containers"),
     (r"virbr.*|vnet.*|vmnet.*|vboxnet.*|dummy.*|ifb.*|sit\d+|gre.*|erspan.*|ip6tnl.*|tunl\d+|teql.*|nlmon.*",
      "virtual", "a virtual device of this host"),
+    (r"tmfifo_net\d+", "virtual", "the link to this host's own BlueField card"),
     (r"tun.*|tap.*|wg.*|tailscale.*|zt.*|nebula.*|ppp.*", "overlay", "a VPN or tunnel: it works, but slowly"),
     (r"ib\S*", "infiniband", "InfiniBand (IPoIB): usually the GPU fabric"),
     (r"bond.*|team.*", "bond", "several links bonded together: often the front-end network"),

@@ -1,26 +1,15 @@
-"""Firewall, proxies, link speeds and MTUs, RDMA devices and the GPU topology of a node."""
+"""Proxies, link speeds and MTUs, RDMA devices and the GPU topology of a node."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 from msgspec import Struct
 
 from wizard_steps.facts.network import NetDevice, clean
-from wizard_steps.facts.sections import FactSection, pick
+from wizard_steps.facts.sections import FactSection
 from wizard_steps.node.lines import number
-
-#: An input chain of nft with a rule that drops or rejects. No start looks beyond the next one: linear.
-_INPUT_REJECTS = re.compile(r"hook input(?:(?!hook input)[^}])*?\b(?:drop|reject)\b")
-
-
-class Firewall(Struct, frozen=True):
-    """``active`` names what filters incoming traffic; ``unreadable`` what this user may not look at."""
-
-    active: tuple[str, ...] = ()
-    unreadable: tuple[str, ...] = ()
-    looked: bool = False
 
 
 class Rdma(Struct, frozen=True):
@@ -48,34 +37,21 @@ class Rdma(Struct, frozen=True):
 
 
 class Topology(Struct, frozen=True):
-    """``nvlink``: NVLinks between the worst-connected two GPUs (0: none, None: one GPU or unknown)."""
+    """``nvlink``: NVLinks between the worst-connected two GPUs (0: none, None: one GPU or unknown).
+
+    ``cells``: the matrix that it is from, a row for each GPU."""
 
     gpus: int = 0
     nvlink: int | None = None
     worst: str = ""
     nics: tuple[str, ...] = ()
+    cells: tuple[tuple[str, ...], ...] = ()
 
-
-def parse_firewall(found: Mapping[str, FactSection]) -> Firewall:
-    """ufw, firewalld, nftables and iptables, each if it is installed."""
-    active, unreadable, looked = [], [], False
-    for name, test in (
-        ("ufw", r"^Status: active"),
-        ("firewalld", r"^running$"),
-        ("nft", r"hook input priority [^;]+; policy drop"),
-        ("iptables", r"^-P INPUT (?:DROP|REJECT)|^-A INPUT .*-j (?:DROP|REJECT)"),
-    ):
-        section = pick(found, f"firewall-{name}")
-        if section.missing:
-            continue
-        if re.search(r"root|[Pp]ermission|not permitted|Authorization", section.text) and not section.ok:
-            unreadable.append(name)
-            continue
-        looked = True
-        rejects = name == "nft" and _INPUT_REJECTS.search(section.text)
-        if re.search(test, section.text, re.MULTILINE) or rejects:
-            active.append(name)
-    return Firewall(tuple(active), tuple(unreadable), looked)
+    def among(self, indexes: Sequence[int]) -> Topology:
+        """The same of some of the GPUs: those that are used may be joined though all are not."""
+        if not all(0 <= index < len(self.cells) for index in indexes):
+            return self
+        return _joined([[self.cells[i][j] for j in indexes] for i in indexes], self.nics)
 
 
 def parse_proxies(section: FactSection) -> dict[str, str]:
@@ -140,12 +116,18 @@ def parse_topology(section: FactSection) -> Topology:
         words = line.split()
         if words and re.fullmatch(r"GPU\d+", words[0]) and "X" in words:
             rows[words[0]] = words[1:]
-    pairs = [cell for i, row in enumerate(rows.values()) for j, cell in enumerate(row[: len(rows)]) if j != i]
     nics = tuple(re.findall(r"^[ \t]*NIC\d+: (\S+)", text, re.MULTILINE))
+    cells = [row[: len(rows)] for row in rows.values()]
+    return _joined(cells if all(len(row) == len(rows) for row in cells) else [], nics, len(rows))
+
+
+def _joined(cells: Sequence[Sequence[str]], nics: tuple[str, ...], gpus: int = 0) -> Topology:
+    pairs = [cell for i, row in enumerate(cells) for j, cell in enumerate(row) if j != i]
+    matrix = tuple(map(tuple, cells))
     if not pairs:
-        return Topology(len(rows), None, "", nics)
-    links = [int(cell[2:]) if re.fullmatch(r"NV\d+", cell) else 0 for cell in pairs]
+        return Topology(gpus or len(cells), None, "", nics, matrix)
+    links = [int(cell[2:]) if re.fullmatch(r"NV\d{1,3}", cell) else 0 for cell in pairs]
     order = ("SYS", "NODE", "PHB", "PXB", "PIX")
     slow = [cell for cell in pairs if cell in order]
     worst = min(slow, key=order.index) if slow else f"NV{min(links)}"
-    return Topology(len(rows), min(links), worst, nics)
+    return Topology(gpus or len(cells), min(links), worst, nics, matrix)

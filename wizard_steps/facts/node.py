@@ -8,6 +8,7 @@ from wizard_steps.facts import host as on_host
 from wizard_steps.facts import netstate as on_net
 from wizard_steps.facts import software as on_node
 from wizard_steps.facts.accelerators import Accelerators, parse_accelerators
+from wizard_steps.facts.firewall import Firewall, parse_firewall
 from wizard_steps.facts.gpu import GpuFacts, GpuProcess, merged, parse_compute_apps, parse_nvidia_smi
 from wizard_steps.facts.gpu_health import Health, Xid, parse_health, parse_xids
 from wizard_steps.facts.network import Interface, parse_interfaces, with_devices
@@ -58,7 +59,7 @@ class NodeFacts(Struct, frozen=True):
     #: Bytes by network device.
     mtus: dict[str, int] = {}
     rdma: tuple[on_net.Rdma, ...] = ()
-    firewall: on_net.Firewall = on_net.Firewall()
+    firewall: Firewall = Firewall()
     proxies: dict[str, str] = {}
     software: on_node.Software = on_node.Software()
     docker: on_node.DockerFacts | None = None
@@ -113,7 +114,7 @@ def parse_node(answers: dict[str, NodeAnswer]) -> NodeFacts:
         speeds={name: one.speed for name, one in devices.items()},
         mtus={name: one.mtu for name, one in devices.items()},
         rdma=tuple(on_net.parse_rdma(pick(found, "rdma"))),
-        firewall=on_net.parse_firewall(found),
+        firewall=parse_firewall(found),
         proxies=on_net.parse_proxies(pick(found, "proxies")),
         software=on_node.parse_software(pick(found, "python"), pick(found, "packages")),
         docker=on_node.parse_docker(found["docker"]) if "docker" in found else None,

@@ -20,6 +20,8 @@ from wizard_steps.model import Node
 WITHOUT_NVLINK = "TP answers a single request sooner, PP inside the machine serves more at once: measure both"
 #: Share of a GPU that others may hold while vLLM still gets its default 0.92.
 BUSY_SHARE = 0.08
+#: What a GPU of the fabric says of its registration, or one that knows no fabric.
+_JOINED = ("Success", "N/A", "Not Supported", "")
 #: Programs of a desktop that draw with the GPU.
 _DESKTOP = frozenset(
     {"Xorg", "X", "Xwayland", "gnome-shell", "mutter", "kwin_x11", "kwin_wayland", "plasmashell", "gdm",
@@ -45,7 +47,7 @@ def judge(node: Node, facts: NodeFacts, cluster: Cluster) -> Iterator[Finding]:
     yield _busy(node, facts, cluster, used)
     yield from _fabric(node.name, facts)
     if len(used) > 1:
-        yield _links(node.name, facts)
+        yield _links(node.name, facts, used)
 
 
 def _no_gpu(node: Node, facts: NodeFacts, cluster: Cluster) -> Finding:
@@ -214,17 +216,26 @@ def utilization(cluster: Cluster) -> float:
 
 
 def _fabric(node: str, facts: NodeFacts) -> Iterator[Finding]:
-    states = [line.split(",") for line in facts.gpu_fabric]
-    bad = [cells for cells in states if len(cells) > 1 and cells[1].strip() in ("Not Started", "In Progress")]
-    if bad:
-        found = f"GPU {bad[0][0].strip()}: {bad[0][1].strip()}"
-        message = "CUDA will say: error 802, system not yet initialized"
-        hint = "install and start nvidia-fabricmanager of exactly the driver's version"
-        yield Finding("NVSwitch", node, "fail", found, message, hint)
+    """A GPU that has not joined waits for ever; one that was turned away computes, without NVLink."""
+    states = [[cell.strip() for cell in line.split(",")] for line in facts.gpu_fabric]
+    for number, state, *status in (cells for cells in states if len(cells) > 1):
+        if state in ("Not Started", "In Progress"):
+            message = "CUDA will say: error 802, system not yet initialized"
+            hint = "install and start nvidia-fabricmanager of exactly the driver's version"
+            yield Finding("NVSwitch", node, "fail", f"GPU {number}: {state}", message, hint)
+            return
+        if state == "Completed" and status and status[0].strip("[]") not in _JOINED:
+            message = "it was turned away from the NVLink fabric: NCCL goes over the machine's own memory"
+            hint = (
+                "`nvidia-smi -q | grep -A 9 Fabric` shows it; who runs the fabric manager (of a rack: NMX) "
+                "has to admit this node's GPUs"
+            )
+            yield Finding("NVSwitch", node, "warn", f"GPU {number}: {status[0]}", message, hint)
+            return
 
 
-def _links(node: str, facts: NodeFacts) -> Finding:
-    topology = facts.topology
+def _links(node: str, facts: NodeFacts, used: Sequence[Gpu]) -> Finding:
+    topology = facts.topology.among([gpu.index for gpu in used])
     if topology.nvlink is None:
         return Finding("GPU links", node, "unknown", "unknown", "`nvidia-smi topo -m` gave no matrix")
     if topology.nvlink:

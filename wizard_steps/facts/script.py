@@ -69,7 +69,7 @@ _SECTIONS: dict[str, str] = {
     "firewall-ufw": "ufw status",
     "firewall-firewalld": "firewall-cmd --state",
     "firewall-nft": "nft list ruleset",
-    "firewall-iptables": "iptables -S INPUT",
+    "firewall-iptables": "iptables -S",
     # Passwords in proxy addresses stay on the node.
     "proxies": "env | grep -i '^[a-z_]*_proxy=' | sed 's#//[^/@]*@#//***@#'; true",
     "ntp": "timedatectl show -p NTPSynchronized --value",

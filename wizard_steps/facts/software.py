@@ -156,23 +156,39 @@ _SOCKET = re.compile(
 
 def parse_listeners(proc: FactSection, sockets: FactSection) -> list[Listener]:
     """Rows of ``/proc/net/tcp{,6}`` in state 0A; the program's name from ``ss -Hltnp`` when it is there."""
-    by = r":(\d+)\s+\S+\s+.*users:\(\(\"([^\"]+)\"(?:,pid=(\d{1,10}))?"
-    rows = [row for line in sockets.lines if (row := re.search(by, line))]
-    programs = {int(row[1]): (row[2], int(row[3] or 0)) for row in rows}
+    programs = dict(filter(None, map(_user, sockets.lines)))
+
+    by_port: dict[int, set[tuple[str, int]]] = {}
+    for (_, port), who in programs.items():
+        by_port.setdefault(port, set()).add(who)
+
+    def user(ip: str, port: int) -> tuple[str, int]:
+        """By address, as another program may have the port on another one."""
+        here = by_port.get(port, set())
+        return programs.get((ip, port), next(iter(here)) if len(here) == 1 else ("", 0))
+
     found: dict[tuple[str, int], Listener] = {}
     for line in proc.lines:
         row = _SOCKET.match(line)
         if row:
             ip, port = _hex_ip(row[1]), int(row[2], 16)
-            program, pid = programs.get(port, ("", 0))
-            found[ip, port] = Listener(ip, port, program, int(row[3] or 0), pid)
+            found[ip, port] = Listener(ip, port, user(ip, port)[0], int(row[3] or 0), user(ip, port)[1])
     for line in sockets.lines if not proc.lines else []:
         row = re.match(r"LISTEN\s+\d+\s+\d+\s+(\S+):(\d+)\s", line)
         if row:
             ip, port = row[1].strip("[]").partition("%")[0], int(row[2])
-            program, pid = programs.get(port, ("", 0))
+            program, pid = user(ip, port)
             found[ip, port] = Listener(ip, port, program, pid=pid)
     return sorted(found.values(), key=lambda one: (one.port, one.ip))
+
+
+def _user(line: str) -> tuple[tuple[str, int], tuple[str, int]] | None:
+    """Address, port, program and pid of a row of ``ss``."""
+    row = re.search(r"(\S{1,80}):(\d{1,5})\s+\S+\s+.*users:\(\(\"([^\"]+)\"(?:,pid=(\d{1,10}))?", line[:2048])
+    if row is None:
+        return None
+    ip = row[1].strip("[]").partition("%")[0]
+    return (ip, int(row[2])), (row[3], int(row[4] or 0))
 
 
 def parse_token(section: FactSection) -> Token:

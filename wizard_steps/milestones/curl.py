@@ -157,12 +157,19 @@ def _chat(result: Result | None, known: Known) -> Check:
     check = _status("chat", result, known)
     if not check.ok or result is None:
         return check
-    answer, node = HttpAnswer(Reply(result.text)), known.server.name
+    reply, node = Reply(result.text), known.server.name
+    answer = HttpAnswer(reply)
     wanted = "a reply of at least one token"
     if answer.message is None:
         hint = "another server answers on this port: this is not a chat completion of the OpenAI API"
-        return Check("chat", False, "no message in the answer", wanted, node, hint)
+        said = f": {reply.said}" if reply.table() and reply.said else ""
+        if said:
+            hint = "an error with HTTP 200: a proxy or another server answers on this port"
+        return Check("chat", False, f"no message in the answer{said}", wanted, node, hint)
     count = "tokens were not counted" if answer.tokens is None else f"{answer.tokens} tokens came back"
+    if answer.given_up:
+        hint = "the engine gave the request up: why is in the vllm serve log, before this request's line"
+        return Check("chat", False, f"{count}, finish_reason {answer.given_up}", wanted, node, hint)
     if answer.broken:
         hint = (
             "the model computes NaN: broken GPU communication (NCCL), a dtype the weights do not support "

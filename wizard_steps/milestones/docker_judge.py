@@ -26,7 +26,9 @@ _NO_GPUS = re.compile(
     r"could not select device driver|CDI (?:device|spec)|nvidia\.com/gpu|no known GPU vendor", re.I
 )
 #: File systems of a network, as `stat -f` names them.
-_NETWORK = re.compile(r"nfs|smb|cifs|lustre|gpfs|ceph|afs|gfs|9p|fuse")
+_NETWORK = re.compile(
+    r"nfs|smb|cifs|lustre|gpfs|ceph|afs|gfs|9p|v9fs|fhgfs|panfs|ocfs2|0x18031977|fuse(?!blk)"
+)
 
 
 #: What is run on a node, in order, and the name of its check where that is another word.

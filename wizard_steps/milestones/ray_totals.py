@@ -11,7 +11,8 @@ from wizard_steps.node.lines import number
 
 #: Headings under which living nodes are counted: old Ray says Healthy, the newer autoscaler also Idle.
 _LIVING = ("Active:", "Idle:", "Healthy:")
-_DEMANDS = ("Demands:", "Total Demands:")
+#: Under which demands are counted: old Ray, the verbose form, Ray from 2.50 or so on.
+_DEMANDS = ("Demands:", "Total Demands:", "Pending Demands:")
 #: Places at which the JSON of `ray list nodes` may begin; warnings stand before it.
 _STARTS = 20
 

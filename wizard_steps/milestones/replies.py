@@ -128,6 +128,9 @@ class HttpAnswer:
         first = choices[0] if isinstance(choices, list) and choices else None
         message = first.get("message") if isinstance(first, dict) else None
         self.message = message if isinstance(message, dict) else None
+        finish = first.get("finish_reason") if isinstance(first, dict) else None
+        #: Why it ended, where that is no end of an answer.
+        self.given_up = finish if finish in ("abort", "error") else ""
         usage = found.get("usage")
         count = usage.get("completion_tokens") if isinstance(usage, dict) else None
         self.tokens = count if isinstance(count, int) and not isinstance(count, bool) and count >= 0 else None

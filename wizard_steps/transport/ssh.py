@@ -18,7 +18,7 @@ from wizard_steps.transport.framed import Frame, framed_exit, not_begun
 from wizard_steps.transport.local import LINGER, READ, run_local
 from wizard_steps.transport.ssh_ask import Asker
 from wizard_steps.transport.ssh_connect import Connection, Connector
-from wizard_steps.transport.ssh_errors import Unreachable, printable
+from wizard_steps.transport.ssh_errors import Unreachable, printable, said
 from wizard_steps.transport.ssh_feed import feeding, pieces
 from wizard_steps.transport.ssh_shell import GRACE, remote
 
@@ -81,7 +81,7 @@ class SshTransport:
         try:
             listener = await connection.forward_local_port("127.0.0.1", 0, host, port)
         except (OSError, asyncssh.Error) as error:
-            raise Unreachable(f"No tunnel through {node.name} to {host}:{port}: {error}.") from None
+            raise Unreachable(f"No tunnel through {node.name} to {host}:{port}: {said(error)}.") from None
         try:
             yield listener.get_port()
         finally:
@@ -101,8 +101,8 @@ class SshTransport:
                 listener = await connection.forward_remote_port("127.0.0.1", way.at, "127.0.0.1", port)
             except (OSError, asyncssh.Error) as error:
                 raise Unreachable(
-                    f"{node.name}: no tunnel from its port {way.at} to {way.node.name}: {error}. Is the port "
-                    "taken there, or does its sshd_config forbid it (AllowTcpForwarding)?"
+                    f"{node.name}: no tunnel from its port {way.at} to {way.node.name}: {said(error)}. Is "
+                    "the port taken there, or does its sshd_config forbid it (AllowTcpForwarding)?"
                 ) from None
             try:
                 yield
@@ -188,7 +188,7 @@ class SshTransport:
     def _not_started(self, node: Node, error: BaseException) -> Unreachable:
         if isinstance(error, asyncssh.ChannelOpenError):
             return Unreachable(
-                f"{node.name}: the SSH server refuses to run a command: {error.reason}. "
+                f"{node.name}: the SSH server refuses to run a command: {said(error.reason)}. "
                 "Check MaxSessions and ForceCommand in its sshd_config, and the user's shell."
             )
         if isinstance(error, TimeoutError):
@@ -196,7 +196,9 @@ class SshTransport:
                 f"{node.name}: logged in, but the command did not start within {self._ssh.connect_timeout:g} "
                 "s. The machine may be overloaded or out of memory, or this computer has slept. Retry."
             )
-        return Unreachable(f"{node.name}: the connection broke before the command started: {error}. Retry.")
+        return Unreachable(
+            f"{node.name}: the connection broke before the command started: {said(error)}. Retry."
+        )
 
     async def _told(self, node: Node, frame: Frame, end: Exit) -> Exit:
         """The Exit of a command that ran, with what a person should know of the login."""

@@ -51,3 +51,15 @@ def test_only_the_gpus_in_use_count() -> None:
         made = cluster(count)
         links = [one for one in judge(made.head, facts, made) if one.fact == "GPU links"]
         assert [(one.verdict, one.found) for one in links] == [(verdict, found)]
+
+
+def test_one_gpu_without_nvlink_among_others_is_named() -> None:
+    """Form of NVIDIA/open-gpu-kernel-modules#1150: a card whose links are all inactive, until a reboot."""
+    rows = [["X" if i == j else "NODE" if 2 in (i, j) else "NV18" for j in range(4)] for i in range(4)]
+    text = "\n".join(f"GPU{i} {' '.join(row)} 0-47 0 N/A" for i, row in enumerate(rows))
+    cards = tuple(Gpu(i, "NVIDIA B200", 183359) for i in range(4))
+    facts = NodeFacts(gpu=GpuFacts(gpus=cards), topology=parse_topology(FactSection(text, 0)))
+    cluster = parse('[[nodes]]\nname = "a"\nhost = "a"\nrole = "head"\ngpus = 4\n')
+    (found,) = [one for one in judge(cluster.head, facts, cluster) if one.fact == "GPU links"]
+    assert (found.verdict, found.found) == ("warn", "NODE")
+    assert "GPU 2 has no NVLink" in found.message

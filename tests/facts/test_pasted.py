@@ -11,11 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wizard_steps.facts import rules_gpu
+from wizard_steps.cluster.file import parse
+from wizard_steps.facts import rules_gpu, rules_machine
 from wizard_steps.facts.accelerators import parse_accelerators, sentence
 from wizard_steps.facts.firewall import parse_firewall
 from wizard_steps.facts.gpu_health import SCRIPT, XID_SCRIPT, XIDS, Health, parse_health, parse_xids
-from wizard_steps.facts.host import parse_home
+from wizard_steps.facts.host import Limits, parse_home
+from wizard_steps.facts.netstate import Rdma
 from wizard_steps.facts.network import NetDevice, parse_ip_brief, with_devices
 from wizard_steps.facts.node import NodeFacts
 from wizard_steps.facts.sections import FactSection
@@ -108,6 +110,25 @@ def test_chains_that_lead_to_each_other_twice_are_followed_once(count: int) -> N
 )
 def test_whose_disk_a_home_is_on(line: str, remote: bool) -> None:
     assert parse_home(FactSection(f"device 53 inode 7\nFilesystem Type ...\n{line}", 0)).remote is remote
+
+
+@pytest.mark.parametrize(
+    ("kib", "path", "verdict", "found"),
+    [
+        (8192, "bare-metal", "fail", "8192 KiB"),  # NVIDIA/nccl-tests#206: ibv_reg_mr cannot allocate memory
+        (33009433, "bare-metal", "warn", "31.5 GiB"),  # Ubuntu's own: an eighth of 256 GB
+        (264176236, "bare-metal", "warn", "251.9 GiB"),
+        (8192, "docker", "ok", "8192 KiB on the host"),  # docker.ulimits has memlock=-1
+    ],
+)
+def test_memory_that_rdma_may_pin(kib: int, path: str, verdict: str, found: str) -> None:
+    cluster = parse(f'path = "{path}"\n[[nodes]]\nname = "a"\nhost = "a"\nrole = "head"\ngpus = 8\n')
+    card = Rdma("mlx5_0", True, 400.0, "InfiniBand", ("ib0",), "card", "mlx5_core", "ACTIVE")
+    facts = NodeFacts(limits=Limits(kib << 10, 1024), rdma=(card,))
+    named = {one.fact: one for one in rules_machine.judge(cluster.head, facts, cluster)}
+    assert named["memlock"].verdict == verdict
+    assert named["memlock"].found.startswith(found)
+    assert named["open files"].verdict == ("ok" if path == "docker" else "warn")
 
 
 def test_the_link_to_a_bluefield_card_is_no_network_of_the_nodes() -> None:

@@ -241,4 +241,12 @@ def _links(node: str, facts: NodeFacts, used: Sequence[Gpu]) -> Finding:
     if topology.nvlink:
         return ok("GPU links", node, f"NVLink between all ({topology.worst})")
     message = "no NVLink between all GPUs: tensor parallel traffic goes over PCIe"
+    rows = zip(used, topology.cells, strict=False)
+    alone = [gpu.index for gpu, row in rows if not any(cell.startswith("NV") for cell in row)]
+    if len(topology.cells) == len(used) and 0 < len(alone) < len(used) - 1:
+        message = (
+            f"GPU {', '.join(map(str, alone))} has no NVLink, the others do: tensor parallel waits for it"
+        )
+        hint = f"`nvidia-smi nvlink -s` tells a link that failed from a missing bridge; {WITHOUT_NVLINK}"
+        return Finding("GPU links", node, "warn", topology.worst, message, hint)
     return Finding("GPU links", node, "warn", topology.worst, message, WITHOUT_NVLINK)

@@ -100,3 +100,23 @@ def test_sparse_mla_keeps_scales_beside_an_fp8_cache(kept: str | None, each: int
     shape = parse_config(deep, side=side)
     assert shape.kv_bytes_per_token == 4 * each
     assert any("fp8_ds_mla" in note for note in shape.notes) == bool(kept)
+
+
+@pytest.mark.parametrize(
+    ("names", "kept"),
+    [
+        (["model.layers.0.share_expert", "model.layers.0.moe.gate"], "mlp.shared_experts"),
+        (["model.layers.0.mlp.shared_expert", "model.layers.0.mlp.shared_expert_gate"], "mlp.shared_experts"),
+        (["model.layers.0.moe.gate_proj", "model.layers.0.moe.down_proj"], "mlp.experts"),
+        (["model.layers.0.mlp.experts.gate_up_proj"], "mlp.experts"),
+        (["model.layers.0.mlp.experts.3.down_proj"], ""),
+    ],
+)
+def test_names_of_experts_that_stay_plain(names: list[str], kept: str) -> None:
+    moe = {"model_type": "qwen3_moe", "num_hidden_layers": 1, "num_attention_heads": 8, "hidden_size": 1024,
+           "num_experts": 16, "moe_intermediate_size": 512, "shared_expert_intermediate_size": 512,
+           "vocab_size": 32000}  # fmt: skip
+    quant = {"quant_method": "fp8", "modules_to_not_convert": names}
+    plain = parse_config({**moe, "quantization_config": {"quant_method": "fp8"}})
+    each = {"mlp.experts": 16 * 3 * 1024 * 512, "mlp.shared_experts": 3 * 1024 * 512, "": 0}[kept]
+    assert parse_config({**moe, "quantization_config": quant}).weight_bytes == plain.weight_bytes + each

@@ -11,10 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wizard_steps.facts import rules_gpu
+from wizard_steps.cluster.file import parse
+from wizard_steps.facts import rules_gpu, rules_machine
+from wizard_steps.facts.accelerators import parse_accelerators, sentence
 from wizard_steps.facts.firewall import parse_firewall
 from wizard_steps.facts.gpu_health import SCRIPT, XID_SCRIPT, XIDS, Health, parse_health, parse_xids
-from wizard_steps.facts.host import parse_home
+from wizard_steps.facts.host import Limits, parse_home
+from wizard_steps.facts.netstate import Rdma
 from wizard_steps.facts.network import NetDevice, parse_ip_brief, with_devices
 from wizard_steps.facts.node import NodeFacts
 from wizard_steps.facts.sections import FactSection
@@ -109,6 +112,25 @@ def test_whose_disk_a_home_is_on(line: str, remote: bool) -> None:
     assert parse_home(FactSection(f"device 53 inode 7\nFilesystem Type ...\n{line}", 0)).remote is remote
 
 
+@pytest.mark.parametrize(
+    ("kib", "path", "verdict", "found"),
+    [
+        (8192, "bare-metal", "fail", "8192 KiB"),  # NVIDIA/nccl-tests#206: ibv_reg_mr cannot allocate memory
+        (33009433, "bare-metal", "warn", "31.5 GiB"),  # Ubuntu's own: an eighth of 256 GB
+        (264176236, "bare-metal", "warn", "251.9 GiB"),
+        (8192, "docker", "ok", "8192 KiB on the host"),  # docker.ulimits has memlock=-1
+    ],
+)
+def test_memory_that_rdma_may_pin(kib: int, path: str, verdict: str, found: str) -> None:
+    cluster = parse(f'path = "{path}"\n[[nodes]]\nname = "a"\nhost = "a"\nrole = "head"\ngpus = 8\n')
+    card = Rdma("mlx5_0", True, 400.0, "InfiniBand", ("ib0",), "card", "mlx5_core", "ACTIVE")
+    facts = NodeFacts(limits=Limits(kib << 10, 1024), rdma=(card,))
+    named = {one.fact: one for one in rules_machine.judge(cluster.head, facts, cluster)}
+    assert named["memlock"].verdict == verdict
+    assert named["memlock"].found.startswith(found)
+    assert named["open files"].verdict == ("ok" if path == "docker" else "warn")
+
+
 def test_the_link_to_a_bluefield_card_is_no_network_of_the_nodes() -> None:
     """Its driver gives each host 192.168.100.1, on a virtio device."""
     devices = {"tmfifo_net0": NetDevice(0, 1500, "virtio", "virtio_net")}
@@ -124,6 +146,28 @@ def test_the_link_to_a_bluefield_card_is_no_network_of_the_nodes() -> None:
     }
     assert not found.repeated
     assert "BlueField" in found.left_out["a"][0].why
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        # The console of every EC2 instance; Trainium and Inferentia are no display (class 0880).
+        ("pci 0000:00:03.0 0x1d0f 0x1111 0x030000", "no accelerator was found"),
+        ("pci 0000:00:03.0 0x1d0f 0x1111 0x030000\nfile /dev/neuron0", "1 AWS Neuron device found"),
+        # Hi171x Series [iBMC Intelligent Management system chip w/VGA support]
+        ("pci 0000:05:00.0 0x19e5 0x1711 0x030000", "no accelerator was found"),
+        ("pci 0000:c1:00.0 0x19e5 0xd802 0x120000", "1 Huawei Ascend NPU found"),
+        ("pci 0000:05:00.0 0x1002 0x164e 0x030000", "no accelerator was found"),
+        ("pci 0000:c1:00.0 0x1002 0x74a1 0x120000", "1 AMD GPU found"),
+        ("pci 0000:03:00.0 0x8086 0xe20b 0x030000", "1 Intel GPU found"),
+        (
+            "pci 0000:00:03.0 0x1d0f 0x1111 0x030000\npci 0000:00:1e.0 0x10de 0x2237 0x030200",
+            "1 NVIDIA GPU on",
+        ),
+    ],
+)
+def test_a_display_of_the_mainboard_is_no_accelerator(lines: str, said: str) -> None:
+    assert said in sentence(parse_accelerators(lines))
 
 
 def test_two_programs_may_have_one_port_on_two_addresses() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from msgspec import Struct
@@ -54,21 +55,22 @@ class Memory(Struct, frozen=True):
 
 class _Cache(Struct, frozen=True):
     """What a request takes in one stage: ``grow`` bytes a token, ``capped`` (window, bytes a token) and
-    ``fixed`` bytes."""
+    ``fixed`` bytes. Tokens come in whole blocks of ``block``."""
 
     grow: float
     capped: tuple[tuple[int, float], ...]
     fixed: float
+    block: int = BLOCK
 
     @property
     def per_token(self) -> float:
         """Where every layer slides, what a token takes as long as it is in the window."""
         return self.grow or sum(each for _, each in self.capped)
 
-    def request(self, tokens: int, batched: int, block: int = BLOCK) -> float:
+    def request(self, tokens: int, batched: int) -> float:
         """Sliding layers hold their window and the tokens in flight (``v1/core/kv_cache_planning.py``,
         SlidingWindowSpec.max_memory_usage_bytes)."""
-        tokens = -(-tokens // block) * block
+        tokens = -(-tokens // self.block) * self.block
         near = sum(min(tokens, window - 1 + batched) * each for window, each in self.capped)
         return tokens * self.grow + near + self.fixed
 
@@ -135,7 +137,19 @@ def _cache(held: Sequence[Held], tp: int, size: float) -> _Cache:
     group = min((len(part) for part in (full, sliding, states) if part), default=1)
     padded = -(-len(sliding) // group) * group / len(sliding) if sliding else 1.0
     capped = tuple((one.window, token_bytes(one, tp, size) * padded) for one in sliding)
-    return _Cache(grow, capped, sum(one.state for one in states) / tp)
+    if not (grow and states):
+        return _Cache(grow, capped, sum(one.state for one in states) / tp)
+    block, page = _page(
+        max(token_bytes(one, tp, size) for one in full), max(one.state for one in states) / tp
+    )
+    return _Cache(grow, capped, -(-len(states) // group) * group * page, block)
+
+
+def _page(token: float, state: float) -> tuple[int, float]:
+    """Tokens and bytes of a block of a hybrid: it is made so large that the state of a layer fits a page of
+    attention, and a state takes a whole page (``platforms/interface.py`` _align_hybrid_block_size)."""
+    block = BLOCK * max(1, math.ceil(state / (BLOCK * token)))
+    return block, block * token
 
 
 def stage_weights(shape: ModelShape, tp: int, pp: int) -> list[int]:

@@ -15,6 +15,10 @@ _ALIASES = tuple(
     for other, plain in (
         (r"\b(?:block_sparse_moe|feed_forward)\b", "mlp"), (r"\bshared_mlp\b", "mlp.shared_experts"),
         (r"\b(?:self_)?attention\.", "self_attn."), (r"\bshared_expert\b", "shared_experts"),
+        # Step 3.5; and checkpoints that keep all experts of a layer as one tensor.
+        (r"(?:\bmoe\.)?\bshare_expert\b", "mlp.shared_experts"),
+        (r"\bmoe\.(?=(?:gate|up|down)_proj$)", "mlp.experts."),
+        (r"(?<=\bexperts)\.(?:gate_up|gate|up|down)_proj$", ""),
     )
 )  # fmt: skip
 #: The matrix of which another is a part in checkpoints that keep them as one.

@@ -226,8 +226,8 @@ _OTHERS = {"DeciLMForCausalLM": "nemotron-nas", "MiniMaxText01ForCausalLM": "min
 #: from (``models/registry.py``: _SPECULATIVE_DECODING_MODELS, _EMBEDDING_MODELS and those after it).
 _DRAFT = re.compile(r"Eagle|EAGLE|MTP|Medusa|NextN|DFlash|DSpark|Speculator|Assistant")
 _SILENT = re.compile(
-    r"For(?:\w*Classification|Reward\w*|Embedding|Retrieval|Ranking|MaskedLM)$|RewardModel$"
-    r"|Bidirectional|^(?:Llama|Mistral|Qwen2|Qwen3|Gemma2|Gemma3Text|Phi3|Bert|Roberta)Model$"
+    r"(?:Classification|Embedding|Retrieval|Ranking|MaskedLM|Reward|RewardModel|Bidirectional\w{0,20})$"
+    r"|^(?:Llama|Mistral|Qwen2|Qwen3|Gemma2|Gemma3Text|Phi3|Bert|Roberta)Model$"
 )
 _ENCODER = (("is_causal", False), ("use_bidirectional_attention", True))
 
@@ -239,9 +239,9 @@ def _same_model(config: Mapping[str, Any], text: Mapping[str, Any], kind: str) -
         if wanted and wanted != kind and text is config:
             raise UnknownArchitecture(f"{name} with the model type {kind}")
         if _DRAFT.search(str(name)):
-            raise UnknownArchitecture(f"{name} is a draft for another model")
+            raise UnknownArchitecture(f"{name:.80} is a draft for another model")
         if _SILENT.search(str(name)):
-            raise UnknownArchitecture(f"{name} generates no text")
+            raise UnknownArchitecture(f"{name:.80} generates no text")
     if any(text.get(field) is value for field, value in _ENCODER):
         raise UnknownArchitecture("its attention looks both ways: vLLM keeps no KV cache for it")
 

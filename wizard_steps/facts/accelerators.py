@@ -85,7 +85,8 @@ def sentence(found: Accelerators) -> str:
 
 
 def _on_board(place: str, vendor: str, kind: str) -> bool:
-    """Intel's graphics in the processor are always at 00:02.0; AMD's are plain VGA without compute driver."""
-    return (vendor == "0x8086" and place.endswith("00:02.0")) or (
-        vendor == "0x1002" and kind.startswith("0x0300")
-    )
+    """Intel's graphics in the processor are always at 00:02.0. Other makers' plain VGA is a display: AMD's
+    without a compute driver, the console of an EC2 instance, the one in Huawei's iBMC."""
+    if vendor.lower() == "0x8086":
+        return place.endswith("00:02.0")
+    return vendor.lower() != "0x10de" and kind.startswith("0x0300")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from msgspec import Struct
 
@@ -36,12 +37,21 @@ class Rdma(Struct, frozen=True):
 
 
 class Topology(Struct, frozen=True):
-    """``nvlink``: NVLinks between the worst-connected two GPUs (0: none, None: one GPU or unknown)."""
+    """``nvlink``: NVLinks between the worst-connected two GPUs (0: none, None: one GPU or unknown).
+
+    ``cells``: the matrix that it is from, a row for each GPU."""
 
     gpus: int = 0
     nvlink: int | None = None
     worst: str = ""
     nics: tuple[str, ...] = ()
+    cells: tuple[tuple[str, ...], ...] = ()
+
+    def among(self, indexes: Sequence[int]) -> Topology:
+        """The same of some of the GPUs: those that are used may be joined though all are not."""
+        if not all(0 <= index < len(self.cells) for index in indexes):
+            return self
+        return _joined([[self.cells[i][j] for j in indexes] for i in indexes], self.nics)
 
 
 def parse_proxies(section: FactSection) -> dict[str, str]:
@@ -106,12 +116,18 @@ def parse_topology(section: FactSection) -> Topology:
         words = line.split()
         if words and re.fullmatch(r"GPU\d+", words[0]) and "X" in words:
             rows[words[0]] = words[1:]
-    pairs = [cell for i, row in enumerate(rows.values()) for j, cell in enumerate(row[: len(rows)]) if j != i]
     nics = tuple(re.findall(r"^[ \t]*NIC\d+: (\S+)", text, re.MULTILINE))
+    cells = [row[: len(rows)] for row in rows.values()]
+    return _joined(cells if all(len(row) == len(rows) for row in cells) else [], nics, len(rows))
+
+
+def _joined(cells: Sequence[Sequence[str]], nics: tuple[str, ...], gpus: int = 0) -> Topology:
+    pairs = [cell for i, row in enumerate(cells) for j, cell in enumerate(row) if j != i]
+    matrix = tuple(map(tuple, cells))
     if not pairs:
-        return Topology(len(rows), None, "", nics)
-    links = [int(cell[2:]) if re.fullmatch(r"NV\d+", cell) else 0 for cell in pairs]
+        return Topology(gpus or len(cells), None, "", nics, matrix)
+    links = [int(cell[2:]) if re.fullmatch(r"NV\d{1,3}", cell) else 0 for cell in pairs]
     order = ("SYS", "NODE", "PHB", "PXB", "PIX")
     slow = [cell for cell in pairs if cell in order]
     worst = min(slow, key=order.index) if slow else f"NV{min(links)}"
-    return Topology(len(rows), min(links), worst, nics)
+    return Topology(gpus or len(cells), min(links), worst, nics, matrix)

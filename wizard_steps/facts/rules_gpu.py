@@ -47,7 +47,7 @@ def judge(node: Node, facts: NodeFacts, cluster: Cluster) -> Iterator[Finding]:
     yield _busy(node, facts, cluster, used)
     yield from _fabric(node.name, facts)
     if len(used) > 1:
-        yield _links(node.name, facts)
+        yield _links(node.name, facts, used)
 
 
 def _no_gpu(node: Node, facts: NodeFacts, cluster: Cluster) -> Finding:
@@ -234,11 +234,19 @@ def _fabric(node: str, facts: NodeFacts) -> Iterator[Finding]:
             return
 
 
-def _links(node: str, facts: NodeFacts) -> Finding:
-    topology = facts.topology
+def _links(node: str, facts: NodeFacts, used: Sequence[Gpu]) -> Finding:
+    topology = facts.topology.among([gpu.index for gpu in used])
     if topology.nvlink is None:
         return Finding("GPU links", node, "unknown", "unknown", "`nvidia-smi topo -m` gave no matrix")
     if topology.nvlink:
         return ok("GPU links", node, f"NVLink between all ({topology.worst})")
     message = "no NVLink between all GPUs: tensor parallel traffic goes over PCIe"
+    rows = zip(used, topology.cells, strict=False)
+    alone = [gpu.index for gpu, row in rows if not any(cell.startswith("NV") for cell in row)]
+    if len(topology.cells) == len(used) and 0 < len(alone) < len(used) - 1:
+        message = (
+            f"GPU {', '.join(map(str, alone))} has no NVLink, the others do: tensor parallel waits for it"
+        )
+        hint = f"`nvidia-smi nvlink -s` tells a link that failed from a missing bridge; {WITHOUT_NVLINK}"
+        return Finding("GPU links", node, "warn", topology.worst, message, hint)
     return Finding("GPU links", node, "warn", topology.worst, message, WITHOUT_NVLINK)

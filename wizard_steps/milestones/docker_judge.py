@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from wizard_steps.cluster.devices import outward
 from wizard_steps.diagnose.explain import advised
 from wizard_steps.engine.step import Known
+from wizard_steps.facts.rules_machine import MEMLOCK_LEAST
 from wizard_steps.milestones import docker_probe as probe
 from wizard_steps.milestones.common import failure, same_everywhere
 from wizard_steps.milestones.docker_probe import Image, Inside
@@ -124,7 +125,8 @@ def _limits(known: Known, found: Inside, node: Node, executor: str) -> list[Chec
     few = found.nofile.isdigit() and int(found.nofile) < MIN_FILES
     # What a container cannot open needs no memory; where nobody asked for that, what it sees counts.
     cards = found.rdma if found.rdma_open is None else found.rdma_open
-    locked = found.memlock == "unlimited" or not cards
+    free = found.memlock == "unlimited" or not cards
+    enough = found.memlock.isdigit() and int(found.memlock[:18]) << 10 >= MEMLOCK_LEAST
     said = f"{found.memlock} KiB" if found.memlock.isdigit() else found.memlock
     name = node.name
     checks = [
@@ -139,11 +141,12 @@ def _limits(known: Known, found: Inside, node: Node, executor: str) -> list[Chec
         ),
         Check(
             "memlock",
-            locked,
+            free or enough,
             said + ("" if cards else ", no RDMA device needs more"),
             "unlimited, for RDMA",
             name,
-            'add "memlock=-1" to docker.ulimits; RDMA cannot pin memory otherwise',
+            'add "memlock=-1" to docker.ulimits; RDMA cannot pin more memory otherwise',
+            warning=not free and enough,
         ),
         Check(
             "open files",

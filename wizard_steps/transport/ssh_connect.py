@@ -155,6 +155,8 @@ class Connector:
                 if login.asked and isinstance(error, asyncssh.DisconnectError):
                     login.asked = False
                     continue
+                if isinstance(error, TimeoutError) and login.accepted:
+                    raise errors.unfinished(place, self._ssh, login.greeted) from None
                 raise errors.explain(error, place, self._ssh) from None
         raise Unreachable(f"{place} closes the connection again and again during login. Its log says why.")
 
@@ -163,7 +165,7 @@ class Connector:
     ) -> Unreachable:
         if "revoked" in error.reason:
             return errors.revoked(place, hosts.files)
-        return Unreachable(f"The host key of {place} cannot be verified: {error.reason}.")
+        return Unreachable(f"The host key of {place} cannot be verified: {errors.said(error.reason)}.")
 
     async def _unknown_key(
         self,

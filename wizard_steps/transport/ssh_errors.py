@@ -13,7 +13,16 @@ from msgspec import Struct
 
 from wizard_steps.cluster.file import Ssh
 from wizard_steps.errors import HostKeyChanged, MilepostError
+from wizard_steps.recording.safe import safe_line
 from wizard_steps.transport.ssh_hosts import Record, describe, entry_name
+
+#: What asyncssh raises where the other side speaks something else.
+_NO_SSH = (
+    asyncssh.ProtocolError,
+    asyncssh.ProtocolNotSupported,
+    asyncssh.packet.PacketDecodeError,
+    UnicodeError,
+)
 
 
 class Unreachable(MilepostError):
@@ -25,7 +34,13 @@ class Unreachable(MilepostError):
 
 def printable(text: str) -> str:
     """One line without control characters: parts of it may be what a server sent."""
-    return "".join(c if c.isprintable() else " " for c in text[:4000])
+    return safe_line("".join(c if c.isprintable() else " " for c in text[:4000]))
+
+
+def said(words: object, most: int = 300) -> str:
+    """A server's own words as part of a sentence: they leave room for the rest of it."""
+    text = " ".join(printable(str(words)).split())
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 class HopPlace(Struct, frozen=True):
@@ -80,7 +95,7 @@ def _cause(error: BaseException, place: HopPlace, ssh: Ssh) -> str:
         )
     if isinstance(error, asyncssh.ChannelOpenError) and place.via:
         return (
-            f"The jump host {place.via} cannot reach {place.host} port {place.port}: {error.reason}. "
+            f"The jump host {place.via} cannot reach {place.host} port {place.port}: {said(error.reason)}. "
             "Check the address as the jump host sees it, and AllowTcpForwarding in its sshd_config."
         )
     if isinstance(error, OSError):
@@ -90,11 +105,47 @@ def _cause(error: BaseException, place: HopPlace, ssh: Ssh) -> str:
             f"{place} closed the connection before the login was done. Is that port an SSH server? "
             "Its log says why (MaxStartups, a firewall or fail2ban are usual)."
         )
+    if isinstance(error, asyncssh.KeyExchangeFailed):
+        return _nothing_in_common(error.reason, place)
+    if isinstance(error, _NO_SSH):
+        return (
+            f"{place} does not keep to the SSH protocol: {said(error)}. Is that port an SSH server's? "
+            "A proxy or a port forwarding in between may answer in its place."
+        )
     if isinstance(error, asyncssh.Error):
-        return f"The login to {place} failed: {error.reason}."
+        return f"The login to {place} failed: {said(error.reason)}. The log of its SSH server may say more."
     if isinstance(error, asyncssh.ConfigParseError):
         return f"The ssh config cannot be used: {error}."
-    return f"The connection to {place} failed: {error or type(error).__name__}."
+    return f"The connection to {place} failed: {said(error) or type(error).__name__}."
+
+
+def _nothing_in_common(reason: str, place: HopPlace) -> str:
+    """asyncssh's reason tells first all that was offered from here."""
+    what, _, theirs = reason.partition(", sent ")
+    theirs = theirs.rpartition(" received ")[2]
+    offered = f" It offers: {said(theirs)}." if theirs else ""
+    return (
+        f"{place} and milepost's SSH library (asyncssh) have no algorithm in common: {said(what)}.{offered} "
+        "Is its SSH server an old one? Update it, or allow a newer algorithm in its sshd_config "
+        "(KexAlgorithms, Ciphers, MACs, HostKeyAlgorithms)."
+    )
+
+
+def unfinished(place: HopPlace, ssh: Ssh, spoke: bool) -> Unreachable:
+    """The time is up on a connection that was accepted. ``spoke``: by an SSH server."""
+    limit = f"within {ssh.connect_timeout:g} s"
+    if spoke:
+        text = (
+            f"The SSH server of {place} answered, and did not finish the login {limit}. The machine may be "
+            "overloaded, or its login waits for something (DNS, PAM, a directory, a home on the network)"
+        )
+    else:
+        text = (
+            f"No answer from {place} {limit}: the connection was accepted, but no SSH server spoke. Is that "
+            "the port of one? An overloaded machine, a firewall or a load balancer in between do this too"
+        )
+    more = " (ssh.connect_timeout in the cluster file sets the limit)."
+    return Unreachable(f"{text}{more} To see it by hand: {ssh_command(place, ssh)}")
 
 
 def _os_cause(error: OSError, place: HopPlace) -> str:

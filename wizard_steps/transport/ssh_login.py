@@ -12,12 +12,17 @@ import asyncssh
 
 from wizard_steps.model import Node
 from wizard_steps.transport.ssh_ask import Asker
-from wizard_steps.transport.ssh_errors import printable
+from wizard_steps.transport.ssh_errors import printable, said
 from wizard_steps.transport.ssh_hosts import KnownHosts
 from wizard_steps.transport.ssh_keys import KeyOffer
 
 T = TypeVar("T")
 PASSWORD_TRIES = 3
+ANSWERS = "answers to the server's questions"
+#: Questions that a server may ask a person in one login: a password, a code or two, and each of them anew.
+QUESTIONS = 12
+#: Characters of a server's question, and of what it says above it, that are shown.
+_QUESTION, _HEADING = 300, 1000
 Prompts = Sequence[tuple[str, bool]]
 
 
@@ -95,6 +100,7 @@ class Login(asyncssh.SSHClient):
         self._passwords = passwords
         self._who = who
         self._password_tries = 0
+        self._questions = 0
         self._connection: asyncssh.SSHClientConnection | None = None
 
     def known(
@@ -129,27 +135,36 @@ class Login(asyncssh.SSHClient):
 
     def kbdint_auth_requested(self) -> str | None:
         self._note_methods()
-        return "" if self._password_tries < PASSWORD_TRIES and not self.empty_handed else None
+        over = self._password_tries >= PASSWORD_TRIES or self._questions > QUESTIONS
+        return None if over or self.empty_handed else ""
 
     async def kbdint_challenge_received(
         self, name: str, instructions: str, lang: str, prompts: Prompts
     ) -> list[str] | None:
         words = [text for text, _echo in prompts]
+        self._questions += len(words)
+        if words and self._questions > QUESTIONS:
+            self.tried.append(f"answers, until the server had asked more than {QUESTIONS} questions")
+            return None
         if len(words) == 1 and "password" in words[0].lower():
-            one = await self._password(f"{words[0].strip()} ({self._who}) ")
+            one = await self._password(self._asks(words[0]))
             return None if one is None else [one]
         if prompts:
             self._password_tries += 1
-        heading = " ".join(part for part in (name, instructions) if part)
+        heading = said(" ".join(part for part in (name, instructions) if part), _HEADING)
         answers = []
         for text in words:
-            answer = await self._ask(f"{heading} {text}".strip())
+            answer = await self._ask(self._asks(text, heading))
             if answer is None:
                 return None
             answers.append(answer)
-        if prompts:
-            self.tried.append("answers to the server's questions")
+        if prompts and ANSWERS not in self.tried:
+            self.tried.append(ANSWERS)
         return answers
+
+    def _asks(self, text: str, heading: str = "") -> str:
+        """A server's question, with who asks it before all that the server says."""
+        return " ".join(part for part in (f"{self._who} asks:", heading, said(text, _QUESTION)) if part)
 
     async def _password(self, prompt: str) -> str | None:
         """The remembered password first; one that failed is asked for anew, three times at most."""
@@ -175,6 +190,16 @@ class Login(asyncssh.SSHClient):
         self.asked = self.asked or answer is not None
         self.empty_handed = answer is None
         return answer
+
+    @property
+    def accepted(self) -> bool:
+        """Whether somebody took the connection."""
+        return self._connection is not None
+
+    @property
+    def greeted(self) -> bool:
+        """Whether it was an SSH server."""
+        return self._connection is not None and bool(self._connection.get_extra_info("server_version"))
 
     def _note_methods(self) -> None:
         if self._connection is not None:

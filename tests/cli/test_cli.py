@@ -118,3 +118,24 @@ def test_a_word_that_is_no_command_names_the_nearest_wherever_it_stands(
 ) -> None:
     assert main(words) == 2
     assert "Did you mean `milepost check`?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["c.toml"], ["--watch", "hidden-gpus"], ["learn"], ["top", "c.toml"]])
+def test_no_screen_is_drawn_on_a_dumb_terminal(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "c.toml").write_text(GOOD)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    assert main(words) == 2
+    assert "TERM=dumb: no screen can be drawn" in capsys.readouterr().err
+
+
+def test_diagnose_knows_the_recordings_that_come_with_milepost_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["diagnose", "hidden-gpus"]) == 1
+    assert "GPU" in capsys.readouterr().out

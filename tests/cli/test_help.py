@@ -45,6 +45,24 @@ def test_what_does_not_exist_is_said_with_status_2(
     assert capsys.readouterr().err.startswith("milepost: ")
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["check", "--foo"], ("usage: milepost check", "--foo")),
+        (["plan", "x.toml", "--jsno"], ("usage: milepost plan", "Did you mean --json?")),
+        (["--headlses"], ("usage: milepost walk", "Did you mean --headless?")),
+    ],
+)
+def test_an_unknown_option_is_told_with_the_usage_of_its_command(
+    words: list[str], told: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        raise SystemExit(main(words))
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert all(words in said for words in told), said
+
+
 def mentioned() -> set[str]:
     """First words after `milepost` in code spans of messages, texts and the README."""
     found: set[str] = set()

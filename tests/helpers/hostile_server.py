@@ -22,7 +22,7 @@ Server = contextlib.AbstractAsyncContextManager[int]
 Handler = Callable[[asyncssh.SSHServerProcess[bytes]], Awaitable[None]]
 
 
-class _Open(asyncssh.SSHServer):
+class OpenServer(asyncssh.SSHServer):
     """Lets everybody in."""
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
@@ -32,13 +32,13 @@ class _Open(asyncssh.SSHServer):
         return False
 
 
-class _Disconnects(_Open):
+class _Disconnects(OpenServer):
     def begin_auth(self, username: str) -> bool:
         self.conn.disconnect(_NO_SERVICE, LONG, "\x1b[31m")
         return True
 
 
-class _Refuses(_Open):
+class _Refuses(OpenServer):
     """Takes nobody, and names methods that nobody knows."""
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
@@ -51,7 +51,7 @@ class _Refuses(_Open):
         return True
 
 
-class _AsksForEver(_Open):
+class _AsksForEver(OpenServer):
     """Every answer is followed by more questions."""
 
     def begin_auth(self, username: str) -> bool:
@@ -74,18 +74,18 @@ class _OnePassword(_AsksForEver):
         return "", "", "", [("x" * 5000 + " Password of root@bank: ", False)]
 
 
-class _StallsInLogin(_Open):
+class _StallsInLogin(OpenServer):
     async def begin_auth(self, username: str) -> bool:  # type: ignore[override]
         await asyncio.sleep(3600)
         return False
 
 
-class _RefusesChannels(_Open):
+class _RefusesChannels(OpenServer):
     def session_requested(self) -> Any:
         raise asyncssh.ChannelOpenError(1, LONG, "\x1b[31m")
 
 
-class _StallsAtChannel(_Open):
+class _StallsAtChannel(OpenServer):
     async def session_requested(self) -> Any:  # type: ignore[override]
         await asyncio.sleep(3600)
 
@@ -97,7 +97,7 @@ class _NoAnswer(asyncssh.SSHServerSession[bytes]):
         chan._service_next_request = lambda: None  # type: ignore[method-assign]
 
 
-class _StallsAtExec(_Open):
+class _StallsAtExec(OpenServer):
     def session_requested(self) -> Any:
         return _NoAnswer()
 
@@ -135,31 +135,41 @@ async def _one_line(process: asyncssh.SSHServerProcess[bytes]) -> None:
             await process.stdout.drain()
 
 
-class _RefusesWays(_Open):
+class _RefusesWays(OpenServer):
     """A jump host."""
 
     def connection_requested(self, *_: object) -> bool:
         raise asyncssh.ChannelOpenError(2, LONG, "\x1b[31m")
 
 
-class _StallsAtWays(_Open):
+class _StallsAtWays(OpenServer):
     async def connection_requested(self, *_: object) -> bool:  # type: ignore[override]
         await asyncio.sleep(3600)
         return False
 
 
+def cut_short(message: int) -> Handler:
+    """After the login comes a packet of this kind with next to nothing in it."""
+
+    async def serve(process: asyncssh.SSHServerProcess[bytes]) -> None:
+        process.stdout.write(await process.stdin.readline())
+        process.get_extra_info("connection").send_packet(message, b"\0")
+
+    return serve
+
+
 _WEAK: dict[str, Any] = {"kex_algs": ["diffie-hellman-group1-sha1"], "encryption_algs": ["3des-cbc"]}
 #: What is wrong with the login, by name.
-LOGINS: dict[str, tuple[type[_Open], dict[str, Any]]] = {
+LOGINS: dict[str, tuple[type[OpenServer], dict[str, Any]]] = {
     "disconnects": (_Disconnects, {}),
     "refuses": (_Refuses, {}),
     "asks": (_AsksForEver, {}),
     "one password": (_OnePassword, {}),
     "stalls in login": (_StallsInLogin, {}),
-    "weak": (_Open, _WEAK),
+    "weak": (OpenServer, _WEAK),
 }
 #: What is wrong once somebody is in.
-CHANNELS: dict[str, type[_Open]] = {
+CHANNELS: dict[str, type[OpenServer]] = {
     "refuses channels": _RefusesChannels,
     "stalls at channel": _StallsAtChannel,
     "stalls at exec": _StallsAtExec,
@@ -178,7 +188,7 @@ COMMANDS: dict[str, Handler] = {
 
 def hostile_server(bed: Bed, name: str) -> Server:
     """One of LOGINS, CHANNELS and COMMANDS, with its host key on record; its port."""
-    options: dict[str, Any] = {"server_factory": _Open, "process_factory": COMMANDS.get(name)}
+    options: dict[str, Any] = {"server_factory": OpenServer, "process_factory": COMMANDS.get(name)}
     if name in LOGINS:
         options["server_factory"], more = LOGINS[name]
         options |= more

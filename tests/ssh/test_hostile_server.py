@@ -8,8 +8,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.helpers.asyncssh_server import served
 from tests.helpers.headless_help import files_below, headless, plain_bytes
-from tests.helpers.hostile_server import hostile_server, raw_server
+from tests.helpers.hostile_server import OpenServer, cut_short, hostile_server, raw_server
 from tests.helpers.ssh_help import Answers, Ran, lost, once
 from tests.helpers.sshd import USER, Bed, needs_sshd
 from tests.trust.test_node import ACTIVE
@@ -94,6 +95,15 @@ async def test_after_the_login(ssh_bed: Bed, name: str, words: str) -> None:
     assert result.exit.reason == "lost"
     assert words in result.exit.detail
     assert result.exit.detail.startswith("n0: ")
+
+
+@pytest.mark.parametrize("message", [1, 20, 98])
+async def test_a_packet_that_is_cut_short_ends_the_command(ssh_bed: Bed, message: int) -> None:
+    """asyncssh ends the connection with whatever it stumbled over."""
+    async with served(ssh_bed, process_factory=cut_short(message), server_factory=OpenServer) as port:
+        result = await met(ssh_bed, port)
+    assert (result.output, result.exit.reason) == (b"", "lost")
+    assert "The connection to n0 broke while the command ran" in result.exit.detail
 
 
 @pytest.mark.parametrize("name", ["ends strangely", "far status"])

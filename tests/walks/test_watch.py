@@ -272,6 +272,7 @@ def test_on_a_real_terminal_it_plays_and_q_leaves_with_status_0(folder: Path) ->
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(Path(__file__).parents[2])
+        os.environ["TERM"] = "xterm"
         os.execv(sys.executable, [sys.executable, "-m", "tui.cli.main", "--watch", str(folder)])
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
     seen = b""

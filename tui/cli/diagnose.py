@@ -63,11 +63,12 @@ def run(args: argparse.Namespace) -> int:
 
     if args.cluster and args.files:
         raise UsageError("--from fetches the logs itself: name files, or a cluster file, not both")
-    state = state_of(args.files[0]) if len(args.files) == 1 else None
+    files = [_shipped(name) for name in args.files]
+    state = state_of(files[0]) if len(files) == 1 else None
     if args.cluster:
         examined, cluster = _fetched(args.cluster)
     else:
-        examined, cluster = _read(args.files), state.cluster if state else {}
+        examined, cluster = _read(files), state.cluster if state else {}
     found = [in_cluster(one, cluster) for one in examined.findings] if cluster else examined.findings
     # A gate may fail on a number, without any message that a rule could know.
     if gates := failed(state) if state else []:
@@ -80,6 +81,14 @@ def run(args: argparse.Namespace) -> int:
     if not args.json:
         show(as_text(found, explain=args.explain))
     return 1 if any(finding.kind != "hint" for finding in found) else 0
+
+
+def _shipped(word: str) -> str:
+    """The same word, or the folder of the recording that comes with milepost under that name."""
+    from wizard_steps.walks.shipped import find
+
+    node, equals, name = word.rpartition("=")
+    return f"{node}{equals}{find(Path(name))}" if name and not Path(word).exists() else word
 
 
 def _read(names: list[str]) -> Examined:

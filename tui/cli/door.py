@@ -4,12 +4,14 @@ given to read acts on the person's terminal, whichever part of milepost printed 
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import sys
 from collections.abc import Iterator
 from typing import Any, TextIO, cast
 
 from tui.app.signs import plain_signs
+from wizard_steps.errors import UsageError
 from wizard_steps.recording.safe import safe
 
 #: How a CI's runner knows a command of its own in a log: GitHub's `::name::` at the beginning of a line (also
@@ -55,3 +57,12 @@ def guarded() -> Iterator[None]:
 def outside(stream: TextIO) -> TextIO:
     """The stream itself, for what milepost draws on a terminal of its own accord."""
     return cast(TextIO, getattr(stream, "_stream", stream))
+
+
+def needs_screen(instead: str) -> None:
+    """Raises UsageError, with what to do ``instead``, where no screen can be drawn. A dumb terminal has no
+    cursor to place: it would print the escape sequences."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError(f"this is not a terminal: {instead}")
+    if os.environ.get("TERM") == "dumb":
+        raise UsageError(f"TERM=dumb: no screen can be drawn on this terminal: {instead}")

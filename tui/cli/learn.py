@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from typing import Any
 
-from wizard_steps.errors import UsageError
+from tui.cli.door import needs_screen
 from wizard_steps.learn.lessons import Lesson, course, find
 from wizard_steps.learn.progress import Progress
 from wizard_steps.model import counted
@@ -47,8 +46,7 @@ def run(args: argparse.Namespace) -> int:
     if args.list or args.reset:
         print(as_text(shown, progress))
         return 0
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise UsageError("the course needs a terminal; `milepost learn --list` and --json do not")
+    needs_screen("the course draws a screen; `milepost learn --list` and --json do not")
     return run_course(lessons, progress, chosen)
 
 

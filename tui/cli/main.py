@@ -6,12 +6,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from tui.cli.door import guarded
+from tui.cli.door import guarded, needs_screen
 from tui.cli.lab import add_lab_options, refuse_without_lab
 from tui.cli.replay_options import add_replay_options
 from wizard_steps.errors import MilepostError, UsageError
@@ -171,11 +171,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(parser, words, commands)
 
 
-def _run(parser: argparse.ArgumentParser, words: Sequence[str], commands: Iterable[str]) -> int:
+def _run(parser: argparse.ArgumentParser, words: Sequence[str], commands: Mapping[str, Parser]) -> int:
     try:
         if words and not words[0].startswith("-") and words[0] not in commands:
             refuse_word(Path(words[0]), commands)
-        args = parser.parse_args(with_default_command(words, commands))
+        args, rest = parser.parse_known_args(with_default_command(words, commands))
+        if rest:
+            refuse_rest(rest, commands[args.command])
         run: Callable[[argparse.Namespace], int] = args.run
         return run(args)
     except MilepostError as error:
@@ -226,11 +228,7 @@ def run_walk(args: argparse.Namespace) -> int:
         from tui.cli.headless import run_headless
 
         return run_headless(args)
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise UsageError(
-            "this is not a terminal, so the wizard cannot ask anything. "
-            "Use --headless with a cluster file (answers come from it), or run in a terminal"
-        )
+    needs_screen("the wizard asks; with --headless the answers come from a cluster file")
     from tui.cli.interactive import run_interactive
 
     return run_interactive(args)
@@ -247,6 +245,15 @@ def refuse_word(path: Path, commands: Iterable[str]) -> None:
     raise UsageError(f"{path}: no such command, and no such file. {hint} A new cluster file ends in .toml.")
 
 
+def refuse_rest(rest: Sequence[str], command: Parser) -> None:
+    """Ends the program with the usage of the command that was meant: the whole program's has no options."""
+    from difflib import get_close_matches
+
+    options = [word for action in command.added for word in action.option_strings]
+    close = get_close_matches(rest[0].partition("=")[0], options, 1, 0.6)
+    command.error(f"unrecognized arguments: {' '.join(rest)}{f'. Did you mean {close[0]}?' if close else ''}")
+
+
 def run_watch(name: str) -> int:
     from wizard_steps.walks.shipped import listing, watchable
 
@@ -254,10 +261,9 @@ def run_watch(name: str) -> int:
         print(listing())
         return 0
     folder = watchable(Path(name))
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise UsageError(
-            "--watch needs a terminal; `milepost export` makes a page, a cast or pictures of a walk"
-        )
+    needs_screen(
+        "--watch needs a terminal with a cursor; `milepost export` makes a page, a cast or pictures of a walk"
+    )
     from tui.app.watch_app import run_watch as watch
 
     return watch(folder)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
+from tui.cli.door import needs_screen
 from wizard_steps.cluster.file import Cluster, load
 from wizard_steps.errors import UsageError
 
@@ -47,8 +47,7 @@ def run(args: argparse.Namespace) -> int:
         return export(cluster, args.export)
     if args.once:
         return asyncio.run(look(cluster, args.json, args.every))
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise UsageError("this is not a terminal: use --once, with --json for scripts")
+    needs_screen("use --once, with --json for scripts")
     from tui.app.top_app import TopApp
 
     TopApp(cluster, args.every).run()

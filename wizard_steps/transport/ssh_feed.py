@@ -37,7 +37,7 @@ async def feeding(process: asyncssh.SSHClientProcess[bytes], files: Sequence[Pie
 
 async def _feed(process: asyncssh.SSHClientProcess[bytes], files: Sequence[Piece]) -> None:
     """Exactly what was announced. Where that cannot be had, the input ends early: the command sees that."""
-    with suppress(OSError, asyncssh.Error):
+    with suppress(Exception):
         for path, at, left in files:
             with open_plain(Path(path), links=True) as file:  # a pipe would hold up all else
                 file.seek(at)
@@ -50,5 +50,5 @@ async def _feed(process: asyncssh.SSHClientProcess[bytes], files: Sequence[Piece
                     await process.stdin.drain()
                     left -= len(data)
         return
-    with suppress(OSError, asyncssh.Error):
+    with suppress(Exception):
         process.stdin.write_eof()

@@ -22,7 +22,7 @@ from tests.helpers.tui_fakes import (
 from tui.app.app import MilepostApp
 from tui.screens.fix import FixScreen
 from tui.screens.help import HelpScreen
-from tui.screens.leave import TooSmallScreen
+from tui.screens.leave import QuitScreen, TooSmallScreen
 from tui.screens.nodes import NodesScreen
 from tui.screens.question import HostKeyScreen, SecretScreen
 from tui.screens.setup import SetupScreen
@@ -144,6 +144,25 @@ async def test_a_small_terminal_gets_a_message_and_recovers(
         assert isinstance(app.screen, HelpScreen)
         await pilot.press("escape")
         assert isinstance(app.screen, WalkScreen)
+
+
+async def test_leaving_is_asked_in_a_small_terminal_and_staying_brings_the_walk_back(
+    tmp_path: Path, toy_expected: WriteExpected
+) -> None:
+    toy_expected("smi", "smi", "smi on {{node}}")
+    app = MilepostApp(ToyWalk(tmp_path / "walk", [Toy("smi", "nvidia-smi")], Scripted({})), None, linger=0.0)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.resize_terminal(60, 20)
+        await until(pilot, lambda: isinstance(app.screen, TooSmallScreen))
+        await shows(app, "Ctrl+C leaves")
+        await pilot.press("ctrl+c")
+        await until(pilot, lambda: isinstance(app.screen, QuitScreen))
+        await pilot.resize_terminal(58, 20)
+        await pilot.pause()
+        assert isinstance(app.screen, QuitScreen)
+        await pilot.resize_terminal(100, 30)
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, WalkScreen))
 
 
 async def test_debugging_is_one_key(tmp_path: Path, toy_expected: WriteExpected) -> None:

@@ -181,7 +181,8 @@ class MilepostApp(TerminalApp[int]):
 
     def _too_small(self) -> None:
         small = self.size.width < 80 or self.size.height < 24
-        if small and not isinstance(self.screen, TooSmallScreen):
+        # It may be below the question whether to leave.
+        if small and not any(isinstance(screen, TooSmallScreen) for screen in self.screen_stack):
             self._room.clear()
             self.push_screen(TooSmallScreen())
         elif not small and isinstance(self.screen, TooSmallScreen):
@@ -245,6 +246,7 @@ class MilepostApp(TerminalApp[int]):
 
     def _quit(self, sure: bool | None) -> None:
         if not sure:
+            self.call_after_refresh(self._too_small)
             return
         if self.session is not None and self.session.gate_open:
             self._life.leaving.set()

@@ -111,4 +111,4 @@ class TooSmallScreen(Dialog[None]):
 
     def body(self) -> ComposeResult:
         yield Static("terminal too small, needs 80x24", id="dialog-text", markup=False)
-        yield Static("Make it larger to go on. The walk continues in the background.", markup=False)
+        yield Static("Make it larger to go on; what runs goes on meanwhile. Ctrl+C leaves.", markup=False)

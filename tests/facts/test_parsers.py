@@ -126,7 +126,10 @@ def test_time_grows_with_the_text_and_no_faster(name: str) -> None:
         for worst in WORST:
             before = 0.0
             for size in (2 * KIB, 8 * KIB, 32 * KIB):
-                took = spent(parse, lead + worst * (size // len(worst)))
+                text = lead + worst * (size // len(worst))
+                took = spent(parse, text)
+                if took > 0.1:  # the collector of a long run can fall into it
+                    took = min(took, spent(parse, text), spent(parse, text))
                 assert took < 0.25 or took < 10 * max(before, 0.02), f"{lead!r} and {worst!r}: {took:.2f} s"
                 if took < 0.002 and size > 2 * KIB:
                     break  # even a cubic parser would stay below the limit at the next size

@@ -68,7 +68,8 @@ class GoesOn(Struct, frozen=True, forbid_unknown_fields=True):
     """Lines that say themselves that the program goes on: what a rule finds there is a remark at most.
 
     Only lines of ``level``, where it is given: an error that is followed by "ignored" did happen. ``waits``:
-    it counts only where something else follows, for a text may end while the program tries again.
+    it counts only where lines without trouble follow, for a text may end while the program tries again, or
+    tell that it tried in vain.
     """
 
     id: str

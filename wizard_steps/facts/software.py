@@ -172,7 +172,8 @@ def parse_listeners(proc: FactSection, sockets: FactSection) -> list[Listener]:
         row = _SOCKET.match(line)
         if row:
             ip, port = _hex_ip(row[1]), int(row[2], 16)
-            found[ip, port] = Listener(ip, port, user(ip, port)[0], int(row[3] or 0), user(ip, port)[1])
+            program, pid = user(ip, port)
+            found[ip, port] = Listener(ip, port, program, int(row[3] or 0), pid)
     for line in sockets.lines if not proc.lines else []:
         row = re.match(r"LISTEN\s+\d+\s+\d+\s+(\S+):(\d+)\s", line)
         if row:

@@ -64,24 +64,50 @@ def _character(found: re.Match[str]) -> str:
     return found[group] if _BASES[group] == 1 else chr(int(found[group], _BASES[group]))
 
 
-def pattern(secrets: Iterable[str], known: Iterable[str]) -> re.Pattern[str]:
-    """Finds ``secrets`` with any of their characters escaped, and ``known``, both across wrapped lines."""
-    wrap = f"(?:{WRAP.pattern})?"
-    alternatives = [wrap.join(map(_escapes, secret)) for secret in secrets]
-    alternatives += [wrap.join(map(re.escape, form)) for form in sorted(known, key=len, reverse=True)]
-    return re.compile("|".join(alternatives))
+def kept(text: str) -> list[int]:
+    """Where the characters of :func:`unwrapped` stand in ``text``."""
+    wraps = [place for wrap in WRAP.finditer(text) for place in wrap.span()]
+    ends = [0, *wraps, len(text)]
+    return [place for begin, end in zip(ends[::2], ends[1::2], strict=True) for place in range(begin, end)]
 
 
-def _escapes(character: str) -> str:
-    code = ord(character)
-    if code > 127:
-        return re.escape(character)
-    digits = "".join(f"[{d}{d.upper()}]" if d.isalpha() else d for d in f"{code:02x}")
-    plain = re.escape(character) if character.isalnum() else rf"\\{{0,8}}{re.escape(character)}"
-    return (
-        rf"(?:{plain}|\\{{1,8}}(?:(?:u00|x|U000000){digits}|u\{{0{{0,4}}{digits}\}}|{code:03o})|%(?:25){{0,4}}(?:u00)?{digits}"
-        rf"|&#(?:0{{0,4}}{code}|[xX]0{{0,4}}{digits});)"
-    )
+def spans(text: str, secrets: Iterable[str], known: Iterable[str]) -> list[tuple[int, int]]:
+    """Where ``text`` has one of ``secrets`` with any of its characters escaped, or one of ``known``.
+
+    Both are found across wrapped lines. First character and end, in order; those that overlap are one.
+    """
+    places = kept(text)
+    flat = "".join(map(text.__getitem__, places))
+    found = [(places[begin], places[end - 1] + 1) for begin, end in _each(flat, known)]
+    plain, origin = [], []
+    last = 0
+    for escape in _ESCAPED.finditer(flat):
+        plain += [*flat[last : escape.start()], _character(escape)]
+        origin += [*((place, place + 1) for place in range(last, escape.start())), escape.span()]
+        last = escape.end()
+    plain += flat[last:]
+    origin += [(place, place + 1) for place in range(last, len(flat))]
+    for begin, end in _each("".join(plain), secrets):
+        found.append((places[origin[begin][0]], places[origin[end - 1][1] - 1] + 1))
+    return _joined(found)
+
+
+def _each(text: str, words: Iterable[str]) -> Iterator[tuple[int, int]]:
+    for word in words:
+        begin = text.find(word)
+        while begin >= 0:
+            yield begin, begin + len(word)
+            begin = text.find(word, begin + 1)
+
+
+def _joined(found: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    joined: list[tuple[int, int]] = []
+    for begin, end in sorted(found):
+        if joined and begin < joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((begin, end))
+    return joined
 
 
 def forms(secret: str) -> set[str]:

@@ -149,6 +149,10 @@ def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "s3cret" not in shown
 
 
+def test_every_expression_of_the_rules_compiles() -> None:
+    assert len(load().rules) == len(default_rules().rules)
+
+
 def test_no_rule_is_slow_on_long_lines() -> None:
     """Not a timing: an expression that needs seconds would run into the time limit of the test."""
     for rule in default_rules().compiled:

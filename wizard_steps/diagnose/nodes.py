@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -80,11 +81,13 @@ class Naming(Struct, frozen=True, forbid_unknown_fields=True):
     pattern: str
     reads: tuple[str, str]
 
-    def compiled(self) -> re.Pattern[str]:
+    def expression(self) -> str:
         text = self.pattern.replace("MACHINE", MACHINE).replace("ADDRESS", ADDRESS).replace("NAME", NAME)
-        if "TITLE" in text:
-            return re.compile(text.replace("^TITLE", "TITLE").replace("TITLE", _TITLE))
-        return re.compile(text, 0 if self.kind in ("section", "called") else re.IGNORECASE)
+        return text.replace("^TITLE", "TITLE").replace("TITLE", _TITLE)
+
+    def compiled(self) -> re.Pattern[str]:
+        exact = "TITLE" in self.pattern or self.kind in ("section", "called")
+        return re.compile(self.expression(), 0 if exact else re.IGNORECASE)
 
 
 class _Forms(Struct, frozen=True):
@@ -94,25 +97,26 @@ class _Forms(Struct, frozen=True):
 FORMS = msgspec.toml.decode(_FILE.read_bytes(), type=_Forms).form
 
 
-def _of(*kinds: str) -> tuple[re.Pattern[str], ...]:
-    return tuple(form.compiled() for form in FORMS if form.kind in kinds)
+@cache
+def _compiled(form: Naming) -> re.Pattern[str]:
+    """Made at the first use: all of them take longer than all else at a start of milepost."""
+    return form.compiled()
 
 
-_SUBJECT, _NAMED, _SECTION, _CALLED = _of("subject"), _of("named"), _of("section"), _of("called")
+@cache
+def _of(kind: str) -> tuple[re.Pattern[str], ...]:
+    return tuple(_compiled(form) for form in FORMS if form.kind == kind)
+
+
 #: A machine in a sentence that introduces what follows: the last one counts.
 _INTRO = re.compile(
     r"(?i:\b(?:on|of|from|at|in|for) (?:(?:the|my|our) )?(?:[a-z]+ ){0,2}?)[(`'\"*]{0,3}(?P<node>"
     + MACHINE
     + ")(?![\\w-])"
 )
-_FACTS = tuple(
-    (form.kind, pattern, required(pattern.pattern))
-    for form in FORMS
-    if form.kind in ("alias", "rank", "id")
-    for pattern in [form.compiled()]
-)
+_FACTS = tuple((form, required(form.expression())) for form in FORMS if form.kind in ("alias", "rank", "id"))
 #: Words that lines must hold to be read for who is who; of those with the second ones every number counts.
-WORDS = tuple(sorted(frozenset().union(*(words for _, _, words in _FACTS))))
+WORDS = tuple(sorted(frozenset().union(*(words for _, words in _FACTS))))
 COUNTED = ("nranks ", "in world size ", "node id: ", "node_id = ")
 
 
@@ -138,17 +142,17 @@ def is_local(name: str) -> bool:
 
 def subject(line: str) -> str:
     """The node that a message is about, or nothing."""
-    return _first(_SUBJECT, line)
+    return _first(_of("subject"), line)
 
 
 def said(line: str) -> str:
     """The node that a message names by itself, or nothing."""
-    return subject(line) or _first(_NAMED, line)
+    return subject(line) or _first(_of("named"), line)
 
 
 def called(line: str) -> str:
     """The machine to which a command or a question of ssh goes, or nothing."""
-    return _first(_CALLED, line[:400])
+    return _first(_of("called"), line[:400])
 
 
 def _first(patterns: Iterable[re.Pattern[str]], line: str) -> str:
@@ -184,7 +188,7 @@ def header(lines: Iterable[str]) -> str:
         if last.startswith("Roles:") and bare.startswith("Name:"):
             return worthy(bare.split()[-1])
         rule = len(bare) >= 8 and not bare.strip("-")
-        if node := _first(_SECTION, line[:400]) or _introduced(bare, last):
+        if node := _first(_of("section"), line[:400]) or _introduced(bare, last):
             return node
         last = bare or last
     return ""
@@ -218,18 +222,18 @@ class Roster(Struct):
 
     def note(self, text: str, low: str) -> None:
         """Take what one line gives away; ``low`` is the line in lower case."""
-        for kind, pattern, words in _FACTS:
+        for form, words in _FACTS:
             if self.left <= 0 or not any(word in low for word in words):
                 continue
-            if (match := pattern.search(text)) is None:
+            if (match := _compiled(form).search(text)) is None:
                 continue
             self.left -= 1
             found = match.groupdict()
             node = worthy(found.get("node") or found.get("address"))
-            if kind == "alias" and node:
+            if form.kind == "alias" and node:
                 self.names.setdefault(found["address"], node)
                 self.names.setdefault(node, found["address"])
-            elif kind == "id":
+            elif form.kind == "id":
                 self.places.setdefault(found["id"].lower(), node)
             elif node:
                 self._rank(f"rank {int(found['rank'])}", node, int(found["size"]))

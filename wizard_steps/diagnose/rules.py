@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cached_property, lru_cache
 from operator import itemgetter
@@ -120,21 +121,55 @@ _NO_DIGIT = re.compile(r"\\[dDx]|\{\d*,?\d*\}|\[[^\]]*\]|\(\?P<\w+>")
 
 
 class Compiled:
-    """A rule ready to match. ``match`` takes a message and what stands around it."""
+    """A rule ready to match.
+
+    An expression is compiled when a text first touches its words: few texts touch many rules.
+    """
 
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
-        self.patterns = [re.compile(p, re.IGNORECASE) for p in rule.patterns]
-        self.near = re.compile(rule.near, re.IGNORECASE | re.MULTILINE) if rule.near else None
-        self.unless = re.compile(rule.unless, re.IGNORECASE | re.MULTILINE) if rule.unless else None
-        self.veto = re.compile(rule.veto, re.IGNORECASE) if rule.veto else None
-        self.raised = re.compile(rule.raised, re.IGNORECASE) if rule.raised else None
-        self.gather = [re.compile(p, re.IGNORECASE | re.MULTILINE) for p in rule.gather]
         #: Words of which a message needs one, for each pattern.
         self.words = [required(p) for p in rule.patterns]
-        numbers = [p for p in rule.patterns if re.search(r"\d", _NO_DIGIT.sub("", p))]
+        numbers = [bool(re.search(r"\d", _NO_DIGIT.sub("", p))) for p in rule.patterns]
         #: Words of the patterns that look for certain numbers.
-        self.digit_words = frozenset().union(*(required(p) for p in numbers))
+        self.digit_words = frozenset().union(*itertools.compress(self.words, numbers))
+        self._made: dict[int, re.Pattern[str]] = {}
+
+    def pattern(self, place: int) -> re.Pattern[str]:
+        if place not in self._made:
+            self._made[place] = re.compile(self.rule.patterns[place], re.IGNORECASE)
+        return self._made[place]
+
+    @property
+    def patterns(self) -> list[re.Pattern[str]]:
+        return [self.pattern(place) for place in range(len(self.rule.patterns))]
+
+    @cached_property
+    def near(self) -> re.Pattern[str] | None:
+        return re.compile(self.rule.near, re.IGNORECASE | re.MULTILINE) if self.rule.near else None
+
+    @cached_property
+    def unless(self) -> re.Pattern[str] | None:
+        return re.compile(self.rule.unless, re.IGNORECASE | re.MULTILINE) if self.rule.unless else None
+
+    @cached_property
+    def veto(self) -> re.Pattern[str] | None:
+        return re.compile(self.rule.veto, re.IGNORECASE) if self.rule.veto else None
+
+    @cached_property
+    def raised(self) -> re.Pattern[str] | None:
+        return re.compile(self.rule.raised, re.IGNORECASE) if self.rule.raised else None
+
+    @cached_property
+    def gather(self) -> list[re.Pattern[str]]:
+        return [re.compile(p, re.IGNORECASE | re.MULTILINE) for p in self.rule.gather]
+
+    def check(self) -> None:
+        """Compile everything. Raises RuleError."""
+        try:
+            _ = self.patterns, self.near, self.unless, self.veto, self.raised, self.gather
+        except re.error as error:
+            raise RuleError(f"rule {self.rule.id}: {error}") from None
 
     def fits_level(self, level: str) -> bool:
         if level == "info":
@@ -190,11 +225,11 @@ class RuleSet:
         """
         touched = (self._patterns[place] for place in self._words.touched(low))
         for rule, group in itertools.groupby(touched, key=itemgetter(0)):
-            yield rule, [pattern for _, pattern in group]
+            yield rule, [rule.pattern(place) for _, place in group]
 
     @cached_property
-    def _patterns(self) -> list[tuple[Compiled, re.Pattern[str]]]:
-        return [(rule, pattern) for rule in self.whole for pattern in rule.patterns]
+    def _patterns(self) -> list[tuple[Compiled, int]]:
+        return [(rule, place) for rule in self.whole for place in range(len(rule.words))]
 
     @cached_property
     def _words(self) -> WordIndex:
@@ -218,12 +253,19 @@ class RuleSet:
 def _compile(rule: Rule) -> Compiled:
     try:
         return Compiled(rule)
-    except (re.error, ValueError) as error:
+    except ValueError as error:
         raise RuleError(f"rule {rule.id}: {error}") from None
 
 
 def load(folder: Path = FOLDER) -> RuleSet:
-    """Read every ``*.toml`` of ``folder``. Raises RuleError."""
+    """Read every ``*.toml`` of ``folder`` and check all that is in it. Raises RuleError."""
+    rules = _read(folder)
+    for rule in rules.compiled:
+        rule.check()
+    return rules
+
+
+def _read(folder: Path) -> RuleSet:
     rules: list[Rule] = []
     benign: list[Benign] = []
     passed: list[Passed] = []
@@ -237,7 +279,7 @@ def load(folder: Path = FOLDER) -> RuleSet:
             goes_on.extend(file.goes_on)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise RuleError(f"{path.name}: {error}") from None
-    twice = {rule.id for rule in rules if sum(other.id == rule.id for other in rules) > 1}
+    twice = [name for name, count in Counter(rule.id for rule in rules).items() if count > 1]
     if twice:
         raise RuleError(f"rule id used twice: {', '.join(sorted(twice))}")
     if not rules:
@@ -248,4 +290,4 @@ def load(folder: Path = FOLDER) -> RuleSet:
 @lru_cache(maxsize=1)
 def default_rules() -> RuleSet:
     """The rules that come with milepost, read once. Raises RuleError that names the file."""
-    return load()
+    return _read(FOLDER)

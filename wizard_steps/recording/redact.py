@@ -11,13 +11,13 @@ from wizard_steps.secret_shapes import (
     LEAST,
     SECRET_VARIABLES,
     SHAPES,
-    WRAP,
     WRAP_BEGINS,
     forms,
+    kept,
+    spans,
     unescaped,
     unwrapped,
 )
-from wizard_steps.secret_shapes import pattern as pattern_of
 
 #: What stands where a secret was.
 MARK = "[REDACTED]"
@@ -42,7 +42,6 @@ class Redactor:
         self._secrets: set[str] = set()
         self._forms: set[str] = set()
         self._begins: set[str] = set()
-        self._known: re.Pattern[str] | None = None
         self._longest = 0
         for secret in secrets:
             self.add(secret)
@@ -54,12 +53,13 @@ class Redactor:
 
     def add(self, secret: str) -> None:
         """From now on ``secret`` is taken out. Values under six characters are ignored."""
-        if len(secret) < LEAST or secret in self._secrets:
+        if len(secret) < LEAST:
             return
-        self._secrets.add(secret)
+        flat = secret.replace("\n", "")
+        if len(flat) >= LEAST:
+            self._secrets.add(flat)
         self._forms |= forms(secret)
-        self._known = pattern_of(self._secrets, self._forms)
-        self._longest = max(map(len, self._forms))
+        self._longest = max(map(len, self._forms), default=0)
         self._begins = {form[:n] for form in self._forms for n in range(1, len(form) + 1)}
 
     def _holds(self, text: str) -> bool:
@@ -78,8 +78,12 @@ class Redactor:
         return [self.tree(item) for item in value] if isinstance(value, list | tuple) else value
 
     def text(self, text: str) -> str:
-        if self._known is not None and self._holds(text):
-            text = self._known.sub(MARK, text)
+        if self._holds(text):
+            found = spans(text, self._secrets, self._forms)
+            between = zip(
+                [0, *(end for _, end in found)], [*(begin for begin, _ in found), None], strict=True
+            )
+            text = MARK.join(text[begin:end] for begin, end in between)
         if "-----BEGIN" in text:
             text = _KEY.sub(MARK, text)
         for words, pattern in SHAPES:
@@ -94,10 +98,10 @@ class Redactor:
         """Where ``text`` can be parted: what follows may be, or become, part of a secret."""
         line = len(text) - (text.rfind("\n") + 1)
         cut = len(text) - max(min(line, _HOLD), self._partial(text))
-        if self._known is not None and self._longest:
-            begin = max(0, cut - 2 * self._longest)
-            if self._holds(text[begin : cut + 2 * self._longest]):
-                cut = _before(self._known, text, begin, cut)
+        begin = max(0, cut - 2 * self._longest)
+        if self._holds(text[begin : cut + 2 * self._longest]):
+            found = spans(text[begin:], self._secrets, self._forms)
+            cut = begin + _before(found, cut - begin)
         if cut > 0 and text[cut - 1] != "\n":
             # In the midst of a long line: what began before may go on behind.
             run = max(text.rfind(blank, 0, cut) for blank in (" ", "\n", "\t")) + 1
@@ -105,7 +109,7 @@ class Redactor:
             tail = text[begin:]
             for words, pattern in SHAPES:
                 if any(word in tail for word in words):
-                    cut = _before(pattern, text, begin, cut)
+                    cut = _before((match.span() for match in pattern.finditer(text, begin)), cut)
         return cut if len(text) - cut <= _MAX_HELD else len(text)
 
     def _partial(self, text: str) -> int:
@@ -114,15 +118,11 @@ class Redactor:
             return 0
         tail = text[-2 * self._longest :]
         end = WRAP_BEGINS.search(tail)
-        wraps = [place for wrap in WRAP.finditer(tail) for place in wrap.span()]
-        places = [0, *wraps, max([end.start() if end else len(tail), *wraps])]
-        kept = [
-            place for begin, end in zip(places[::2], places[1::2], strict=True) for place in range(begin, end)
-        ]
-        flat = "".join(tail[place] for place in kept)
+        places = [place for place in kept(tail) if end is None or place < end.start()]
+        flat = "".join(tail[place] for place in places)
         for n in range(min(len(flat), self._longest), 0, -1):
             if flat[-n:] in self._begins:
-                return len(tail) - kept[-n]
+                return len(tail) - places[-n]
         return 0
 
 
@@ -130,9 +130,9 @@ def _marked(found: re.Match[str]) -> str:
     return found[1] + MARK
 
 
-def _before(pattern: re.Pattern[str], text: str, begin: int, cut: int) -> int:
-    """``cut``, or the start of a match that it would part."""
-    return next((m.start() for m in pattern.finditer(text, begin) if m.start() < cut < m.end()), cut)
+def _before(found: Iterable[tuple[int, int]], cut: int) -> int:
+    """``cut``, or the start of what it would part."""
+    return next((begin for begin, end in found if begin < cut < end), cut)
 
 
 class RedactedStream:

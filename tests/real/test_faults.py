@@ -15,11 +15,12 @@ from tests.real import vllm_env
 from tests.real.faults import Together, Told, gate_shut, there_before
 from tests.real.hosts import Hosts
 from tests.real.walks import HeadlessWalk, down
+from tests.real.wizard_side import ENV
 
 pytestmark = [pytest.mark.real_hosts, pytest.mark.timeout(600)]
 
 RAY = f"{vllm_env.MOUNTED_AT}/bin/ray"
-LONG = "RAY_raylet_start_wait_time_s=60"
+LONG = f"RAY_raylet_start_wait_time_s={ENV['RAY_raylet_start_wait_time_s']}"
 SMALL = "--num-cpus=1 --object-store-memory=100000000 --disable-usage-stats"
 
 
@@ -165,14 +166,14 @@ def joins_then_dies(bed: Hosts, folder: Path) -> Told:
     with HeadlessWalk(bed.cluster_file(settle=40), folder / "walk", bed.home) as walk:
         walk.until_passed("fabric", 240)
         bed.network.drop("b", f"ip saddr {bed.network.fabric_ip('a')} tcp flags & (syn | ack) == syn")
-        walk.until_passed("workers", 300)
+        walk.until_passed("workers", 400)
         since = walk.until_started("ray_status", 5)["t"]
         return gate_shut(walk, "joins, then dies (head cannot reach back)", 300, since)
 
 
 def started_twice(bed: Hosts, folder: Path) -> Told:
     with HeadlessWalk(bed.cluster_file(settle=45), folder / "walk", bed.home) as walk:
-        walk.until_passed("workers", 300)
+        walk.until_passed("workers", 400)
         head = f"{bed.network.fabric_ip('a')}:6379"
         again = f"{RAY} start --address={head} --node-ip-address={bed.network.fabric_ip('b')} --num-gpus=2"
         since = walk.now()
@@ -182,7 +183,7 @@ def started_twice(bed: Hosts, folder: Path) -> Told:
 
 def raylet_killed(bed: Hosts, folder: Path) -> Told:
     with HeadlessWalk(bed.cluster_file(settle=45), folder / "walk", bed.home) as walk:
-        walk.until_passed("workers", 300)
+        walk.until_passed("workers", 400)
         walk.until(lambda e: e["event"] == "waiting" and "stable" in e["what"], 200, "settle time")
         since = walk.now()
         assert len(bed.kill("b", "raylet/raylet ")) == 1
@@ -191,7 +192,7 @@ def raylet_killed(bed: Hosts, folder: Path) -> Told:
 
 def host_vanishes(bed: Hosts, folder: Path) -> Told:
     with HeadlessWalk(bed.cluster_file(settle=45), folder / "walk", bed.home) as walk:
-        walk.until_passed("workers", 300)
+        walk.until_passed("workers", 400)
         walk.until(lambda e: e["event"] == "waiting" and "stable" in e["what"], 200, "settle time")
         since = walk.now()
         bed.vanish("b")

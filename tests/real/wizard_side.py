@@ -19,8 +19,9 @@ SERVE = {
     "extra_flags": ["--enforce-eager", "--kv-cache-memory-bytes=67108864", "--max-model-len=512"],
 }
 #: The env table: eager PyTorch (the sampler would be compiled on the first chat, 25 s on two cores), one
-#: thread for each of four workers that share those cores, and a raylet that gets longer than Ray's 30 s.
-ENV = {"TORCH_COMPILE_DISABLE": "1", "OMP_NUM_THREADS": "1", "RAY_raylet_start_wait_time_s": "60"}
+#: thread for each of four workers that share those cores, and a raylet that gets longer than Ray's 30 s
+#: where several Rays start at the same time.
+ENV = {"TORCH_COMPILE_DISABLE": "1", "OMP_NUM_THREADS": "1", "RAY_raylet_start_wait_time_s": "240"}
 
 
 class WizardSide:

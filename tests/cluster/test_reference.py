@@ -48,6 +48,8 @@ def test_every_example_is_accepted_by_the_file(doc) -> None:
         ("serve.prot", "serve.port"),
         ("nodes[0].gpu", "nodes[].gpus"),
         ("tensor_paralel", "serve.tensor_parallel"),
+        ("port", "nodes[].port, serve.port, ray.port or weights.port"),
+        ("server", "serve"),
         ("zzz", ""),
     ],
 )

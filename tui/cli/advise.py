@@ -84,11 +84,11 @@ def run(args: argparse.Namespace) -> int:
     """0: a pair fits; 1: none does (or the asked pair does not). UsageError for a wrong command line."""
     import msgspec
 
+    topology, wanted = _topology(args), _wanted(args)
     shape = find_model(args.model)
     if args.count:
         shape = _counted(shape, args)
     shape = _told(shape, args)
-    topology, wanted = _topology(args), _wanted(args)
     if args.split:
         tp, pp = _pair(args.split)
         split = consider(shape, topology, tp, pp, wanted)

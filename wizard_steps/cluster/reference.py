@@ -18,6 +18,8 @@ from wizard_steps.cluster.values import Cluster
 
 #: Fields that only milepost itself writes.
 INTERNAL = frozenset({"simulated"})
+#: More fields than this with one name are no hint.
+_FEW = 4
 
 
 class FieldDoc(msgspec.Struct, frozen=True):
@@ -51,13 +53,17 @@ def json_schema() -> dict[str, Any]:
 
 
 def nearest(path: str) -> str:
-    """The known field that resembles ``path`` most; "" when none does."""
+    """The known fields or the table that resemble ``path`` most, joined by "or"; "" when none does."""
     known = [doc.path for doc in fields()]
+    tables = {name.rpartition(".")[0] for name in known} - {""}
     plain = "".join(c for c in path if not c.isdigit())
-    found = difflib.get_close_matches(plain, known, n=1, cutoff=0.5)
+    leaf = plain.rpartition(".")[2]
+    same = [name for name in known if name.rpartition(".")[2] == leaf]
+    if plain == leaf and 0 < len(same) <= _FEW:
+        return " or ".join([", ".join(same[:-1]), same[-1]][len(same) == 1 :])
+    found = difflib.get_close_matches(plain, [*known, *tables], n=1, cutoff=0.5)
     if found:
         return found[0]
-    leaf = plain.rpartition(".")[2]
     leaves = {name.rpartition(".")[2]: name for name in known}
     close = difflib.get_close_matches(leaf, leaves, n=1, cutoff=0.7)
     return leaves[close[0]] if close else ""

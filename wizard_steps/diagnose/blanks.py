@@ -36,6 +36,8 @@ MEANING = {
     "PATH": "the folder",
     "FILE": "the file",
     "NAME": "the name",
+    "UNIT": "the unit",
+    "PROGRAM": "the program in ExecStart",
     "PORT": "the port",
     "TP": "the tensor parallel size",
 }

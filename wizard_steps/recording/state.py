@@ -52,12 +52,16 @@ class StepState(Struct, frozen=True):
     ended: float | None = None
     verdict: Verdict | None = None
     waiting: ev.Waiting | None = None
+    #: When the open question was asked; seconds that answered ones waited for a person.
+    asked: float | None = None
+    thought: float = 0.0
 
     def elapsed(self, now: float) -> float:
-        """Seconds this attempt has taken so far, or took."""
+        """Seconds this attempt has taken so far, or took, without those in which a person was asked."""
         if self.started is None:
             return 0.0
-        return (now if self.ended is None else self.ended) - self.started
+        end = now if self.ended is None else self.ended
+        return (end if self.asked is None else min(end, self.asked)) - self.started - self.thought
 
     @property
     def passed(self) -> bool:
@@ -137,16 +141,22 @@ def _step(state: State, event: ev.AnyEvent) -> State:
                 "ended": None,
                 "verdict": None,
                 "waiting": None,
+                "asked": None,
+                "thought": 0.0,
             }
             return replace(_update(state, event.step, **fresh), current=event.step)
         case ev.Asked():
             updated = _update(state, event.step, status="asking", waiting=None)
             if event.question.kind == "gate":
                 updated = _update(updated, event.step, status="failed")
+            elif state.step(event.step).ended is None:
+                updated = _update(updated, event.step, asked=event.t)
             return replace(updated, question=event.question)
         case ev.Answered():
-            status = state.step(event.step).status
-            updated = _update(state, event.step, status="running" if status == "asking" else status)
+            step = state.step(event.step)
+            status = "running" if step.status == "asking" else step.status
+            thought = step.thought if step.asked is None else step.thought + event.t - step.asked
+            updated = _update(state, event.step, status=status, asked=None, thought=thought)
             return replace(updated, question=None)
         case ev.Waiting():
             return _update(state, event.step, waiting=event)

@@ -230,7 +230,7 @@ def _seconds(state: State) -> dict[tuple[str, str], float]:
     for step in state.steps:
         if step.started is None or step.ended is None:
             continue
-        found[step.id, ""] = step.ended - step.started
+        found[step.id, ""] = step.elapsed(step.ended)
         spans: dict[str, list[Run]] = {}
         for run in state.runs_of(step.id):
             spans.setdefault(run.node, []).append(run)

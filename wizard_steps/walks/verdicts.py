@@ -11,6 +11,7 @@ from msgspec import Struct
 from wizard_steps.errors import MilepostError
 from wizard_steps.recording import events as ev
 from wizard_steps.recording.journal import Meta, NewerWalkError
+from wizard_steps.recording.state import State, apply
 from wizard_steps.walks.drift import Drift, Remark
 from wizard_steps.walks.replay import Replayed
 
@@ -131,14 +132,13 @@ def _milestones(result: Replayed) -> Iterable[MilestoneVerdict]:
 
 def _places(events: Iterable[ev.AnyEvent]) -> dict[tuple[str, int], tuple[float, int]]:
     """For each attempt that was judged when recorded: the seconds it took, its line in events.jsonl."""
-    started: dict[tuple[str, int], float] = {}
     found: dict[tuple[str, int], tuple[float, int]] = {}
+    state = State()
     for line, event in enumerate(events, 1):
-        if isinstance(event, ev.StepStarted):
-            started[event.step, event.attempt] = event.t
+        if isinstance(event, ev.WalkStarted | ev.StepStarted | ev.Asked | ev.Answered):
+            state = apply(state, event)
         if isinstance(event, ev.Judged):
-            key = (event.step, event.attempt)
-            found[key] = (round(event.t - started.get(key, event.t), 3), line)
+            found[event.step, event.attempt] = (round(state.step(event.step).elapsed(event.t), 3), line)
     return found
 
 

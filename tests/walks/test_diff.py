@@ -190,3 +190,12 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 def test_what_a_load_measured_is_no_cause() -> None:
     kinds = {kind for kind, what, _ in profile(load(FOLDER / "h100x2-load")).facts if what.endswith("_ms")}
     assert "fact" not in kinds
+
+
+def test_what_each_lab_draws_is_no_change_and_a_wrong_address_is_told_once() -> None:
+    found = diff(load(FOLDER / "healthy-bare-metal"), load(FOLDER / "same-host-ip")).changes
+    told = [change for change in found if "fabric_ip" in change.what]
+    assert told == [found[0]]
+    assert (found[0].what, found[0].nodes) == ("nodes.fabric_ip", ("node-2",))
+    drawn = ("port", "identity", "known_hosts", "ssh.config", "HF_ENDPOINT")
+    assert not [change for change in found if change.kind == "setting" and change.what.endswith(drawn)]

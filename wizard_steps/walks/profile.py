@@ -78,6 +78,7 @@ class Profile(Struct, frozen=True):
     told: str = ""
     measured: Mapping[tuple[str, int], float] = field(default_factory=dict)
     nodes: tuple[str, ...] = field(default_factory=tuple)
+    simulated: bool = False
 
 
 def profile(walk: Walk, names: Mapping[str, str] | None = None) -> Profile:
@@ -103,6 +104,7 @@ def profile(walk: Walk, names: Mapping[str, str] | None = None) -> Profile:
         outcome=state.outcome or "cut off",
         told=_told(walk, state, failed),
         nodes=tuple(alias.get(n, n) for n in node_names(state)),
+        simulated=state.simulated,
     )
 
 

@@ -234,3 +234,18 @@ def test_a_retry_before_more_trouble_is_no_remark() -> None:
     end = "torch.distributed.DistNetworkError: The client socket has timed out after 600000ms\n"
     found = diagnose([Source("x.log", TRIES + end)])
     assert "store-retries" in {finding.rule for finding in found if finding.kind == "effect"}
+
+
+def test_what_a_text_ends_in_success_after_is_a_remark() -> None:
+    error = "Error: the frobnicator has no flux\n"
+    assert diagnose([Source("x.log", error)])[0].kind == "unknown"
+    ended = error + "all traces are there\nJob finished (status: SUCCEEDED).\n"
+    assert diagnose([Source("x.log", ended)])[0].kind == "hint"
+    assert diagnose([Source("x.log", ended + "Error: the upload failed\n")])[0].kind != "hint"
+
+
+def test_an_effect_with_many_causes_is_a_remark_where_the_text_goes_on_as_usual() -> None:
+    error = "AttributeError: 'MessageFactory' object has no attribute 'GetPrototype'\n"
+    usual = "".join(f"INFO 11-24 08:00:0{n} [core.py:77] step {n}\n" for n in range(6))
+    assert diagnose([Source("x.log", error)])[0].kind == "effect"
+    assert diagnose([Source("x.log", error + usual)])[0].kind == "hint"

@@ -14,6 +14,7 @@ from wizard_steps.diagnose.explain import in_cluster
 from wizard_steps.diagnose.nodes import FORMS, Naming, Roster, elsewhere, header, said, subject
 from wizard_steps.diagnose.prefixes import peel
 from wizard_steps.diagnose.rules import default_rules
+from wizard_steps.diagnose.shapes import shaped
 
 
 def first(text: str, node: str = "") -> Diagnosis:
@@ -148,3 +149,19 @@ def test_a_word_with_a_number_is_no_machine(word: str) -> None:
         not word.startswith(("rank", "127.", "0."))
     )
     assert header(headings) == ""
+
+
+def test_a_line_of_nobody_takes_the_one_printer_around_it_and_not_the_address_it_could_not_use() -> None:
+    error = "zmq.error.ZMQError: Cannot assign requested address (addr='tcp://10.0.0.1:34762')\n"
+    around = "(RayWorkerWrapper pid=438, ip=10.0.0.2) Traceback (most recent call last):\n"
+    assert diagnose([Source("x.log", error + around)])[0].node == "10.0.0.2"
+
+
+def test_the_other_end_of_a_connection_is_named_without_the_form_of_ipv6() -> None:
+    assert said("recv failed on Socket(fd=9, remote=[::ffff:10.0.0.1]:42643)") == "10.0.0.1"
+
+
+def test_rows_of_a_table_are_not_joined_as_if_they_had_been_cut() -> None:
+    row = "vllm-0-{}   ClusterIP   None         <none>        <none>    0s             llm-team"
+    text = "\n".join([*(row.format(n) for n in range(4)), "kubectl logs vllm-0-1", "", "sh: 1: X: not found"])
+    assert "".join(shaped(iter([text]))) == text

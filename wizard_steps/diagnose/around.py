@@ -8,6 +8,7 @@ from functools import cached_property
 
 from wizard_steps.diagnose.lines import Stamp, stamp_of, strip_codes
 from wizard_steps.diagnose.nodes import addresses, called, header, said
+from wizard_steps.diagnose.prefixes import peel
 from wizard_steps.diagnose.rules import Compiled
 
 #: How far back a time is looked for: a traceback belongs to the record above it.
@@ -90,12 +91,15 @@ class Around:
 
     def said_node(self, loose: bool = False) -> str:
         """The node that the nearest header, prompt or message of a launcher names; for a loose line else the
-        only one that the lines around speak of."""
+        only one that printed the lines around, or that they speak of."""
         if node := header([*reversed(self.before(_BACK)), *self.after(12)]):
             return node
         if not loose:
             return ""
         lines = [*self.before(8), self._lines[self._index][:_LONG], *self.after(8)]
+        printers = {node for line in lines if (node := peel(line)[1])}
+        if len(printers) == 1:
+            return printers.pop()
         named = {node for line in lines if (node := said(line))} or set().union(*map(addresses, lines))
         return named.pop() if len(named) == 1 else ""
 

@@ -22,6 +22,16 @@ TROUBLE = re.compile(
     re.IGNORECASE,
 )
 
+#: What the last lines say of all that was run.
+SUCCESS = re.compile(
+    r"\bsucceeded\b|successfully (?:completed|finished|deployed|started|built)"
+    r"|(?:completed|finished|ended|exited) successfully"
+    r"|exit(?:ed)?(?: with)? (?:code|status):? 0\b|\bexitcode=0\b",
+    re.IGNORECASE,
+)
+#: Effects that are told with no more confidence than this have many causes, harmless ones too.
+_UNSURE = 0.65
+
 
 class Hit(Struct, frozen=True):
     """A rule matched a line. ``number`` counts from 1; ``where`` is what the text says of its node."""
@@ -59,15 +69,27 @@ def outlived(hit: Hit) -> Hit | None:
 
 
 def calmed(hits: Sequence[Hit], tail: Sequence[str], first: int) -> list[Hit]:
-    """An error that no rule knows, or only guesses at, is a remark where the text goes on and ends as usual.
+    """What no rule knows well is a remark where the text goes on and ends as usual, or in a success.
 
     ``tail`` are the last lines of the text, the first of them its line number ``first``.
     """
-    last = [(number, line) for number, line in enumerate(tail, first) if line.strip()][-CALM:]
-    if len(last) < CALM or any(TROUBLE.search(line) for _, line in last):
-        return list(hits)
-    return [replace(hit, kind="hint") if _vague(hit) and hit.number < last[0][0] else hit for hit in hits]
+    lines = [(number, line) for number, line in enumerate(tail, first) if line.strip()]
+    end = _calm_end(lines)
+    return [replace(hit, kind="hint") if _vague(hit) and hit.number < end else hit for hit in hits]
+
+
+def _calm_end(lines: Sequence[tuple[int, str]]) -> int:
+    """The line from which on all is well; 0 when it is not."""
+    last = lines[-CALM:]
+    trouble = max((number for number, line in lines if TROUBLE.search(line)), default=0)
+    well = max((number for number, line in last if SUCCESS.search(line)), default=0)
+    if well >= trouble > 0:
+        return well
+    return last[0][0] if len(last) == CALM and trouble < last[0][0] else 0
 
 
 def _vague(hit: Hit) -> bool:
-    return hit.kind in ("guess", "unknown") and hit.rule.raised is None
+    rule = hit.rule.rule
+    return (hit.kind in ("guess", "unknown") and hit.rule.raised is None) or (
+        hit.kind == "effect" and rule.confidence <= _UNSURE
+    )

@@ -19,7 +19,8 @@ from msgspec import Struct, field
 from wizard_steps.diagnose.literals import required
 
 NAME = r"[A-Za-z0-9][\w.-]{0,80}"
-ADDRESS = r"(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-fA-F]*:[0-9a-fA-F:]{3,})"
+#: IPv4 also as IPv6 writes it.
+ADDRESS = r"(?:(?:::ffff:)?\d{1,3}(?:\.\d{1,3}){3}|(?!::ffff:\d)[0-9a-fA-F]*:[0-9a-fA-F:]{3,})"
 #: Words with a number that are no machines: ranks, versions, cards, interfaces, models, file names.
 _THING = (
     r"(?i:(?:rank|tp|pp|dp|ep|cp|sp|std|default|local|global|step|stage|layer|epoch|iter|case|test|option|opt|part"
@@ -122,7 +123,7 @@ COUNTED = ("nranks ", "in world size ", "node id: ", "node_id = ")
 
 def worthy(name: str | None) -> str:
     """The name, where it can be that of a node."""
-    name = (name or "").rstrip(".:")
+    name = (name or "").rstrip(".:").removeprefix("::ffff:")
     return name if name and not _NO_NODE.fullmatch(name) else ""
 
 
@@ -138,6 +139,10 @@ def elsewhere(name: str) -> str:
 def is_local(name: str) -> bool:
     """Whether the name is an address that tells nobody else which machine is meant."""
     return bool(_LOCAL.fullmatch(name))
+
+
+#: Where a program could not listen so, the address it names is that of any machine but its own.
+NOT_HERE = re.compile(r"cannot assign requested address|eaddrnotavail", re.IGNORECASE)
 
 
 def subject(line: str) -> str:

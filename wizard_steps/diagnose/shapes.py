@@ -28,6 +28,8 @@ _STARTS = re.compile(
     r"|(?:INFO|WARNING|ERROR|DEBUG)\b"
     r"|Traceback|\[rank\d+\]|\[[IWEF]|\S+:\d+:\d+ \[\d+\]|File \")"
 )
+#: Between two columns of a table, whose rows are of one length by nature.
+_COLUMNS = re.compile(r"\S {2,}(?=\S)")
 _PAGE = re.compile(r"\s*<(?:!doctype html|html|head|body|pre|div|p|!--)\b", re.IGNORECASE)
 _HIDDEN = re.compile(r"<(script|style)\b[^<>]*>", re.IGNORECASE)
 _BREAK = re.compile(r"<(?:br|/p|/div|/li|/tr|/pre|/h\d)\b[^<>]*>", re.IGNORECASE)
@@ -276,7 +278,7 @@ def _width(lines: list[str]) -> int:
     if not _SHORT <= longest <= _WIDE or lengths[longest] < 2:
         return 0
     plain = itertools.pairwise(line.rstrip("\r") for line in lines)
-    pairs = [(one, two) for one, two in plain if len(one) == longest]
+    pairs = [(one, two) for one, two in plain if len(one) == longest and len(_COLUMNS.findall(one)) < 2]
     cut = sum(not _STARTS.match(two) for _, two in pairs)
     alike = len({two for _, two in pairs}) == 1 < len({one for one, _ in pairs})
     return longest if cut >= 2 and cut > 0.6 * len(pairs) and not alike else 0

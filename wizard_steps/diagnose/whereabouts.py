@@ -57,7 +57,6 @@ def with_surroundings(where: Where, rule: Rule, line: Line, own: dict[str, str],
         if printer and nodes.is_local(where.node):
             return Where(printer, whose=where.node)
         return replace(where, printer=printer if printer != where.node else "")
-    peer = nodes.elsewhere(own.get("peer", ""))
-    return replace(
-        where, near=where.near or nodes.said(line.message) or around.said_node(where.loose) or peer
-    )
+    peer, said = nodes.elsewhere(own.get("peer", "")), nodes.said(line.message)
+    first = "" if nodes.NOT_HERE.search(line.message) else said
+    return replace(where, near=where.near or first or around.said_node(where.loose) or said or peer)

@@ -8,7 +8,7 @@ import gzip
 import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 
 from wizard_steps.cluster import file as clusters
@@ -75,23 +75,37 @@ def plain_bytes(path: Path) -> bytes:
     return gzip.decompress(data) if path.suffix == ".gz" else data
 
 
-def command_lines() -> dict[int, bytes]:
-    """The argument lists of all processes of this machine."""
+def pids() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def command_lines(of: Iterable[int]) -> dict[int, bytes]:
+    """The argument lists of processes of this machine."""
     found = {}
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+    for pid in of:
         with contextlib.suppress(OSError):
-            found[int(path.parent.name)] = path.read_bytes()
+            found[pid] = Path(f"/proc/{pid}/cmdline").read_bytes()
     return found
 
 
 @contextlib.asynccontextmanager
 async def arguments_seen() -> AsyncIterator[set[bytes]]:
-    """Every argument list that any process of this machine has meanwhile."""
+    """Every argument list that any process of this machine has meanwhile.
+
+    A process is looked at all the time in its first second, when it may become another program, and then
+    once a second: to look at all of them always takes a third of a core.
+    """
     seen: set[bytes] = set()
+    since: dict[int, float] = {}
 
     async def watch() -> None:
+        clock, everything = asyncio.get_running_loop().time, 0.0
         while True:
-            seen.update(command_lines().values())
+            now = clock()
+            whole = now >= everything
+            everything = now + 1.0 if whole else everything
+            young = [pid for pid in pids() if whole or now - since.setdefault(pid, now) < 1.0]
+            seen.update(command_lines(young).values())
             await asyncio.sleep(0.03)
 
     watching = asyncio.create_task(watch())
@@ -103,8 +117,8 @@ async def arguments_seen() -> AsyncIterator[set[bytes]]:
 
 def named(lab_id: str, word: str) -> list[int]:
     """The lab's processes whose argument list begins with, or runs, ``word``."""
-    lines = command_lines()
-    return [pid for pid in reaper.marked(lab_id) if word.encode() in lines.get(pid, b"")]
+    lines = command_lines(reaper.marked(lab_id))
+    return [pid for pid, line in lines.items() if word.encode() in line]
 
 
 def ours(lab_id: str) -> list[int]:

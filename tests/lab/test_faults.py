@@ -48,8 +48,12 @@ SAYS = {
 KEY = "a-key-for-the-test-0123456789"
 
 
-#: A minute and more each; their recordings are replayed in every run. A killed raylet is one of tests/real, too.
-LONG = frozenset({"hidden-gpus", "worker-twice", "idle-worker", "wrong-model-name", "raylet-killed"})
+#: A minute and more each; their recordings are replayed in every run. A killed raylet, a port that is taken and a
+#: server whose chat fails are among tests/real, too.
+LONG = frozenset(
+    """hidden-gpus worker-twice idle-worker wrong-model-name raylet-killed key-and-invocations port-taken
+    worker-vanishes""".split()
+)
 #: The diagnosis has the advice, not the check.
 BARE = frozenset({"ssh-refused", "one-way-firewall"})
 

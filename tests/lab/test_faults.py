@@ -50,10 +50,8 @@ KEY = "a-key-for-the-test-0123456789"
 
 #: A minute and more each; their recordings are replayed in every run. A killed raylet, a port that is taken and a
 #: server whose chat fails are among tests/real, too.
-LONG = frozenset(
-    """hidden-gpus worker-twice idle-worker wrong-model-name raylet-killed key-and-invocations port-taken
-    worker-vanishes""".split()
-)
+LONG = frozenset({"hidden-gpus", "worker-twice", "idle-worker", "wrong-model-name", "raylet-killed"})
+LONG |= {"key-and-invocations", "port-taken", "worker-vanishes"}
 #: The diagnosis has the advice, not the check.
 BARE = frozenset({"ssh-refused", "one-way-firewall"})
 

@@ -40,7 +40,7 @@ _EVENT = re.compile(r'\s*\[\s*[\d.]+\s*,\s*"o"')
 _MAIL = re.compile(r"^content-transfer-encoding:\s*quoted-printable", re.IGNORECASE | re.MULTILINE)
 _TEXTS = ("MESSAGE", "log", "message", "msg", "textPayload", "text", "line", "content", "body")
 _TIMES = ("time", "ts", "timestamp", "@timestamp")
-_HOSTS = ("_HOSTNAME", "host", "hostname", "host_name", "node", "nodename", "pod", "pod_name", "instance")
+_HOSTS = tuple("_HOSTNAME host hostname host_name node nodename Node nodeName pod pod_name instance".split())
 #: Where collectors put the host one level deeper.
 _INNER = (("kubernetes", "host"), ("kubernetes", "pod_name"), ("custom_fields", "ip"), ("host", "name"))
 _LEVELS = ("level", "severity", "levelname", "lvl")

@@ -24,7 +24,7 @@ PROGRAMS = words_of("""
     [ apptainer apt apt-cache containerd sinfo slurmd apt-get ausearch awk bash cat cd chage chmod chown command conda cp crictl curl cut date df dirname dkms dmesg dnf dpkg
     docker du echo env enroot ethtool exec exit export fi_info find findmnt for free fuser gcc getenforce getent grep hash hccn_tool head helm hf
     hostname ib_write_bw ibdev2netdev ibstat ibv_devices ibv_devinfo id if ip iperf3 iptables journalctl
-    kill kubectl last ldconfig less loginctl ls lsmod lsof lspci milepost mkdir modinfo modprobe mokutil mount munge namei nc ncclras
+    kill kubectl last ldconfig lsblk od visudo less loginctl ls lsmod lsof lspci milepost mkdir modinfo modprobe mokutil mount munge namei nc ncclras
     nft nginx nohup nv-fabricmanager nvcc nvidia-container-runtime nvidia-ctk nvidia-imex-ctl nvidia-smi
     nvshmem-info ofed_info openssl pgrep ptxas ping pip podman printf ps py-spy
     python python3 python3-config ray rdma readlink rm rsync runc sacct sacctmgr scontrol squeue scp sed sh sha256sum show_gids sort srun

@@ -21,16 +21,16 @@ def words_of(text: str) -> frozenset[str]:
 
 #: Programs that a text may name: of the system, the driver, RDMA, containers, Python, Ray, vLLM and the hub.
 PROGRAMS = words_of("""
-    [ apptainer apt apt-cache containerd sinfo slurmd apt-get ausearch awk bash cat cd chage chmod chown command conda cp crictl curl cut date df dirname dkms dmesg dnf dpkg
-    docker du echo env enroot ethtool exec exit export fi_info find findmnt for free fuser gcc getenforce getent grep hash hccn_tool head helm hf
+    [ apptainer apt apt-cache apt-mark containerd sinfo slurmd apt-get ausearch awk bash cat cd chage chmod chown command conda cp crictl curl cut date df dirname dkms dmesg dnf dpkg
+    docker du echo env enroot ethtool exec exit export fi_info find findmnt for free fuser gcc getenforce getent git grep hash hccn_tool head helm hf
     hostname ib_write_bw ibdev2netdev ibstat ibv_devices ibv_devinfo id if ip iperf3 iptables journalctl
     kill kubectl last ldconfig lsblk od visudo less loginctl ls lsmod lsof lspci milepost mkdir modinfo modprobe mokutil mount munge namei nc ncclras
-    nft nginx nohup nv-fabricmanager nvcc nvidia-container-runtime nvidia-ctk nvidia-imex-ctl nvidia-smi
+    nft nginx nmcli nohup nv-fabricmanager nvcc nvidia-container-runtime nvidia-ctk nvidia-imex-ctl nvidia-smi
     nvshmem-info ofed_info openssl pgrep ptxas ping pip podman printf ps py-spy
-    python python3 python3-config ray rdma readlink rm rsync runc sacct sacctmgr scontrol squeue scp sed sh sha256sum show_gids sort srun
+    python python3 python3-config ray rdma readlink resolvectl rm rsync runc sacct sacctmgr scontrol squeue scp sed sh sha256sum show_gids sort srun
     ss ssh ssh-add ssh-copy-id ssh-keygen ssh-keyscan sshd stat su sudo sync sysctl systemctl tail tee test
     timedatectl timeout touch tr true type ucx_info ufw ulimit umount uname uniq unmunge unset update-initramfs uptime usermod uv
-    vllm wc which wsl xargs zcat
+    vllm wc wget which wsl xargs zcat
 """)
 #: Between backquotes, and no command though it looks like one.
 PHRASES = re.compile(

@@ -125,6 +125,7 @@ async def test_a_person_who_walks_again_types_it(walked: Walked, monkeypatch: py
     nowhere(walked, KEY)
 
 
+@pytest.mark.long
 async def test_another_key_is_not_taken_for_the_right_one(walked: Walked) -> None:
     code, said = await headless(walked.cluster, walked.folder, "other", VLLM_API_KEY=OTHER)
     assert code == 1

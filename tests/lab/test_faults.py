@@ -48,10 +48,10 @@ SAYS = {
 KEY = "a-key-for-the-test-0123456789"
 
 
-#: A minute and more each; their recordings are replayed in every run. A killed raylet, a port that is taken and a
-#: server whose chat fails are among tests/real, too.
+#: A minute and more each; their recordings are replayed in every run. A killed raylet and a
+#: port that is taken are among tests/real, too.
 LONG = frozenset({"hidden-gpus", "worker-twice", "idle-worker", "wrong-model-name", "raylet-killed"})
-LONG |= {"key-and-invocations", "port-taken", "worker-vanishes"}
+LONG |= {"key-and-invocations", "port-taken"}
 #: The diagnosis has the advice, not the check.
 BARE = frozenset({"ssh-refused", "one-way-firewall"})
 

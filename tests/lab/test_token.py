@@ -157,6 +157,7 @@ async def test_a_dashboard_that_is_not_there_is_said(walked: Walked) -> None:
     assert f"nothing answers at 127.0.0.1:{port}" in said
 
 
+@pytest.mark.long
 async def test_a_second_walk_finds_the_token_and_starts_nothing(walked: Walked) -> None:
     before = set(ours(walked.lab.id))
     code, said = await headless(walked.cluster, walked.folder, "again", **SECRETS)

@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 
 import pytest
 
@@ -21,16 +22,17 @@ def words_of(text: str) -> frozenset[str]:
 
 #: Programs that a text may name: of the system, the driver, RDMA, containers, Python, Ray, vLLM and the hub.
 PROGRAMS = words_of("""
-    [ apptainer apt apt-cache apt-mark containerd sinfo slurmd apt-get ausearch awk bash cat cd chage chmod chown command conda cp crictl curl cut date df dirname dkms dmesg dnf dpkg
-    docker du echo env enroot ethtool exec exit export fi_info find findmnt for free fuser gcc getenforce getent git grep hash hccn_tool head helm hf
+    [ apptainer apt apt-cache aws containerd sinfo slurmd apt-get ausearch awk bash cat cd chage chmod chown command conda cp crictl curl cut date df dirname dkms dmesg dnf dpkg
+    docker du echo env enroot ethtool exec exit export fi_info find findmnt for free fuser gcc getenforce getent grep hash hccn_tool head helm hf
     hostname ib_write_bw ibdev2netdev ibstat ibv_devices ibv_devinfo id if ip iperf3 iptables journalctl
-    kill kubectl last ldconfig lsblk od visudo less loginctl ls lsmod lsof lspci milepost mkdir modinfo modprobe mokutil mount munge namei nc ncclras
-    nft nginx nmcli nohup nv-fabricmanager nvcc nvidia-container-runtime nvidia-ctk nvidia-imex-ctl nvidia-smi
-    nvshmem-info ofed_info openssl pgrep ptxas ping pip podman printf ps py-spy
-    python python3 python3-config ray rdma readlink resolvectl rm rsync runc sacct sacctmgr scontrol squeue scp sed sh sha256sum show_gids sort srun
-    ss ssh ssh-add ssh-copy-id ssh-keygen ssh-keyscan sshd stat su sudo sync sysctl systemctl tail tee test
+    kill kubectl last ldconfig less loginctl ls lsmod lsof lspci milepost mkdir modinfo modprobe mokutil mount munge namei nc ncclras
+    newuidmap nft nginx nohup nproc nv-fabricmanager nvcc nvidia-container-cli nvidia-container-runtime nvidia-ctk nvidia-imex-ctl nvidia-smi
+    nvshmem-info ofed_info openssl pasta pgrep ptxas ping pip podman printf ps py-spy
+    python python3 python3-config ray rdma readlink rm rmdir rsync runc sacct sacctmgr scontrol squeue scp sed sh sha256sum show_gids sort srun
+    ss ssh ssh-add ssh-copy-id ssh-keygen ssh-keyscan sshd stat su sudo sync sysctl systemctl systemd-detect-virt tail tee test
     timedatectl timeout touch tr true type ucx_info ufw ulimit umount uname uniq unmunge unset update-initramfs uptime usermod uv
-    vllm wc wget which wsl xargs zcat
+    vllm wc which wsl xargs zcat
+    apt-mark git lsblk nmcli od resolvectl visudo wget
 """)
 #: Between backquotes, and no command though it looks like one.
 PHRASES = re.compile(
@@ -40,7 +42,7 @@ PHRASES = re.compile(
 )
 RAY = words_of("start stop status list summary memory health-check logs get get-auth-token symmetric-run")
 DOCKER = words_of("""
-    build builder commit compose container cp events exec export image images info inspect kill load login logs manifest network
+    build builder commit compose container context cp events exec export image images info inspect kill load login logout logs manifest network
     pause ps pull push rename restart rm run save start stats stop system tag top unpause update version volume
 """)
 #: Words that milepost itself fills in where it knows the cluster (see diagnose/blanks.py).
@@ -95,28 +97,33 @@ def is_command(one: Command) -> bool:
     return bool(found and (one.quoted or found[1] in PROGRAMS))
 
 
-COMMANDS = [one for one in commands() if is_command(one)]
+@cache
+def all_commands() -> list[Command]:
+    """Read when a test asks: each process of a parallel run collects this file."""
+    return [one for one in commands() if is_command(one)]
 
 
 def test_there_are_commands_of_every_kind() -> None:
-    places = " ".join(one.place for one in COMMANDS)
+    places = " ".join(one.place for one in all_commands())
     for room in ("expected", "help", "course", "walks", "rules", "milestones", "facts", "transport", "tui/"):
         assert room in places
-    assert len(COMMANDS) > 400
+    assert len(all_commands()) > 400
 
 
 def test_the_shell_can_read_all_of_them() -> None:
-    script = "".join(f"f{n}() {{\n{pasted(one)}\n}}\n" for n, one in enumerate(COMMANDS))
+    script = "".join(f"f{n}() {{\n{pasted(one)}\n}}\n" for n, one in enumerate(all_commands()))
     done = subprocess.run(["bash", "-n"], input=script, capture_output=True, text=True, check=False)
     lines = [int(number) for number in re.findall(r"line (\d+)", done.stderr)]
-    assert done.returncode == 0, [COMMANDS[min(len(COMMANDS), max(1, (n + 1) // 3)) - 1] for n in lines]
+    assert done.returncode == 0, [
+        all_commands()[min(len(all_commands()), max(1, (n + 1) // 3)) - 1] for n in lines
+    ]
 
 
 @pytest.mark.parametrize("room", ["snapshots", "tui", "wizard_steps"])
 def test_every_program_is_known(room: str) -> None:
     unknown = [
         (words[0], one)
-        for one in COMMANDS
+        for one in all_commands()
         if one.place.startswith(room) or (room == "snapshots" and "/" not in one.place)
         for words in first_words(pasted(one))
         if words[0].rsplit("/", 1)[-1] not in PROGRAMS
@@ -125,7 +132,7 @@ def test_every_program_is_known(room: str) -> None:
 
 
 def of(program: str) -> Iterator[tuple[list[str], Command]]:
-    for one in COMMANDS:
+    for one in all_commands():
         for words in first_words(pasted(one)):
             if words[0].rsplit("/", 1)[-1] == program and len(words) > 1:
                 yield words[1:], one
@@ -171,7 +178,7 @@ def test_ray_stop_never_stands_without_its_warning() -> None:
 
 
 def test_no_word_is_left_open_that_is_known() -> None:
-    assert [one for one in COMMANDS if one.filled and OPEN.search(one.line)] == []
+    assert [one for one in all_commands() if one.filled and OPEN.search(one.line)] == []
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,7 @@ def test_ray_port_dropped_from_worker_to_head(bed: Hosts, plain: Plain) -> None:
     assert outcome.after < 60
 
 
+@pytest.mark.long
 def test_everything_dropped_from_head_to_worker(bed: Hosts, plain: Plain) -> None:
     bed.network.drop("b", f"ip saddr {bed.network.fabric_ip('a')} tcp flags & (syn | ack) == syn")
     outcome = plain.there("firewall drops head to worker")
@@ -90,6 +91,7 @@ def test_wrong_node_ip(bed: Hosts, tmp_path: Path) -> None:
     assert outcome.after < 30
 
 
+@pytest.mark.long
 def test_stale_ray_of_an_earlier_run(bed: Hosts, plain: Plain) -> None:
     ip = bed.network.fabric_ip("a")
     try:
@@ -108,6 +110,7 @@ def test_stale_ray_of_an_earlier_run(bed: Hosts, plain: Plain) -> None:
     assert len(still) == 1, "a Ray that is not milepost's must be left alone"
 
 
+@pytest.mark.long
 def test_other_ray_version_on_one_node(bed: Hosts, plain: Plain) -> None:
     """The node cannot reach a package index, so milepost cannot put the right one there either."""
 
@@ -136,6 +139,7 @@ def test_disk_full_on_a_worker(bed: Hosts, plain: Plain) -> None:
     assert outcome.after < 200
 
 
+@pytest.mark.long
 def test_home_full_on_the_head(bed: Hosts, plain: Plain) -> None:
     try:
         fault = "disk full where milepost keeps its logs"
@@ -220,6 +224,7 @@ def together(
     group.close()
 
 
+@pytest.mark.long
 def test_joins_then_dies(together: Together) -> None:
     outcome = together.result("test_joins_then_dies")
     assert (outcome.gate, outcome.code) == ("ray_status", 1)

@@ -174,6 +174,7 @@ def test_a_firewall_between_two_workers(clean: Hosts, monkeypatch: pytest.Monkey
     print(f"a firewall between two workers: {done.seconds['fabric']:.1f} s")
 
 
+@pytest.mark.long
 def test_large_packets_lost_between_two_workers(clean: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every port is open; only a real exchange shows it, and only pairs tell whose it is."""
     clean.network.drop("b", f"ip saddr {clean.network.fabric_ip('c')} meta length > 1000")

@@ -142,6 +142,7 @@ def asleep_while_loading(pair: Hosts, cluster_file: Path, folder: Path) -> tuple
     return walk, code
 
 
+@pytest.mark.long
 def test_health_says_200_but_the_chat_500(pair: Hosts, tmp_path: Path) -> None:
     """A real vLLM bug: without the lab's worker class, vLLM 0.32's CPU worker is healthy until the first
     request reaches its second pipeline stage."""
@@ -163,6 +164,7 @@ def test_tp_x_pp_over_what_the_file_promises_is_told_at_once(pair: Hosts, tmp_pa
     assert "milepost.toml:" in walk.output
 
 
+@pytest.mark.long
 def test_tp_x_pp_over_what_is_free_is_told_at_the_first_waiting_line(pair: Hosts, tmp_path: Path) -> None:
     """Another job holds two of the four GPUs, which only vLLM finds out. It would wait for 30 minutes."""
     cluster_file = cluster(pair)

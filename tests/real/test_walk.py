@@ -96,6 +96,7 @@ def fresh(possible: None) -> Iterator[Hosts]:
         yield hosts
 
 
+@pytest.mark.long
 async def test_an_encrypted_key_and_a_password(
     fresh: Hosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -40,6 +40,7 @@ def _stranger(podman: Podman, name: str, port: int) -> Iterator[None]:
         podman.docker("a", f"rm -f {name}", check=False)
 
 
+@pytest.mark.long
 async def test_what_others_do_while_our_head_runs(podman: Podman, tmp_path: Path, file: Path) -> None:
     with _stranger(podman, "redis-of-bob", 6379):
         taken = await walk(file, tmp_path / "redis", ("head",))

@@ -33,6 +33,7 @@ async def test_with_ray_one_model_then_another_server_and_a_lost_container(
         down(file, podman.bed.home)
 
 
+@pytest.mark.long
 async def test_without_ray_one_model_and_its_log_outlives_the_container(
     podman: Podman, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,8 +26,8 @@ from wizard_steps.recording.events import Output
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.lab, pytest.mark.timeout(900)]
 STEPS = [step.id for step in PATHS["bare-metal"] if step.id not in ("kit", "rehearse")]
-#: The first one, and those with which something new runs on the nodes; all of them are `long`.
-KILLED_AT = ("reach", "head", "serve")
+#: Those with which something new runs on the nodes; all of them are `long`.
+KILLED_AT = ("head", "serve")
 #: The milestones in whose midst there is something to undo.
 STARTING = ("head", "workers", "serve", "curl")
 

@@ -24,12 +24,12 @@ def words_of(text: str) -> frozenset[str]:
 PROGRAMS = words_of("""
     [ apptainer apt apt-cache aws containerd sinfo slurmd apt-get ausearch awk bash cat cd chage chmod chown command conda cp crictl curl cut date df dirname dkms dmesg dnf dpkg
     docker du echo env enroot ethtool exec exit export fi_info find findmnt for free fuser gcc getenforce getent grep hash hccn_tool head helm hf
-    hostname ib_write_bw ibdev2netdev ibstat ibv_devices ibv_devinfo id if ip iperf3 iptables journalctl
-    kill kubectl last ldconfig less loginctl ls lsmod lsof lspci milepost mkdir modinfo modprobe mokutil mount munge namei nc ncclras
+    hostname ib_write_bw ibdev2netdev ibstat ibv_devices ibv_devinfo id if ip ipcs iperf3 iptables journalctl
+    kill kubectl last ldconfig ldd less loginctl ls lsmod lsof lspci milepost mkdir modinfo modprobe mokutil mount mpirun munge mv namei nc ncclras
     newuidmap nft nginx nohup nproc nv-fabricmanager nvcc nvidia-container-cli nvidia-container-runtime nvidia-ctk nvidia-imex-ctl nvidia-smi
-    nvshmem-info ofed_info openssl pasta pgrep ptxas ping pip podman printf ps py-spy
-    python python3 python3-config ray rdma readlink rm rmdir rsync runc sacct sacctmgr scontrol squeue scp sed sh sha256sum show_gids sort srun
-    ss ssh ssh-add ssh-copy-id ssh-keygen ssh-keyscan sshd stat su sudo sync sysctl systemctl systemd-detect-virt tail tee test
+    nvshmem-info ofed_info ompi_info openssl pasta pgrep ptxas ping pip podman printf ps py-spy
+    python python3 python3-config ray rdma readlink rm rocm-smi rocminfo rmdir rsync runc sacct sacctmgr scontrol squeue scp sed sh sha256sum show_gids sort srun
+    ss ssh ssh-add ssh-copy-id ssh-keygen ssh-keyscan sshd stat su sudo sync sysctl systemctl systemd-detect-virt tail taskset tee test
     timedatectl timeout touch tr true type ucx_info ufw ulimit umount uname uniq unmunge unset update-initramfs uptime usermod uv
     vllm wc which wsl xargs zcat
     apt-mark git lsblk nmcli od resolvectl visudo wget

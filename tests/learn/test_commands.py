@@ -33,6 +33,7 @@ PROGRAMS = words_of("""
     ss ssh ssh-add ssh-copy-id ssh-keygen ssh-keyscan sshd stat su sudo sync sysctl systemctl systemd-detect-virt tail taskset tee test
     timedatectl timeout touch tr true type ucx_info ufw ulimit umount uname uniq unmunge unset update-initramfs uptime usermod uv
     vllm wc which wsl xargs zcat
+    kubeadm kubelet swapoff swapon
 """)
 #: Between backquotes, and no command though it looks like one.
 PHRASES = re.compile(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 from wizard_steps.diagnose.lines import Stamp, stamp_of, strip_codes
@@ -97,11 +97,17 @@ class Around:
         if not loose:
             return ""
         lines = [*self.before(8), self._lines[self._index][:_LONG], *self.after(8)]
+        above, below = self._printer(reversed(self.before(3))), self._printer(self.after(3))
+        if above and above == below:
+            return above
         printers = {node for line in lines if (node := peel(line)[1])}
         if len(printers) == 1:
             return printers.pop()
         named = {node for line in lines if (node := said(line))} or set().union(*map(addresses, lines))
         return named.pop() if len(named) == 1 else ""
+
+    def _printer(self, lines: Iterable[str]) -> str:
+        return next((node for line in lines if (node := peel(line)[1])), "")
 
     def shown(self, count: int = 2) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """A few lines before and after, for a person."""

@@ -17,7 +17,7 @@ def only(texts: Sequence[Sequence[Hit]]) -> list[tuple[Hit, ...]]:
     the last value counts: it was started again. What is kept has all of the values as ``values``."""
     last: dict[str, dict[tuple[int, str], str]] = {}
     for place, hit in _about(texts):
-        last.setdefault(hit.rule.rule.id, {})[place, hit.where.node] = hit.groups[VALUE]
+        last.setdefault(hit.rule.rule.id, {})[place, hit.where.node or hit.where.near] = hit.groups[VALUE]
     said = {rule: sorted(set(found.values())) for rule, found in last.items()}
     return [tuple(_kept(hits, said)) for hits in texts]
 

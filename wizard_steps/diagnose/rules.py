@@ -130,8 +130,8 @@ class Compiled:
         self.rule = rule
         #: Words of which a message needs one, for each pattern.
         self.words = [required(p) for p in rule.patterns]
-        numbers = [bool(re.search(r"\d", _NO_DIGIT.sub("", p))) for p in rule.patterns]
-        #: Words of the patterns that look for certain numbers.
+        numbers = ["P<differs>" in p or bool(re.search(r"\d", _NO_DIGIT.sub("", p))) for p in rule.patterns]
+        #: Words of the patterns that look for certain numbers, or whose value must be the same everywhere.
         self.digit_words = frozenset().union(*itertools.compress(self.words, numbers))
         self._made: dict[int, re.Pattern[str]] = {}
 

@@ -41,6 +41,7 @@ def checks(verdicts: list[dict[str, Any]], step: str, name: str) -> list[dict[st
     return [check for check in found if check["name"] == name]
 
 
+@pytest.mark.long
 def test_two_replicas_are_both_proved(tmp_path: Path) -> None:
     verdicts = walked(tmp_path, "--executor", "mp", "--replicas", "2")
     assert not {"head", "workers", "ray_status"} & {v["step"] for v in verdicts}

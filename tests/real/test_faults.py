@@ -233,6 +233,7 @@ def test_joins_then_dies(together: Together) -> None:
     assert outcome.after < 150
 
 
+@pytest.mark.long
 def test_worker_started_twice(together: Together) -> None:
     outcome = together.result("test_worker_started_twice")
     assert (outcome.gate, outcome.code) == ("ray_status", 1)

@@ -205,7 +205,7 @@ async def refused(transport: Locked) -> str:
     return str(error.value)
 
 
-@pytest.mark.parametrize("text", ["", "half a line", "\x1b]52;c;eA==\x07\n", "\n\n"])
+@pytest.mark.parametrize("text", ["half a line", "\x1b]52;c;eA==\x07\n", "\n\n"])
 async def test_a_lock_that_cannot_be_read_is_an_error(tmp_path: Path, text: str) -> None:
     file(tmp_path).parent.mkdir(parents=True)
     file(tmp_path).write_text(text)
@@ -216,6 +216,14 @@ async def test_a_lock_that_cannot_be_read_is_an_error(tmp_path: Path, text: str)
     over = Locked(Here(tmp_path), CLUSTER, take_over=True)
     assert (await work(over)).code == 0
     await over.close()
+
+
+async def test_an_empty_lock_is_of_a_shell_that_was_killed_as_it_wrote_it(tmp_path: Path) -> None:
+    file(tmp_path).parent.mkdir(parents=True)
+    file(tmp_path).touch()
+    holder = lock.me()
+    assert lock.answer(sh(lock.acquire(CLUSTER, holder), tmp_path))[0] == "mine"
+    assert lock.parse(file(tmp_path).read_text()) == holder
 
 
 @pytest.mark.parametrize("name", ["wizard.lock", "wizard.guard"])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from wizard_steps.engine.step import Known
 from wizard_steps.milestones.common import failure, placed
-from wizard_steps.model import Check, Node, Results, Work, counted
+from wizard_steps.model import Check, Node, Results, Work
 from wizard_steps.node import collective, mesh
 
 #: One port for each kind a firewall may forget: Ray's workers (both ends of their range), where the ranks
@@ -31,7 +31,7 @@ def work(known: Known, ports: Sequence[int] = PORTS) -> list[Work]:
         mine, peers = known.ip(node), _peers(nodes, place)
         listen = [(mine, port, len(peers)) for port in ports]
         to = [(peer.name, mine, known.ip(peer), port, 0) for peer in peers for port in ports]
-        shown = f"(connect to {counted(len(peers), 'other node')} on ports {', '.join(map(str, ports))})"
+        shown = f"(connect to {len(peers)} other node(s) on ports {', '.join(map(str, ports))})"
         cmd = mesh.command(known.cluster, "mesh", listen, to, shown)
         todo.append((node, placed(known).trial(node, cmd)))
     return todo

@@ -135,7 +135,9 @@ def acquire(cluster: Cluster, holder: Holder, over: str = "") -> Cmd:
         "{ read -r up rest < /proc/uptime; } 2>/dev/null\n"
         'up=${up%%.*}; sign() { { echo "$1 $boot $up" > $g; } 2>/dev/null; }\n'
         "exec 9>>$g; if command -v flock >/dev/null 2>&1; then flock -w 10 9 "
-        '|| no "another process has held $g for 10 s"; fi\n'
+        '|| no "another process has held $g for 10 s"; '
+        # Who makes the file writes it before it lets go: an empty one is of a shell that was killed there.
+        "if [ -f $f ] && [ ! -s $f ]; then rm -f $f; fi; fi\n"
         "if [ -f $f ]; then read -r id rest < $f\n"
         f'  if [ "$id" = {shlex.quote(holder.id)} ]; then touch $f; sign "$id"; echo mine; exit 0; fi\n'
         "  age=$(( $(date +%s) - $(stat -c %Y $f 2>/dev/null || echo 0) ))\n"

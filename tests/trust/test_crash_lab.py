@@ -26,7 +26,7 @@ from wizard_steps.recording.events import Output
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.lab, pytest.mark.timeout(900)]
 STEPS = [step.id for step in PATHS["bare-metal"] if step.id not in ("kit", "rehearse")]
-#: Those with which something new runs on the nodes. In every run it is the wizard with a screen that is killed.
+#: Those with which something new runs on the nodes; all of them are `long`.
 KILLED_AT = ("head", "serve")
 #: The milestones in whose midst there is something to undo.
 STARTING = ("head", "workers", "serve", "curl")
@@ -110,9 +110,7 @@ async def down(bed: Bed) -> str:
 
 
 @pytest.mark.parametrize(
-    "steps",
-    [pytest.param(steps, marks=pytest.mark.long) for steps in (KILLED_AT, STEPS)],
-    ids=["some", "all"],
+    "steps", [KILLED_AT, pytest.param(STEPS, marks=pytest.mark.long)], ids=["some", "all"]
 )
 async def test_a_wizard_killed_at_every_milestone_starts_nothing_twice(
     bed: Bed, steps: Sequence[str]

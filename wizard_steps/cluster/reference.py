@@ -60,7 +60,8 @@ def nearest(path: str) -> str:
     leaf = plain.rpartition(".")[2]
     same = [name for name in known if name.rpartition(".")[2] == leaf]
     if plain == leaf and 0 < len(same) <= _FEW:
-        return " or ".join([", ".join(same[:-1]), same[-1]][len(same) == 1 :])
+        first = ", ".join(same[:-1])
+        return f"{first} or {same[-1]}" if first else same[-1]
     found = difflib.get_close_matches(plain, [*known, *tables], n=1, cutoff=0.5)
     if found:
         return found[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 
 from wizard_steps.diagnose.lines import Stamp, stamp_of, strip_codes
@@ -96,18 +96,17 @@ class Around:
             return node
         if not loose:
             return ""
-        lines = [*self.before(8), self._lines[self._index][:_LONG], *self.after(8)]
-        above, below = self._printer(reversed(self.before(3))), self._printer(self.after(3))
+        before, after = self.before(8), self.after(8)
+        lines = [*before, self._lines[self._index][:_LONG], *after]
+        printers = [peel(line)[1] for line in lines]
+        above = next(filter(None, reversed(printers[: len(before)][-3:])), "")
+        below = next(filter(None, printers[len(before) + 1 :][:3]), "")
         if above and above == below:
             return above
-        printers = {node for line in lines if (node := peel(line)[1])}
-        if len(printers) == 1:
-            return printers.pop()
+        if len(one := set(filter(None, printers))) == 1:
+            return one.pop()
         named = {node for line in lines if (node := said(line))} or set().union(*map(addresses, lines))
         return named.pop() if len(named) == 1 else ""
-
-    def _printer(self, lines: Iterable[str]) -> str:
-        return next((node for line in lines if (node := peel(line)[1])), "")
 
     def shown(self, count: int = 2) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """A few lines before and after, for a person."""

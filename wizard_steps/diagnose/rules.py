@@ -120,6 +120,10 @@ class _File(Struct, frozen=True, forbid_unknown_fields=True):
 _NO_DIGIT = re.compile(r"\\[dDx]|\{\d*,?\d*\}|\[[^\]]*\]|\(\?P<\w+>")
 
 
+def _maybe(pattern: str, flags: int = 0) -> re.Pattern[str] | None:
+    return re.compile(pattern, re.IGNORECASE | flags) if pattern else None
+
+
 class Compiled:
     """A rule ready to match.
 
@@ -146,19 +150,19 @@ class Compiled:
 
     @cached_property
     def near(self) -> re.Pattern[str] | None:
-        return re.compile(self.rule.near, re.IGNORECASE | re.MULTILINE) if self.rule.near else None
+        return _maybe(self.rule.near, re.MULTILINE)
 
     @cached_property
     def unless(self) -> re.Pattern[str] | None:
-        return re.compile(self.rule.unless, re.IGNORECASE | re.MULTILINE) if self.rule.unless else None
+        return _maybe(self.rule.unless, re.MULTILINE)
 
     @cached_property
     def veto(self) -> re.Pattern[str] | None:
-        return re.compile(self.rule.veto, re.IGNORECASE) if self.rule.veto else None
+        return _maybe(self.rule.veto)
 
     @cached_property
     def raised(self) -> re.Pattern[str] | None:
-        return re.compile(self.rule.raised, re.IGNORECASE) if self.rule.raised else None
+        return _maybe(self.rule.raised)
 
     @cached_property
     def gather(self) -> list[re.Pattern[str]]:

@@ -63,6 +63,8 @@ class Redactor:
         self._begins = {form[:n] for form in self._forms for n in range(1, len(form) + 1)}
 
     def _holds(self, text: str) -> bool:
+        if not self._forms:
+            return False
         flat = unwrapped(text)
         if any(form in flat for form in self._forms):
             return True

@@ -18,11 +18,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from wizard_steps.diagnose import diagnose_streams, shapes
+from wizard_steps.diagnose.json_lines import readable
 from wizard_steps.diagnose.model import Source
 from wizard_steps.diagnose.nodes import header, said
 from wizard_steps.diagnose.prefixes import peel
 from wizard_steps.diagnose.reading import texts
-from wizard_steps.diagnose.shapes import readable, shaped
+from wizard_steps.diagnose.shapes import shaped
 from wizard_steps.diagnose.values import found
 
 LINES = [

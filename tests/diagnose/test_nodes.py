@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -134,6 +135,20 @@ def test_the_machine_of_a_failure_is_named_in_whatever_form(case: dict[str, str]
     found = first(case["text"].replace("<N>", node).replace("<O>", case["other"]))
     named = node in (found.node, found.alias)
     assert named != bool(case.get("open")), f"{found.rule} on {found.node!r}"
+
+
+@pytest.mark.parametrize("node", ["Spark-2-DGX", "qwen-multinode-0-vllm-0-1"])
+def test_a_machine_may_be_called_after_its_maker_or_its_model(node: str) -> None:
+    """Capitals, several hyphens, the name of a model in front: the whole name is read, no part of it."""
+    told = {
+        case["id"]: found.node
+        for case in MACHINES["case"]
+        if not re.match(r"[\d.]+$|[a-z]+$", case["node"])
+        and not case.get("open")
+        and (found := first(case["text"].replace("<N>", node).replace("<O>", "gpu-a3")))
+    }
+    others = {name: said for name, said in told.items() if said != node}
+    assert not others
 
 
 @pytest.mark.parametrize("word", MACHINES["things"])

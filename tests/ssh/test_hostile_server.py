@@ -24,7 +24,7 @@ pytestmark = needs_sshd
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wizard_steps.transport.ssh.SILENT", 3.0)
-    monkeypatch.setattr("wizard_steps.transport.ssh.REFUSED", (0.01,))
+    monkeypatch.setattr("wizard_steps.transport.ssh_session.REFUSED", (0.01,))
 
 
 async def met(bed: Bed, port: int, asker: Answers | None = None, host: str = "", limit: float = 20.0) -> Ran:

@@ -89,6 +89,10 @@ class Around:
             (node for line in [*reversed(self.before(8)), *self.after(2)] if (node := called(line))), ""
         )
 
+    def caller(self) -> str:
+        """The node that the nearest header or prompt names, not the one that is called there."""
+        return header([*reversed(self.before(_BACK)), *self.after(12)], calls=False)
+
     def said_node(self, loose: bool = False) -> str:
         """The node that the nearest header, prompt or message of a launcher names; for a loose line else the
         only one that printed the lines around, or that they speak of."""

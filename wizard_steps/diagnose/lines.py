@@ -7,8 +7,8 @@ from calendar import isleap, timegm
 
 from msgspec import Struct
 
+from wizard_steps.diagnose.json_lines import readable
 from wizard_steps.diagnose.prefixes import peel
-from wizard_steps.diagnose.shapes import readable
 
 # No part of these may reach over a line end: line numbers must stay those of the file.
 _ESCAPE = re.compile(

@@ -34,8 +34,10 @@ _THING = (
     r"[_ -]?\d+[a-z]?(?:[._-]\d+)*|gpu[_ -]?\d|cu1[1-3]\d|[vrexilqaw]\d{1,2}|[iwef]\d{4}"
     r"|(?:[hablvtp]|gb|gh|mi|rtx|gtx)-?\d{1,4}[a-z]{0,4}(?:[_-]?(?:sxm\d?|pcie|nvl\d*|\d+gb?|x\d+))*"
     r"|(?:qwen|llama|meta-llama|glm|deepseek|gpt|mistral|mixtral|gemma|phi|kimi|minimax|falcon|granite|nemotron"
-    r"|internlm|baichuan|smollm|tinyllama|codellama|olmo)[\w.-]*"
-    r"|[a-z]+-?v?\d+(?:\.\d+)+\w*|x86_64|c10d|[0-9a-f]{7,}"
+    # A pod is called after its model and after what it does.
+    r"|internlm|baichuan|smollm|tinyllama|codellama|olmo)(?![\w.-]*-(?:worker|head|leader|master|launcher|node|pod|server"
+    r"|serve|router|engine|decode|prefill|deployment|multinode|group|lws|vllm|sglang|raycluster)\b)[\w.-]*"
+    r"|[a-z]+-?v?\d+(?:\.\d+)+\w*|x86_64|c10d|tty\w+|u?mount\.\w+|[0-9a-f]{7,}"
     r"|(?:vllm|torch|ray|urllib3|numpy|boto3|transformers|sglang)\.[\w.]*|[\w.]*(?:error|exception|warning|exit)|[\w.-]*\.(?:so|py|cc|cpp|cu|json|ya?ml|toml|sh|md)(?:\.\d+)*)"
     r"|(?-i:[A-Z][a-z]+\d*[A-Z]\w*)"
 )
@@ -44,7 +46,7 @@ NO_THING = rf"(?!(?:{_THING})(?![\w-]|\.\w))"
 #: A machine where the words around do not settle that it is one: an address, or a name with a digit.
 MACHINE = (
     r"(?:(?!(?:0|127|255|169\.254)\.)\d{1,3}(?:\.\d{1,3}){3}"
-    rf"|{NO_THING}(?=[A-Za-z0-9.-]*\d)[A-Za-z][A-Za-z0-9]*(?:[.-][A-Za-z0-9-]+)*)"
+    rf"|{NO_THING}(?=[A-Za-z0-9.-]*\d)[A-Za-z][A-Za-z0-9]*(?:[.-][A-Za-z0-9-]+)*(?![\w-]))"
 )
 #: How a heading of a report begins: "### On the worker", "**Head", "Logs from the second machine".
 _TITLE = (
@@ -78,7 +80,7 @@ _MOST = 20_000
 class Naming(Struct, frozen=True, forbid_unknown_fields=True):
     """One way to name a node: its expression, and a line with what must be read in it."""
 
-    kind: Literal["subject", "named", "called", "section", "alias", "rank", "id"]
+    kind: Literal["subject", "named", "called", "section", "call", "alias", "rank", "id"]
     pattern: str
     reads: tuple[str, str]
 
@@ -87,7 +89,7 @@ class Naming(Struct, frozen=True, forbid_unknown_fields=True):
         return text.replace("^TITLE", "TITLE").replace("TITLE", _TITLE)
 
     def compiled(self) -> re.Pattern[str]:
-        exact = "TITLE" in self.pattern or self.kind in ("section", "called")
+        exact = "TITLE" in self.pattern or self.kind in ("section", "call", "called")
         return re.compile(self.expression(), 0 if exact else re.IGNORECASE)
 
 
@@ -105,8 +107,8 @@ def _compiled(form: Naming) -> re.Pattern[str]:
 
 
 @cache
-def _of(kind: str) -> tuple[re.Pattern[str], ...]:
-    return tuple(_compiled(form) for form in FORMS if form.kind == kind)
+def _of(*kinds: str) -> tuple[re.Pattern[str], ...]:
+    return tuple(_compiled(form) for form in FORMS if form.kind in kinds)
 
 
 #: A machine in a sentence that introduces what follows: the last one counts.
@@ -178,9 +180,12 @@ def addresses(line: str) -> set[str]:
     return {node for node in _NEARBY.findall(line) if not node.endswith((".0", ".255"))}
 
 
-def header(lines: Iterable[str]) -> str:
-    """The node of the first line that says where its neighbours come from. The lines go away from them."""
+def header(lines: Iterable[str], calls: bool = True) -> str:
+    """The node of the first line that says where its neighbours come from. The lines go away from them.
+
+    Without ``calls`` a line that calls another machine names the caller, where it has a prompt."""
     rule, last = False, ""
+    forms = _of("section", "call") if calls else _of("section")
     for line in lines:
         bare = line.strip()
         # What a shell answered to `hostname`; the lines above come from the nearest to the furthest.
@@ -193,7 +198,7 @@ def header(lines: Iterable[str]) -> str:
         if last.startswith("Roles:") and bare.startswith("Name:"):
             return worthy(bare.split()[-1])
         rule = len(bare) >= 8 and not bare.strip("-")
-        if node := _first(_of("section"), line[:400]) or _introduced(bare, last):
+        if node := _first(forms, line[:400]) or _introduced(bare, last):
             return node
         last = bare or last
     return ""

@@ -66,7 +66,7 @@ _PREFIXES = (
     # a table, a list
     rf"\|\s*(?P<node>{MACHINE})\s*\|\s*",
     # [host]:rank  [host:rank]
-    r"\[(?P<node>(?!rank|default|std|pod/|tp|pp|dp)(?=[\w.-]*[\d-])[a-z][\w.-]{0,80})(?:\]:\d+|:\d+\]):?\s",
+    r"\[(?P<node>(?!(?i:rank|default|std|pod/|tp|pp|dp))(?=[\w.-]*[\d-])[A-Za-z][\w.-]{0,80})(?:\]:\d+|:\d+\]):?\s",
     # docker logs --timestamps, kubectl logs --timestamps
     r"20\d\d-[01]\d-[0-3]\dT[0-2]\d:[0-5]\d:[0-6]\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)\s+(?=\S)",
     # syslog as RFC 5424 has it

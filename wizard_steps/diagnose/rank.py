@@ -188,7 +188,7 @@ def _finding(group: list[RankedFinding], scanned: Sequence[Scanned], redactor: R
     values = {**given, **scanned[first.order[0]].values, **named}
     if "option" in named:
         values["option_history"] = flag_history(named["option"])
-    if rule.family == "ssh" and first.hit.where.near:
+    if rule.family == "ssh" and first.hit.where.near and not rule.here:
         values.setdefault("host", first.hit.where.near)
     safe = plain(values)
     words = blanks.known(safe, first.node)

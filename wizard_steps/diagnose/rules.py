@@ -46,6 +46,7 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True):
     gather: tuple[str, ...] = ()
     raised: str = ""
     at: str = ""
+    here: bool = False
     tail: int = 0
     info: bool = False
     warning: bool = True

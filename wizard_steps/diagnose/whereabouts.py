@@ -31,6 +31,8 @@ def by_itself(rule: Rule, text: str, line: Line, own: dict[str, str], gathered: 
     other = nodes.elsewhere(own.get(rule.at, "") or gathered.get(rule.at, "")) if rule.at else ""
     if other and not (line.node and nodes.is_local(other)):
         return Where(other, printer=line.node if line.node != other else "")
+    if rule.here:
+        return Where(named or line.node)
     if rule.family == "ssh" and (called := nodes.said(line.message)):
         # The machine that was called, not the one that called it.
         return Where(near=called, printer=line.node if line.node != called else "")
@@ -43,6 +45,8 @@ def by_itself(rule: Rule, text: str, line: Line, own: dict[str, str], gathered: 
 
 def with_surroundings(where: Where, rule: Rule, line: Line, own: dict[str, str], around: Around) -> Where:
     """The same with what a heading, a prompt or a launcher's line around it says, where that is missing."""
+    if rule.here:
+        return where if where.node else Where(near=around.caller())
     if rule.family == "ssh" and not where.near:
         called = around.called_node() or around.said_node()
         return (

@@ -78,7 +78,9 @@ class InstallStep(Step):
     id = "install"
     title = "Install vLLM"
     short = "install"
-    effects: Mapping[str, str] = {"install": "makes the environment and installs the packages into it"}
+    effects: Mapping[str, str] = {
+        "install": "makes the environment and installs the packages into it, unless they are there"
+    }
     keys = ("versions", "install", "packages")
     bundled = (Bundled(("versions",), FACTS, ABOUT_FACTS),)
     owns = ("venv", r"install\..*", r"serve\.vllm_version", r"ray\.version")

@@ -19,39 +19,18 @@ from wizard_steps.cluster.file import Cluster
 from wizard_steps.model import Chunk, Cmd, Exit, Forward, Node
 from wizard_steps.transport import profile
 from wizard_steps.transport.framed import Frame, framed_exit, not_begun
-from wizard_steps.transport.local import LINGER, READ, run_local
+from wizard_steps.transport.local import READ, run_local
 from wizard_steps.transport.ssh_ask import Asker
 from wizard_steps.transport.ssh_connect import Connection, Connector
 from wizard_steps.transport.ssh_errors import Unreachable, printable, said
 from wizard_steps.transport.ssh_feed import feeding, pieces
-from wizard_steps.transport.ssh_shell import GRACE, remote
+from wizard_steps.transport.ssh_session import Process, close_late, end_session, last_words, output, session
+from wizard_steps.transport.ssh_shell import remote
 
 #: Sessions at the same time on one connection; OpenSSH's MaxSessions is 10.
 SESSIONS = 8
 #: Seconds a node's shell gets, after the login, to begin a command.
 SILENT = 30.0
-#: Seconds a node gets to end a command after it was told to.
-ENDING = GRACE + 1.5
-#: Seconds between tries to open a session. OpenSSH counts one that was just closed until its next round, so a
-#: busy server refuses although no more than MaxSessions are open.
-REFUSED = (0.05, 0.1, 0.2, 0.4, 0.8)
-
-#: Bytes of one command's output that wait to be read; more than twice asyncssh's window of 2 MiB.
-UNREAD = 6 * 2**20
-
-Process = asyncssh.SSHClientProcess[bytes]
-
-
-class _Bounded(asyncssh.SSHClientProcess[bytes]):
-    """Output that nobody has read yet stays below UNREAD, however fast a node sends.
-
-    asyncssh grants the server a whole new window as soon as reading resumes, even when it still holds the
-    last one; resuming with every read would pile up all that a node can send. So reading resumes only when
-    everything is read.
-    """
-
-    def _should_pause_reading(self) -> bool:
-        return self._recv_buf_len > 0 if self._read_paused else self._recv_buf_len >= UNREAD
 
 
 class SshTransport:
@@ -153,10 +132,10 @@ class SshTransport:
                         yield chunk
                 if process.returncode is None:
                     await process.wait_closed()
-                complaint = b"" if frame.opened else await _complaint(process)
+                complaint = b"" if frame.opened else await last_words(process)
                 end = framed_exit(node, frame, self._exit(node, process), complaint)
             finally:
-                await asyncio.shield(_end(process))
+                await asyncio.shield(end_session(process))
         yield await self._told(node, frame, end) if cmd.login and end.reason == "exit" else end
 
     async def _start(self, node: Node, cmd: Cmd, frame: Frame, more: int) -> Process:
@@ -181,12 +160,12 @@ class SshTransport:
 
     async def _open(self, connection: Connection, command: str, opened: list[Process]) -> Process:
         """Raises TimeoutError when the server does not answer. Who gives up leaves no command behind."""
-        opening = asyncio.create_task(_session(connection, command, opened))
+        opening = asyncio.create_task(session(connection, command, opened))
         try:
             async with asyncio.timeout(self._ssh.connect_timeout):
                 return await asyncio.shield(opening)
         except (TimeoutError, asyncio.CancelledError):
-            opening.add_done_callback(_close_late)
+            opening.add_done_callback(close_late)
             raise
 
     def _not_started(self, node: Node, error: BaseException) -> Unreachable:
@@ -229,39 +208,6 @@ class SshTransport:
         )
 
 
-async def _session(connection: Connection, command: str, opened: list[Process]) -> Process:
-    """``opened`` is filled once the server may know the command: it must not be sent again then."""
-
-    def factory() -> Process:
-        opened.append(_Bounded())
-        return opened[0]
-
-    for pause in (*REFUSED, None):
-        try:
-            await connection.create_session(
-                factory,
-                command,
-                encoding=None,
-                request_pty=False,
-                x11_forwarding=False,
-                env=None,
-                send_env=None,
-            )
-        except asyncssh.ChannelOpenError:
-            if opened or pause is None:
-                raise
-            await asyncio.sleep(pause)
-        else:
-            break
-    return opened[0]
-
-
-def _close_late(opening: asyncio.Task[Process]) -> None:
-    """Close a session that came to be after its command was given up: its node ends it then."""
-    if not opening.cancelled() and opening.exception() is None:
-        opening.result().close()
-
-
 def _dead(connection: Connection, error: BaseException) -> bool:
     return connection.is_closed() or isinstance(error, TimeoutError | asyncssh.ConnectionLost | OSError)
 
@@ -269,7 +215,7 @@ def _dead(connection: Connection, error: BaseException) -> bool:
 async def _framed(node: Node, process: Process, frame: Frame) -> AsyncGenerator[Chunk]:
     """What the command itself printed. Raises Unreachable when the node's shell does not get to it."""
     limit = asyncio.get_running_loop().time() + SILENT
-    async with aclosing(_output(process)) as chunks:
+    async with aclosing(output(process)) as chunks:
         while True:
             try:
                 async with asyncio.timeout_at(None if frame.opened else limit):
@@ -284,58 +230,6 @@ async def _framed(node: Node, process: Process, frame: Frame) -> AsyncGenerator[
                 raise Unreachable(not_begun(node, frame))
     if data := frame.end() if frame.opened else frame.noise:
         yield Chunk(data)
-
-
-async def _complaint(process: Process) -> bytes:
-    """What a login shell that has ended said on standard error; a command's own comes with its output."""
-    with suppress(Exception):
-        async with asyncio.timeout(1):
-            return await process.stderr.read(READ)
-    return b""
-
-
-async def _output(process: Process) -> AsyncGenerator[Chunk]:
-    """All output until the channel ends, or until the command has ended and nothing comes any more.
-
-    OpenSSH tells the exit status before it sends what it read last, so the silence that counts begins
-    after the status: one that began before says nothing.
-    """
-    reading: asyncio.Task[bytes] | None = None
-    ended = False
-    try:
-        while True:
-            reading = reading or asyncio.create_task(process.stdout.read(READ))
-            done, _ = await asyncio.wait([reading], timeout=LINGER)
-            if not done:
-                if ended:
-                    return
-                ended = process.returncode is not None
-                continue
-            try:
-                data = reading.result()
-            except Exception:
-                return
-            reading = None
-            if not data:
-                return
-            yield Chunk(data)
-    finally:
-        if reading is not None:
-            reading.cancel()
-
-
-async def _end(process: Process) -> None:
-    """Have the node end what still runs: EOF tells its watchdog. Then close the channel."""
-    if process.returncode is None and not process.is_closing():
-        process.stdin.write_eof()
-        try:
-            async with asyncio.timeout(ENDING):
-                while await process.stdout.read(READ):
-                    pass
-                await process.wait_closed()
-        except Exception:
-            pass
-    process.close()
 
 
 def _signal_number(name: str) -> int:

@@ -23,6 +23,7 @@ from wizard_steps.diagnose.lines import parse, stamp_of, strip_codes, unix
         ("[2026-11-24 08:44:30,673 E 9 9] (raylet) x", "error", "", None),
         ("[rank0]:[E1124 08:45:00.123456789 ProcessGroupNCCL.cpp:632] x", "error", "", None),
         ("[W socket.cpp:601] [c10d] The client socket cannot be initialized", "warning", "", None),
+        ("[2026-11-24 08:44:30,673] LMCache WARNING: x (a.py:1:lmcache)", "warning", "", None),
         ("INFO:     Application startup complete.", "info", "", None),
         ("gpu-a:1:1 [0] NCCL INFO Bootstrap : Using eth0", "info", "gpu-a", None),
         ("gpu-a:1:1 [0] NCCL WARN Bootstrap : no socket interface found", "", "gpu-a", None),

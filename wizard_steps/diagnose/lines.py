@@ -77,6 +77,8 @@ _LEVELS = (
     # vLLM, uvicorn and Python's logging
     re.compile(rf"^(?:\S+ +){{0,2}}?{_WORD}\]?(?::| +\d\d-\d\d |\s+\S+\.py:\d+)"),
     re.compile(rf"^\[?20\d\d[-/]\d\d[-/]\d\d.\d\d:\d\d:\d\d\S*[\s|:-]+{_WORD}\b"),
+    # LMCache: its name before the level
+    re.compile(rf"^\[20\d\d-\d\d-\d\d [\d:,.]{{8,15}}\] \w{{2,20}} {_WORD}:"),
     # Ray's C++ parts, and glog as PyTorch writes it
     re.compile(r"^\[20\d\d-\d\d-\d\d \d\d:\d\d:\d\d[,.]\d+ (?P<l>[DIWEFC])[\s\]]"),
     re.compile(r"^(?:\[rank\d+\]:)?\[?(?P<l>[IWEF])\d{3,4} \d\d:\d\d:\d\d"),

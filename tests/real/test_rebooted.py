@@ -24,7 +24,6 @@ def cluster_file(bed: Hosts, folder: Path) -> Path:
     return bed.cluster_file(path=folder / "milepost.toml", settle=2)
 
 
-@pytest.mark.long
 def test_a_rebooted_worker_is_started_again_and_nothing_of_others_is_ended(
     pair: Hosts, tmp_path: Path
 ) -> None:

@@ -15,6 +15,7 @@ from wizard_steps.diagnose.rules import Compiled
 _BACK = 80
 #: A longer line is cut before a rule looks at it.
 _LONG = 4096
+_STEP = re.compile(r"\s*slurmstepd: ")
 _FRAME = re.compile(r'\bFile "([^"]{1,400})", line \d')
 _BEGINS = re.compile(
     r"Traceback \(most recent call last\)|During handling of the above|direct cause of the following"
@@ -91,11 +92,14 @@ class Around:
 
     def caller(self) -> str:
         """The node that the nearest header or prompt names, not the one that is called there."""
-        return header([*reversed(self.before(_BACK)), *self.after(12)], calls=False)
+        return header([*reversed(self.before(_BACK)), *self.after(12)], ("section", "prompt"))
 
     def said_node(self, loose: bool = False) -> str:
         """The node that the nearest header, prompt or message of a launcher names; for a loose line else the
         only one that printed the lines around, or that they speak of."""
+        if _STEP.match(self._lines[self._index]):
+            # A step of Slurm runs on another machine than the one on which somebody typed srun.
+            return header([*self.after(12), *reversed(self.before(_BACK))], ("section", "call"))
         if node := header([*reversed(self.before(_BACK)), *self.after(12)]):
             return node
         if not loose:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from wizard_steps.diagnose.lines import Stamp
+from wizard_steps.diagnose.lines import Stamp, parse
 from wizard_steps.diagnose.rules import Compiled, Veto
 from wizard_steps.diagnose.whereabouts import Where
 
@@ -29,7 +29,8 @@ SUCCESS = re.compile(
     r"|exit(?:ed)?(?: with)? (?:code|status):? 0\b|\bexitcode=0\b",
     re.IGNORECASE,
 )
-#: Effects that are told with no more confidence than this have many causes, harmless ones too.
+#: Effects that are told with no more confidence than this have many causes, harmless ones too; so have those
+#: that are only warned of.
 _UNSURE = 0.65
 
 
@@ -91,5 +92,5 @@ def _calm_end(lines: Sequence[tuple[int, str]]) -> int:
 def _vague(hit: Hit) -> bool:
     rule = hit.rule.rule
     return (hit.kind in ("guess", "unknown") and hit.rule.raised is None) or (
-        hit.kind == "effect" and rule.confidence <= _UNSURE
+        hit.kind == "effect" and (rule.confidence <= _UNSURE or parse(hit.text).level == "warning")
     )

@@ -77,10 +77,14 @@ _ID = re.compile(r"\bnode[ _]id(?:: | = |=)([0-9a-f]{20,64})\b", re.IGNORECASE)
 _MOST = 20_000
 
 
+#: Kinds of forms that say where the lines around them come from.
+PLACES = ("section", "prompt", "call")
+
+
 class Naming(Struct, frozen=True, forbid_unknown_fields=True):
     """One way to name a node: its expression, and a line with what must be read in it."""
 
-    kind: Literal["subject", "named", "called", "section", "call", "alias", "rank", "id"]
+    kind: Literal["subject", "named", "called", "section", "prompt", "call", "alias", "rank", "id"]
     pattern: str
     reads: tuple[str, str]
 
@@ -89,7 +93,7 @@ class Naming(Struct, frozen=True, forbid_unknown_fields=True):
         return text.replace("^TITLE", "TITLE").replace("TITLE", _TITLE)
 
     def compiled(self) -> re.Pattern[str]:
-        exact = "TITLE" in self.pattern or self.kind in ("section", "call", "called")
+        exact = "TITLE" in self.pattern or self.kind in (*PLACES, "called")
         return re.compile(self.expression(), 0 if exact else re.IGNORECASE)
 
 
@@ -180,12 +184,12 @@ def addresses(line: str) -> set[str]:
     return {node for node in _NEARBY.findall(line) if not node.endswith((".0", ".255"))}
 
 
-def header(lines: Iterable[str], calls: bool = True) -> str:
+def header(lines: Iterable[str], kinds: tuple[str, ...] = PLACES) -> str:
     """The node of the first line that says where its neighbours come from. The lines go away from them.
 
-    Without ``calls`` a line that calls another machine names the caller, where it has a prompt."""
+    ``kinds`` are those of the forms that count."""
     rule, last = False, ""
-    forms = _of("section", "call") if calls else _of("section")
+    forms = _of(*kinds)
     for line in lines:
         bare = line.strip()
         # What a shell answered to `hostname`; the lines above come from the nearest to the furthest.

@@ -22,6 +22,8 @@ _PREFIXES = (
     r"(?:> ?){1,9}",
     # grep -n
     r"\d{1,7}[:-](?=[A-Z][a-z]{2} [ \d]\d [\d:]{8} |20\d\d-[01]\d-|\(\w)",
+    # pyxis repeats enroot's log, indented
+    r"(?:slurmstepd: error: )?pyxis: {3,}",
     # milepost's look at a container that has ended
     r"log:\s" + _BODY,
     # (RayWorkerProc pid=2183, ip=10.10.10.2)  (raylet, ip=10.0.0.2)  (EngineCore_DP0 pid=504)  (raylet)

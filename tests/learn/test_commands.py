@@ -34,6 +34,7 @@ PROGRAMS = words_of("""
     timedatectl timeout touch tr true type ucx_info ufw ulimit umount uname uniq unmunge unset update-initramfs uptime usermod uv
     vllm wc which wsl xargs zcat
     kubeadm kubelet swapoff swapon
+    caddy conda etcdctl haproxy
 """)
 #: Between backquotes, and no command though it looks like one.
 PHRASES = re.compile(

@@ -14,6 +14,8 @@ _NODES = ("_HOSTNAME", "host", "hostname", "host_name", "node", "nodename", "Nod
 _HOSTS = (*_NODES, "pod", "pod_name", "instance")
 #: Where collectors put the host one level deeper.
 _INNER = (("kubernetes", "host"), ("kubernetes", "pod_name"), ("custom_fields", "ip"), ("host", "name"))
+#: What a controller logs beside its message and what the message means with. One of them ends in a colon.
+_MORE = ("error", "err", "reason", "state", "state:", "status")
 _LEVELS = ("level", "severity", "levelname", "lvl")
 
 
@@ -74,8 +76,12 @@ def _record(record: dict[str, Any], depth: int) -> str:
     ]
     if not message:
         return "\n".join(filter(None, nested))
-    prefix, error = _prefix(record), record.get("error")
-    message += f" error={error}" if isinstance(error, str) and error else ""
+    prefix = _prefix(record)
+    message += "".join(
+        f" {key.rstrip(':')}={value}"
+        for key in _MORE
+        if isinstance(value := record.get(key), str) and value and value not in message
+    )
     first = "\n".join(prefix + line for line in message.rstrip("\n").split("\n"))
     return "\n".join([first, *filter(None, nested)])
 

@@ -84,14 +84,17 @@ _LEVELS = (
     re.compile(r"^(?:\[rank\d+\]:)?\[?(?P<l>[IWEF])\d{3,4} \d\d:\d\d:\d\d"),
     re.compile(r"^(?:\[rank\d+\]:)?\[(?P<l>[IWEF]) [\w.]+:\d+\]"),
     re.compile(r"\bNCCL (?P<l>INFO|TRACE|VERSION)\b"),
+    re.compile(r"\bUCX +(?P<l>WARN|DIAG|INFO|DEBUG|TRACE|REQ|DATA|FUNC|POLL)\b"),
+    # programs with the level alone in brackets
+    re.compile(rf"^\[{_WORD[3:]}\]\s"),
     # The warnings module of Python: FILE:LINE: UserWarning: TEXT
     re.compile(r"\b(?:[A-Z]\w*)?(?P<l>Warning): "),
     re.compile(r"\blevel=\"?(?P<l>debug|info|warn(?:ing)?|error|fatal)\b"),
 )
 #: What failed, in a line of containerd or Docker whose level says that the engine itself goes on.
 _WITH_ERROR = re.compile(r"\blevel=\S+ .{0,2000}?\berror=\"(?!\"|<?nil)(?!.{0,2000}\bskip plugin\b)")
-_QUIET = {"DEBUG", "INFO", "SUCC", "D", "I", "TRACE", "VERSION"}
-_WARN = {"WARN", "WARNING", "W"}
+_QUIET = {"DEBUG", "INFO", "SUCC", "D", "I", "TRACE", "VERSION", "REQ", "DATA", "FUNC", "POLL"}
+_WARN = {"WARN", "WARNING", "W", "DIAG"}
 
 
 class Stamp(Struct, frozen=True):

@@ -25,7 +25,7 @@ CUT = "(milepost: a line of this file is longer than 16 MiB: read as plain text)
 #: A line that begins a message of its own is no continuation of a cut one.
 _STARTS = re.compile(
     r"\s*(?:\(\w[\w.-]*(?: rank=\d+)? pid=|\[?(?:20\d\d-\d\d-\d\d|\w{3} +\d+ \d\d:)"
-    r"|(?:INFO|WARNING|ERROR|DEBUG)\b|(?:Normal|Warning)\s+[A-Z]\w+\s"
+    r"|(?:INFO|WARNING|ERROR|DEBUG)\b|(?:Normal|Warning)\s+[A-Z]\w+\s|[|+][ =-]"
     r"|Traceback|\[rank\d+\]|\[[IWEF]|\S+:\d+:\d+ \[\d+\]|File \")"
 )
 #: Between two columns of a table, whose rows are of one length by nature.

@@ -91,6 +91,8 @@ def _calm_end(lines: Sequence[tuple[int, str]]) -> int:
 
 def _vague(hit: Hit) -> bool:
     rule = hit.rule.rule
-    return (hit.kind in ("guess", "unknown") and hit.rule.raised is None) or (
-        hit.kind == "effect" and (rule.confidence <= _UNSURE or parse(hit.text).level == "warning")
-    )
+    if hit.kind in ("guess", "unknown"):
+        return hit.rule.raised is None
+    if hit.kind == "effect" and rule.confidence <= _UNSURE:
+        return True
+    return hit.kind in ("cause", "effect") and not rule.lasting and parse(hit.text).level == "warning"

@@ -72,13 +72,13 @@ _DATE = (
     r"(?P<h>[0-2]\d):(?P<min>[0-5]\d):(?P<s>[0-6]\d)(?:[.,](?P<f>\d{1,9}))?"
 )
 _TIME = re.compile(_DATE)
-_WORD = r"\[?(?P<l>DEBUG|INFO|SUCC|WARN(?:ING)?|ERROR|CRITICAL|FATAL)"
+_WORD = r"(?P<l>DEBUG|INFO|SUCC|WARN(?:ING)?|ERROR|CRITICAL|FATAL)"
 _LEVELS = (
     # vLLM, uvicorn and Python's logging
-    re.compile(rf"^(?:\S+ +){{0,2}}?{_WORD}\]?(?::| +\d\d-\d\d |\s+\S+\.py:\d+)"),
-    re.compile(rf"^\[?20\d\d[-/]\d\d[-/]\d\d.\d\d:\d\d:\d\d\S*[\s|:-]+{_WORD}\b"),
+    re.compile(rf"^(?:\S+ +){{0,2}}?\[?{_WORD}\]?(?::| +\d\d-\d\d |\s+\S+\.py:\d+)"),
+    re.compile(rf"^\[?20\d\d[-/]\d\d[-/]\d\d.\d\d:\d\d:\d\d\S*[\s|:-]+\[?{_WORD}\b"),
     # LMCache: its name before the level
-    re.compile(rf"^\[20\d\d-\d\d-\d\d [\d:,.]{{8,15}}\] \w{{2,20}} {_WORD}:"),
+    re.compile(rf"^\[20\d\d-\d\d-\d\d [\d:,.]{{8,15}}\] \w{{2,20}} \[?{_WORD}:"),
     # Ray's C++ parts, and glog as PyTorch writes it
     re.compile(r"^\[20\d\d-\d\d-\d\d \d\d:\d\d:\d\d[,.]\d+ (?P<l>[DIWEFC])[\s\]]"),
     re.compile(r"^(?:\[rank\d+\]:)?\[?(?P<l>[IWEF])\d{3,4} \d\d:\d\d:\d\d"),
@@ -86,7 +86,7 @@ _LEVELS = (
     re.compile(r"\bNCCL (?P<l>INFO|TRACE|VERSION)\b"),
     re.compile(r"\bUCX +(?P<l>WARN|DIAG|INFO|DEBUG|TRACE|REQ|DATA|FUNC|POLL)\b"),
     # programs with the level alone in brackets
-    re.compile(rf"^\[{_WORD[3:]}\]\s"),
+    re.compile(rf"^\[{_WORD}\]\s"),
     # The warnings module of Python: FILE:LINE: UserWarning: TEXT
     re.compile(r"\b(?:[A-Z]\w*)?(?P<l>Warning): "),
     re.compile(r"\blevel=\"?(?P<l>debug|info|warn(?:ing)?|error|fatal)\b"),

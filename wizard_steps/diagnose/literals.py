@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 
 #: A shorter word would occur in every other line.
 MIN = 4
@@ -33,6 +34,7 @@ class _Part:
         self.letter, self.words = letter, words
 
 
+@cache
 def required(pattern: str) -> frozenset[str]:
     """Lower-case words of which every text that ``pattern`` matches holds at least one; case does not count.
 

@@ -148,6 +148,7 @@ BAD: dict[str, dict[str, Any]] = {
     "image an option": manifest(image="--privileged"),
     "glibc no version": manifest(glibc="2.x\u202e"),
     "machine that acts": manifest(machine=EVIL),
+    "machine that is an option": manifest(machine="-"),
     "revision up": manifest(model={**MODEL, "revision": "../../../x"}),
     "repo up": manifest(model={**MODEL, "repo": ".."}),
     "repo absolute": manifest(model={**MODEL, "repo": "/etc"}),

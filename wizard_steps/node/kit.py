@@ -40,7 +40,7 @@ _REVISION = re.compile(
     r"(?!.*\.\.)(?:[A-Za-z0-9_][A-Za-z0-9_.+-]{0,100})(?:/[A-Za-z0-9_][A-Za-z0-9_.+-]{0,100}){0,5}"
 )
 #: A version or a machine; the name of an image. "": none.
-Word = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.+!-]{0,64}\Z")]
+Word = Annotated[str, Meta(pattern=r"^(?:[A-Za-z0-9_][A-Za-z0-9_.+!-]{0,63})?\Z")]
 Image = Annotated[str, Meta(pattern=r"^(?:[A-Za-z0-9][A-Za-z0-9_./:@+-]{0,500})?\Z")]
 
 

@@ -61,6 +61,8 @@ _FILE = Path(__file__).with_name("nodes.toml")
 _NO_NODE = re.compile(
     r"(?:stdout|stderr|localhost|info|error|warn|warning|debug|fatal|\d+|none|null|self|the|this|a|0\.0\.0\.0"
     r"|.*\.(?:py|cc|cpp|cu|h|hpp|c|go|rs|sh|so|json|log|txt|err|out|ya?ml|toml)"
+    # an option; a function of C
+    r"|-.*|[a-z]+(?:_[a-z]+){2,}"
     # An address that somebody made unreadable.
     r"|(?=.*[x*])[x*\d]{1,3}(?:\.[x*\d]{1,3}){3})",
     re.IGNORECASE,

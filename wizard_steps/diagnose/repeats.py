@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 from wizard_steps.diagnose.prefixes import peel
 
@@ -38,10 +37,3 @@ def lower(text: str) -> str:
     """Lower case of the same length (that of a dotted capital I is longer, and no rule needs it)."""
     low = text.lower()
     return low if len(low) == len(text) else text.replace("\u0130", "i").lower()
-
-
-def find(text: str, word: str) -> Iterator[int]:
-    place = text.find(word)
-    while place >= 0:
-        yield place
-        place = text.find(word, place + len(word))

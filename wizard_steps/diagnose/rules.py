@@ -250,6 +250,16 @@ class RuleSet:
         return tuple(sorted(frozenset().union(*(required(p) for p in [*patterns, STARTED.pattern]))))
 
     @cached_property
+    def counting(self) -> re.Pattern[str]:
+        """Finds the words of lines in which a digit matters."""
+        return any_of(self.digit_words)
+
+    @cached_property
+    def vetoing(self) -> re.Pattern[str]:
+        """Finds the words of lines that may take something back."""
+        return any_of(self.veto_words)
+
+    @cached_property
     def scanner(self) -> re.Pattern[str]:
         words = [word for rule in self.whole for words in rule.words for word in words]
         return any_of([*words, *self.veto_words, *values.WORDS, *nodes.WORDS])

@@ -21,7 +21,7 @@ from wizard_steps.diagnose.lines import Line, Stamp, parse, strip_codes, unwrapp
 from wizard_steps.diagnose.nodes import Roster
 from wizard_steps.diagnose.prefixes import peel
 from wizard_steps.diagnose.reading import texts
-from wizard_steps.diagnose.repeats import find, is_labelled, keys, lower, owner
+from wizard_steps.diagnose.repeats import is_labelled, keys, lower, owner
 from wizard_steps.diagnose.rules import STARTED, Compiled, RuleSet
 from wizard_steps.diagnose.shapes import shaped
 from wizard_steps.diagnose.whereabouts import by_itself, with_surroundings
@@ -115,16 +115,10 @@ class Scanner:
 
     def _with_vetoes(self, block: str, low: str) -> Iterator[int]:
         """Lines that take back what was found before them, however often they come."""
-        for word in self._rules.veto_words:
-            for place in find(low, word):
-                yield block.count("\n", 0, place)
+        yield from _indexes(block, (match.start() for match in self._rules.vetoing.finditer(low)))
 
     def _with_digits(self, block: str, low: str, lines: list[str]) -> Iterator[int]:
-        places = sorted({place for word in self._rules.digit_words for place in find(low, word)})
-        index = position = 0
-        for place in places:
-            index += block.count("\n", position, place)
-            position = place
+        for index in _indexes(block, (match.start() for match in self._rules.counting.finditer(low))):
             key = hash(lines[index])
             if key not in self._seen:
                 self._seen.add(key)
@@ -172,15 +166,24 @@ class Scanner:
         that means nothing bad.
         """
         benign: bool | None = None
+        # A guess is told where nothing better is: beside a cause it costs time only.
+        known = any(hit.kind in ("cause", "effect") for hit in self.hits)
+        trouble: dict[str, re.Match[str] | None] = {}
         for rule, patterns in tried:
             depth = None if rule.raised is None else around.depth(rule.raised)
             if rule.raised is not None and depth is None:
                 continue
-            if not rule.fits_level(line.level) or (
-                rule.rule.kind == "guess" and self._is_full(rule, line.node)
-            ):
+            guess = rule.rule.kind == "guess"
+            if not rule.fits_level(line.level) or (guess and (known or self._is_full(rule, line.node))):
                 continue
-            match = rule.search(line.message, patterns)
+            if guess:
+                # Many of them look for the same words of trouble.
+                words_of_trouble = patterns[0].pattern
+                if words_of_trouble not in trouble:
+                    trouble[words_of_trouble] = rule.search(line.message, patterns)
+                match = trouble[words_of_trouble]
+            else:
+                match = rule.search(line.message, patterns)
             if match is None or not around.fits(rule):
                 continue
             benign = self._rules.is_benign(line.message) if benign is None else benign
@@ -270,6 +273,17 @@ class Scanner:
             rules = [rule for rule in self._rules.tail if left <= rule.rule.tail]
             if rules:
                 self._match(line, max(1, first + index), Around([], lines, index, ""), rules)
+
+
+def _indexes(block: str, places: Iterable[int]) -> Iterator[int]:
+    """The line of each place in a block, each line once; the places come in order."""
+    index, position, last = 0, 0, -1
+    for place in places:
+        index += block.count("\n", position, place)
+        position = place
+        if index != last:
+            yield index
+        last = index
 
 
 def _later(one: Stamp | None, other: Stamp | None) -> Stamp | None:

@@ -92,7 +92,11 @@ class Around:
 
     def caller(self) -> str:
         """The node that the nearest header or prompt names, not the one that is called there."""
-        return header([*reversed(self.before(_BACK)), *self.after(12)], ("section", "prompt"))
+        return header(self._neighbours(), ("section", "prompt"))
+
+    def _neighbours(self) -> list[str]:
+        """The lines before, the nearest first, and then those after."""
+        return [*reversed(self.before(_BACK)), *self.after(12)]
 
     def said_node(self, loose: bool = False) -> str:
         """The node that the nearest header, prompt or message of a launcher names; for a loose line else the
@@ -100,7 +104,7 @@ class Around:
         if _STEP.match(self._lines[self._index]):
             # A step of Slurm runs on another machine than the one on which somebody typed srun.
             return header([*self.after(12), *reversed(self.before(_BACK))], ("section", "call"))
-        if node := header([*reversed(self.before(_BACK)), *self.after(12)]):
+        if node := header(self._neighbours()):
             return node
         if not loose:
             return ""

@@ -181,10 +181,21 @@ class Compiled:
             return self.rule.info
         return self.rule.warning if level == "warning" else True
 
-    def search(self, message: str, patterns: Iterable[re.Pattern[str]] | None = None) -> re.Match[str] | None:
-        """The match of the first pattern that fits, of ``patterns`` or of all."""
+    def search(
+        self,
+        message: str,
+        patterns: Iterable[re.Pattern[str]] | None = None,
+        found: dict[str, re.Match[str] | None] | None = None,
+    ) -> re.Match[str] | None:
+        """The match of the first pattern that fits, of ``patterns`` or of all.
+
+        ``found``: what other rules found in this message, by expression; several rules share one.
+        """
+        found = {} if found is None else found
         for pattern in self.patterns if patterns is None else patterns:
-            if match := pattern.search(message):
+            if pattern.pattern not in found:
+                found[pattern.pattern] = pattern.search(message)
+            if match := found[pattern.pattern]:
                 return match
         return None
 

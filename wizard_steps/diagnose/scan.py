@@ -168,22 +168,16 @@ class Scanner:
         benign: bool | None = None
         # A guess is told where nothing better is: beside a cause it costs time only.
         known = any(hit.kind in ("cause", "effect") for hit in self.hits)
-        trouble: dict[str, re.Match[str] | None] = {}
+        found: dict[str, re.Match[str] | None] = {}
         for rule, patterns in tried:
             depth = None if rule.raised is None else around.depth(rule.raised)
             if rule.raised is not None and depth is None:
                 continue
-            guess = rule.rule.kind == "guess"
-            if not rule.fits_level(line.level) or (guess and (known or self._is_full(rule, line.node))):
+            if not rule.fits_level(line.level) or (
+                rule.rule.kind == "guess" and (known or self._is_full(rule, line.node))
+            ):
                 continue
-            if guess:
-                # Many of them look for the same words of trouble.
-                words_of_trouble = patterns[0].pattern
-                if words_of_trouble not in trouble:
-                    trouble[words_of_trouble] = rule.search(line.message, patterns)
-                match = trouble[words_of_trouble]
-            else:
-                match = rule.search(line.message, patterns)
+            match = rule.search(line.message, patterns, found)
             if match is None or not around.fits(rule):
                 continue
             benign = self._rules.is_benign(line.message) if benign is None else benign
@@ -200,7 +194,7 @@ class Scanner:
     def _take_back(self, text: str, low: str, number: int) -> None:
         """Drop what this line shows to have passed."""
         before, hits = self.hits[: self._settled], self.hits[self._settled :]
-        if not hits or not any(word in low for word in self._rules.veto_words):
+        if not hits or not self._rules.vetoing.search(low):
             return
         if vetoes := [veto for veto in self._rules.vetoes if veto.pattern.search(text)]:
             node = peel(text[:400])[1]

@@ -35,6 +35,7 @@ from types import TracebackType
 import psutil
 
 from tests.real import hostfiles, vllm_env
+from tests.real.inside import inside
 from tests.real.netlab import Network, remove_namespaces
 from tests.real.wizard_side import MODEL_AT, WizardSide
 
@@ -190,17 +191,9 @@ class Hosts(WizardSide):
         """Run a shell command inside the host, without ssh."""
         enter = ["nsenter", "-t", str(self.first_pid(name)), "-m", "-u", "-i", "-n", "-p", "--wd=/root"]
         enter += ["--cgroup", "--"] if self.systemd else ["--"]
+        path = "PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         done = subprocess.run(
-            [
-                *enter,
-                "env",
-                "-i",
-                "HOME=/root",
-                "PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-                "sh",
-                "-c",
-                command,
-            ],
+            [*enter, "env", "-i", "HOME=/root", path, "sh", "-c", command],
             capture_output=True,
             text=True,
             timeout=timeout,
@@ -212,25 +205,14 @@ class Hosts(WizardSide):
 
     def processes(self, name: str) -> dict[int, str]:
         """Outside pid -> command line of every process of the host, but for its first process and sshd."""
-        first = self.first_pid(name)
-        space = os.readlink(f"/proc/{first}/ns/pid")
-        found = {}
-        for process in psutil.process_iter():
-            try:
-                if os.readlink(f"/proc/{process.pid}/ns/pid") != space or process.pid == first:
-                    continue
-                line = " ".join(process.cmdline()) or f"[{process.name()}] {process.status()}"
-                own = self._is_own(name, first, process, line)
-            except (psutil.Error, OSError):
-                continue
-            if not own:
-                found[process.pid] = line
-        return found
+        return inside(self.first_pid(name), f"{self.folder / name}/sshd_config")
 
-    def _is_own(self, name: str, first: int, process: psutil.Process, line: str) -> bool:
-        """Whether this is sshd's listener or the first process's sleep: there before anybody logs in."""
-        sshd = f"{self.folder / name}/sshd_config" in line and "[listener]" in line
-        return process.ppid() == first and (sshd or line == "sleep 3600")
+    def left(self, name: str, limit: float = 10.0) -> dict[int, str]:
+        """What still runs on the host after ``limit`` seconds: a login ends a moment after its line was closed."""
+        deadline = time.monotonic() + limit
+        while (found := self.processes(name)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return found
 
     def kill(self, name: str, words: str, number: int = signal.SIGKILL) -> list[int]:
         """Signal each process of this host whose command line holds ``words``; the outside pids."""
@@ -273,9 +255,8 @@ class Hosts(WizardSide):
             for pid in self.processes(name):
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-            if not self.processes(name):
+            if not self.left(name, 0.1):
                 break
-            time.sleep(0.1)
         self.run(name, "rm -rf /tmp/* /root/.milepost")
 
     def fill_disk(self, name: str, folder: str = "/tmp") -> None:

@@ -55,7 +55,7 @@ def plain(bed: Hosts, tmp_path: Path) -> Iterator[Plain]:
     for host in bed.names:
         bed.network.heal(host)
     ended = down(walks.file, bed.home)
-    left = {host: bed.processes(host) for host in bed.names}
+    left = {host: bed.left(host) for host in bed.names}
     for host in bed.names:
         bed.clear(host)
     assert ended.returncode == 0, ended.stdout + ended.stderr

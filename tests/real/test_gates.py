@@ -86,7 +86,8 @@ def clean(bed: Hosts) -> Iterator[Hosts]:
     yield bed
     for name in bed.names:
         bed.network.heal(name)
-        assert bed.processes(name) == {}, f"{name} still runs something"
+    for name in bed.names:
+        assert bed.left(name) == {}, f"{name} still runs something"
 
 
 def test_nothing_stands_in_the_way(clean: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:

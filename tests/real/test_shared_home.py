@@ -46,7 +46,7 @@ def test_one_home_for_all_nodes_twice_and_down(bed: Hosts, tmp_path: Path, share
     ended = down(file, bed.home)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     for name in bed.names:
-        assert bed.processes(name) == {}, f"{name} still runs something"
+        assert bed.left(name) == {}, f"{name} still runs something"
     assert not list(shared.glob("*/*/*.pid"))
 
 

@@ -264,4 +264,4 @@ def test_port_8000_taken(pair: Hosts, tmp_path: Path) -> None:
 def test_down_leaves_nothing(pair: Hosts) -> None:
     assert down(cluster(pair), pair.home).returncode == 0
     for name in pair.names:
-        assert pair.processes(name) == {}
+        assert pair.left(name) == {}

@@ -63,7 +63,7 @@ def test_three_hosts_through_a_jump_host_then_again_and_down(bed: Hosts, tmp_pat
     ended = down(direct, bed.home)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     for host in bed.names:
-        assert bed.processes(host) == {}, f"{host} still runs something"
+        assert bed.left(host) == {}, f"{host} still runs something"
         assert "LISTEN" not in bed.run(host, "ss -Hltn | grep -v ':22 ' || true").stdout
     once_more = down(direct, bed.home)
     assert once_more.returncode == 0

@@ -109,6 +109,6 @@ def test_every_regex_is_linear() -> None:
     assert not slow
 
 
-@pytest.mark.parametrize("pattern", [r"\d+\.\d+", r"[a ]*b", r"-.*=.*x"])
+@pytest.mark.parametrize("pattern", [r"\d+\.\d+", r"[a ]*b", r"-.*=x"])
 def test_a_slow_one_is_found(pattern: str) -> None:
     assert is_slow((pattern, 0, "search"))

@@ -14,7 +14,8 @@ from wizard_steps.diagnose import (
     diagnose_streams,
 )
 from wizard_steps.diagnose.rank import BROAD
-from wizard_steps.diagnose.rules import RuleError, default_rules, load
+from wizard_steps.diagnose.rule_file import RuleError
+from wizard_steps.diagnose.rules import default_rules, load
 from wizard_steps.diagnose.scan import BLOCK
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from wizard_steps.diagnose import FAMILIES, Source, diagnose
-from wizard_steps.diagnose.rules import Rule, default_rules, load
+from wizard_steps.diagnose.rule_file import Rule
+from wizard_steps.diagnose.rules import default_rules, load
 
 ROOT = Path(__file__).parents[1] / "cases" / "diagnose"
 RULES = {rule.id: rule for rule in default_rules().rules}

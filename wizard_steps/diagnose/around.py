@@ -6,10 +6,10 @@ import re
 from collections.abc import Sequence
 from functools import cached_property
 
+from wizard_steps.diagnose.compiled import Compiled
 from wizard_steps.diagnose.lines import Stamp, stamp_of, strip_codes
 from wizard_steps.diagnose.nodes import addresses, called, header, said
 from wizard_steps.diagnose.prefixes import peel
-from wizard_steps.diagnose.rules import Compiled
 
 #: How far back a time is looked for: a traceback belongs to the record above it.
 _BACK = 80

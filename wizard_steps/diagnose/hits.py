@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
+from wizard_steps.diagnose.compiled import Compiled, Veto
 from wizard_steps.diagnose.lines import Stamp, parse
-from wizard_steps.diagnose.rules import Compiled, Veto
 from wizard_steps.diagnose.whereabouts import Where
 
 #: So many lines at the end of a text without a word of trouble show that a program went on.
@@ -31,7 +31,7 @@ SUCCESS = re.compile(
 )
 #: Effects that are told with no more confidence than this have many causes, harmless ones too; so have those
 #: that are only warned of.
-_UNSURE = 0.65
+_UNSURE = 0.7
 
 
 class Hit(Struct, frozen=True):

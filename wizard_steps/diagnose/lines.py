@@ -33,7 +33,7 @@ def strip_codes(text: str) -> str:
     """``text`` without escape codes, controls and lone surrogates; newlines, returns and tabs stay."""
     if "[0m" in text or "[m" in text or "[0;0m" in text or "ESC[" in text or ("\\" in text and "[" in text):
         text = _WRITTEN.sub("", _ESCAPE.sub("", text))
-    if text.isascii() and text.isprintable():
+    if text.isascii() and text.replace("\n", "").replace("\t", "").replace("\r", "").isprintable():
         return text
     return _CONTROL.sub("", _ESCAPE.sub("", text)).translate(_TYPED)
 
@@ -157,3 +157,10 @@ def unix(stamp: Stamp, year: int) -> float:
     # The seconds were counted in a leap year.
     skipped = _DAY if stamp.seconds >= _MARCH and not isleap(own) else 0
     return float(timegm((own, 1, 1, 0, 0, 0))) + stamp.seconds - skipped
+
+
+def latest(one: Stamp | None, other: Stamp | None) -> Stamp | None:
+    """A line without a time is not older than what was read before it."""
+    if one is None or other is None:
+        return one or other
+    return max(one, other, key=lambda stamp: stamp.seconds)

@@ -20,18 +20,18 @@ _TOKEN = re.compile(
     |(?P<close>\))|(?P<or>\|)
     |\\(?:x(?P<hex>[0-9a-fA-F]{2})|u(?P<wide>[0-9a-fA-F]{4})|(?P<control>[nrtfva])|(?P<itself>[^\w\s])|.)
     |\[\^?\]?(?:[^\]\\]|\\.)*\]|[.^$]
-    |(?P<letter>.)""",
+    |(?P<letter>[\w '":=,;/@%&<>~-]+(?![*+?{])|.)""",
     re.VERBOSE | re.DOTALL,
 )
 
 
 class _Part:
-    """One thing in a sequence: a letter, a group (words of which one is needed), or anything (neither)."""
+    """One thing in a sequence: letters, a group (words of which one is needed), or anything (neither)."""
 
-    __slots__ = ("letter", "words")
+    __slots__ = ("letters", "words")
 
-    def __init__(self, letter: str = "", words: frozenset[str] | None = None) -> None:
-        self.letter, self.words = letter, words
+    def __init__(self, letters: str = "", words: frozenset[str] | None = None) -> None:
+        self.letters, self.words = letters, words
 
 
 @cache
@@ -63,13 +63,13 @@ def _group(tokens: Iterator[re.Match[str]]) -> frozenset[str] | None:
         elif kind == "repeat" and branches[-1]:
             _repeat(branches[-1], token["repeat"])
         else:
-            branches[-1].append(_Part(_letter(token)))
+            branches[-1].append(_Part(_letters(token)))
     words = [_best(branch) for branch in branches]
     return frozenset().union(*words) if all(words) else None  # type: ignore[arg-type]
 
 
-def _letter(token: re.Match[str]) -> str:
-    """The character that a token stands for, or nothing."""
+def _letters(token: re.Match[str]) -> str:
+    """The characters that a token stands for, or nothing; one only, where they are repeated."""
     if token["hex"] or token["wide"]:
         return chr(int(token["hex"] or token["wide"], 16))
     return token["itself"] or token["letter"] or ""
@@ -87,8 +87,8 @@ def _best(parts: Iterable[_Part]) -> frozenset[str] | None:
     choices: list[frozenset[str]] = []
     run = ""
     for part in [*parts, _Part()]:
-        if part.letter:
-            run += part.letter.lower()
+        if part.letters:
+            run += part.letters.lower()
             continue
         if run:
             choices.append(frozenset([run]))
@@ -110,10 +110,13 @@ def any_of(words: Iterable[str]) -> re.Pattern[str]:
     Words that hold another one are left out, and common beginnings are shared, so that the engine of
     ``re`` has few branches to try at each letter.
     """
-    kept: list[str] = []
+    kept: set[str] = set()
+    sizes: list[int] = []
     for word in sorted(set(words), key=len):
-        if not any(other in word for other in kept):
-            kept.append(word)
+        if not any(word[start : start + size] in kept for size in sizes for start in range(len(word))):
+            kept.add(word)
+            if len(word) not in sizes:
+                sizes.append(len(word))
     return re.compile(_trie(sorted(kept)))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 
 from wizard_steps.diagnose.prefixes import peel
 
@@ -37,3 +38,14 @@ def lower(text: str) -> str:
     """Lower case of the same length (that of a dotted capital I is longer, and no rule needs it)."""
     low = text.lower()
     return low if len(low) == len(text) else text.replace("\u0130", "i").lower()
+
+
+def indexes(block: str, places: Iterable[int]) -> Iterator[int]:
+    """The line of each place in a block, each line once; the places come in order."""
+    index, position, last = 0, 0, -1
+    for place in places:
+        index += block.count("\n", position, place)
+        position = place
+        if index != last:
+            yield index
+        last = index

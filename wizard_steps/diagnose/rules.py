@@ -5,199 +5,21 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import cached_property, lru_cache
 from operator import itemgetter
 from pathlib import Path
 
 import msgspec
-from msgspec import Struct, field
 
 from wizard_steps.diagnose import nodes, values
+from wizard_steps.diagnose.compiled import Compiled, Veto, compiled
 from wizard_steps.diagnose.literals import WordIndex, any_of, required
-from wizard_steps.diagnose.model import Action, Family, Fix, Kind
-from wizard_steps.errors import MilepostError
+from wizard_steps.diagnose.rule_file import Benign, GoesOn, Passed, Rule, RuleError, RuleFile
 
 FOLDER = Path(__file__).resolve().parent / "rules"
-
-
 #: What was said before a server came up did not keep it from coming up.
 STARTED = re.compile(r"application startup complete", re.IGNORECASE)
-
-
-class RuleError(MilepostError):
-    """A rule file is wrong. Says which file, which rule and why."""
-
-
-class Rule(Struct, frozen=True, forbid_unknown_fields=True):
-    """One symptom. See README.md in the rules folder for what each field means."""
-
-    id: str
-    family: Family
-    patterns: tuple[str, ...]
-    cause: str
-    try_: tuple[Action, ...] = field(name="try")
-    source: str
-    kind: Kind = "cause"
-    confidence: float = 0.8
-    near: str = ""
-    unless: str = ""
-    within: int = 12
-    gather: tuple[str, ...] = ()
-    raised: str = ""
-    at: str = ""
-    here: bool = False
-    tail: int = 0
-    info: bool = False
-    warning: bool = True
-    veto: str = ""
-    lasting: bool = False
-    since: str = ""
-    until: str = ""
-    fixes: tuple[Fix, ...] = ()
-
-
-class Benign(Struct, frozen=True, forbid_unknown_fields=True):
-    """Lines that look like trouble and are none; ``why`` says what they mean."""
-
-    id: str
-    patterns: tuple[str, ...]
-    why: str
-    source: str
-
-
-class GoesOn(Struct, frozen=True, forbid_unknown_fields=True):
-    """Lines that say themselves that the program goes on: what a rule finds there is a remark at most.
-
-    Only lines of ``level``, where it is given: an error that is followed by "ignored" did happen. ``waits``:
-    it counts only where lines without trouble follow, for a text may end while the program tries again, or
-    tell that it tried in vain.
-    """
-
-    id: str
-    patterns: tuple[str, ...]
-    why: str
-    source: str
-    level: str = ""
-    waits: bool = False
-
-
-class Passed(Struct, frozen=True, forbid_unknown_fields=True):
-    """A line that shows that failures of some families, or rules, have passed: a retry that succeeded.
-
-    It speaks of those found on the same node up to ``within`` lines before it, and of guesses there.
-    """
-
-    id: str
-    pattern: str
-    source: str
-    families: tuple[str, ...] = ()
-    rules: tuple[str, ...] = ()
-    within: int = 60
-
-    def takes(self, rule: Rule) -> bool:
-        """Whether it says anything of what a rule finds."""
-        vague = rule.kind in ("guess", "unknown")
-        named = rule.id in self.rules or rule.family in self.families or "*" in self.families
-        return not rule.lasting and (vague or named)
-
-
-class Veto(Struct, frozen=True):
-    """An expression, and the rules whose findings up to ``within`` lines before it are taken back."""
-
-    pattern: re.Pattern[str]
-    rules: frozenset[str]
-    within: int | None = None
-
-
-class _File(Struct, frozen=True, forbid_unknown_fields=True):
-    rule: tuple[Rule, ...] = ()
-    benign: tuple[Benign, ...] = ()
-    passed: tuple[Passed, ...] = ()
-    goes_on: tuple[GoesOn, ...] = ()
-
-
-#: What stands for digits in an expression without being one.
-_NO_DIGIT = re.compile(r"\\[dDx]|\{\d*,?\d*\}|\[[^\]]*\]|\(\?P<\w+>")
-
-
-def _maybe(pattern: str, flags: int = 0) -> re.Pattern[str] | None:
-    return re.compile(pattern, re.IGNORECASE | flags) if pattern else None
-
-
-class Compiled:
-    """A rule ready to match.
-
-    An expression is compiled when a text first touches its words: few texts touch many rules.
-    """
-
-    def __init__(self, rule: Rule) -> None:
-        self.rule = rule
-        #: Words of which a message needs one, for each pattern.
-        self.words = [required(p) for p in rule.patterns]
-        numbers = ["P<differs>" in p or bool(re.search(r"\d", _NO_DIGIT.sub("", p))) for p in rule.patterns]
-        #: Words of the patterns that look for certain numbers, or whose value must be the same everywhere.
-        self.digit_words = frozenset().union(*itertools.compress(self.words, numbers))
-        self._made: dict[int, re.Pattern[str]] = {}
-
-    def pattern(self, place: int) -> re.Pattern[str]:
-        if place not in self._made:
-            self._made[place] = re.compile(self.rule.patterns[place], re.IGNORECASE)
-        return self._made[place]
-
-    @property
-    def patterns(self) -> list[re.Pattern[str]]:
-        return [self.pattern(place) for place in range(len(self.rule.patterns))]
-
-    @cached_property
-    def near(self) -> re.Pattern[str] | None:
-        return _maybe(self.rule.near, re.MULTILINE)
-
-    @cached_property
-    def unless(self) -> re.Pattern[str] | None:
-        return _maybe(self.rule.unless, re.MULTILINE)
-
-    @cached_property
-    def veto(self) -> re.Pattern[str] | None:
-        return _maybe(self.rule.veto)
-
-    @cached_property
-    def raised(self) -> re.Pattern[str] | None:
-        return _maybe(self.rule.raised)
-
-    @cached_property
-    def gather(self) -> list[re.Pattern[str]]:
-        return [re.compile(p, re.IGNORECASE | re.MULTILINE) for p in self.rule.gather]
-
-    def check(self) -> None:
-        """Compile everything. Raises RuleError."""
-        try:
-            _ = self.patterns, self.near, self.unless, self.veto, self.raised, self.gather
-        except re.error as error:
-            raise RuleError(f"rule {self.rule.id}: {error}") from None
-
-    def fits_level(self, level: str) -> bool:
-        if level == "info":
-            return self.rule.info
-        return self.rule.warning if level == "warning" else True
-
-    def search(
-        self,
-        message: str,
-        patterns: Iterable[re.Pattern[str]] | None = None,
-        found: dict[str, re.Match[str] | None] | None = None,
-    ) -> re.Match[str] | None:
-        """The match of the first pattern that fits, of ``patterns`` or of all.
-
-        ``found``: what other rules found in this message, by expression; several rules share one.
-        """
-        found = {} if found is None else found
-        for pattern in self.patterns if patterns is None else patterns:
-            if pattern.pattern not in found:
-                found[pattern.pattern] = pattern.search(message)
-            if match := found[pattern.pattern]:
-                return match
-        return None
 
 
 class RuleSet:
@@ -215,7 +37,7 @@ class RuleSet:
         self._benign = [re.compile(p, re.IGNORECASE) for one in benign for p in one.patterns]
         self._benign_words = WordIndex([required(p.pattern) for p in self._benign])
         self._goes_on = [(re.compile(p, re.IGNORECASE), one) for one in goes_on for p in one.patterns]
-        self.compiled = [_compile(rule) for rule in rules]
+        self.compiled = [compiled(rule) for rule in rules]
         self.whole = [rule for rule in self.compiled if not rule.rule.tail]
         self.vetoes = [Veto(one.veto, frozenset([one.rule.id])) for one in self.compiled if one.veto]
         self.vetoes += [
@@ -276,13 +98,6 @@ class RuleSet:
         return any_of([*words, *self.veto_words, *values.WORDS, *nodes.WORDS])
 
 
-def _compile(rule: Rule) -> Compiled:
-    try:
-        return Compiled(rule)
-    except ValueError as error:
-        raise RuleError(f"rule {rule.id}: {error}") from None
-
-
 def load(folder: Path = FOLDER) -> RuleSet:
     """Read every ``*.toml`` of ``folder`` and check all that is in it. Raises RuleError."""
     rules = _read(folder)
@@ -298,7 +113,7 @@ def _read(folder: Path) -> RuleSet:
     goes_on: list[GoesOn] = []
     for path in sorted(folder.glob("*.toml")):
         try:
-            file = msgspec.toml.decode(path.read_bytes(), type=_File)
+            file = msgspec.toml.decode(path.read_bytes(), type=RuleFile)
             rules.extend(file.rule)
             benign.extend(file.benign)
             passed.extend(file.passed)

@@ -16,13 +16,14 @@ from msgspec.structs import replace
 
 from wizard_steps.diagnose import values
 from wizard_steps.diagnose.around import Around
+from wizard_steps.diagnose.compiled import Compiled
 from wizard_steps.diagnose.hits import TROUBLE, Hit, calmed, outlived, takes
-from wizard_steps.diagnose.lines import Line, Stamp, parse, strip_codes, unwrapped, words
+from wizard_steps.diagnose.lines import Line, Stamp, latest, parse, strip_codes, unwrapped, words
 from wizard_steps.diagnose.nodes import Roster
 from wizard_steps.diagnose.prefixes import peel
 from wizard_steps.diagnose.reading import texts
-from wizard_steps.diagnose.repeats import is_labelled, keys, lower, owner
-from wizard_steps.diagnose.rules import STARTED, Compiled, RuleSet
+from wizard_steps.diagnose.repeats import indexes, is_labelled, keys, lower, owner
+from wizard_steps.diagnose.rules import STARTED, RuleSet
 from wizard_steps.diagnose.shapes import shaped
 from wizard_steps.diagnose.whereabouts import by_itself, with_surroundings
 
@@ -115,10 +116,10 @@ class Scanner:
 
     def _with_vetoes(self, block: str, low: str) -> Iterator[int]:
         """Lines that take back what was found before them, however often they come."""
-        yield from _indexes(block, (match.start() for match in self._rules.vetoing.finditer(low)))
+        yield from indexes(block, (match.start() for match in self._rules.vetoing.finditer(low)))
 
     def _with_digits(self, block: str, low: str, lines: list[str]) -> Iterator[int]:
-        for index in _indexes(block, (match.start() for match in self._rules.counting.finditer(low))):
+        for index in indexes(block, (match.start() for match in self._rules.counting.finditer(low))):
             key = hash(lines[index])
             if key not in self._seen:
                 self._seen.add(key)
@@ -207,13 +208,14 @@ class Scanner:
         self, rule: Compiled, number: int, text: str, line: Line, match: re.Match[str], around: Around
     ) -> None:
         own = {name: value for name, value in match.groupdict().items() if value}
-        gathered = around.values(rule)
+        early = not rule.gathers & {"node", rule.rule.at}
+        gathered = {} if early else around.values(rule)
         place = by_itself(rule.rule, text, line, own, gathered)
-        groups = {**gathered, **own}
-        if "{said" in rule.rule.cause:
-            groups.setdefault("said", words(line.message))
         if self._is_full(rule, place.node):
             return
+        groups = {**(around.values(rule) if early else gathered), **own}
+        if "{said" in rule.rule.cause:
+            groups.setdefault("said", words(line.message))
         self._bare[rule.rule.id] = self._bare.get(rule.rule.id, 0) + (not place.node)
         place = with_surroundings(place, rule.rule, line, own, around)
         key = (rule.rule.id, place.node or place.near or place.whose)
@@ -221,7 +223,7 @@ class Scanner:
         if count >= KEEP:
             return
         self._kept[key] = count + 1
-        self._stamp = line.stamp or _later(around.stamp(), self._stamp)
+        self._stamp = line.stamp or latest(around.stamp(), self._stamp)
         kind = rule.rule.kind
         if kind in ("cause", "effect") and _CODE.search(line.message):
             kind = "hint"
@@ -267,24 +269,6 @@ class Scanner:
             rules = [rule for rule in self._rules.tail if left <= rule.rule.tail]
             if rules:
                 self._match(line, max(1, first + index), Around([], lines, index, ""), rules)
-
-
-def _indexes(block: str, places: Iterable[int]) -> Iterator[int]:
-    """The line of each place in a block, each line once; the places come in order."""
-    index, position, last = 0, 0, -1
-    for place in places:
-        index += block.count("\n", position, place)
-        position = place
-        if index != last:
-            yield index
-        last = index
-
-
-def _later(one: Stamp | None, other: Stamp | None) -> Stamp | None:
-    """A line without a time is not older than what was read before it."""
-    if one is None or other is None:
-        return one or other
-    return max(one, other, key=lambda stamp: stamp.seconds)
 
 
 def scan_text(text: str, rules: RuleSet) -> Scanner:

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from wizard_steps.diagnose import nodes
 from wizard_steps.diagnose.around import Around
 from wizard_steps.diagnose.lines import Line
-from wizard_steps.diagnose.rules import Rule
+from wizard_steps.diagnose.rule_file import Rule
 
 
 class Where(Struct, frozen=True):

@@ -22,7 +22,7 @@ def words_of(text: str) -> frozenset[str]:
 
 #: Programs that a text may name: of the system, the driver, RDMA, containers, Python, Ray, vLLM and the hub.
 PROGRAMS = words_of("""
-    apt-mark git lsblk nmcli od resolvectl visudo wget
+    apt-mark git xpu-smi lsblk nmcli od resolvectl visudo wget
     [ apptainer apt apt-cache aws containerd sinfo slurmd apt-get ausearch awk bash cat cd chage chmod chown command conda cp crictl curl cut date df dirname dkms dmesg dnf dpkg
     docker du echo env enroot ethtool exec exit export fi_info find findmnt for free fuser gcc getenforce getent grep hash hccn_tool head helm hf
     hostname ib_write_bw ibdev2netdev ibstat ibv_devices ibv_devinfo id if ip ipcs iperf3 iptables journalctl

@@ -252,7 +252,7 @@ class Roster(Struct):
             elif form.kind == "id":
                 self.places.setdefault(found["id"].lower(), node)
             elif node:
-                self._rank(f"rank {int(found['rank'])}", node, int(found["size"]))
+                self._rank(f"rank {int(found['rank'])}", node, int(found.get("size") or 1))
 
     def _rank(self, rank: str, node: str, size: int) -> None:
         """Ranks of the largest group are those of the whole server."""

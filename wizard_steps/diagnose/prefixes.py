@@ -14,7 +14,7 @@ _BODY = (
     r"|[IWEF]\d{4} |\w[\w.]*(?:Error|Exception)\b|NVRM|NCCL|ssh:|docker:|Error|error:|CUDA|ray\b|vllm\b|bash:"
     r"|[Ff]ailed|Permission denied|Test CUDA|No |Cannot|Could not|Unable"
     r"|File \"|raise |-?(?:ba|da|z)?sh: |/\S{1,100}/python[\d.]{0,5}: "
-    r"|\S+:\d+:\d+ \[\d+\] ))"
+    r"|/\S{1,120}\.\w{1,4}:\d+: |\S+:\d+:\d+ \[\d+\] ))"
 )
 
 #: Each takes one thing off the beginning of a line. The group ``node`` names where it came from.

@@ -25,6 +25,7 @@ from wizard_steps.diagnose.reading import texts
 from wizard_steps.diagnose.repeats import indexes, is_labelled, keys, lower, owner
 from wizard_steps.diagnose.rules import STARTED, RuleSet
 from wizard_steps.diagnose.shapes import shaped
+from wizard_steps.diagnose.typed import is_command, is_set
 from wizard_steps.diagnose.whereabouts import by_itself, with_surroundings
 
 #: Characters that one block aims at, and how much of the text after it is kept at hand.
@@ -41,7 +42,7 @@ AFTERWARDS = 12
 KEEP = 3
 _SEEN = 200_000
 #: A line of source code in a traceback: what it would say, not what was said.
-_CODE = re.compile(r"(?:^|\]|\))\s*raise \w[\w.]*\(")
+_CODE = re.compile(r"(?:^|\]|\))\s*(?:raise \w[\w.]*\(|except\b.{0,120}:\s*$|print\()")
 
 
 class Scanner:
@@ -146,6 +147,8 @@ class Scanner:
         self.values = {**values.found(text, low), **self.values}
         self.roster.note(text, low)
         self._take_back(text, low, number)
+        if is_command(text):
+            return
         tried = self._rules.candidates(low) if rules is None else ((rule, rule.patterns) for rule in rules)
         if (first := next(tried, None)) is None:
             return
@@ -179,7 +182,7 @@ class Scanner:
             ):
                 continue
             match = rule.search(line.message, patterns, found)
-            if match is None or not around.fits(rule):
+            if match is None or is_set(match) or not around.fits(rule):
                 continue
             benign = self._rules.is_benign(line.message) if benign is None else benign
             if benign:

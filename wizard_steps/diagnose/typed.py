@@ -17,6 +17,9 @@ _SETTING = re.compile(
 _BEFORE = re.compile(
     rf"(?:^\s*|(?:^|\s)(?:-|export|env|-[ex]|--env)\s+|(?:^|\s)[\"']?{_NAME}=\S{{0,200}}\s+)$"
 )
+#: One of many settings that a server prints on one line: ``ServerArgs(model_path='m', dtype='auto', …``.
+_ARGUMENT = re.compile(r"\b[a-z][a-z0-9_]*=[^\s,=]{1,200}, ")
+_MANY = 12
 #: Commands that name words without any of them having been said.
 _NAMES_WORDS = re.compile(
     r"\s{0,40}(?:[+]{1,4} |[>#] )?(?:sudo )?(?:[ef]?grep|rg|echo|printf|export|alias|sed|awk)\s+[^\s:]"
@@ -30,8 +33,16 @@ def is_command(line: str) -> bool:
 
 
 def is_set(match: re.Match[str]) -> bool:
-    """Whether what an expression found stands in a variable that is given a value, not in a sentence."""
+    """Whether what an expression found is no sentence: it stands in a variable that is given a value, or among
+    the settings of a server.
+    """
     text, (start, end) = match.string, match.span()
+    if (
+        text.count("=") >= _MANY
+        and _ARGUMENT.search(text, 0, start)
+        and len(_ARGUMENT.findall(text)) >= _MANY
+    ):
+        return True
     if any(map(str.isspace, match[0])):
         return False
     begin = max(text.rfind(mark, 0, end) for mark in " \t") + 1

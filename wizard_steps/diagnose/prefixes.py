@@ -75,7 +75,7 @@ _PREFIXES = (
     rf"<\d{{1,3}}>1 {_ISO} (?P<node>{NAME}) \S{{1,48}} \S{{1,128}} \S{{1,32}} "
     r"(?:-|\[[^\]]{0,400}\])\s",
     # mpirun, torchrun
-    r"(?:[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d [\d:]{8} 20\d\d|[\dT:. -]{8,30}:? )?"
+    r"(?:[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d [\d:]{8} 20\d\d|[\dTZ:. +-]{8,34}:? )?"
     r"\[\d+,\d+\]<std(?:out|err)>:\s?"
     r"|\[default\d+\]:\s?",
     # docker service logs

@@ -33,8 +33,8 @@ def is_command(line: str) -> bool:
 
 
 def is_set(match: re.Match[str]) -> bool:
-    """Whether what an expression found is no sentence: it stands in a variable that is given a value, or among
-    the settings of a server.
+    """Whether what an expression found stands in a variable that is given a value, or among the settings of a
+    server, not in a sentence.
     """
     text, (start, end) = match.string, match.span()
     if (

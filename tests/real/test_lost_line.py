@@ -35,6 +35,7 @@ def the_next_walk_finds_all(pair: Hosts, file: Path, folder: Path) -> None:
     assert down(file, pair.home).returncode == 0
 
 
+@pytest.mark.long  # in short: tests/ssh/test_connection.py, a host that falls silent
 def test_a_pulled_cable_is_told_by_the_keepalive_and_the_next_walk_finds_all(
     pair: Hosts, tmp_path: Path
 ) -> None:

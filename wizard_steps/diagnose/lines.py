@@ -85,6 +85,8 @@ _LEVELS = (
     re.compile(r"^(?:\[rank\d+\]:)?\[(?P<l>[IWEF]) [\w.]+:\d+\]"),
     re.compile(r"\bNCCL (?P<l>INFO|TRACE|VERSION)\b"),
     re.compile(r"\bUCX +(?P<l>WARN|DIAG|INFO|DEBUG|TRACE|REQ|DATA|FUNC|POLL)\b"),
+    # checks of kubeadm: the level and what is checked
+    re.compile(r"^\s{0,8}\[(?P<l>WARNING|ERROR) [\w-]{3,80}\]:"),
     # programs with the level alone in brackets
     re.compile(rf"^\[{_WORD}\]\s"),
     # The warnings module of Python: FILE:LINE: UserWarning: TEXT

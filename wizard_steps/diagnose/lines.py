@@ -83,6 +83,8 @@ _LEVELS = (
     re.compile(r"^\[20\d\d-\d\d-\d\d \d\d:\d\d:\d\d[,.]\d+ (?P<l>[DIWEFC])[\s\]]"),
     re.compile(r"^(?:\[rank\d+\]:)?\[?(?P<l>[IWEF])\d{3,4} \d\d:\d\d:\d\d"),
     re.compile(r"^(?:\[rank\d+\]:)?\[(?P<l>[IWEF]) [\w.]+:\d+\]"),
+    # TensorFlow and XLA
+    re.compile(r"^20\d\d-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: (?P<l>[IWEF]) "),
     re.compile(r"\bNCCL (?P<l>INFO|TRACE|VERSION)\b"),
     re.compile(r"\bUCX +(?P<l>WARN|DIAG|INFO|DEBUG|TRACE|REQ|DATA|FUNC|POLL)\b"),
     # checks of kubeadm: the level and what is checked

@@ -55,6 +55,12 @@ def test_a_folder_of_one_machine(tmp_path: Path) -> None:
     assert found[0].evidence[0].file.endswith("session_latest/logs/worker-1.err")
 
 
+def test_a_refusal_that_a_walk_asks_for_is_no_failure(tmp_path: Path) -> None:
+    (tmp_path / "node-1.curl.keyless.log").write_text("HTTP/1.1 401 Unauthorized\n")
+    (tmp_path / "node-1.serve.log").write_text("INFO:     Application startup complete.\n")
+    assert [source.name for source, _ in streams([str(tmp_path)])] == [str(tmp_path / "node-1.serve.log")]
+
+
 def test_a_folder_of_several_machines(tmp_path: Path) -> None:
     write(tmp_path, {"gpu-a/serve.log": NOISE, "gpu-b/logs/serve.log": FAILURE})
     assert diagnose_streams(streams([str(tmp_path)]))[0].node == "gpu-b"

@@ -120,6 +120,8 @@ def _is_log(name: str) -> bool:
         and ".facts." not in base
         # What was there before a step began its work.
         and ".look." not in base
+        # Asked without a key on purpose, to see it refused.
+        and ".keyless." not in base
     )
 
 

@@ -74,6 +74,8 @@ _DATE = (
 _TIME = re.compile(_DATE)
 _WORD = r"(?P<l>DEBUG|INFO|SUCC|WARN(?:ING)?|ERROR|CRITICAL|FATAL)"
 _LEVELS = (
+    # a launcher that calls all of standard error an error: what the program itself says counts
+    re.compile(rf"\|\s*(?:stderr|stdout)\s*\|\s*{_WORD}\b"),
     # vLLM, uvicorn and Python's logging
     re.compile(rf"^(?:\S+ +){{0,2}}?\[?{_WORD}\]?(?::| +\d\d-\d\d |\s+\S+\.py:\d+)"),
     re.compile(rf"^\[?20\d\d[-/]\d\d[-/]\d\d.\d\d:\d\d:\d\d\S*[\s|:-]+\[?{_WORD}\b"),

@@ -46,8 +46,4 @@ def is_set(match: re.Match[str]) -> bool:
     if any(map(str.isspace, match[0])):
         return False
     begin = max(text.rfind(mark, 0, end) for mark in " \t") + 1
-    return (
-        begin <= start
-        and bool(_SETTING.match(text, begin))
-        and bool(_BEFORE.search(text[max(0, begin - 240) : begin]))
-    )
+    return bool(_SETTING.match(text, begin)) and bool(_BEFORE.search(text[max(0, begin - 240) : begin]))
